@@ -1,0 +1,1 @@
+"""The shell of filmgate: everything that touches network, disk, database and queue."""

@@ -1,0 +1,107 @@
+"""Everything filmgate raises on purpose.
+
+    FilmgateError
+    ├── SettingsError           the configuration cannot be used
+    ├── StoreError              an object could not be kept
+    │   ├── NoRoom              the disk is above its watermark, or full
+    │   └── Missing             a file that the ledger names is not in the store
+    ├── LedgerError             the ledger could not be read or written
+    │   ├── LedgerBusy          locked for longer than the timeout
+    │   ├── SchemaTooNew        written by a newer filmgate
+    │   ├── SchemaTooOld        not migrated yet
+    │   ├── StaleLease          the lease was given to somebody else meanwhile
+    │   └── BadTransition       a state change that TRANSITIONS does not allow
+    ├── DecodeError             pixels could not be had; carries a pipelines.film.Reason
+    ├── DeliveryError           a destination did not take an object
+    │   ├── Unreachable         no connection, no association, or it broke: try again
+    │   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
+    │   ├── Rejected            association rejected for good, or no context accepted: for a person
+    │   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
+    └── NotFound                what a person named does not exist
+"""
+
+from __future__ import annotations
+
+from pipelines.film import Reason
+
+
+class FilmgateError(Exception):
+    """Base of the tree. The text says what happened, what it means for the films, what to do."""
+
+
+class SettingsError(FilmgateError):
+    """Raised when the configuration cannot be used; names file, line and key."""
+
+
+class StoreError(FilmgateError):
+    """Raised when an object could not be kept."""
+
+
+class NoRoom(StoreError):
+    """Raised when the disk is above its watermark or full."""
+
+
+class Missing(StoreError):
+    """Raised when a file that the ledger names is not in the store."""
+
+
+class LedgerError(FilmgateError):
+    """Raised when the ledger could not be read or written."""
+
+
+class LedgerBusy(LedgerError):
+    """Raised when the ledger stayed locked for longer than the timeout."""
+
+
+class SchemaTooNew(LedgerError):
+    """Raised when the ledger was written by a newer filmgate."""
+
+
+class SchemaTooOld(LedgerError):
+    """Raised when the ledger has not been migrated to this filmgate's schema."""
+
+
+class StaleLease(LedgerError):
+    """Raised when work is reported under a lease that somebody else holds by now."""
+
+
+class BadTransition(LedgerError):
+    """Raised when a state change is not in TRANSITIONS."""
+
+
+class DecodeError(FilmgateError):
+    """Raised when pixels could not be had from an object. `reason` is what the person is shown."""
+
+    def __init__(self, reason: Reason, text: str = "") -> None:
+        super().__init__(text or reason.value)
+        self.reason = reason
+
+
+class DeliveryError(FilmgateError):
+    """Raised when a destination did not take an object. `retry` says whether trying again can help."""
+
+    retry = False
+
+
+class Unreachable(DeliveryError):
+    """Raised when there is no connection or association, or it broke off."""
+
+    retry = True
+
+
+class Busy(DeliveryError):
+    """Raised when the peer is out of resources for now."""
+
+    retry = True
+
+
+class Rejected(DeliveryError):
+    """Raised when the peer rejects us, or takes no presentation context for this object."""
+
+
+class Refused(DeliveryError):
+    """Raised when the peer refuses this object."""
+
+
+class NotFound(FilmgateError):
+    """Raised when a film, hold or destination that a person named does not exist."""

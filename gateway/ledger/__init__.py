@@ -1,0 +1,1 @@
+"""The queue of record: what was received, decided, held and owed."""

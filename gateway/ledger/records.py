@@ -1,0 +1,128 @@
+"""The frozen rows that the ledger takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class JobState(StrEnum):
+    READY = "ready"
+    LEASED = "leased"
+    DONE = "done"
+    PARKED = "parked"
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    SENDING = "sending"
+    RETRY = "retry"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class HoldState(StrEnum):
+    OPEN = "open"
+    RELEASED = "released"
+    CORRECTED = "corrected"
+    REJECTED = "rejected"
+
+
+class CopyState(StrEnum):
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One object that lies safely in the store (file and folder synced) and waits for its row."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    digest: str  # sha256 hex over transfer syntax UID and dataset bytes; also the store's key
+    size_bytes: int  # of the dataset
+    association_id: int | None
+    received_at: datetime
+    urgent: bool = False
+
+
+class Outcome(StrEnum):
+    NEW = "new"  # first object of this SOP Instance UID
+    SAME = "same"  # the same UID and bytes: no new work
+    VERSION = "version"  # the same UID, other bytes; a worker compares the pixels
+    OURS = "ours"  # an object that this gateway made itself and somebody sent back
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    film_id: int
+    version_id: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that a worker holds under a lease. `token` fences: it grows with every claim."""
+
+    id: int
+    film_id: int
+    version_id: int
+    digest: str
+    sop_instance_uid: str
+    attempts: int
+    token: int
+    first_digest: str | None  # of the version that was gated before, when this is a later version
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object owed to one destination."""
+
+    id: int
+    film_id: int
+    destination: str
+    digest: str  # the store's key of what is to be sent (original or copy)
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    attempts: int
+    created_at: datetime
+    kind: str  # "always", "ai" or "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    id: int
+    film_id: int
+    sop_instance_uid: str
+    reasons: tuple[str, ...]
+    why: str
+    state: HoldState
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+    note: str | None
+    proposal: str | None  # digest of the corrected copy that lies ready
+
+
+@dataclass(frozen=True, slots=True)
+class FilmRow:
+    """What `films list` and `films show` print of one received instance."""
+
+    film_id: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    received_at: datetime
+    decision: str | None
+    rule: str | None
+    why: str | None
+    reasons: tuple[str, ...]
+    findings: tuple[dict[str, Any], ...]
+    deliveries: tuple[dict[str, Any], ...]
+    job: str | None
+    error: str | None

@@ -1,0 +1,1 @@
+"""Networks, their training and their bundles: torch and MONAI only, no gateway."""

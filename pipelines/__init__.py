@@ -1,0 +1,1 @@
+"""The core of filmgate: pure values in, values out. Importing it loads nothing."""

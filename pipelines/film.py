@@ -1,0 +1,234 @@
+"""The frozen values that pass between the steps: Header, Film, Finding, Decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Verdict(StrEnum):
+    """What a gate says of a film."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNSURE = "unsure"
+    FAILED = "failed"  # the gate itself raised; a finding of its own, and it quarantines
+
+
+class Act(StrEnum):
+    """What is done with a film; `films list --json` shows these words."""
+
+    PASS = "pass"  # noqa: S105
+    CORRECT = "correct"
+    WITHHOLD = "withhold"
+    QUARANTINE = "quarantine"
+
+
+class Reason(StrEnum):
+    """Why a film did not simply pass. Every code is explained in REASON_TEXT and docs/reasons.md."""
+
+    # header
+    NOT_A_FILM = "NOT_A_FILM"
+    FOR_PROCESSING = "FOR_PROCESSING"
+    DERIVED = "DERIVED"
+    SECONDARY = "SECONDARY"
+    COMPANION = "COMPANION"
+    OURS = "OURS"
+    MULTI_FRAME = "MULTI_FRAME"
+    # decoding
+    UNREADABLE = "UNREADABLE"
+    UNSUPPORTED = "UNSUPPORTED"
+    NO_PIXELS = "NO_PIXELS"
+    PIXELS_MISMATCH = "PIXELS_MISMATCH"
+    DECODE_FAILED = "DECODE_FAILED"
+    # exposure
+    BLANK = "BLANK"
+    WASHED_OUT = "WASHED_OUT"
+    CLIPPED = "CLIPPED"
+    BORDER = "BORDER"
+    # anatomy
+    LATERAL = "LATERAL"
+    OTHER_PART = "OTHER_PART"
+    NOT_A_RADIOGRAPH = "NOT_A_RADIOGRAPH"
+    UNKNOWN_ANATOMY = "UNKNOWN_ANATOMY"
+    HEADER_CONTRADICTS = "HEADER_CONTRADICTS"
+    # orientation and polarity
+    ROTATED_90 = "ROTATED_90"
+    ROTATED_180 = "ROTATED_180"
+    ROTATED_270 = "ROTATED_270"
+    ROTATION_UNSURE = "ROTATION_UNSURE"
+    INVERTED = "INVERTED"
+    INVERSION_UNSURE = "INVERSION_UNSURE"
+    MIRROR_SUSPECTED = "MIRROR_SUSPECTED"
+    # lungs
+    LUNGS_NOT_FOUND = "LUNGS_NOT_FOUND"
+    LUNGS_CUT_OFF = "LUNGS_CUT_OFF"
+    # the chain
+    GATE_FAILED = "GATE_FAILED"
+    MODEL_MISSING = "MODEL_MISSING"
+    COPY_FAILED = "COPY_FAILED"
+    NO_AI_ACCEPTS = "NO_AI_ACCEPTS"
+    OTHER_PIXELS = "OTHER_PIXELS"
+    ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
+
+
+REASON_TEXT: dict[Reason, str] = {
+    Reason.NOT_A_FILM: "not a projection radiograph (its SOP class or modality says so)",
+    Reason.FOR_PROCESSING: "a raw detector image, FOR PROCESSING, not meant to be looked at",
+    Reason.DERIVED: "a derived image, not the original exposure",
+    Reason.SECONDARY: "a secondary image, not a primary exposure",
+    Reason.COMPANION: "a companion image that accompanies another film",
+    Reason.OURS: "made by filmgate itself; never gated again",
+    Reason.MULTI_FRAME: "holds several frames; one film is expected",
+    Reason.UNREADABLE: "the file cannot be parsed as DICOM",
+    Reason.UNSUPPORTED: "the transfer syntax or photometric interpretation is not supported",
+    Reason.NO_PIXELS: "there is no pixel data",
+    Reason.PIXELS_MISMATCH: "Rows, Columns or bit depth do not agree with the pixel data",
+    Reason.DECODE_FAILED: "decoding crashed, hung or used too much memory",
+    Reason.BLANK: "the picture is blank: no anatomy to be seen",
+    Reason.WASHED_OUT: "the contrast is squeezed into a small part of the grey range",
+    Reason.CLIPPED: "much of the picture is cut off at black or white",
+    Reason.BORDER: "a small film inside a large border",
+    Reason.LATERAL: "a lateral chest film",
+    Reason.OTHER_PART: "another body part, not a chest",
+    Reason.NOT_A_RADIOGRAPH: "not a radiograph",
+    Reason.UNKNOWN_ANATOMY: "nothing the anatomy gate knows well enough",
+    Reason.HEADER_CONTRADICTS: "the header claims something else than the picture shows",
+    Reason.ROTATED_90: "turned 90 degrees clockwise",
+    Reason.ROTATED_180: "upside down (turned 180 degrees)",
+    Reason.ROTATED_270: "turned 270 degrees clockwise",
+    Reason.ROTATION_UNSURE: "the rotation gate is not sure",
+    Reason.INVERTED: "inverted: black and white are exchanged",
+    Reason.INVERSION_UNSURE: "the inversion gate is not sure",
+    Reason.MIRROR_SUSPECTED: "perhaps left-right flipped",
+    Reason.LUNGS_NOT_FOUND: "no lung field was found",
+    Reason.LUNGS_CUT_OFF: "the lung field touches the edge of the film",
+    Reason.GATE_FAILED: "a gate failed with an error",
+    Reason.MODEL_MISSING: "a gate's model is missing or is not the one its card names",
+    Reason.COPY_FAILED: "the corrected copy could not be made, or did not pass the gates itself",
+    Reason.NO_AI_ACCEPTS: "no AI destination accepts this film (view, age, modality or study age)",
+    Reason.OTHER_PIXELS: "the same SOP Instance UID arrived before with other pixels",
+    Reason.ATTEMPTS_EXHAUSTED: "three attempts to examine this film failed",
+}
+
+
+class Claim(StrEnum):
+    """How the header stands to 'this is a frontal chest film'."""
+
+    AGREES = "agrees"
+    SILENT = "silent"
+    CONTRADICTS = "contradicts"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of one instance says, already cleaned; strings are stripped and upper case where coded.
+
+    Absent attributes are "" or None or (). `part` is one of "chest", "other", "" (silent);
+    `view` one of "frontal", "lateral", "other", "" (silent): the *claims* of the header, from
+    BodyPartExamined, ViewPosition, AnatomicRegionSequence, ViewCodeSequence and friends.
+    """
+
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    transfer_syntax_uid: str = ""
+    modality: str = ""
+    image_type: tuple[str, ...] = ()
+    presentation_intent: str = ""
+    photometric: str = ""
+    rows: int = 0
+    columns: int = 0
+    frames: int = 1
+    bits_stored: int = 0
+    body_part: str = ""  # BodyPartExamined as it stands
+    view_position: str = ""  # ViewPosition as it stands: "PA", "AP", "LL", ...
+    part: str = ""
+    view: str = ""
+    age_years: float | None = None  # None: unknown
+    study_date: str = ""  # YYYYMMDD
+    urgent: bool = False
+    ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
+    companion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """One projection radiograph ready for the gates.
+
+    `pixels` is (H, W) float32 in [0, 1], as displayed (Modality LUT, VOI LUT or window, and
+    MONOCHROME1 / Presentation LUT Shape applied exactly once), square pixels, long side at most
+    `PREVIEW_PX`. `scale` is native pixels per preview pixel, (rows, columns).
+    `stored_range` is the fraction of the stored bit range that the central 98 % of pixels use.
+    """
+
+    header: Header
+    pixels: NDArray[np.float32]
+    scale: tuple[float, float] = (1.0, 1.0)
+    stored_range: float = 1.0
+
+
+PREVIEW_PX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box in fractions of the film's width and height, x to the right, y down; 0 <= x0 < x1 <= 1."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one gate found. `score` lies between the two thresholds `low` and `high` when it is unsure.
+
+    GOOD has no reason. `detail` is a short plain text for people ("turned 90 degrees, p 0.998").
+    `model_digest` is the sha256 of the weights, "" for a computed gate.
+    """
+
+    gate: str
+    verdict: Verdict
+    score: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    reason: Reason | None = None
+    detail: str = ""
+    box: Box | None = None
+    model_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The correction to apply to the *stored* film so that it displays right, in this order:
+    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then invert polarity.
+
+    A film found ROTATED_90 (turned 90 clockwise) needs turn=270.
+    """
+
+    crop: Box | None = None
+    turn: int = 0
+    invert: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.crop or self.turn or self.invert)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy says of one film, with the rule that fired and what it saw."""
+
+    act: Act
+    reasons: tuple[Reason, ...] = ()
+    rule: str = ""
+    why: str = ""
+    operations: Operations = field(default_factory=Operations)
+    destinations: tuple[str, ...] = ()  # AI destinations that accept this film; only for PASS and CORRECT
+    flags: tuple[Reason, ...] = ()  # noted, but not held for
+    trace: tuple[dict[str, Any], ...] = ()  # one row a rule tried: rule, fired, because
+    policy_digest: str = ""

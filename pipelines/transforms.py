@@ -1,0 +1,55 @@
+"""The MONAI chains that turn a film into what the networks see; training and inference share them.
+
+A film is *squashed* to a square, not padded to one. Padding bars turn with the film and tell a network
+the answer for nothing; a third of the children's films were squashed before we got them; and a phone
+photograph or a strip detector has another aspect ratio than the sites we trained on. So aspect ratio is
+no cue here, for any class.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from monai.transforms import Compose, Resize, Transform
+from numpy.typing import NDArray
+from torch import Tensor
+
+GATE_PX = 128  # side of the square that every gate sees
+LOWEST, HIGHEST = 0.005, 0.995  # percentiles that become black and white; outside lie markers and dead pixels
+LEAST_RANGE = 0.02  # a film flatter than this is not stretched further: noise must stay noise
+
+
+class Cleaned(Transform):
+    """Replaces NaN and infinities and clips to [0, 1]: neither may ever reach a network."""
+
+    def __call__(self, greys: Tensor) -> Tensor:
+        return torch.nan_to_num(greys, nan=0.0, posinf=1.0, neginf=0.0).clamp(0.0, 1.0)
+
+
+class Spread(Transform):
+    """Stretches each film linearly between two percentiles; the slope is positive, so polarity survives."""
+
+    def __call__(self, greys: Tensor) -> Tensor:
+        sample = greys[..., ::2, ::2].flatten(-2)  # every fourth pixel: the percentiles hardly move, the sort is 4x faster
+        low, high = torch.quantile(sample, torch.tensor((LOWEST, HIGHEST), dtype=greys.dtype), dim=-1)
+        width = (high - low).clamp(min=LEAST_RANGE)
+        return ((greys - low[..., None, None]) / width[..., None, None]).clamp(0.0, 1.0)
+
+
+@cache
+def gate_chain(size: int = GATE_PX) -> Compose:
+    """The chain for one film (1, H, W) or, films taken as channels, for a batch (B, H, W)."""
+    return Compose([Cleaned(), Resize((size, size), mode="area"), Spread()])
+
+
+def gate_input(pixels: NDArray[np.float32], size: int = GATE_PX) -> Tensor:
+    """One film (H, W) in [0, 1], as displayed -> (1, size, size) float32 in [0, 1]."""
+    return as_batch(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None], size)
+
+
+def as_batch(greys: Tensor, size: int = GATE_PX) -> Tensor:
+    """Films of one size (B, H, W) in [0, 1] -> (B, size, size) float32 in [0, 1], each treated alone."""
+    out: Tensor = gate_chain(size)(greys)
+    return out.as_tensor() if hasattr(out, "as_tensor") else out
