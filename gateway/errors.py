@@ -22,7 +22,7 @@
 
 from __future__ import annotations
 
-from pipelines.film import Reason
+from pipelines.film import Header, Reason
 
 
 class FilmgateError(Exception):
@@ -70,11 +70,15 @@ class BadTransition(LedgerError):
 
 
 class DecodeError(FilmgateError):
-    """Raised when pixels could not be had from an object. `reason` is what the person is shown."""
+    """Raised when pixels could not be had from an object. `reason` is what the person is shown.
 
-    def __init__(self, reason: Reason, text: str = "") -> None:
+    `header` is the object's header where that could be read: an SR has no pixels, but it has a header.
+    """
+
+    def __init__(self, reason: Reason, text: str = "", header: Header | None = None) -> None:
         super().__init__(text or reason.value)
         self.reason = reason
+        self.header = header
 
 
 class DeliveryError(FilmgateError):
