@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pipelines.film import Decision, Finding
+
 
 class JobState(StrEnum):
     READY = "ready"
@@ -126,3 +128,30 @@ class FilmRow:
     deliveries: tuple[dict[str, Any], ...]
     job: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyMade:
+    """A corrected copy that lies in the store."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    operations: dict[str, Any]
+    state: CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All that one examination of a film brought: written in one transaction."""
+
+    decision: Decision
+    findings: tuple[Finding, ...]
+    mode: str
+    digests: dict[str, str]  # policy, code, one a model
+    copy: CopyMade | None = None
+    copy_findings: tuple[Finding, ...] = ()
+    send_original_to: tuple[str, ...] = ()
+    send_copy_to: tuple[str, ...] = ()
+    hold: bool = False

@@ -1,0 +1,135 @@
+"""Opening the ledger: SQLite with WAL and full sync, one schema revision, transactions that cannot deadlock."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
+from gateway.ledger.tables import SCHEMA
+
+
+def make_engine(url: str, busy_timeout_s: float) -> Engine:
+    """An engine whose SQLite connections wait `busy_timeout_s` for a lock and sync every commit."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": busy_timeout_s, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred transaction that upgrades to writing fails at once, whatever the timeout: take the lock first.
+        reading = connection.get_execution_options().get("filmgate_reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def honest_errors() -> Iterator[None]:
+    """Turn the driver's errors into ours.
+
+    Raises:
+        LedgerBusy: the database stayed locked for the whole timeout.
+        LedgerError: it is full, read-only, gone or broken.
+    """
+    try:
+        yield
+    except OperationalError as error:
+        if "locked" in str(error.orig) or "busy" in str(error.orig):
+            raise LedgerBusy("the ledger is locked by another process") from error
+        raise LedgerError(f"the ledger cannot be used: {error.orig}") from error
+    except DBAPIError as error:
+        raise LedgerError(f"the ledger refused a statement: {error.orig}") from error
+
+
+class Database:
+    """Transactions on one engine; the parts of `Ledger` build on it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(filmgate_reading=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, committed and synced when the block ends without an error."""
+        with honest_errors(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with honest_errors(), self._reader.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def revision(engine: Engine) -> str | None:
+    """The schema revision that the database says it has; None for an empty one."""
+    with honest_errors(), engine.connect() as connection:
+        if not engine.dialect.has_table(connection, "alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def check_schema(engine: Engine) -> None:
+    """
+    Raises:
+        SchemaTooOld: the ledger is empty or older; `filmgate up` migrates it.
+        SchemaTooNew: a newer filmgate wrote it.
+    """
+    found = revision(engine)
+    if found == SCHEMA:
+        return
+    if found is None or found < SCHEMA:
+        raise SchemaTooOld(
+            f"the ledger has schema {found or 'none'}, this filmgate needs {SCHEMA}. No film is touched. "
+            "Run `filmgate up` (it backs the ledger up and migrates it) before other commands."
+        )
+    raise SchemaTooNew(
+        f"the ledger has schema {found}, newer than the {SCHEMA} this filmgate knows. No film is touched. "
+        "Start the newer filmgate again, or restore the backup made before its migration."
+    )
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to SCHEMA; an older SQLite file is copied beside itself first."""
+    from alembic import command  # noqa: PLC0415  only migrations need Alembic; every process opens a ledger
+    from alembic.config import Config  # noqa: PLC0415
+
+    found = revision(engine)
+    if found is not None:
+        if found > SCHEMA:
+            check_schema(engine)
+        if found == SCHEMA:
+            return
+        _back_up(engine, found)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.execution_options(filmgate_reading=False).connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _back_up(engine: Engine, found: str) -> None:
+    database = engine.url.database
+    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
+        return
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy2(database, f"{database}.before-{found}-to-{SCHEMA}")

@@ -1,0 +1,32 @@
+"""The ledger as the other parts see it: one object, four groups of short transactions."""
+
+from __future__ import annotations
+
+from gateway.ledger.engine import check_schema, make_engine, migrate
+from gateway.ledger.receiving import Receiving
+from gateway.ledger.reviewing import Reviewing
+from gateway.ledger.routing import Routing
+from gateway.ledger.working import Working
+
+
+class Ledger(Receiving, Working, Routing, Reviewing):
+    """The queue of record. Every method is one transaction and may be called from any thread.
+
+    Raises (all methods):
+        LedgerBusy: locked by another process for the whole timeout.
+        LedgerError: full, read-only or broken.
+    """
+
+    @classmethod
+    def open(cls, url: str, *, busy_timeout_s: float = 10.0, migrate_first: bool = False) -> Ledger:
+        """Open the ledger at an SQLAlchemy `url`.
+
+        Raises:
+            SchemaTooOld: not migrated, and `migrate_first` is false.
+            SchemaTooNew: written by a newer filmgate.
+        """
+        engine = make_engine(url, busy_timeout_s)
+        if migrate_first:
+            migrate(engine)
+        check_schema(engine)
+        return cls(engine)

@@ -1,0 +1,34 @@
+"""The one way in which a state changes, and the one way in which an event is written."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert, update
+
+from gateway.errors import BadTransition
+from gateway.ledger.tables import TRANSITIONS, copies, deliveries, events, holds, jobs
+
+_WHAT: dict[Table, str] = {jobs: "job", deliveries: "delivery", holds: "hold", copies: "copy"}
+
+
+def allowed(table: Table, start: str, end: str) -> None:
+    """
+    Raises:
+        BadTransition: TRANSITIONS does not name this change.
+    """
+    if (_WHAT[table], start, end) not in TRANSITIONS:
+        raise BadTransition(f"a {_WHAT[table]} cannot go from {start} to {end}")
+
+
+def move(db: Connection, table: Table, row_id: int, start: str, end: str, **values: Any) -> bool:
+    """Change one row's state; False when the row was not in `start` (somebody else was faster)."""
+    allowed(table, start, end)
+    statement = update(table).where(table.c.id == row_id, table.c.state == start)
+    return db.execute(statement.values(state=end, **values)).rowcount == 1
+
+
+def note(db: Connection, now: datetime, what: str, *, film_id: int | None, who: str, **detail: Any) -> None:
+    """Write one event row. `detail` never holds a patient's name or number."""
+    db.execute(insert(events).values(film_id=film_id, at=now, what=what, who=who, detail=detail))

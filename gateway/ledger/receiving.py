@@ -1,0 +1,163 @@
+"""RECEIVE: associations, and the transaction behind every 0x0000."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from gateway.ledger.engine import Database
+from gateway.ledger.moves import note
+from gateway.ledger.records import DeliveryState, JobState, Outcome, Received, Recorded
+from gateway.ledger.tables import associations, copies, decisions, deliveries, instances, jobs, versions
+from pipelines.film import REASON_TEXT, Act, Reason
+
+WHO = "listener"
+
+
+class Receiving(Database):
+    """What the listener writes."""
+
+    def associate(self, *, calling: str, called: str, address: str, now: datetime) -> int:
+        """Note that an association was accepted; its id."""
+        with self.writing() as db:
+            row = dict(calling=calling, called=called, address=address, started_at=now)
+            return _inserted(db, associations, row)
+
+    def dissociate(
+        self, association_id: int, *, outcome: str, objects: int, size_bytes: int, now: datetime
+    ) -> None:
+        """Note how an association ended ("released", "aborted", ...) and what it brought."""
+        with self.writing() as db:
+            db.execute(
+                update(associations)
+                .where(associations.c.id == association_id)
+                .values(outcome=outcome, objects=objects, size_bytes=size_bytes, ended_at=now)
+            )
+
+    def refuse(self, *, calling: str, called: str, address: str, reason: str, now: datetime) -> None:
+        """The audit row of an association that was not accepted."""
+        with self.writing() as db:
+            row = dict(calling=calling, called=called, address=address, started_at=now, ended_at=now)
+            db.execute(insert(associations).values(outcome="refused", reason=reason, **row))
+
+    def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]:
+        """Write the objects of `batch` with their jobs and always-deliveries in one synced transaction.
+
+        When this returns, 0x0000 may be answered. The same UID and digest again changes nothing.
+        """
+        with self.writing() as db:
+            return [_record(db, received, always) for received in batch]
+
+
+def _inserted(db: Connection, table: Any, row: dict[str, Any]) -> int:
+    key = db.execute(insert(table).values(**row)).inserted_primary_key
+    assert key is not None  # noqa: S101  a single-row insert always has one
+    return int(key[0])
+
+
+def _record(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
+    found = db.execute(
+        select(instances.c.id, instances.c.ours, versions.c.id)
+        .outerjoin(
+            versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == received.digest)
+        )
+        .where(instances.c.sop_instance_uid == received.sop_instance_uid)
+    ).one_or_none()
+    if found is None:
+        return _first(db, received, always)
+    film_id, ours, version_id = found
+    if version_id is not None:
+        return Recorded(film_id, version_id, Outcome.SAME)
+    version_id = _version(db, film_id, received)
+    if ours:
+        return Recorded(film_id, version_id, Outcome.OURS)
+    _queue(db, film_id, version_id, received, always, "version received")
+    return Recorded(film_id, version_id, Outcome.VERSION)
+
+
+def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
+    ours = db.execute(
+        select(copies.c.id).where(copies.c.sop_instance_uid == received.sop_instance_uid).limit(1)
+    ).first()
+    film = dict(
+        sop_instance_uid=received.sop_instance_uid,
+        sop_class_uid=received.sop_class_uid,
+        received_at=received.received_at,
+        ours=ours is not None,
+    )
+    film_id = _inserted(db, instances, film)
+    version_id = _version(db, film_id, received)
+    if ours is not None:
+        _withhold_ours(db, film_id, version_id, received.received_at)
+        return Recorded(film_id, version_id, Outcome.OURS)
+    _queue(db, film_id, version_id, received, always, "received")
+    return Recorded(film_id, version_id, Outcome.NEW)
+
+
+def _version(db: Connection, film_id: int, received: Received) -> int:
+    row = dict(
+        film_id=film_id,
+        digest=received.digest,
+        sop_class_uid=received.sop_class_uid,
+        transfer_syntax_uid=received.transfer_syntax_uid,
+        size_bytes=received.size_bytes,
+        association_id=received.association_id,
+        received_at=received.received_at,
+    )
+    return _inserted(db, versions, row)
+
+
+def _queue(
+    db: Connection, film_id: int, version_id: int, received: Received, always: Sequence[str], what: str
+) -> None:
+    now = received.received_at
+    db.execute(
+        insert(jobs).values(
+            film_id=film_id,
+            version_id=version_id,
+            state=JobState.READY,
+            urgent=received.urgent,
+            created_at=now,
+        )
+    )
+    if always:
+        rows = [
+            dict(
+                film_id=film_id,
+                destination=name,
+                kind="always",
+                digest=received.digest,
+                sop_class_uid=received.sop_class_uid,
+                sop_instance_uid=received.sop_instance_uid,
+                transfer_syntax_uid=received.transfer_syntax_uid,
+                state=DeliveryState.PENDING,
+                next_at=now,
+                created_at=now,
+            )
+            for name in always
+        ]
+        db.execute(insert(deliveries), rows)
+    note(db, now, what, film_id=film_id, who=WHO, association=received.association_id)
+
+
+def _withhold_ours(db: Connection, film_id: int, version_id: int, now: datetime) -> None:
+    """What we made and somebody sent back is kept and decided at once: no job, no delivery, no loop."""
+    db.execute(
+        insert(decisions).values(
+            film_id=film_id,
+            version_id=version_id,
+            act=Act.WITHHOLD,
+            mode="enforce",
+            rule="ours",
+            why=REASON_TEXT[Reason.OURS],
+            reasons=[Reason.OURS],
+            flags=[],
+            trace=[],
+            digests={},
+            decided_at=now,
+        )
+    )
+    note(db, now, "came back", film_id=film_id, who=WHO)

@@ -1,0 +1,334 @@
+"""REVIEW: what people list, and what they decide about held films."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, update
+
+from gateway.errors import NotFound
+from gateway.ledger.engine import Database
+from gateway.ledger.moves import allowed, move, note
+from gateway.ledger.records import (
+    CopyMade,
+    CopyState,
+    DeliveryState,
+    FilmRow,
+    Hold,
+    HoldState,
+    JobState,
+)
+from gateway.ledger.tables import (
+    associations,
+    copies,
+    decisions,
+    deliveries,
+    events,
+    findings,
+    holds,
+    instances,
+    jobs,
+    versions,
+)
+from gateway.ledger.working import owe_copy, owe_original
+
+_CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
+
+
+class Reviewing(Database):
+    """What the command line and the console read and write."""
+
+    def films(
+        self,
+        *,
+        limit: int | None = None,
+        decision: str | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        uid: str | None = None,
+    ) -> list[FilmRow]:
+        """Films, newest first, with findings and deliveries; `decision` "undecided" asks for those without."""
+        current = (decisions.c.film_id == instances.c.id) & ~decisions.c.superseded
+        query = (
+            select(instances, decisions.c.id.label("decision_id"), decisions.c.act, decisions.c.rule)
+            .add_columns(decisions.c.why, decisions.c.reasons)
+            .outerjoin(decisions, current)
+            .order_by(instances.c.id.desc())
+        )
+        if decision is not None:
+            undecided = decision == "undecided"
+            query = query.where(decisions.c.act.is_(None) if undecided else decisions.c.act == decision)
+        if since is not None:
+            query = query.where(instances.c.received_at >= since)
+        if uid is not None:
+            query = query.where(instances.c.sop_instance_uid == uid)
+        with self.reading() as db:
+            rows = [row for row in db.execute(query) if reason is None or reason in (row.reasons or ())]
+            return _film_rows(db, rows[:limit])
+
+    def film(self, film: str | int) -> FilmRow:
+        """One film by SOP Instance UID or by film id.
+
+        Raises:
+            NotFound: there is no such film.
+        """
+        with self.reading() as db:
+            uid = _film_uid(db, film)
+        return self.films(uid=uid)[0]
+
+    def events(self, film_id: int) -> list[dict[str, Any]]:
+        """What happened to a film, oldest first."""
+        with self.reading() as db:
+            rows = db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id))
+            return [dict(at=r.at, what=r.what, who=r.who, **r.detail) for r in rows]
+
+    def trace(self, film_id: int) -> list[dict[str, Any]]:
+        """The policy, rule by rule, as it was applied to a film; empty while undecided."""
+        current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
+        with self.reading() as db:
+            return list(db.scalar(select(decisions.c.trace).where(current)) or ())
+
+    def counts(self) -> dict[str, int]:
+        """How many films, open holds, ready jobs and unfinished deliveries there are."""
+        waiting = deliveries.c.state.in_(
+            (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
+        )
+        asked = {
+            "films": select(func.count()).select_from(instances),
+            "held": select(func.count()).where(holds.c.state == HoldState.OPEN),
+            "ready": select(func.count()).where(jobs.c.state == JobState.READY),
+            "owed": select(func.count()).where(waiting),
+            "failed": select(func.count()).where(deliveries.c.state == DeliveryState.FAILED),
+        }
+        with self.reading() as db:
+            return {name: int(db.scalar(query) or 0) for name, query in asked.items()}
+
+    def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest associations that were not accepted."""
+        query = select(associations).where(associations.c.outcome == "refused")
+        with self.reading() as db:
+            rows = db.execute(query.order_by(associations.c.id.desc()).limit(limit))
+            return [dict(row._mapping) for row in rows]
+
+    def holds(self, state: HoldState | None = HoldState.OPEN) -> list[Hold]:
+        """Held films, oldest first; all states when `state` is None."""
+        query = _HOLDS.order_by(holds.c.id)
+        if state is not None:
+            query = query.where(holds.c.state == state)
+        with self.reading() as db:
+            return [_hold(row) for row in db.execute(query)]
+
+    def open_hold(self, film: str | int) -> Hold:
+        """The open hold of a film.
+
+        Raises:
+            NotFound: no such film, or it is not held.
+        """
+        with self.reading() as db:
+            uid = _film_uid(db, film)
+            is_open = (instances.c.sop_instance_uid == uid) & (holds.c.state == HoldState.OPEN)
+            row = db.execute(_HOLDS.where(is_open)).one_or_none()
+        if row is None:
+            raise NotFound(f"film {film} is not held. Nothing was changed. See `filmgate quarantine list`.")
+        return _hold(row)
+
+    def version_of_hold(self, hold_id: int) -> tuple[int, str]:
+        """(version id, digest) of the object that is held."""
+        query = (
+            select(versions.c.id, versions.c.digest)
+            .join(decisions, decisions.c.version_id == versions.c.id)
+            .join(holds, holds.c.decision_id == decisions.c.id)
+            .where(holds.c.id == hold_id)
+        )
+        with self.reading() as db:
+            row = db.execute(query).one()
+            return row.id, row.digest
+
+    def release(self, hold: Hold, to: tuple[str, ...], *, by: str, note_text: str, now: datetime) -> None:
+        """Close a hold and owe the film, as it was received, to `to`."""
+        version_id, _ = self.version_of_hold(hold.id)
+        with self.writing() as db:
+            _close(db, hold, HoldState.RELEASED, by, note_text, now, to=list(to))
+            _discard(db, hold.film_id)
+            owe_original(db, hold.film_id, version_id, to, now)
+
+    def correct(
+        self, hold: Hold, copy: CopyMade | None, to: tuple[str, ...], *, by: str, note_text: str, now: datetime
+    ) -> None:
+        """Close a hold and owe the corrected copy: `copy`, or the proposal that lies ready.
+
+        Raises:
+            NotFound: there is neither.
+        """
+        with self.writing() as db:
+            copy_id = _person_copy(db, hold, copy, now)
+            _close(db, hold, HoldState.CORRECTED, by, note_text, now, to=list(to))
+            move(db, copies, copy_id, CopyState.PROPOSED, CopyState.ACCEPTED)
+            owe_copy(db, copy_id, to, now)
+
+    def reject(self, hold: Hold, *, by: str, note_text: str, now: datetime) -> None:
+        """Close a hold for good: no AI gets the film."""
+        with self.writing() as db:
+            _close(db, hold, HoldState.REJECTED, by, note_text, now)
+            _discard(db, hold.film_id)
+
+    def gate_again(self, film_id: int, *, by: str, now: datetime) -> bool:
+        """Ask for a film's last job to be done again; the new decision supersedes the old one."""
+        latest = select(jobs).where(jobs.c.film_id == film_id).order_by(jobs.c.id.desc()).limit(1)
+        with self.writing() as db:
+            job = db.execute(latest).one_or_none()
+            if job is None or job.state not in (JobState.DONE, JobState.PARKED):
+                return False
+            note(db, now, "gate again", film_id=film_id, who=by)
+            return move(db, jobs, job.id, job.state, JobState.READY, attempts=0, error=None)
+
+    def send_again(self, film_id: int, *, by: str, now: datetime) -> int:
+        """Queue a film's failed deliveries once more; how many there were."""
+        allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
+        failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
+        with self.writing() as db:
+            again = update(deliveries).where(failed).values(state=DeliveryState.PENDING, next_at=now)
+            count = db.execute(again).rowcount
+            note(db, now, "send again", film_id=film_id, who=by, deliveries=count)
+            return count
+
+    def digests(self) -> set[str]:
+        """Every digest that must lie in the store."""
+        with self.reading() as db:
+            kept = set(db.scalars(select(versions.c.digest)))
+            return kept | set(db.scalars(select(copies.c.digest)))
+
+
+_HOLDS = (
+    select(holds, instances.c.sop_instance_uid, copies.c.digest.label("proposal"))
+    .join(instances, instances.c.id == holds.c.film_id)
+    .outerjoin(copies, copies.c.id == holds.c.copy_id)
+)
+
+
+def _hold(row: Any) -> Hold:
+    return Hold(
+        id=row.id,
+        film_id=row.film_id,
+        sop_instance_uid=row.sop_instance_uid,
+        reasons=tuple(row.reasons),
+        why=row.why,
+        state=HoldState(row.state),
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        closed_by=row.closed_by,
+        note=row.note,
+        proposal=row.proposal,
+    )
+
+
+def _film_uid(db: Connection, film: str | int) -> str:
+    by_uid = instances.c.sop_instance_uid == str(film)
+    uid = db.scalar(select(instances.c.sop_instance_uid).where(by_uid))
+    if uid is None and str(film).isdigit() and len(str(film)) < 19:
+        uid = db.scalar(select(instances.c.sop_instance_uid).where(instances.c.id == int(film)))
+    if uid is None:
+        raise NotFound(f"there is no film {film}. Nothing was changed. See `filmgate films list`.")
+    return str(uid)
+
+
+def _close(
+    db: Connection, hold: Hold, state: HoldState, by: str, text: str, now: datetime, **detail: Any
+) -> None:
+    closed = dict(closed_at=now, closed_by=by, note=text)
+    if not move(db, holds, hold.id, HoldState.OPEN, state, **closed):
+        raise NotFound(f"film {hold.film_id} is no longer held: somebody else was faster.")
+    note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
+
+
+def _discard(db: Connection, film_id: int) -> None:
+    allowed(copies, CopyState.PROPOSED, CopyState.DISCARDED)
+    proposed = (copies.c.film_id == film_id) & (copies.c.state == CopyState.PROPOSED)
+    db.execute(update(copies).where(proposed).values(state=CopyState.DISCARDED))
+
+
+def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetime) -> int:
+    digest = copy.digest if copy else hold.proposal
+    same = (copies.c.film_id == hold.film_id) & (copies.c.digest == digest)
+    found = db.scalar(select(copies.c.id).where(same))
+    if found is not None:
+        return int(found)
+    if copy is None:
+        raise NotFound(
+            f"film {hold.film_id} has no corrected copy ready. It stays held. "
+            "Say what to do with it: --turn 90|180|270, --invert."
+        )
+    row = dict(
+        film_id=hold.film_id,
+        sop_instance_uid=copy.sop_instance_uid,
+        sop_class_uid=copy.sop_class_uid,
+        transfer_syntax_uid=copy.transfer_syntax_uid,
+        digest=copy.digest,
+        operations=copy.operations,
+        state=CopyState.PROPOSED,
+        made_at=now,
+    )
+    key = db.execute(copies.insert().values(**row)).inserted_primary_key
+    assert key is not None  # noqa: S101  a single-row insert always has one
+    return int(key[0])
+
+
+def _film_rows(db: Connection, rows: Sequence[Any]) -> list[FilmRow]:
+    film_ids = [row.id for row in rows]
+    decision_ids = [row.decision_id for row in rows if row.decision_id is not None]
+    found = _grouped(db, decision_ids, "decision_id", lambda ids: _findings_of(ids))
+    owed = _grouped(db, film_ids, "film_id", lambda ids: _deliveries_of(ids))
+    work = _grouped(db, film_ids, "film_id", lambda ids: _jobs_of(ids))
+    return [_film_row(row, found[row.decision_id], owed[row.id], work[row.id]) for row in rows]
+
+
+def _findings_of(ids: Iterable[int]) -> Select[Any]:
+    return select(findings).where(findings.c.decision_id.in_(ids)).order_by(findings.c.id)
+
+
+def _deliveries_of(ids: Iterable[int]) -> Select[Any]:
+    return select(deliveries).where(deliveries.c.film_id.in_(ids)).order_by(deliveries.c.id)
+
+
+def _jobs_of(ids: Iterable[int]) -> Select[Any]:
+    return select(jobs).where(jobs.c.film_id.in_(ids)).order_by(jobs.c.id)
+
+
+def _grouped(
+    db: Connection, ids: Sequence[int], key: str, query: Callable[[Sequence[int]], Select[Any]]
+) -> defaultdict[int | None, list[Any]]:
+    grouped: defaultdict[int | None, list[Any]] = defaultdict(list)
+    for start in range(0, len(ids), _CHUNK):
+        for row in db.execute(query(ids[start : start + _CHUNK])):
+            grouped[getattr(row, key)].append(row)
+    return grouped
+
+
+def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> FilmRow:
+    return FilmRow(
+        film_id=row.id,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        received_at=row.received_at,
+        decision=row.act,
+        rule=row.rule,
+        why=row.why,
+        reasons=tuple(row.reasons or ()),
+        findings=tuple(dict(gate=f.gate, verdict=f.verdict, of_copy=f.of_copy, **f.body) for f in found),
+        deliveries=tuple(
+            dict(
+                destination=d.destination,
+                state=d.state,
+                kind=d.kind,
+                sop_instance_uid=d.sop_instance_uid,
+                attempts=d.attempts,
+                error=d.error,
+            )
+            for d in owed
+        ),
+        job=work[-1].state if work else None,
+        error=work[-1].error if work else None,
+    )

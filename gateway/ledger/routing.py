@@ -1,0 +1,102 @@
+"""ROUTE: what is owed to whom."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+
+from gateway.ledger.engine import Database
+from gateway.ledger.moves import allowed, move, note
+from gateway.ledger.records import Delivery, DeliveryState
+from gateway.ledger.tables import deliveries
+
+WHO = "courier"
+HORIZON = timedelta(hours=6)  # no retry is planned further ahead: a later one means that the clock was set back
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
+    return waiting & or_(deliveries.c.next_at <= now, deliveries.c.next_at > now + HORIZON)
+
+
+class Routing(Database):
+    """What the courier writes."""
+
+    def due_destinations(self, now: datetime) -> dict[str, int]:
+        """Destination -> how many deliveries could go now."""
+        counted = select(deliveries.c.destination, func.count()).where(_due(now))
+        with self.reading() as db:
+            return {row[0]: row[1] for row in db.execute(counted.group_by(deliveries.c.destination))}
+
+    def claim_deliveries(self, destination: str, limit: int, now: datetime) -> list[Delivery]:
+        """Take up to `limit` deliveries that are due, oldest first; they are `sending` from now on."""
+        allowed(deliveries, DeliveryState.PENDING, DeliveryState.SENDING)
+        allowed(deliveries, DeliveryState.RETRY, DeliveryState.SENDING)
+        due = (
+            select(deliveries)
+            .where(_due(now), deliveries.c.destination == destination)
+            .order_by(deliveries.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self.writing() as db:
+            rows = db.execute(due).all()
+            db.execute(
+                update(deliveries)
+                .where(deliveries.c.id.in_([row.id for row in rows]))
+                .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
+            )
+        return [
+            Delivery(
+                id=row.id,
+                film_id=row.film_id,
+                destination=row.destination,
+                digest=row.digest,
+                sop_class_uid=row.sop_class_uid,
+                sop_instance_uid=row.sop_instance_uid,
+                transfer_syntax_uid=row.transfer_syntax_uid,
+                attempts=row.attempts + 1,
+                created_at=row.created_at,
+                kind=row.kind,
+            )
+            for row in rows
+        ]
+
+    def delivered(self, delivery_id: int, now: datetime) -> None:
+        """The peer confirmed it."""
+        with self.writing() as db:
+            done = dict(ended_at=now, error=None)
+            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.DELIVERED, **done):
+                film_id, name = _whose(db, delivery_id)
+                note(db, now, "delivered", film_id=film_id, who=WHO, destination=name)
+
+    def retry_delivery(self, delivery_id: int, *, error: str, at: datetime) -> None:
+        """It failed and is tried again at `at`."""
+        with self.writing() as db:
+            again = dict(next_at=at, error=error)
+            move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.RETRY, **again)
+
+    def fail_delivery(self, delivery_id: int, *, error: str, now: datetime) -> None:
+        """It failed for good; a person looks at it."""
+        with self.writing() as db:
+            ended = dict(ended_at=now, error=error)
+            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.FAILED, **ended):
+                film_id, name = _whose(db, delivery_id)
+                note(db, now, "delivery failed", film_id=film_id, who=WHO, destination=name, error=error)
+
+    def requeue_sending(self, destination: str | None = None) -> int:
+        """Put back what a dead courier had in hand; only its one successor may call this."""
+        allowed(deliveries, DeliveryState.SENDING, DeliveryState.PENDING)
+        statement = update(deliveries).where(deliveries.c.state == DeliveryState.SENDING)
+        if destination is not None:
+            statement = statement.where(deliveries.c.destination == destination)
+        with self.writing() as db:
+            return db.execute(statement.values(state=DeliveryState.PENDING)).rowcount
+
+
+def _whose(db: Connection, delivery_id: int) -> tuple[int, str]:
+    row = db.execute(
+        select(deliveries.c.film_id, deliveries.c.destination).where(deliveries.c.id == delivery_id)
+    ).one()
+    return row.film_id, row.destination

@@ -1,0 +1,233 @@
+"""The tables of the ledger, and the one table of allowed state changes.
+
+"film" in a column name is an instance row: one SOP Instance UID as somebody sent it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
+
+SCHEMA = "0001"  # the Alembic revision that this code reads and writes
+
+# (what, from, to). A new state is one line here; Ledger refuses every change that is not.
+TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
+    {
+        ("job", JobState.READY, JobState.LEASED),
+        ("job", JobState.LEASED, JobState.DONE),
+        ("job", JobState.LEASED, JobState.READY),  # failed or its worker died; tried again
+        ("job", JobState.LEASED, JobState.PARKED),  # failed for good
+        ("job", JobState.PARKED, JobState.READY),  # a person asks for another try
+        ("job", JobState.DONE, JobState.READY),  # gated again
+        ("delivery", DeliveryState.PENDING, DeliveryState.SENDING),
+        ("delivery", DeliveryState.PENDING, DeliveryState.CANCELLED),
+        ("delivery", DeliveryState.SENDING, DeliveryState.DELIVERED),
+        ("delivery", DeliveryState.SENDING, DeliveryState.RETRY),
+        ("delivery", DeliveryState.SENDING, DeliveryState.FAILED),
+        ("delivery", DeliveryState.SENDING, DeliveryState.PENDING),  # its sender died
+        ("delivery", DeliveryState.RETRY, DeliveryState.SENDING),
+        ("delivery", DeliveryState.RETRY, DeliveryState.CANCELLED),
+        ("delivery", DeliveryState.FAILED, DeliveryState.PENDING),  # a person sends it again
+        ("hold", HoldState.OPEN, HoldState.RELEASED),
+        ("hold", HoldState.OPEN, HoldState.CORRECTED),
+        ("hold", HoldState.OPEN, HoldState.REJECTED),
+        ("copy", CopyState.PROPOSED, CopyState.ACCEPTED),
+        ("copy", CopyState.PROPOSED, CopyState.DISCARDED),
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in, aware UTC out; SQLite forgets the zone otherwise."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
+
+
+def _id() -> Column[Any]:
+    return Column("id", _Id, primary_key=True, autoincrement=True)
+
+
+def _film(nullable: bool = False) -> Column[Any]:
+    return Column("film_id", _Id, ForeignKey("instances.id"), nullable=nullable, index=True)
+
+
+associations = Table(
+    "associations",
+    metadata,
+    _id(),
+    Column("calling", String(16), nullable=False),
+    Column("called", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("outcome", String(16)),  # released, aborted, refused, ...; NULL while open
+    Column("reason", Text),
+    Column("objects", Integer, nullable=False, default=0),
+    Column("size_bytes", BigInteger, nullable=False, default=0),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    _id(),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False, index=True),
+    Column("ours", Boolean, nullable=False, default=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    _id(),
+    _film(),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("association_id", _Id, ForeignKey("associations.id")),
+    Column("received_at", UtcDateTime, nullable=False),
+    UniqueConstraint("film_id", "digest"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    _film(),
+    Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("urgent", Boolean, nullable=False, default=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("token", Integer, nullable=False, default=0),
+    Column("beat", Integer, nullable=False, default=0),
+    Column("owner", String(128)),
+    Column("error", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Index("ix_jobs_state", "state", "urgent", "id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _id(),
+    _film(),
+    Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
+    Column("act", String(16), nullable=False),
+    Column("mode", String(8), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("flags", JSON, nullable=False),
+    Column("trace", JSON, nullable=False),
+    Column("digests", JSON, nullable=False),  # policy, code, and one a model
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("superseded", Boolean, nullable=False, default=False),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    _id(),
+    Column("decision_id", _Id, ForeignKey("decisions.id"), nullable=False, index=True),
+    Column("of_copy", Boolean, nullable=False, default=False),
+    Column("gate", String(32), nullable=False),
+    Column("verdict", String(8), nullable=False),
+    Column("body", JSON, nullable=False),  # score, low, high, reason, detail, box, model_digest
+)
+
+copies = Table(
+    "copies",
+    metadata,
+    _id(),
+    _film(),
+    Column("decision_id", _Id, ForeignKey("decisions.id")),
+    Column("sop_instance_uid", String(64), nullable=False, index=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("operations", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    UniqueConstraint("film_id", "digest"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    _film(),
+    Column("destination", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),  # always, ai or copy
+    Column("digest", String(64), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_at", UtcDateTime, nullable=False),
+    Column("error", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    UniqueConstraint("film_id", "destination", "digest"),
+    Index("ix_deliveries_due", "state", "destination", "next_at"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    _id(),
+    _film(),
+    Column("decision_id", _Id, ForeignKey("decisions.id"), nullable=False),
+    Column("copy_id", _Id, ForeignKey("copies.id")),
+    Column("reasons", JSON, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("closed_by", String(128)),
+    Column("note", Text),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    _film(nullable=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("what", String(32), nullable=False),
+    Column("who", String(128), nullable=False),
+    Column("detail", JSON, nullable=False),
+)

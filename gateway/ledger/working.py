@@ -1,0 +1,307 @@
+"""WORK: claims under a lease, heartbeats, and the one transaction that ends an examination."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, insert, select, update
+
+from gateway.errors import StaleLease
+from gateway.ledger.engine import Database
+from gateway.ledger.moves import allowed, move, note
+from gateway.ledger.records import (
+    CopyMade,
+    DeliveryState,
+    HoldState,
+    Job,
+    JobState,
+    Judged,
+)
+from gateway.ledger.tables import copies, decisions, deliveries, findings, holds, instances, jobs, versions
+from pipelines.film import REASON_TEXT, Act, Decision, Finding, Reason
+
+WHO = "worker"
+
+
+class Working(Database):
+    """What workers and the dispatcher write."""
+
+    def ready_jobs(self) -> int:
+        """How many jobs wait for a worker."""
+        with self.reading() as db:
+            return int(db.scalar(select(func.count()).where(jobs.c.state == JobState.READY)) or 0)
+
+    def claim(self, owner: str, now: datetime) -> Job | None:
+        """Lease the next job, urgent ones first, then the oldest; None when there is nothing to do.
+
+        One at a time, so that a film that kills its worker costs no other film an attempt. A later
+        version waits until the earlier ones of its film are through.
+        """
+        earlier = jobs.alias("earlier")
+        waits = exists().where(
+            earlier.c.film_id == jobs.c.film_id,
+            earlier.c.id < jobs.c.id,
+            earlier.c.state.in_((JobState.READY, JobState.LEASED)),
+        )
+        following = (
+            select(jobs.c.id)
+            .where(jobs.c.state == JobState.READY, ~waits)
+            .order_by(jobs.c.urgent.desc(), jobs.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway
+        )
+        allowed(jobs, JobState.READY, JobState.LEASED)
+        with self.writing() as db:
+            job_id = db.scalar(following)
+            if job_id is None:
+                return None
+            db.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id)
+                .values(
+                    state=JobState.LEASED,
+                    owner=owner,
+                    token=jobs.c.token + 1,
+                    attempts=jobs.c.attempts + 1,
+                    beat=0,
+                )
+            )
+            return _job(db, job_id)
+
+    def beat(self, owner: str) -> None:
+        """Say that the worker `owner` still works on what it holds."""
+        with self.writing() as db:
+            leased = (jobs.c.owner == owner) & (jobs.c.state == JobState.LEASED)
+            db.execute(update(jobs).where(leased).values(beat=jobs.c.beat + 1))
+
+    def leases(self) -> dict[int, tuple[int, int]]:
+        """Job id -> (token, heartbeat counter) of every lease that is held."""
+        with self.reading() as db:
+            held = select(jobs.c.id, jobs.c.token, jobs.c.beat).where(jobs.c.state == JobState.LEASED)
+            return {row.id: (row.token, row.beat) for row in db.execute(held)}
+
+    def free_lease(self, job_id: int, token: int, *, max_attempts: int, error: str, now: datetime) -> bool:
+        """Take a lease back that stands still; True when it was still held under `token`."""
+        with self.writing() as db:
+            return _give_back(db, job_id, token, max_attempts, error, now)
+
+    def free_owner(self, owner: str, *, max_attempts: int, error: str, now: datetime) -> int:
+        """Take back all leases of a worker that is known to be dead; how many there were."""
+        with self.writing() as db:
+            held = select(jobs.c.id, jobs.c.token).where(
+                jobs.c.owner == owner, jobs.c.state == JobState.LEASED
+            )
+            rows = db.execute(held).all()
+            return sum(_give_back(db, row.id, row.token, max_attempts, error, now) for row in rows)
+
+    def fail(self, job: Job, *, error: str, max_attempts: int, now: datetime) -> None:
+        """Report that an attempt failed: the job is ready again, or parked for a person.
+
+        Raises:
+            StaleLease: somebody else holds the job by now.
+        """
+        with self.writing() as db:
+            if not _give_back(db, job.id, job.token, max_attempts, error, now):
+                raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
+
+    def judge(self, job: Job, judged: Judged, *, now: datetime) -> int:
+        """End a job: findings, decision, copy, hold and deliveries, all or nothing; the decision's id.
+
+        Raises:
+            StaleLease: somebody else holds the job by now; nothing was written.
+        """
+        with self.writing() as db:
+            _finish(db, job, now)
+            return _judge(db, job, judged, now)
+
+    def same_pixels(self, job: Job, *, now: datetime) -> None:
+        """End a job whose version shows the pixels that were judged before: nothing new for the AI.
+
+        Raises:
+            StaleLease: somebody else holds the job by now.
+        """
+        with self.writing() as db:
+            _finish(db, job, now)
+            note(db, now, "same pixels", film_id=job.film_id, who=WHO, version=job.version_id)
+
+
+def _job(db: Connection, job_id: int) -> Job:
+    row = db.execute(
+        select(jobs, versions.c.digest, instances.c.sop_instance_uid)
+        .join(versions, versions.c.id == jobs.c.version_id)
+        .join(instances, instances.c.id == jobs.c.film_id)
+        .where(jobs.c.id == job_id)
+    ).one()
+    before = db.scalar(
+        select(versions.c.digest)
+        .where(versions.c.film_id == row.film_id, versions.c.id < row.version_id)
+        .order_by(versions.c.id)
+        .limit(1)
+    )
+    return Job(
+        id=row.id,
+        film_id=row.film_id,
+        version_id=row.version_id,
+        digest=row.digest,
+        sop_instance_uid=row.sop_instance_uid,
+        attempts=row.attempts,
+        token=row.token,
+        first_digest=before,
+    )
+
+
+def _finish(db: Connection, job: Job, now: datetime) -> None:
+    allowed(jobs, JobState.LEASED, JobState.DONE)
+    held = (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.state == JobState.LEASED)
+    done = db.execute(update(jobs).where(held).values(state=JobState.DONE, done_at=now, error=None))
+    if done.rowcount != 1:
+        raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
+
+
+def _give_back(
+    db: Connection, job_id: int, token: int, max_attempts: int, error: str, now: datetime
+) -> bool:
+    row = db.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.token == token)).one_or_none()
+    if row is None or row.state != JobState.LEASED:
+        return False
+    if row.attempts < max_attempts:
+        return move(db, jobs, job_id, JobState.LEASED, JobState.READY, error=error, owner=None)
+    move(db, jobs, job_id, JobState.LEASED, JobState.PARKED, error=error, done_at=now)
+    _park(db, row, error, now)
+    return True
+
+
+def _park(db: Connection, row: Any, error: str, now: datetime) -> None:
+    """A film that cannot be examined is held like any other, with its error as the why."""
+    reason = Reason.ATTEMPTS_EXHAUSTED
+    decision = Decision(
+        act=Act.QUARANTINE, reasons=(reason,), rule="parked", why=f"{REASON_TEXT[reason]}: {error}"
+    )
+    job = Job(row.id, row.film_id, row.version_id, "", "", row.attempts, row.token, None)
+    _judge(db, job, Judged(decision, (), mode="enforce", digests={}, hold=True), now)
+
+
+def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
+    decision_id = _decide(db, job, judged, now)
+    copy_id = _keep_copy(db, job, decision_id, judged.copy, now) if judged.copy else None
+    if judged.hold:
+        _hold(db, job.film_id, decision_id, copy_id, judged.decision, now)
+    owe_original(db, job.film_id, job.version_id, judged.send_original_to, now)
+    if judged.copy and copy_id is not None:
+        owe_copy(db, copy_id, judged.send_copy_to, now)
+    detail = dict(act=judged.decision.act, rule=judged.decision.rule)
+    note(db, now, "decided", film_id=job.film_id, who=WHO, **detail)
+    return decision_id
+
+
+def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
+    of_film = decisions.c.film_id == job.film_id
+    db.execute(update(decisions).where(of_film, ~decisions.c.superseded).values(superseded=True))
+    made = judged.decision
+    row = dict(
+        film_id=job.film_id,
+        version_id=job.version_id,
+        act=made.act,
+        mode=judged.mode,
+        rule=made.rule,
+        why=made.why,
+        reasons=list(made.reasons),
+        flags=list(made.flags),
+        trace=list(made.trace),
+        digests=judged.digests,
+        decided_at=now,
+    )
+    key = db.execute(insert(decisions).values(**row)).inserted_primary_key
+    assert key is not None  # noqa: S101
+    decision_id = int(key[0])
+    rows = [_finding(decision_id, f, of_copy=False) for f in judged.findings]
+    rows += [_finding(decision_id, f, of_copy=True) for f in judged.copy_findings]
+    if rows:
+        db.execute(insert(findings), rows)
+    return decision_id
+
+
+def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
+    body = asdict(found)
+    gate, verdict = body.pop("gate"), body.pop("verdict")
+    return dict(decision_id=decision_id, of_copy=of_copy, gate=gate, verdict=verdict, body=body)
+
+
+def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: datetime) -> int:
+    """The copy's row; a second examination that makes the same copy finds it."""
+    same = (copies.c.film_id == job.film_id) & (copies.c.digest == copy.digest)
+    found = db.scalar(select(copies.c.id).where(same))
+    if found is not None:
+        return int(found)
+    row = dict(
+        film_id=job.film_id,
+        decision_id=decision_id,
+        sop_instance_uid=copy.sop_instance_uid,
+        sop_class_uid=copy.sop_class_uid,
+        transfer_syntax_uid=copy.transfer_syntax_uid,
+        digest=copy.digest,
+        operations=copy.operations,
+        state=copy.state,
+        made_at=now,
+    )
+    key = db.execute(insert(copies).values(**row)).inserted_primary_key
+    assert key is not None  # noqa: S101
+    return int(key[0])
+
+
+def _hold(
+    db: Connection, film_id: int, decision_id: int, copy_id: int | None, decision: Decision, now: datetime
+) -> None:
+    """Open a hold; one that is still open for the film is replaced, not doubled."""
+    values = dict(
+        decision_id=decision_id,
+        copy_id=copy_id,
+        reasons=list(decision.reasons),
+        why=decision.why,
+        opened_at=now,
+    )
+    is_open = (holds.c.film_id == film_id) & (holds.c.state == HoldState.OPEN)
+    if db.execute(update(holds).where(is_open).values(**values)).rowcount == 0:
+        db.execute(insert(holds).values(film_id=film_id, state=HoldState.OPEN, **values))
+
+
+def owe_original(
+    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
+) -> None:
+    """Owe one version of a film, as it was received, to AI destinations."""
+    row = db.execute(
+        select(versions, instances.c.sop_instance_uid)
+        .join(instances, instances.c.id == versions.c.film_id)
+        .where(versions.c.id == version_id)
+    ).one()
+    for name in destinations:
+        _owe(db, row, film_id, name, "ai", now)
+
+
+def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
+    """Owe a corrected copy to AI destinations."""
+    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
+    for name in destinations:
+        _owe(db, row, row.film_id, name, "copy", now)
+
+
+def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
+    same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
+    if db.scalar(select(deliveries.c.id).where(same, deliveries.c.digest == row.digest)) is not None:
+        return
+    db.execute(
+        insert(deliveries).values(
+            film_id=film_id,
+            destination=destination,
+            kind=kind,
+            digest=row.digest,
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            transfer_syntax_uid=row.transfer_syntax_uid,
+            state=DeliveryState.PENDING,
+            next_at=now,
+            created_at=now,
+        )
+    )
