@@ -5,11 +5,31 @@ Every key is described here and in docs/configuration.md; a test proves that non
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from gateway import lined_yaml
+from gateway.errors import SettingsError
+from gateway.lined_yaml import Lined, Loc
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -121,13 +141,22 @@ class DicomDestination(_Block):
 class FolderDestination(_Block):
     """A folder that gets Part 10 files."""
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = "folder"
     path: Path
     retry: RetrySettings = RetrySettings()
     accepts: Accepts = Accepts()
 
 
-Destination = Annotated[DicomDestination | FolderDestination, Field(discriminator="kind")]
+def _kind(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return value.get("kind", "dicom")
+    return getattr(value, "kind", None)
+
+
+Destination = Annotated[
+    Annotated[DicomDestination, Tag("dicom")] | Annotated[FolderDestination, Tag("folder")],
+    Discriminator(_kind),
+]
 
 
 class Routes(_Block):
@@ -178,12 +207,288 @@ class Settings(_Block):
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Settings:
-        for route in ("always", "pass_", "copies"):
-            for name in getattr(self.routes, route):
+        for route, names in (
+            ("always", self.routes.always),
+            ("pass", self.routes.pass_),
+            ("copies", self.routes.copies),
+        ):
+            for index, name in enumerate(names):
                 if name not in self.destinations:
-                    raise ValueError(f"routes.{route.rstrip('_')} names {name!r}, which is not in destinations")
+                    raise PydanticCustomError(
+                        "no_such_destination",
+                        "routes.{route} names '{name}', which is not in destinations",
+                        {"route": route, "name": name, "loc": ("routes", route, index)},
+                    )
         return self
 
     @property
     def ledger_url(self) -> str:
         return self.ledger.url or f"sqlite:///{self.state / 'ledger.sqlite'}"
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+PREFIX = "FILMGATE_"
+NOT_SETTINGS = frozenset({"FILMGATE_CONFIG", "FILMGATE_STATE", "FILMGATE_CRASH_AT", "FILMGATE_READY_FD"})
+DEFAULT_FILE = Path("filmgate.yaml")
+
+# paths in the file are meant from where the file lies
+_PATHS: tuple[Loc, ...] = (("state",), ("policy", "file"), ("work", "bundles"))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, the file they came from (None: defaults alone), and where each value was said."""
+
+    settings: Settings
+    source: Path | None
+    origins: Mapping[Loc, str] = field(default_factory=dict)
+
+    def origin(self, loc: Loc) -> str:
+        """`filmgate.yaml:7`, `FILMGATE_GATEWAY__PORT`, `--state` or `default`."""
+        return _origin(self.origins, loc)
+
+
+def load(
+    config: Path | None = None, state: Path | None = None, env: Mapping[str, str] = os.environ
+) -> Settings:
+    """Read the settings: see `read`."""
+    return read(config, state, env).settings
+
+
+def read(
+    config: Path | None = None, state: Path | None = None, env: Mapping[str, str] = os.environ
+) -> Loaded:
+    """Defaults, then the file, then `FILMGATE_SECTION__KEY` (or `..._FILE`, which names a file that
+    holds the value), then `state`. The file is `config`, else $FILMGATE_CONFIG, else ./filmgate.yaml
+    where there is one, else none. `Settings.state` is absolute.
+
+    Raises:
+        SettingsError: one line a fault, each with `file:line`.
+    """
+    source = _source(config, env)
+    document = lined_yaml.read(source) if source else Lined("defaults", {}, {})
+    tree = {key: value for key, value in document.tree.items() if value is not None}
+    origins: dict[Loc, str] = {loc: f"{document.name}:{line}" for loc, line in document.lines.items()}
+    if source:
+        _anchor(tree, source.absolute().parent)
+    for name, loc, value in _environment(env, tree):
+        _put(tree, loc, value, name)
+        origins[loc] = name
+    chosen = state or env.get("FILMGATE_STATE")
+    if chosen:
+        tree["state"] = str(chosen)
+        origins["state",] = "--state" if state else "FILMGATE_STATE"
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = [_complaint(fault, origins) for fault in error.errors(include_url=False)]
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from error
+    settings = settings.model_copy(update={"state": settings.state.absolute()})
+    return Loaded(settings, source, origins)
+
+
+_MANY: dict[Any, str] = {dict: ".NAME.", tuple: "[]."}
+
+
+def keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key there is, dotted, with its field: `gateway.allow[].from`, `destinations.NAME.port`."""
+    for name, info in model.model_fields.items():
+        path = prefix + (info.alias or name)
+        inner = _models(info.annotation)
+        if not inner:
+            yield path, info
+        many = _MANY.get(get_origin(info.annotation), ".")
+        for block in inner:
+            yield from keys(block, path + many)
+
+
+def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
+    """Every effective value with its path; passwords inside URLs are masked."""
+
+    def walk(value: Any, loc: Loc) -> Iterator[tuple[Loc, Any]]:
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                yield from walk(item, (*loc, key))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for index, item in enumerate(value):
+                yield from walk(item, (*loc, index))
+        else:
+            yield loc, _masked(value) if loc[-1] == "url" else value
+
+    yield from walk(settings.model_dump(mode="json", by_alias=True), ())
+
+
+def _origin(origins: Mapping[Loc, str], loc: Loc) -> str:
+    while loc and loc not in origins:
+        loc = loc[:-1]
+    return origins.get(loc, "default")
+
+
+def _masked(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    scheme, slashes, login = head.partition("://")
+    return f"{scheme}{slashes}{login.partition(':')[0]}:***@{tail}" if at and slashes else url
+
+
+def _source(config: Path | None, env: Mapping[str, str]) -> Path | None:
+    if config is not None:
+        return config
+    if env.get("FILMGATE_CONFIG"):
+        return Path(env["FILMGATE_CONFIG"])
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _anchor(tree: dict[str, Any], folder: Path) -> None:
+    destinations = tree.get("destinations")
+    names = destinations if isinstance(destinations, dict) else {}
+    for loc in (*_PATHS, *(("destinations", name, "path") for name in names)):
+        block: Any = tree
+        for step in loc[:-1]:
+            block = block.get(step) if isinstance(block, dict) else None
+        if isinstance(block, dict) and isinstance(block.get(loc[-1]), str) and block[loc[-1]]:
+            block[loc[-1]] = str(folder / Path(block[loc[-1]]).expanduser())
+
+
+def _environment(env: Mapping[str, str], tree: dict[str, Any]) -> Iterator[tuple[str, Loc, Any]]:
+    for name in sorted(env):
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        loc = _env_loc(name.removeprefix(PREFIX).lower().split("__"), tree)
+        last = str(loc[-1])
+        if last.endswith("_file") and last not in _known(loc[:-1]):
+            plain = name[: -len("_FILE")]
+            if plain in env:
+                raise SettingsError(f"{name}: {plain} is set as well; set one of them")
+            yield name, (*loc[:-1], last.removesuffix("_file")), _secret(name, Path(env[name]))
+        else:
+            yield name, loc, _env_value(name, env[name])
+
+
+def _env_loc(steps: list[str], tree: Any) -> Loc:
+    """CHEST_AI means `chest-ai` where the file has that name: shells allow no hyphen in a variable."""
+    loc: list[str] = []
+    for step in steps:
+        alike = (
+            [key for key in tree if key.lower().replace("-", "_") == step] if isinstance(tree, dict) else []
+        )
+        loc.append(alike[0] if alike else step)
+        tree = tree.get(loc[-1]) if isinstance(tree, dict) else None
+    return tuple(loc)
+
+
+def _env_value(name: str, text: str) -> Any:
+    """Lists and blocks in YAML's own notation; everything else stays text, and the schema reads it."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name}: this is not YAML: {text!r}") from error
+
+
+def _secret(name: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}: {path} cannot be read: {error}") from error
+
+
+def _put(tree: dict[str, Any], loc: Loc, value: Any, name: str) -> None:
+    for step in loc[:-1]:
+        inner = tree.get(str(step))
+        if inner is None:
+            inner = tree[str(step)] = {}
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{name}: {step!r} is no block of keys")
+        tree = inner
+    tree[str(loc[-1])] = value
+
+
+# --- complaints in plain words --------------------------------------------------------------------
+
+_WORDS = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text (put it in quotes)",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "holds a character that is not allowed here",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a block of keys",
+    "model_type": "must be a block of keys",
+    "model_attributes_type": "must be a block of keys",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+}
+
+
+def _complaint(fault: ErrorDetails, origins: Mapping[Loc, str]) -> str:
+    context = fault.get("ctx", {})
+    tagged = tuple(context.get("loc", fault["loc"]))
+    loc = _untagged(tagged)
+    return f"{_origin(origins, loc)}: {_sentence(fault, tagged, loc)}"
+
+
+def _sentence(fault: ErrorDetails, tagged: Loc, loc: Loc) -> str:
+    key = ".".join(str(step) for step in loc) or "the configuration"
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            known = sorted(_known(tagged[:-1]))
+            close = get_close_matches(str(loc[-1]), known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"
+            block = f" in {'.'.join(map(str, loc[:-1]))}" if loc[:-1] else ""
+            return f"unknown key {loc[-1]!r}{block}{hint}"
+        case "missing":
+            return f"{key} is missing"
+        case "union_tag_invalid":
+            return f"{key}.kind must be 'dicom' or 'folder', not {context.get('tag')!r}"
+        case "no_such_destination":
+            return fault["msg"]
+        case "value_error":
+            return f"{key}: {context.get('error', fault['msg'])}"
+        case kind:
+            words = _WORDS.get(kind, fault["msg"]).format_map({**context})
+            return f"{key} {words}{_shown(loc, fault['input'])}"
+
+
+def _shown(loc: Loc, value: Any) -> str:
+    if loc and loc[-1] == "url":
+        return ""
+    text = repr(value)
+    return f", not {text}" if len(text) <= 40 else ""
+
+
+def _untagged(loc: Loc) -> Loc:
+    """Without the word that pydantic puts in for the kind of a destination."""
+    if len(loc) > 2 and loc[0] == "destinations" and loc[2] in ("dicom", "folder"):
+        return (*loc[:2], *loc[3:])
+    return loc
+
+
+def _models(annotation: Any) -> tuple[type[BaseModel], ...]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(model for part in get_args(annotation) for model in _models(part))
+
+
+def _known(loc: Loc) -> set[str]:
+    """The keys of the block at `loc`."""
+    models: tuple[type[BaseModel], ...] = (Settings,)
+    for step in loc:
+        fields = [f for m in models for name, f in m.model_fields.items() if step == (f.alias or name)]
+        if fields:
+            models = tuple(dict.fromkeys(model for f in fields for model in _models(f.annotation)))
+        elif step in ("dicom", "folder"):
+            models = tuple(m for m in models if m.model_fields["kind"].default == step)
+    return {info.alias or name for model in models for name, info in model.model_fields.items()}

@@ -1,0 +1,173 @@
+"""filmgate.yaml, the environment, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SettingsError
+from gateway.settings import DicomDestination, FolderDestination, Settings, load, read, values
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def to_file(text: str) -> Path:
+        path = tmp_path / "filmgate.yaml"
+        path.write_text(text)
+        return path
+
+    return to_file
+
+
+def complaint(path: Path | None, env: dict[str, str] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(path, None, env or {})
+    return str(caught.value)
+
+
+def test_defaults_run_with_no_file_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder and an empty environment give the defaults: loopback, port 11112, ./state."""
+    monkeypatch.chdir(tmp_path)
+    settings = load(env={})
+    assert settings == Settings(state=tmp_path / "state")
+    assert (settings.gateway.host, settings.gateway.port) == ("127.0.0.1", 11112)
+
+
+def test_the_file_of_the_architecture_is_understood(write: Write) -> None:
+    """The example that users are given says what it seems to say."""
+    settings = load(
+        write(
+            """
+gateway: {ae_title: FILMGATE, host: 127.0.0.1, port: 11112, allow: [{ae_title: "*", from: 127.0.0.0/8}]}
+destinations:
+  chest-ai: {kind: dicom, ae_title: CHEST_AI, port: 11113, accepts: {views: [PA, AP], min_age: 10}}
+  archive:  {ae_title: ARCHIVE,  host: 127.0.0.1, port: 11114}
+  folder:   {kind: folder, path: out}
+routes: {always: [archive], pass: [chest-ai], copies: []}
+policy: {mode: enforce, correct: propose}
+console: {host: 127.0.0.1, port: 8042}
+"""
+        ),
+        env={},
+    )
+    chest_ai, archive, folder = settings.destinations.values()
+    assert isinstance(chest_ai, DicomDestination)
+    assert chest_ai.accepts.views == ("PA", "AP")
+    assert isinstance(archive, DicomDestination)
+    assert isinstance(folder, FolderDestination)
+    assert settings.routes.pass_ == ("chest-ai",)
+
+
+def test_an_unknown_key_names_file_line_and_the_nearest_known_key(write: Write) -> None:
+    """A slip of the finger is found on its line."""
+    path = write("gateway:\n  port: 104\ndestinatons:\n  a: {}\n")
+    assert complaint(path) == f"{path}:3: unknown key 'destinatons'; did you mean 'destinations'?"
+
+
+def test_every_fault_is_named_at_once(write: Write) -> None:
+    """One run of `config check` shows all that is to be corrected, deep ones too."""
+    path = write("gateway:\n  port: abc\nwork:\n  nice: 99\ndestinations:\n  ai:\n    accepts: {vews: []}\n")
+    assert complaint(path).splitlines() == [
+        f"{path}:2: gateway.port must be a whole number, not 'abc'",
+        f"{path}:4: work.nice must be at most 19, not 99",
+        f"{path}:6: destinations.ai.ae_title is missing",
+        f"{path}:6: destinations.ai.port is missing",
+        f"{path}:7: unknown key 'vews' in destinations.ai.accepts; did you mean 'views'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gateway: {ae_title: NO}", "1: gateway.ae_title must be text (put it in quotes), not False"),
+        ("gateway: {ae_title: SEVENTEEN_LETTERS}", "1: gateway.ae_title must have at most 16 characters"),
+        ("policy: {mode: strict}", "1: policy.mode must be 'observe' or 'enforce', not 'strict'"),
+        ("gateway: 7", "1: gateway must be a block of keys, not 7"),
+        ("gateway: {allow: [{from: 10.0.0.0/99}]}", "1: gateway.allow.0.from: '10.0.0.0/99' does not"),
+        ("destinations: {a: {kind: ftp}}", "1: destinations.a.kind must be 'dicom' or 'folder', not 'ftp'"),
+        ("routes:\n  always:\n    - x", "3: routes.always names 'x', which is not in destinations"),
+        ("log: {level: info}\nlog: {level: debug}", "2: 'log' stands here a second time (line 1)"),
+        ("log: [", "1: this is not YAML"),
+        ("- a", "1: a block of keys is expected"),
+        ("? [a, b]\n: 1", "1: a key must be a word"),
+        ("a: &a [*a]", "1: nested too deep"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_plain_words(write: Write, text: str, expected: str) -> None:
+    """File and line first, then what the value must be."""
+    path = write(text)
+    assert complaint(path).startswith(f"{path}:{expected}")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """--config with a slip in it does not run with defaults."""
+    assert complaint(tmp_path / "no.yaml") == f"{tmp_path / 'no.yaml'}: there is no such file"
+
+
+def test_the_environment_lies_on_top_of_the_file(write: Write) -> None:
+    """FILMGATE_SECTION__KEY wins; hyphens of destination names are underscores; lists are YAML."""
+    path = write("gateway: {port: 104}\ndestinations:\n  chest-ai: {ae_title: AI, port: 1}\n")
+    settings = load(
+        path,
+        env={
+            "FILMGATE_GATEWAY__PORT": "11112",
+            "FILMGATE_GATEWAY__AE_TITLE": "0123",
+            "FILMGATE_DESTINATIONS__CHEST_AI__PORT": "2",
+            "FILMGATE_ROUTES__PASS": "[chest-ai]",
+            "FILMGATE_CRASH_AT": "commit:1",
+        },
+    )
+    assert (settings.gateway.port, settings.gateway.ae_title) == (11112, "0123")
+    assert settings.destinations["chest-ai"].model_dump()["port"] == 2
+    assert settings.routes.pass_ == ("chest-ai",)
+
+
+def test_a_wrong_variable_is_named_itself() -> None:
+    """A fault in the environment is not blamed on the file."""
+    assert complaint(None, {"FILMGATE_GATEWAY__PRT": "1"}) == (
+        "FILMGATE_GATEWAY__PRT: unknown key 'prt' in gateway; did you mean 'port'?"
+    )
+    assert complaint(None, {"FILMGATE_GATEWAY": "x", "FILMGATE_GATEWAY__PORT": "1"}) == (
+        "FILMGATE_GATEWAY__PORT: 'gateway' is no block of keys"
+    )
+
+
+def test_a_secret_comes_from_a_file_and_is_not_shown(tmp_path: Path) -> None:
+    """..._FILE names a file that holds the value; a listing of the settings masks the password."""
+    secret = tmp_path / "redis-url"
+    secret.write_text("redis://user:hush@cache:6379/0\n")
+    loaded = read(None, tmp_path, {"FILMGATE_REDIS__URL_FILE": str(secret)})
+    assert loaded.settings.redis.url == "redis://user:hush@cache:6379/0"
+    assert dict(values(loaded.settings))["redis", "url"] == "redis://user:***@cache:6379/0"
+    both = {"FILMGATE_REDIS__URL_FILE": str(secret), "FILMGATE_REDIS__URL": "redis://x"}
+    assert "set one of them" in complaint(None, both)
+    assert "cannot be read" in complaint(None, {"FILMGATE_REDIS__URL_FILE": str(tmp_path / "no")})
+
+
+def test_policy_file_is_a_key_and_not_a_secret(tmp_path: Path) -> None:
+    """FILMGATE_POLICY__FILE ends in _FILE and still means policy.file."""
+    settings = load(None, tmp_path, {"FILMGATE_POLICY__FILE": "/etc/filmgate/policy.yaml"})
+    assert settings.policy.file == Path("/etc/filmgate/policy.yaml")
+
+
+def test_paths_in_the_file_are_meant_from_where_it_lies(write: Write, tmp_path: Path) -> None:
+    """The gateway finds the same folders whatever folder it is started from."""
+    settings = load(write("state: films\ndestinations: {out: {kind: folder, path: out}}\n"), env={})
+    assert settings.state == tmp_path / "films"
+    assert settings.destinations["out"].model_dump()["path"] == tmp_path / "out"
+    assert load(write("log:\n"), Path("/srv/state"), {"FILMGATE_STATE": "/x"}).state == Path("/srv/state")
+    assert load(write("state: films"), None, {"FILMGATE_STATE": "/x"}).state == Path("/x")
+
+
+def test_each_value_knows_where_it_was_said(write: Write, tmp_path: Path) -> None:
+    """`config show` can tell file and line, variable, option or default."""
+    path = write("gateway:\n  port: 104\n")
+    loaded = read(path, tmp_path, {"FILMGATE_LOG__LEVEL": "debug"})
+    assert loaded.origin(("gateway", "port")) == f"{path}:2"
+    assert loaded.origin(("log", "level")) == "FILMGATE_LOG__LEVEL"
+    assert loaded.origin(("state",)) == "--state"
+    assert loaded.origin(("work", "nice")) == "default"
