@@ -1,23 +1,23 @@
 """Everything filmgate raises on purpose.
 
-    FilmgateError
-    ├── SettingsError           the configuration cannot be used
-    ├── StoreError              an object could not be kept
-    │   ├── NoRoom              the disk is above its watermark, or full
-    │   └── Missing             a file that the ledger names is not in the store
-    ├── LedgerError             the ledger could not be read or written
-    │   ├── LedgerBusy          locked for longer than the timeout
-    │   ├── SchemaTooNew        written by a newer filmgate
-    │   ├── SchemaTooOld        not migrated yet
-    │   ├── StaleLease          the lease was given to somebody else meanwhile
-    │   └── BadTransition       a state change that TRANSITIONS does not allow
-    ├── DecodeError             pixels could not be had; carries a pipelines.film.Reason
-    ├── DeliveryError           a destination did not take an object
-    │   ├── Unreachable         no connection, no association, or it broke: try again
-    │   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
-    │   ├── Rejected            association rejected for good, or no context accepted: for a person
-    │   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
-    └── NotFound                what a person named does not exist
+FilmgateError
+├── SettingsError           the configuration cannot be used
+├── StoreError              an object could not be kept
+│   ├── NoRoom              the disk is above its watermark, or full
+│   └── Missing             a file that the ledger names is not in the store
+├── LedgerError             the ledger could not be read or written
+│   ├── LedgerBusy          locked for longer than the timeout
+│   ├── SchemaTooNew        written by a newer filmgate
+│   ├── SchemaTooOld        not migrated yet
+│   ├── StaleLease          the lease was given to somebody else meanwhile
+│   └── BadTransition       a state change that TRANSITIONS does not allow
+├── DecodeError             pixels could not be had; carries a pipelines.film.Reason
+├── DeliveryError           a destination did not take an object
+│   ├── Unreachable         no connection, no association, or it broke: try again
+│   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
+│   ├── Rejected            association rejected for good, or no context accepted: for a person
+│   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
+└── NotFound                what a person named does not exist
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opening the ledger: SQLite with WAL and full sync, one schema revision, transactions that cannot deadlock."""
+"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def make_engine(url: str, busy_timeout_s: float) -> Engine:
     engine = create_engine(parsed, connect_args={"timeout": busy_timeout_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
-    def _connect(connection: Any, record: Any) -> None:
+    def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A deferred transaction that upgrades to writing fails at once, whatever the timeout: take the lock first.
+        # A deferred transaction that upgrades to writing fails at once, whatever the timeout.
         reading = connection.get_execution_options().get("filmgate_reading", False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 

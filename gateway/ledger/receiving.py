@@ -23,7 +23,7 @@ class Receiving(Database):
     def associate(self, *, calling: str, called: str, address: str, now: datetime) -> int:
         """Note that an association was accepted; its id."""
         with self.writing() as db:
-            row = dict(calling=calling, called=called, address=address, started_at=now)
+            row = {"calling": calling, "called": called, "address": address, "started_at": now}
             return _inserted(db, associations, row)
 
     def dissociate(
@@ -40,7 +40,13 @@ class Receiving(Database):
     def refuse(self, *, calling: str, called: str, address: str, reason: str, now: datetime) -> None:
         """The audit row of an association that was not accepted."""
         with self.writing() as db:
-            row = dict(calling=calling, called=called, address=address, started_at=now, ended_at=now)
+            row = {
+                "calling": calling,
+                "called": called,
+                "address": address,
+                "started_at": now,
+                "ended_at": now,
+            }
             db.execute(insert(associations).values(outcome="refused", reason=reason, **row))
 
     def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]:
@@ -54,16 +60,14 @@ class Receiving(Database):
 
 def _inserted(db: Connection, table: Any, row: dict[str, Any]) -> int:
     key = db.execute(insert(table).values(**row)).inserted_primary_key
-    assert key is not None  # noqa: S101  a single-row insert always has one
+    assert key is not None
     return int(key[0])
 
 
 def _record(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
     found = db.execute(
         select(instances.c.id, instances.c.ours, versions.c.id)
-        .outerjoin(
-            versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == received.digest)
-        )
+        .outerjoin(versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == received.digest))
         .where(instances.c.sop_instance_uid == received.sop_instance_uid)
     ).one_or_none()
     if found is None:
@@ -82,12 +86,12 @@ def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorde
     ours = db.execute(
         select(copies.c.id).where(copies.c.sop_instance_uid == received.sop_instance_uid).limit(1)
     ).first()
-    film = dict(
-        sop_instance_uid=received.sop_instance_uid,
-        sop_class_uid=received.sop_class_uid,
-        received_at=received.received_at,
-        ours=ours is not None,
-    )
+    film = {
+        "sop_instance_uid": received.sop_instance_uid,
+        "sop_class_uid": received.sop_class_uid,
+        "received_at": received.received_at,
+        "ours": ours is not None,
+    }
     film_id = _inserted(db, instances, film)
     version_id = _version(db, film_id, received)
     if ours is not None:
@@ -98,15 +102,15 @@ def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorde
 
 
 def _version(db: Connection, film_id: int, received: Received) -> int:
-    row = dict(
-        film_id=film_id,
-        digest=received.digest,
-        sop_class_uid=received.sop_class_uid,
-        transfer_syntax_uid=received.transfer_syntax_uid,
-        size_bytes=received.size_bytes,
-        association_id=received.association_id,
-        received_at=received.received_at,
-    )
+    row = {
+        "film_id": film_id,
+        "digest": received.digest,
+        "sop_class_uid": received.sop_class_uid,
+        "transfer_syntax_uid": received.transfer_syntax_uid,
+        "size_bytes": received.size_bytes,
+        "association_id": received.association_id,
+        "received_at": received.received_at,
+    }
     return _inserted(db, versions, row)
 
 
@@ -125,18 +129,18 @@ def _queue(
     )
     if always:
         rows = [
-            dict(
-                film_id=film_id,
-                destination=name,
-                kind="always",
-                digest=received.digest,
-                sop_class_uid=received.sop_class_uid,
-                sop_instance_uid=received.sop_instance_uid,
-                transfer_syntax_uid=received.transfer_syntax_uid,
-                state=DeliveryState.PENDING,
-                next_at=now,
-                created_at=now,
-            )
+            {
+                "film_id": film_id,
+                "destination": name,
+                "kind": "always",
+                "digest": received.digest,
+                "sop_class_uid": received.sop_class_uid,
+                "sop_instance_uid": received.sop_instance_uid,
+                "transfer_syntax_uid": received.transfer_syntax_uid,
+                "state": DeliveryState.PENDING,
+                "next_at": now,
+                "created_at": now,
+            }
             for name in always
         ]
         db.execute(insert(deliveries), rows)

@@ -50,7 +50,7 @@ class Reviewing(Database):
         since: datetime | None = None,
         uid: str | None = None,
     ) -> list[FilmRow]:
-        """Films, newest first, with findings and deliveries; `decision` "undecided" asks for those without."""
+        """Films, newest first, with findings and deliveries; `decision` may be "undecided"."""
         current = (decisions.c.film_id == instances.c.id) & ~decisions.c.superseded
         query = (
             select(instances, decisions.c.id.label("decision_id"), decisions.c.act, decisions.c.rule)
@@ -93,9 +93,7 @@ class Reviewing(Database):
 
     def counts(self) -> dict[str, int]:
         """How many films, open holds, ready jobs and unfinished deliveries there are."""
-        waiting = deliveries.c.state.in_(
-            (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
-        )
+        waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY))
         asked = {
             "films": select(func.count()).select_from(instances),
             "held": select(func.count()).where(holds.c.state == HoldState.OPEN),
@@ -110,8 +108,8 @@ class Reviewing(Database):
         """The latest associations that were not accepted."""
         query = select(associations).where(associations.c.outcome == "refused")
         with self.reading() as db:
-            rows = db.execute(query.order_by(associations.c.id.desc()).limit(limit))
-            return [dict(row._mapping) for row in rows]
+            rows = db.execute(query.order_by(associations.c.id.desc()).limit(limit)).mappings()
+            return [dict(row) for row in rows]
 
     def holds(self, state: HoldState | None = HoldState.OPEN) -> list[Hold]:
         """Held films, oldest first; all states when `state` is None."""
@@ -156,7 +154,14 @@ class Reviewing(Database):
             owe_original(db, hold.film_id, version_id, to, now)
 
     def correct(
-        self, hold: Hold, copy: CopyMade | None, to: tuple[str, ...], *, by: str, note_text: str, now: datetime
+        self,
+        hold: Hold,
+        copy: CopyMade | None,
+        to: tuple[str, ...],
+        *,
+        by: str,
+        note_text: str,
+        now: datetime,
     ) -> None:
         """Close a hold and owe the corrected copy: `copy`, or the proposal that lies ready.
 
@@ -194,6 +199,18 @@ class Reviewing(Database):
             count = db.execute(again).rowcount
             note(db, now, "send again", film_id=film_id, who=by, deliveries=count)
             return count
+
+    def lose(self, digest: str, *, now: datetime) -> int:
+        """Stop the deliveries of an object whose file is gone; how many there were."""
+        waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
+        allowed(deliveries, DeliveryState.PENDING, DeliveryState.CANCELLED)
+        allowed(deliveries, DeliveryState.RETRY, DeliveryState.CANCELLED)
+        lost = update(deliveries).where(waiting, deliveries.c.digest == digest)
+        with self.writing() as db:
+            film_id = db.scalar(select(versions.c.film_id).where(versions.c.digest == digest))
+            stopped = db.execute(lost.values(state=DeliveryState.CANCELLED, ended_at=now)).rowcount
+            note(db, now, "object lost", film_id=film_id, who="fsck", digest=digest, deliveries=stopped)
+            return stopped
 
     def digests(self) -> set[str]:
         """Every digest that must lie in the store."""
@@ -238,7 +255,7 @@ def _film_uid(db: Connection, film: str | int) -> str:
 def _close(
     db: Connection, hold: Hold, state: HoldState, by: str, text: str, now: datetime, **detail: Any
 ) -> None:
-    closed = dict(closed_at=now, closed_by=by, note=text)
+    closed = {"closed_at": now, "closed_by": by, "note": text}
     if not move(db, holds, hold.id, HoldState.OPEN, state, **closed):
         raise NotFound(f"film {hold.film_id} is no longer held: somebody else was faster.")
     note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
@@ -261,27 +278,27 @@ def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetim
             f"film {hold.film_id} has no corrected copy ready. It stays held. "
             "Say what to do with it: --turn 90|180|270, --invert."
         )
-    row = dict(
-        film_id=hold.film_id,
-        sop_instance_uid=copy.sop_instance_uid,
-        sop_class_uid=copy.sop_class_uid,
-        transfer_syntax_uid=copy.transfer_syntax_uid,
-        digest=copy.digest,
-        operations=copy.operations,
-        state=CopyState.PROPOSED,
-        made_at=now,
-    )
+    row = {
+        "film_id": hold.film_id,
+        "sop_instance_uid": copy.sop_instance_uid,
+        "sop_class_uid": copy.sop_class_uid,
+        "transfer_syntax_uid": copy.transfer_syntax_uid,
+        "digest": copy.digest,
+        "operations": copy.operations,
+        "state": CopyState.PROPOSED,
+        "made_at": now,
+    }
     key = db.execute(copies.insert().values(**row)).inserted_primary_key
-    assert key is not None  # noqa: S101  a single-row insert always has one
+    assert key is not None
     return int(key[0])
 
 
 def _film_rows(db: Connection, rows: Sequence[Any]) -> list[FilmRow]:
     film_ids = [row.id for row in rows]
     decision_ids = [row.decision_id for row in rows if row.decision_id is not None]
-    found = _grouped(db, decision_ids, "decision_id", lambda ids: _findings_of(ids))
-    owed = _grouped(db, film_ids, "film_id", lambda ids: _deliveries_of(ids))
-    work = _grouped(db, film_ids, "film_id", lambda ids: _jobs_of(ids))
+    found = _grouped(db, decision_ids, "decision_id", _findings_of)
+    owed = _grouped(db, film_ids, "film_id", _deliveries_of)
+    work = _grouped(db, film_ids, "film_id", _jobs_of)
     return [_film_row(row, found[row.decision_id], owed[row.id], work[row.id]) for row in rows]
 
 
@@ -319,14 +336,14 @@ def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> F
         reasons=tuple(row.reasons or ()),
         findings=tuple(dict(gate=f.gate, verdict=f.verdict, of_copy=f.of_copy, **f.body) for f in found),
         deliveries=tuple(
-            dict(
-                destination=d.destination,
-                state=d.state,
-                kind=d.kind,
-                sop_instance_uid=d.sop_instance_uid,
-                attempts=d.attempts,
-                error=d.error,
-            )
+            {
+                "destination": d.destination,
+                "state": d.state,
+                "kind": d.kind,
+                "sop_instance_uid": d.sop_instance_uid,
+                "attempts": d.attempts,
+                "error": d.error,
+            }
             for d in owed
         ),
         job=work[-1].state if work else None,

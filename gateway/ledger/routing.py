@@ -12,7 +12,9 @@ from gateway.ledger.records import Delivery, DeliveryState
 from gateway.ledger.tables import deliveries
 
 WHO = "courier"
-HORIZON = timedelta(hours=6)  # no retry is planned further ahead: a later one means that the clock was set back
+HORIZON = timedelta(
+    hours=6
+)  # no retry is planned further ahead: a later one means that the clock was set back
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
@@ -66,7 +68,7 @@ class Routing(Database):
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
         with self.writing() as db:
-            done = dict(ended_at=now, error=None)
+            done = {"ended_at": now, "error": None}
             if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.DELIVERED, **done):
                 film_id, name = _whose(db, delivery_id)
                 note(db, now, "delivered", film_id=film_id, who=WHO, destination=name)
@@ -74,13 +76,13 @@ class Routing(Database):
     def retry_delivery(self, delivery_id: int, *, error: str, at: datetime) -> None:
         """It failed and is tried again at `at`."""
         with self.writing() as db:
-            again = dict(next_at=at, error=error)
+            again = {"next_at": at, "error": error}
             move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.RETRY, **again)
 
     def fail_delivery(self, delivery_id: int, *, error: str, now: datetime) -> None:
         """It failed for good; a person looks at it."""
         with self.writing() as db:
-            ended = dict(ended_at=now, error=error)
+            ended = {"ended_at": now, "error": error}
             if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.FAILED, **ended):
                 film_id, name = _whose(db, delivery_id)
                 note(db, now, "delivery failed", film_id=film_id, who=WHO, destination=name, error=error)

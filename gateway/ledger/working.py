@@ -33,7 +33,7 @@ class Working(Database):
         with self.reading() as db:
             return int(db.scalar(select(func.count()).where(jobs.c.state == JobState.READY)) or 0)
 
-    def claim(self, owner: str, now: datetime) -> Job | None:
+    def claim(self, owner: str) -> Job | None:
         """Lease the next job, urgent ones first, then the oldest; None when there is nothing to do.
 
         One at a time, so that a film that kills its worker costs no other film an attempt. A later
@@ -160,9 +160,7 @@ def _finish(db: Connection, job: Job, now: datetime) -> None:
         raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
 
-def _give_back(
-    db: Connection, job_id: int, token: int, max_attempts: int, error: str, now: datetime
-) -> bool:
+def _give_back(db: Connection, job_id: int, token: int, max_attempts: int, error: str, now: datetime) -> bool:
     row = db.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.token == token)).one_or_none()
     if row is None or row.state != JobState.LEASED:
         return False
@@ -191,7 +189,7 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     owe_original(db, job.film_id, job.version_id, judged.send_original_to, now)
     if judged.copy and copy_id is not None:
         owe_copy(db, copy_id, judged.send_copy_to, now)
-    detail = dict(act=judged.decision.act, rule=judged.decision.rule)
+    detail = {"act": judged.decision.act, "rule": judged.decision.rule}
     note(db, now, "decided", film_id=job.film_id, who=WHO, **detail)
     return decision_id
 
@@ -200,21 +198,21 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     of_film = decisions.c.film_id == job.film_id
     db.execute(update(decisions).where(of_film, ~decisions.c.superseded).values(superseded=True))
     made = judged.decision
-    row = dict(
-        film_id=job.film_id,
-        version_id=job.version_id,
-        act=made.act,
-        mode=judged.mode,
-        rule=made.rule,
-        why=made.why,
-        reasons=list(made.reasons),
-        flags=list(made.flags),
-        trace=list(made.trace),
-        digests=judged.digests,
-        decided_at=now,
-    )
+    row = {
+        "film_id": job.film_id,
+        "version_id": job.version_id,
+        "act": made.act,
+        "mode": judged.mode,
+        "rule": made.rule,
+        "why": made.why,
+        "reasons": list(made.reasons),
+        "flags": list(made.flags),
+        "trace": list(made.trace),
+        "digests": judged.digests,
+        "decided_at": now,
+    }
     key = db.execute(insert(decisions).values(**row)).inserted_primary_key
-    assert key is not None  # noqa: S101
+    assert key is not None
     decision_id = int(key[0])
     rows = [_finding(decision_id, f, of_copy=False) for f in judged.findings]
     rows += [_finding(decision_id, f, of_copy=True) for f in judged.copy_findings]
@@ -226,7 +224,7 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
     body = asdict(found)
     gate, verdict = body.pop("gate"), body.pop("verdict")
-    return dict(decision_id=decision_id, of_copy=of_copy, gate=gate, verdict=verdict, body=body)
+    return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
 
 
 def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: datetime) -> int:
@@ -235,19 +233,19 @@ def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: 
     found = db.scalar(select(copies.c.id).where(same))
     if found is not None:
         return int(found)
-    row = dict(
-        film_id=job.film_id,
-        decision_id=decision_id,
-        sop_instance_uid=copy.sop_instance_uid,
-        sop_class_uid=copy.sop_class_uid,
-        transfer_syntax_uid=copy.transfer_syntax_uid,
-        digest=copy.digest,
-        operations=copy.operations,
-        state=copy.state,
-        made_at=now,
-    )
+    row = {
+        "film_id": job.film_id,
+        "decision_id": decision_id,
+        "sop_instance_uid": copy.sop_instance_uid,
+        "sop_class_uid": copy.sop_class_uid,
+        "transfer_syntax_uid": copy.transfer_syntax_uid,
+        "digest": copy.digest,
+        "operations": copy.operations,
+        "state": copy.state,
+        "made_at": now,
+    }
     key = db.execute(insert(copies).values(**row)).inserted_primary_key
-    assert key is not None  # noqa: S101
+    assert key is not None
     return int(key[0])
 
 
@@ -255,13 +253,13 @@ def _hold(
     db: Connection, film_id: int, decision_id: int, copy_id: int | None, decision: Decision, now: datetime
 ) -> None:
     """Open a hold; one that is still open for the film is replaced, not doubled."""
-    values = dict(
-        decision_id=decision_id,
-        copy_id=copy_id,
-        reasons=list(decision.reasons),
-        why=decision.why,
-        opened_at=now,
-    )
+    values = {
+        "decision_id": decision_id,
+        "copy_id": copy_id,
+        "reasons": list(decision.reasons),
+        "why": decision.why,
+        "opened_at": now,
+    }
     is_open = (holds.c.film_id == film_id) & (holds.c.state == HoldState.OPEN)
     if db.execute(update(holds).where(is_open).values(**values)).rowcount == 0:
         db.execute(insert(holds).values(film_id=film_id, state=HoldState.OPEN, **values))

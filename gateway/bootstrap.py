@@ -1,0 +1,95 @@
+"""Settings -> the real things of the shell. Nothing else constructs them; tests swap them here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.policy import Acceptance, Policy
+
+from gateway import redis_server
+from gateway.courier import Courier
+from gateway.decoder import Decoder
+from gateway.destinations import Destination, build
+from gateway.doorbell import Doorbell
+from gateway.ledger import Ledger
+from gateway.quarantine import Quarantine
+from gateway.settings import Accepts, Settings
+from gateway.store import Store
+
+
+def now() -> datetime:
+    """The shell's clock: aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The things that every process of one gateway shares."""
+
+    settings: Settings
+    ledger: Ledger
+    store: Store
+
+    @classmethod
+    def open(cls, settings: Settings, *, migrate_first: bool = False) -> Shell:
+        """Open ledger and store.
+
+        Raises:
+            LedgerError: the ledger cannot be used (see its subclasses).
+            StoreError: the state folder cannot be used.
+        """
+        timeout_s = settings.ledger.busy_timeout_s
+        ledger = Ledger.open(settings.ledger_url, busy_timeout_s=timeout_s, migrate_first=migrate_first)
+        return cls(settings, ledger, Store(settings.state, settings.store.min_free_mb))
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    @property
+    def always(self) -> tuple[str, ...]:
+        """Destinations that get every object before any gate; in observe mode the AI's are among them."""
+        routes = self.settings.routes
+        observing = routes.pass_ if self.settings.policy.mode == "observe" else ()
+        return tuple(dict.fromkeys(routes.always + observing))
+
+    def doorbell(self) -> Doorbell:
+        return Doorbell(redis_server.celery_url(self.settings), redis_server.redis_url(self.settings))
+
+    def decoder(self) -> Decoder:
+        work = self.settings.work
+        return Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb)
+
+    def destinations(self) -> dict[str, Destination]:
+        calling = self.settings.gateway.ae_title
+        return {name: build(name, block, calling) for name, block in self.settings.destinations.items()}
+
+    def courier(self) -> Courier:
+        retry = {name: block.retry for name, block in self.settings.destinations.items()}
+        return Courier(self.ledger, self.store, self.destinations(), retry)
+
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.ledger, self.store, self.settings.routes, decoder=self.decoder, clock=now)
+
+    def policy(self) -> Policy:
+        """The rules in force: the site's file, or the default that ships.
+
+        Raises:
+            PolicyError: the rules cannot be used; names the rule.
+        """
+        path = self.settings.policy.file
+        return Policy.load(path.read_text(encoding="utf-8")) if path else Policy.default()
+
+    def acceptances(self) -> Mapping[str, Acceptance]:
+        """What each AI destination of routes.pass accepts."""
+        blocks = self.settings.destinations
+        return {name: _acceptance(blocks[name].accepts) for name in self.settings.routes.pass_}
+
+    def bundles(self) -> Path | None:
+        return Path(self.settings.work.bundles) if self.settings.work.bundles else None
+
+
+def _acceptance(accepts: Accepts) -> Acceptance:
+    return Acceptance(**accepts.model_dump())

@@ -1,0 +1,114 @@
+"""The doorbell: Celery on Redis, carrying one message without arguments, "look at the ledger".
+
+Celery is imported here and nowhere else. A lost, doubled or late ring costs delay and never a film:
+what is to be done stands in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import redis
+import structlog
+from celery import Celery, signals
+from kombu.exceptions import OperationalError
+
+log = structlog.get_logger()
+
+QUEUE = "filmgate"
+TASK = "filmgate.look"
+# Redis answers locally within a millisecond; a stopped one must not hold the dispatcher for long.
+SOCKET_TIMEOUT_S = 2.0
+
+
+class Doorbell:
+    """One ring wakes one worker.
+
+    Args:
+        celery_url: broker URL as kombu takes it ("redis+socket:///path", "redis://host/0").
+        redis_url: the same server as redis-py takes it ("unix:///path", "redis://host/0").
+    """
+
+    def __init__(self, celery_url: str, redis_url: str) -> None:
+        self._celery = _celery(celery_url)
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S
+        )
+        self._reachable = True
+
+    def ring(self) -> bool:
+        """Put one message into the queue unless one still waits there; False when Redis is away."""
+        try:
+            if not self._redis.llen(QUEUE):
+                self._celery.send_task(TASK, queue=QUEUE, ignore_result=True, retry=False)
+        except (redis.RedisError, OperationalError, OSError) as error:
+            self._say(reachable=False, error=type(error).__name__)
+            return False
+        self._say(reachable=True)
+        return True
+
+    def answer(
+        self, work: Callable[[], None], *, name: str, ready: Callable[[], None], stopping: Event
+    ) -> None:
+        """Run `work` for every ring until SIGTERM or SIGINT, which sets `stopping` at once; blocks.
+
+        The pool is `solo`: prefork children are daemonic, may not have children of their own (the
+        decoder is one), and hang when torch ran before the fork.
+        """
+
+        @self._celery.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+        def look() -> None:
+            work()
+
+        @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+        def _ready(**_: Any) -> None:
+            ready()
+
+        @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+        def _stopping(**_: Any) -> None:
+            stopping.set()
+
+        worker = self._celery.Worker(
+            pool="solo",
+            concurrency=1,
+            hostname=name,
+            queues=[QUEUE],
+            loglevel="WARNING",
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
+        worker.start()
+
+    def _say(self, *, reachable: bool, error: str = "") -> None:
+        """Log a change of Redis's health once, not at every ring."""
+        if reachable != self._reachable:
+            self._reachable = reachable
+            if reachable:
+                log.info("redis is back", meaning="workers are woken at once again")
+            else:
+                log.warning(
+                    "redis is away", error=error, meaning="films are kept; workers look by themselves"
+                )
+
+
+def _celery(url: str) -> Celery:
+    app = Celery("filmgate", broker=url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # One message at most waits and carries nothing: it may be acknowledged early and forgotten.
+        task_acks_late=False,
+    )
+    return app

@@ -1,0 +1,89 @@
+"""Does the store hold what the ledger promises, and the other way round? Finds, and mends on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gateway.errors import StoreError
+from gateway.ledger import Ledger
+from gateway.ledger.records import Received
+from gateway.store import Store
+
+
+class Trouble(StrEnum):
+    """What can be wrong with one object."""
+
+    ORPHAN = "orphan"  # a file without a row: a crash between rename and commit
+    MISSING = "missing"  # a row without a file
+    DAMAGED = "damaged"  # the bytes no longer have the digest that names them
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object that is not as it should be, and what was done about it."""
+
+    digest: str
+    trouble: Trouble
+    mended: str = ""  # "" when nothing was done
+
+
+def check(
+    ledger: Ledger,
+    store: Store,
+    *,
+    mend: bool,
+    deep: bool,
+    always: tuple[str, ...],
+    clock: Callable[[], datetime],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Found]:
+    """Compare store and ledger both ways; `deep` also reads every file and checks its digest.
+
+    Mending an orphan puts it into the ledger as if it had just arrived: its sender may or may not have
+    been told 0x0000, and a film too many is better than one too few. Mending a missing or damaged
+    object stops its deliveries and tells people; it cannot be made again. An object that is being
+    received at this moment is in neither list: the store is read first.
+    """
+    stored = set(store.digests())
+    promised = ledger.digests()
+    for digest in sorted(stored - promised - ledger.digests()):
+        yield Found(digest, Trouble.ORPHAN, _adopt(ledger, store, digest, always, clock()) if mend else "")
+    for digest in sorted(promised - stored):
+        if not store.has(digest):
+            yield Found(digest, Trouble.MISSING, _give_up(ledger, digest, clock()) if mend else "")
+    for digest in sorted(promised & stored) if deep else ():
+        progress(1)
+        if not store.verify(digest):
+            yield Found(digest, Trouble.DAMAGED, _give_up(ledger, digest, clock()) if mend else "")
+
+
+def _adopt(ledger: Ledger, store: Store, digest: str, always: tuple[str, ...], now: datetime) -> str:
+    try:
+        meta, file = store.open_dataset(digest)
+        intact = store.verify(digest)
+    except StoreError as error:
+        return f"not mended: {error}"
+    with file:
+        size_bytes = file.seek(0, 2) - meta.offset
+    if not intact:
+        store.remove(digest)
+        return "removed: it was cut short, and its sender was never told 0x0000"
+    received = Received(
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        digest=digest,
+        size_bytes=size_bytes,
+        association_id=None,
+        received_at=now,
+    )
+    outcome = ledger.record([received], always=always)[0].outcome
+    return f"put into the ledger ({outcome})"
+
+
+def _give_up(ledger: Ledger, digest: str, now: datetime) -> str:
+    stopped = ledger.lose(digest, now=now)
+    return f"{stopped} deliveries stopped; ask the sender for the film again"

@@ -1,0 +1,218 @@
+"""THE FLOW: claim -> decode -> gate -> decide -> record -> act, for one film after the other.
+
+This is the only module of the gateway that loads the networks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from importlib.metadata import version
+
+import structlog
+from pipelines.policy import Policy, decide, decide_unreadable
+
+from gateway import crash
+from gateway.bootstrap import Shell, now
+from gateway.copies import make_copy
+from gateway.decoder import Decoder
+from gateway.errors import DecodeError, LedgerError, StaleLease
+from gateway.ledger.records import CopyMade, Job, Judged
+from pipelines.film import Act, Decision, Film, Finding, Header, Reason
+from pipelines.gates import Gates, load
+
+log = structlog.get_logger()
+
+BEAT_S = 5.0  # heartbeats of a lease; a worker that beats no more loses it after work.lease_s
+LONGEST_JOB_S = 300.0  # no heartbeat beyond this: a job that hangs must not keep its lease for ever
+LOOK_S = 2.0  # how often an idle worker looks by itself, in case nobody can ring
+
+
+class Examiner:
+    """One worker: examines what the ledger gives it, one film at a time."""
+
+    def __init__(self, shell: Shell, decoder: Decoder, gates: Gates, policy: Policy, owner: str) -> None:
+        self._shell = shell
+        self._ledger = shell.ledger
+        self._decoder = decoder
+        self._gates = gates
+        self._policy = policy
+        self._owner = owner
+        self._mode = shell.settings.policy.mode
+        self._destinations = shell.acceptances()
+        self._digests = {"policy": policy.digest, "code": version("filmgate"), **gates.models()}
+        self._one_at_a_time = threading.Lock()
+        self._heart = Heart(lambda: self._ledger.beat(owner))
+        self.stopping = threading.Event()
+
+    def work(self) -> None:
+        """Examine films until none is ready."""
+        with self._one_at_a_time:
+            while not self.stopping.is_set() and (job := self._ledger.claim(self._owner)):
+                crash.at("claim")
+                with self._heart:
+                    self._attempt(job)
+
+    def _attempt(self, job: Job) -> None:
+        try:
+            self._examine(job)
+        except StaleLease as error:
+            log.warning("lease lost", job=job.id, film=job.film_id, error=str(error))
+        except Exception as error:  # whatever happens to one film, the queue goes on
+            log.exception("examination failed", job=job.id, film=job.film_id)
+            attempts = self._shell.settings.work.attempts
+            text = f"{type(error).__name__}: {error}"[:500]
+            self._ledger.fail(job, error=text, max_attempts=attempts, now=now())
+
+    def _examine(self, job: Job) -> None:
+        if job.first_digest and self._shows_the_same(job.first_digest, job.digest):
+            self._ledger.same_pixels(job, now=now())
+            return
+        judged = self._look(job)  # decode, gate, decide
+        if job.first_digest:
+            judged = _other_pixels(judged)
+        crash.at("record")
+        self._ledger.judge(job, judged, now=now())  # record and act, in one transaction
+        crash.at("act")
+        log.info("decided", film=job.film_id, act=judged.decision.act.value, rule=judged.decision.rule)
+
+    def _look(self, job: Job) -> Judged:
+        try:
+            film = self._decoder.film(self._shell.store.path(job.digest))
+        except DecodeError as error:
+            decision = decide_unreadable(self._policy, error.header, error.reason, str(error))
+            return self._judged(decision, ())
+        crash.at("decode")
+        findings = self._gates.look(film)
+        crash.at("gate")
+        decision = self._decide(film.header, findings, now())
+        crash.at("decide")
+        if decision.act is Act.CORRECT and self._mode == "enforce":
+            return self._corrected(job, film, findings, decision)
+        return self._judged(decision, findings)
+
+    def _decide(self, header: Header, findings: tuple[Finding, ...], at: datetime) -> Decision:
+        return decide(self._policy, header, findings, destinations=self._destinations, today=at.date())
+
+    def _corrected(self, job: Job, film: Film, findings: tuple[Finding, ...], decision: Decision) -> Judged:
+        """Make the corrected copy and gate it in full; `propose` holds it, `auto` sends it if it passes."""
+        models = self._gates.models()
+        try:
+            store = self._shell.store
+            copy = make_copy(store, self._decoder, job.digest, decision.operations, models)
+            again = self._decoder.film(store.path(copy.digest))
+        except DecodeError as error:
+            return self._judged(_copy_failed(decision, str(error)), findings, hold=True)
+        # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
+        copy_findings = self._gates.look(replace(again, header=film.header))
+        second = self._decide(film.header, copy_findings, now())
+        if second.act is not Act.PASS:
+            decision = _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
+        send = decision.act is Act.CORRECT and self._shell.settings.policy.correct == "auto"
+        return self._judged(decision, findings, copy, copy_findings, hold=not send, send_copy=send)
+
+    def _judged(
+        self,
+        decision: Decision,
+        findings: tuple[Finding, ...],
+        copy: CopyMade | None = None,
+        copy_findings: tuple[Finding, ...] = (),
+        *,
+        hold: bool = False,
+        send_copy: bool = False,
+    ) -> Judged:
+        enforce = self._mode == "enforce"  # in observe mode everything went to the AI when it arrived
+        passes = decision.act is Act.PASS
+        copies_to = decision.destinations + self._shell.settings.routes.copies
+        return Judged(
+            decision=decision,
+            findings=findings,
+            mode=self._mode,
+            digests=self._digests,
+            copy=copy,
+            copy_findings=copy_findings,
+            send_original_to=decision.destinations if enforce and passes else (),
+            send_copy_to=tuple(dict.fromkeys(copies_to)) if send_copy else (),
+            hold=enforce and (hold or decision.act is Act.QUARANTINE),
+        )
+
+    def _shows_the_same(self, first: str, second: str) -> bool:
+        """Whether two versions of one instance have the same pixels, whatever their headers say."""
+        store = self._shell.store
+        try:
+            return self._decoder.pixel_digest(store.path(first)) == self._decoder.pixel_digest(
+                store.path(second)
+            )
+        except DecodeError:
+            return False
+
+
+class Heart:
+    """Beats every BEAT_S while a job is in hand, for LONGEST_JOB_S at most."""
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self._beat = beat
+        self._done = threading.Event()
+
+    def __enter__(self) -> None:
+        self._done = threading.Event()
+        threading.Thread(target=self._run, args=(self._done,), daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def _run(self, done: threading.Event) -> None:
+        for _ in range(int(LONGEST_JOB_S / BEAT_S)):
+            if done.wait(BEAT_S):
+                return
+            try:
+                self._beat()
+            except LedgerError as error:
+                log.warning("heartbeat not written", error=str(error))
+
+
+def _copy_failed(decision: Decision, why: str) -> Decision:
+    reasons = (*decision.reasons, Reason.COPY_FAILED)
+    return replace(
+        decision, act=Act.QUARANTINE, reasons=reasons, why=f"{decision.why}; {why}", destinations=()
+    )
+
+
+def _other_pixels(judged: Judged) -> Judged:
+    """The same SOP Instance UID with another picture: both are kept, a person decides."""
+    why = "this SOP Instance UID was received before with other pixels; both objects are kept"
+    decision = replace(
+        judged.decision,
+        act=Act.QUARANTINE,
+        reasons=(Reason.OTHER_PIXELS, *judged.decision.reasons),
+        rule="other-pixels",
+        why=why,
+        destinations=(),
+    )
+    hold = judged.mode == "enforce"
+    return replace(judged, decision=decision, send_original_to=(), send_copy_to=(), hold=hold)
+
+
+def run_worker(shell: Shell, *, ready: Callable[[], None]) -> None:
+    """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then."""
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    with shell.decoder() as decoder:
+        gates = load(shell.bundles())
+        for problem in gates.problems():
+            log.error("gate not usable", problem=problem, meaning="films it should judge are held")
+        examiner = Examiner(shell, decoder, gates, shell.policy(), owner)
+        threading.Thread(target=_look_alone, args=(examiner,), daemon=True).start()
+        shell.doorbell().answer(examiner.work, name=owner, ready=ready, stopping=examiner.stopping)
+
+
+def _look_alone(examiner: Examiner) -> None:
+    """The worker's own look at the ledger: with Redis away it is late by LOOK_S, not by hours."""
+    while not examiner.stopping.wait(LOOK_S):
+        try:
+            examiner.work()
+        except LedgerError as error:
+            log.warning("ledger not readable", error=str(error), meaning="tried again soon")
