@@ -1,15 +1,16 @@
 """Synthetic films: a chest from the front, a chest from the side, a hand. Phantoms, not patients.
 
-A small 3-D scene of simple bodies (stacked ovals, ellipsoids, tubes) is projected along parallel rays. A body's
-path length on each ray is computed in closed form, so a film costs some tens of milliseconds and needs numpy alone.
-The film then follows Beer-Lambert: attenuation is the line integral of density, quantum noise grows as less light
-arrives, and a sigmoid stands for the film's characteristic curve and the viewer's window.
+A small 3-D scene of simple bodies (stacked ovals, ellipsoids, tubes) is projected along parallel rays. The
+path of each ray through a body is known in closed form, so a film costs some tens of milliseconds and needs
+numpy alone. The film then follows Beer-Lambert: attenuation is the line integral of density, quantum noise
+grows as less light arrives, and a sigmoid stands for the film's characteristic curve and the viewer's window.
 
-Frame: millimetres in the patient, x to the patient's left, y to the back, z to the head; the origin lies in the middle
-of the thorax. Films come as displayed in MONOCHROME2: bone is bright, air is dark, and on the frontal chest the
-patient's left is at the right of the picture.
+Frame: millimetres in the patient, x to the patient's left, y to the back, z to the head; the origin lies in
+the middle of the thorax. Films come as displayed in MONOCHROME2: bone is bright, air is dark, and on the
+frontal chest the patient's left is at the right of the picture.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,14 +19,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["KINDS", "render"]
+__all__ = ["KINDS", "mirrored", "pitch_mm", "render"]
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Interval = tuple[
     Floats, Floats
 ]  # where each ray enters a body and where it leaves, mm; equal where it misses
 Box = tuple[slice, slice]  # rows, columns
-Profile = Sequence[tuple[float, float]]  # (z, value), z falling
+Profile = Sequence[tuple[float, float]]  # (z, value)
+Point = tuple[float, float, float]  # x, y, z in mm
 
 KINDS = ("frontal", "lateral", "hand")
 
@@ -42,7 +45,7 @@ FIELD_MM = {
 MARGIN = 1.16  # the scene reaches this much further than the film, so that a turned film has no empty corner
 
 
-# --- projection -----------------------------------------------------------------------------------------------------
+# --- projection ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Sheet:
     v: Floats  # (H, 1) mm
     axes: tuple[int, int, int]  # which of x, y, z are u, v and the ray
 
-    def place(self, points: ArrayLike) -> NDArray[np.float64]:
+    def place(self, points: ArrayLike) -> Doubles:
         """Patient points (N, 3) as u, v and depth (N, 3)."""
         return np.asarray(points, np.float64).reshape(-1, 3)[:, self.axes]
 
@@ -73,19 +76,23 @@ class Body(Protocol):
         """Add this body's path length times its density to `total` (H, W)."""
 
 
-class Solid(Body, Protocol):
-    def interval(self, sheet: Sheet) -> Interval: ...
+class Solid(Protocol):
+    def interval(self, sheet: Sheet) -> Interval:
+        """Where each ray (H, W) enters and leaves."""
+
+
+Part = tuple[Body, float]  # a body and its density against what it lies in, 1/mm
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Ovals stacked along z: half widths, half depths and centres as profiles of (z, mm), rounded by `power`."""
+    """Ovals stacked along z: half widths, half depths and centres as profiles of (z, mm)."""
 
     half_x: Profile
     half_y: Profile
     centre_x: Profile = ((0, 0),)
     centre_y: Profile = ((0, 0),)
-    power: float = 2.0
+    power: float = 2.0  # 2 is an ellipse, more is squarer
 
     def interval(self, sheet: Sheet) -> Interval:
         half = (_along(self.half_x, sheet.v), _along(self.half_y, sheet.v))
@@ -104,12 +111,12 @@ class Stack:
 class Ellipsoid:
     """Half axes in mm; `tilt` turns it in the frontal plane, `pitch` in the sagittal plane (degrees)."""
 
-    centre: tuple[float, float, float]
-    half: tuple[float, float, float]
+    centre: Point
+    half: Point
     tilt: float = 0.0
     pitch: float = 0.0
 
-    def form(self, axes: tuple[int, int, int]) -> NDArray[np.float64]:
+    def form(self, axes: tuple[int, int, int]) -> Doubles:
         """The quadratic form M of p'Mp = 1, in the sheet's order of axes."""
         c, s = np.cos(np.deg2rad(self.tilt)), np.sin(np.deg2rad(self.tilt))
         d, t = np.cos(np.deg2rad(self.pitch)), np.sin(np.deg2rad(self.pitch))
@@ -136,16 +143,16 @@ class Ellipsoid:
 
 @dataclass(frozen=True, slots=True)
 class Dome:
-    """One half of the diaphragm: everything below a paraboloid with its top at `top`, within the half widths."""
+    """One half of the diaphragm: everything below a paraboloid with its highest point at `top`."""
 
-    top: tuple[float, float, float]
+    top: Point
     fall: float  # how far the surface has fallen at one half width, mm
     half: tuple[float, float]  # x, y
 
     def interval(self, sheet: Sheet) -> Interval:
         across, ray = sheet.axes[0], sheet.axes[2]
         left = (self.top[2] - sheet.v) / self.fall - ((sheet.u - self.top[across]) / self.half[across]) ** 2
-        reach = self.half[ray] * np.sqrt(np.maximum(left, 0))
+        reach = np.asarray(self.half[ray] * np.sqrt(np.maximum(left, 0)), np.float32)
         return self.top[ray] - reach, self.top[ray] + reach
 
 
@@ -179,8 +186,8 @@ class Tube:
         self,
         layer: Floats,
         sheet: Sheet,
-        a: NDArray[np.float64],
-        b: NDArray[np.float64],
+        a: Doubles,
+        b: Doubles,
         ra: float,
         rb: float,
     ) -> None:
@@ -196,7 +203,7 @@ class Tube:
             length -= np.float32(self.core * (1 - self.sponge)) * np.sqrt(
                 np.maximum(r2 - d2 / np.float32(self.core**2), 0)
             )
-        slant = min(np.sqrt((flat2 + run[2] ** 2) / flat2), 3.0)  # a rod seen end on is a long way through
+        slant = min(np.sqrt((flat2 + run[2] ** 2) / flat2), 2.2)  # a rod seen end on is a long way through
         target = layer[box]
         np.maximum(target, length * np.float32(2 * slant * self.flat), out=target)
 
@@ -204,21 +211,57 @@ class Tube:
 def _along(profile: Profile, v: Floats) -> Floats:
     """The profile's value at each row (H, 1)."""
     z, value = np.array(sorted(profile), np.float64).T
-    return np.interp(v[:, 0], z, value).astype(np.float32)[:, None]
+    return np.asarray(np.interp(v[:, 0], z, value), np.float32)[:, None]
 
 
 def _outside(span: Interval, solids: Sequence[Interval]) -> Floats:
     """How much of each ray's span lies in none of the solids, mm."""
     low, high = span
     if not solids:
-        return np.maximum(high - low, 0)
+        return np.asarray(np.maximum(high - low, 0))
     enters, leaves = solids[0]
     before = (low, np.minimum(high, enters))
     after = (np.maximum(low, np.maximum(enters, leaves)), high)
     return _outside(before, solids[1:]) + _outside(after, solids[1:])
 
 
-# --- the chest ------------------------------------------------------------------------------------------------------
+# --- the chest ----------------------------------------------------------------------------------------------
+
+# fmt: off
+CAGE_X: Profile = (
+    (144, 0), (140, 30), (130, 52), (110, 74), (85, 92), (50, 108), (10, 121), (-40, 130), (-100, 134),
+    (-165, 130),
+)
+CAGE_Y: Profile = (
+    (144, 0), (140, 22), (128, 34), (110, 48), (85, 60), (50, 73), (10, 84), (-40, 92), (-100, 96),
+    (-165, 92),
+)
+CAGE_AT_Y: Profile = ((142, 28), (110, 22), (50, 8), (-40, 0), (-165, 2))
+TRUNK_X = (  # z, half width, and what a stouter patient adds to it
+    (260, 62, 0), (205, 58, 0), (178, 60, 0), (162, 78, 0), (150, 112, 0), (138, 150, 0), (120, 172, 0),
+    (95, 176, 0), (60, 150, 14), (0, 136, 18), (-100, 138, 19), (-160, 136, 22), (-300, 140, 30),
+)
+TRUNK_Y = (
+    (260, 62, 0), (205, 58, 0), (170, 60, 0), (150, 66, 0), (120, 72, 9), (60, 86, 13), (0, 96, 15),
+    (-100, 100, 16), (-170, 96, 20), (-300, 92, 30),
+)
+TRUNK_AT_Y: Profile = ((260, 2), (150, 20), (110, 18), (50, 8), (-40, 0), (-165, 0))
+RIBS = (  # of each rib: how far round it is bone (degrees from the spine), how far it falls on the way (mm)
+    (150, 34), (146, 58), (148, 76), (150, 92), (150, 104), (148, 114),
+    (142, 120), (132, 122), (122, 122), (112, 122), (82, 120), (58, 110),
+)
+CLAVICLE = ((16, -46, 98), (40, -52, 108), (75, -40, 122), (110, -14, 134), (150, 4, 136))
+STERNUM = ((0, -50, 96), (0, -62, 70), (0, -76, 40), (0, -88, 0), (0, -95, -40), (0, -94, -66))
+ARM = ((168, 12, 112), (196, 12, 40), (205, 10, -60), (212, 10, -260))
+ARM_RAISED = ((130, 18, 128), (150, -60, 182), (160, -190, 240))
+HUMERUS = ((182, 14, 108), (190, 12, 60), (200, 10, -40), (206, 10, -220))
+HUMERUS_RAISED = ((152, 8, 146), (158, -70, 190), (160, -190, 240))
+BLADE_EDGE = ((146, 50, 108), (136, 66, 60), (112, 82, -14))
+BLADE_SPINE = ((74, 82, 92), (110, 78, 112), (152, 52, 140))
+TRACHEA = ((0, -6, 260), (0, -2, 180), (-1, 12, 110), (-2, 22, 50))
+BRONCHI = (((-2, 22, 50), (-22, 20, 30), (-40, 18, 12)), ((-2, 22, 50), (22, 20, 34), (44, 18, 22)))
+AORTA = ((22, 20, 66), (27, 34, 30), (22, 36, -40), (12, 36, -110))
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +283,7 @@ def _build(rng: Generator) -> Build:
     right = rng.normal(-68, 12)
     return Build(
         heart=rng.uniform(0.88, 1.16),
-        heart_tilt=rng.uniform(32, 52),
+        heart_tilt=rng.uniform(36, 54),
         domes=(right, right - rng.uniform(4, 20)),
         stout=rng.uniform(0.85, 1.25),
         breasts=rng.uniform(0.5, 1.2) * (rng.random() < 0.45),
@@ -251,104 +294,170 @@ def _build(rng: Generator) -> Build:
     )
 
 
-CAGE_X = (
-    (144, 0),
-    (140, 30),
-    (130, 52),
-    (110, 74),
-    (85, 92),
-    (50, 108),
-    (10, 121),
-    (-40, 130),
-    (-100, 134),
-    (-165, 130),
-)
-CAGE_Y = (
-    (144, 0),
-    (140, 22),
-    (128, 34),
-    (110, 48),
-    (85, 60),
-    (50, 73),
-    (10, 84),
-    (-40, 92),
-    (-100, 96),
-    (-165, 92),
-)
-CAGE_AT_Y = ((142, 28), (110, 22), (50, 8), (-40, 0), (-165, 2))
+def _chest(rng: Generator, sheet: Sheet) -> Floats:
+    """Attenuation of the whole chest (H, W), no unit."""
+    build = _build(rng)
+    total = _soft(build, sheet) * np.float32(TISSUE)
+    box = sheet.box((-140, -172), (140, 145))
+    total[box] += _air(rng, build, sheet.crop(box))
+    frontal = sheet.axes[0] == 0
+    for parts in (
+        _spine(build, frontal),
+        _ribs(build, frontal),
+        _girdle(build, frontal),
+        _sternum(build),
+        _airway(),
+        _gas(rng, build),
+    ):
+        for body, density in parts:
+            body.paint(total, sheet, density)
+    return np.asarray(np.maximum(total, 0))
 
 
-def _trunk(build: Build) -> Stack:
-    s = build.stout
-    return Stack(
-        half_x=(
-            (260, 62),
-            (205, 58),
-            (178, 60),
-            (162, 78),
-            (150, 112),
-            (138, 150),
-            (120, 172),
-            (95, 176),
-            (60, 150 + 14 * s),
-            (0, 136 + 18 * s),
-            (-100, 138 + 19 * s),
-            (-160, 136 + 22 * s),
-            (-300, 140 + 30 * s),
-        ),
-        half_y=(
-            (260, 62),
-            (205, 58),
-            (170, 60),
-            (150, 66),
-            (120, 72 + 9 * s),
-            (60, 86 + 13 * s),
-            (0, 96 + 15 * s),
-            (-100, 100 + 16 * s),
-            (-170, 96 + 20 * s),
-            (-300, 92 + 30 * s),
-        ),
-        centre_y=((260, 2), (150, 20), (110, 18), (50, 8), (-40, 0), (-165, 0)),
-        power=2.4,
+def _soft(build: Build, sheet: Sheet) -> Floats:
+    """Path length in soft tissue, before the lungs are taken out, mm (H, W)."""
+    trunk = Stack(_stouter(TRUNK_X, build), _stouter(TRUNK_Y, build), centre_y=TRUNK_AT_Y, power=2.4)
+    low, high = trunk.interval(sheet)
+    flesh = high - low
+    for side in (-1, 1):
+        if build.breasts:
+            s = 1 + 0.5 * build.breasts
+            breast = Ellipsoid((side * 80, -72, -46), (40 * s, 37 * s, 54 * s), tilt=side * -10, pitch=14)
+            flesh += np.float32(0.7) * _outside(breast.interval(sheet), [(low, high)])
+        if sheet.axes[0] == 0:  # the arms hang beside the trunk from the front, and are raised from the side
+            layer = np.zeros_like(flesh)
+            Tube(_mirror(ARM, side), (42, 46, 42, 38)).paint(layer, sheet, 1.0)
+            np.maximum(flesh, layer, out=flesh)
+        else:
+            Tube(_mirror(ARM_RAISED, side), (52, 46, 42)).paint(flesh, sheet, 0.3)
+    return flesh
+
+
+def _stouter(rows: Sequence[Point], build: Build) -> Profile:
+    return [(z, base + more * build.stout) for z, base, more in rows]
+
+
+def _mirror(points: Sequence[Point], side: float) -> list[Point]:
+    """Points of the left half for either side: 1 left, -1 right; the right lies a little to the back."""
+    return [(side * x, y - 4 * side, z) for x, y, z in points]
+
+
+def _air(rng: Generator, build: Build, sheet: Sheet) -> Floats:
+    """What the lungs lack in attenuation against soft tissue, their vessels put back (H, W)."""
+    lungs = _lungs(build, sheet)
+    blood = np.zeros_like(lungs)
+    for parts in (_great_vessels(build), _twigs(rng, build)):
+        for body, density in parts:
+            body.paint(blood, sheet, density)
+    return LUNG * lungs + blood * np.minimum(
+        lungs / 40, 1
+    )  # a vessel shows only where there is lung about it
+
+
+def _lungs(build: Build, sheet: Sheet) -> Floats:
+    """Path length in the lungs: the cage less mediastinum, heart and diaphragm, mm (H, W)."""
+    h, floor = build.heart, build.domes[1]
+    middle = Stack(
+        half_x=((142, 24), (95, 25), (60, 28), (20, 32), (-60, 36), (-165, 38)),
+        half_y=((142, 52), (80, 48), (20, 48), (-165, 64)),
+        centre_x=((142, 0), (70, 1), (20, 4), (-60, 6)),
+        centre_y=((142, 32), (60, 24), (-60, 24)),
+        power=2.2,
     )
+    solids: tuple[Solid, ...] = (
+        middle,
+        Ellipsoid((28 * h, -30, floor + 32 * h), (47 * h, 50 * h, 70 * h), tilt=build.heart_tilt, pitch=-14),
+        Ellipsoid((-14, -16, floor + 40 * h), (34 * h, 44 * h, 48 * h), tilt=-8),
+        *(Dome((side * 60, -32, top), 74, (84, 104)) for side, top in zip((-1, 1), build.domes, strict=True)),
+    )
+    cage = Stack(CAGE_X, CAGE_Y, centre_y=CAGE_AT_Y, power=2.3)
+    recess: Floats = np.clip((sheet.v + 172) / 24, 0, 1)  # the costophrenic recess thins out
+    return _outside(cage.interval(sheet), [s.interval(sheet) for s in solids]) * recess
 
 
-def _spine_at(build: Build, z: float) -> tuple[float, float, float]:
+def _great_vessels(build: Build) -> Iterator[Part]:
+    """What the mediastinum shows over the lungs."""
+    yield Ellipsoid((22, 8, 60), (20, 28, 19)), -LUNG * 0.9
+    yield Tube(AORTA, (12, 12, 11.5, 11)), -LUNG * 0.6
+    yield Ellipsoid((-22, 0, 66), (12, 14, 44), tilt=-4), -LUNG * 0.7
+    for side, z in ((-1, 18), (1, 27)):
+        yield Ellipsoid((side * 40, 6, z), (15, 17, 20), tilt=side * 18), -LUNG * 0.7 * build.vessels
+        yield Ellipsoid((side * 46, 8, z - 26), (8, 10, 26), tilt=side * -14), -LUNG * 0.8 * build.vessels
+
+
+def _twigs(rng: Generator, build: Build) -> Iterator[Part]:
+    """Branching vessels from each hilum, thinner towards the chest wall."""
+    for side in (-1, 1):
+        for angle in np.linspace(-78, 82, 11):
+            yield from _twig(rng, build, side, np.deg2rad(angle + rng.normal(0, 6)))
+
+
+def _twig(rng: Generator, build: Build, side: int, angle: float) -> Iterator[Part]:
+    start = np.array([side * 38.0, 8.0, 16.0 if angle < 0 else 26.0])
+    heading = np.array([side * np.cos(angle), rng.uniform(-0.6, 0.6), np.sin(angle)])
+    reach = (92 - 18 * np.sin(angle)) * rng.uniform(0.8, 1.05)
+    trunk = _wander(rng, start, heading * reach, 6, 2.2)
+    r = rng.uniform(2.6, 4.2) * build.vessels**0.5
+    yield Tube(trunk, np.linspace(r, 0.8, 6)), -LUNG
+    for i in (1, 2, 3):
+        away = heading + rng.normal(0, 0.55, 3)
+        yield Tube(_wander(rng, trunk[i], away * reach * 0.45, 4, 1.2), np.linspace(r * 0.62, 0.6, 4)), -LUNG
+
+
+def _wander(rng: Generator, start: Doubles, run: Doubles, n: int, loose: float) -> Doubles:
+    """n points (n, 3) along a run that sways a little."""
+    return start + run * np.linspace(0, 1, n)[:, None] + np.cumsum(rng.normal(0, loose, (n, 3)), axis=0)
+
+
+def _airway() -> Iterator[Part]:
+    yield Tube(TRACHEA, (9, 9, 8.5, 8)), GAS
+    for bronchus in BRONCHI:
+        yield Tube(bronchus, (6.5, 6, 4)), GAS * 0.7
+
+
+def _gas(rng: Generator, build: Build) -> Iterator[Part]:
+    """The stomach's bubble below the left diaphragm, and some bowel."""
+    if rng.random() < 0.75:
+        wide = rng.uniform(14, 30)
+        centre = (62.0, -10.0, build.domes[1] - 14 - wide * 0.5)
+        yield Ellipsoid(centre, (wide, wide, wide * 0.5), tilt=8), GAS * rng.uniform(0.5, 1)
+    for _ in range(int(rng.integers(0, 9))):
+        centre = (rng.uniform(-60, 110), rng.uniform(-50, 10), rng.uniform(-250, -150))
+        half = (rng.uniform(11, 25), rng.uniform(8, 18), rng.uniform(8, 18))
+        yield Ellipsoid(centre, half, tilt=rng.uniform(-60, 60)), GAS * rng.uniform(0.4, 0.9)
+
+
+def _spine_at(build: Build, z: float) -> Point:
+    """The middle of the vertebral body at this height."""
     s = (z + 20) / 150
-    return build.scoliosis * np.sin(1.6 * s + 0.6), 44 + build.kyphosis * float(np.cos(1.15 * s)), z
+    return build.scoliosis * math.sin(1.6 * s + 0.6), 44 + build.kyphosis * math.cos(1.15 * s), z
 
 
-def _spine(build: Build) -> Iterator[tuple[Body, float]]:
+def _spine(build: Build, frontal: bool) -> Iterator[Part]:
+    """Vertebrae from the neck to the loins, taller and wider downwards."""
     z, height = 196.0, 15.0
     while z > -300:
         x, y, _ = _spine_at(build, z)
-        lean = float(np.rad2deg(np.arctan2(_spine_at(build, z + 5)[1] - y, 5)))
+        lean = math.degrees(math.atan2(_spine_at(build, z + 5)[1] - y, 5))
         wide, deep = 11 + height * 0.32, 9 + height * 0.36
-        yield _Vertebra((x, y, z), (wide, deep, height / 2 - 1.6), lean), SPONGE * 0.8 * build.bone
+        drum = Vertebra((x, y, z), (wide, deep, height / 2 - 1.6), lean)
+        yield drum, SPONGE * (0.7 if frontal else 1.0) * build.bone
         yield Ellipsoid((x, y + deep + 22, z - 9), (4, 13, 5), pitch=-35), SPONGE * build.bone
         for side in (-1, 1):
-            yield (
-                Ellipsoid((x + side * wide * 0.62, y + deep + 5, z + 2), (3.4, 6, 4.2)),
-                CORTEX * 0.45 * build.bone,
-            )
-            yield (
-                Tube(
-                    [(x + side * 8, y + deep + 8, z + 3), (x + side * (wide + 13), y + deep + 16, z + 4)],
-                    (4.0, 3.4),
-                    flat=0.5,
-                ),
-                SPONGE * build.bone,
-            )
+            pedicle = (x + side * wide * 0.62, y + deep + 5, z + 2)
+            yield Ellipsoid(pedicle, (3.4, 6, 4.2)), CORTEX * 0.4 * build.bone
+            process = [(x + side * 8, y + deep + 8, z + 3), (x + side * (wide + 13), y + deep + 16, z + 4)]
+            yield Tube(process, (4.0, 3.4), flat=0.5), SPONGE * build.bone
         z -= height + 3.6
         height = min(height + 0.62, 26.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Vertebra:
+class Vertebra:
     """A vertebral body: a waisted drum with dense end plates, leaning with the spine."""
 
-    centre: tuple[float, float, float]
-    half: tuple[float, float, float]
+    centre: Point
+    half: Point
     lean: float  # degrees in the sagittal plane
 
     def paint(self, total: Floats, sheet: Sheet, density: float) -> None:
@@ -358,7 +467,7 @@ class _Vertebra:
         box = sheet.box(middle - reach, middle + reach)
         u, v = sheet.u[:, box[1]] - np.float32(middle[0]), sheet.v[box[0]] - np.float32(middle[1])
         if across == 1:
-            a = np.float32(np.deg2rad(self.lean))
+            a = math.radians(self.lean)
             u, v = u - a * v, v + a * u
         height = np.minimum(np.abs(v) / half[2], 1)
         waist = half[across] * (0.86 + 0.14 * height**2)
@@ -367,343 +476,171 @@ class _Vertebra:
         total[box] += density * drum * (1 + 0.9 * height**8 + 0.5 * side**8)
 
 
-def _rib(build: Build, k: int, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centreline (N, 3) and radii of rib k = 1..12, from the spine round to the front."""
-    z0 = 122 - 22.5 * (k - 1) + 0.25 * (k - 1) ** 1.5
-    end = np.deg2rad((150, 146, 148, 150, 150, 148, 142, 132, 122, 112, 82, 58)[k - 1])
-    drop = (34, 58, 76, 92, 104, 114, 120, 122, 122, 122, 120, 110)[k - 1]
-    phi = np.linspace(0.16, end, 17)
-    round_ = (1 - np.cos(phi)) / 2
-    z = z0 + 9 * np.sin(np.minimum(phi * 2.2, np.pi)) - drop * round_**0.92
-    level = np.array([z0 - 0.32 * drop], np.float32)[:, None]
-    a, b = float(_along(CAGE_X, level)[0, 0]) + 4, float(_along(CAGE_Y, level)[0, 0]) + 5
-    a, b = max(a, 46), max(b, 40)
-    x0, y0, _ = _spine_at(build, z0)
-    middle = float(_along(CAGE_AT_Y, level)[0, 0])
-    x = x0 * (1 - round_) + side * (10 * (1 - round_) + a * np.sin(phi) ** 0.85)
-    y = middle + b * np.cos(phi) + 6 * np.cos(phi)
-    y[0] = min(y[0], y0 + 26)
-    radius = np.interp(phi, (0, 0.3, 1.2, end), (4.2, 4.0, 4.8, 5.6))
-    return np.stack([x, y, z], axis=1), radius
-
-
-def _ribs(build: Build) -> Iterator[tuple[Body, float]]:
+def _ribs(build: Build, frontal: bool) -> Iterator[Part]:
     for k in range(1, 13):
         for side in (-1, 1):
             p, r = _rib(build, k, side)
-            half = (
-                len(p) // 2 + 1
-            )  # the back and the front of a rib lie over each other in the picture: they add up
-            yield Tube(p[:half], r[:half], core=0.78, sponge=0.12, flat=0.8), CORTEX * build.bone
-            yield (
-                Tube(p[half - 1 :], r[half - 1 :], core=0.8, sponge=0.1, flat=0.7),
-                CORTEX * 0.8 * build.bone,
-            )
+            faint = 1.0 if k < 10 else 0.6
+            if frontal:  # the back and the front of a rib lie over each other, and add up
+                half = len(p) // 2 + 1
+                yield Tube(p[:half], r[:half], 0.78, 0.12, flat=0.8), CORTEX * faint * build.bone
+                yield (
+                    Tube(p[half - 1 :], r[half - 1 :], 0.8, 0.1, flat=0.7),
+                    CORTEX * 0.8 * faint * build.bone,
+                )
+            else:
+                yield Tube(p, r, 0.8, 0.15, flat=0.5), CORTEX * faint * build.bone
 
 
-def _girdle(build: Build, arms_down: bool) -> Iterator[tuple[Body, float]]:
-    """Clavicles, shoulder blades and the upper arms."""
+def _rib(build: Build, k: int, side: int) -> tuple[Doubles, Doubles]:
+    """Centreline (N, 3) and radii (N,) of rib k = 1 to 12, from the spine round to the front."""
+    degrees, drop = RIBS[k - 1]
+    z0 = 122 - 22.5 * (k - 1) + 0.25 * (k - 1) ** 1.5
+    phi = np.linspace(0.16, math.radians(degrees), 17)
+    forward = (1 - np.cos(phi)) / 2
+    level = np.array([[z0 - 0.32 * drop]], np.float32)
+    wide, deep = max(_along(CAGE_X, level).item() + 4, 46), max(_along(CAGE_Y, level).item() + 11, 46)
+    x0, y0, _ = _spine_at(build, z0)
+    x = x0 * (1 - forward) + side * (10 * (1 - forward) + wide * np.sin(phi) ** 0.85)
+    y = _along(CAGE_AT_Y, level).item() + deep * np.cos(phi)
+    y[0] = min(y[0], y0 + 26)
+    z = z0 + 9 * np.sin(np.minimum(phi * 2.2, np.pi)) - drop * forward**0.92
+    return np.stack([x, y, z], axis=1), np.interp(
+        phi, (0, 0.3, 1.2, phi[-2], phi[-1]), (3.2, 4, 4.8, 5.4, 3.6)
+    )
+
+
+def _sternum(build: Build) -> Iterator[Part]:
+    yield Tube(STERNUM, (7, 7, 5.5, 5.5, 5, 2.5), flat=1.3), SPONGE * 1.3 * build.bone
+
+
+def _girdle(build: Build, arms_down: bool) -> Iterator[Part]:
+    """Clavicles, shoulder blades and upper arms."""
     bone = CORTEX * build.bone
     for side in (-1, 1):
-        s = float(side)
-        clavicle = [
-            (s * 16, -46, 98),
-            (s * 40, -52, 108),
-            (s * 75, -40, 122),
-            (s * 110, -14, 134),
-            (s * 150, 4, 136),
-        ]
-        yield Tube(clavicle, (7.5, 6, 5.2, 5.4, 6.5), core=0.72, sponge=0.2), bone * 0.75
-        if arms_down:
-            yield Ellipsoid((s * 124, 76, 58), (27, 4, 68), tilt=s * 14), bone * 0.22
-            yield (
-                Tube([(s * 146, 50, 108), (s * 136, 66, 60), (s * 112, 82, -14)], (6, 4, 4), core=0.5),
-                bone * 0.6,
-            )
-            yield (
-                Tube([(s * 74, 82, 92), (s * 110, 78, 112), (s * 152, 52, 140)], (3, 4, 7), core=0.5),
-                bone * 0.5,
-            )
-            yield Ellipsoid((s * 150, 30, 112), (8, 14, 17)), bone * 0.3
-            yield Ellipsoid((s * 174, 16, 116), (23, 22, 23)), bone * 0.26
-            shaft = [(s * 182, 14, 108), (s * 190, 12, 60), (s * 200, 10, -40), (s * 206, 10, -220)]
-            yield Tube(shaft, (15, 11, 10.5, 11), core=0.62, sponge=0.1), bone * 0.6
-        else:
-            yield (
-                Tube([(s * 120, 62, 118), (s * 118, 76, 60), (s * 110, 84, 0)], (6, 3.6, 3), core=0.5),
-                bone * 0.9,
-            )
-            yield Ellipsoid((s * 150, 12 + 8 * s, 140), (22, 21, 22)), bone * 0.26
-            raised = [(s * 152, 8 + 8 * s, 146), (s * 158, -70 + 8 * s, 190), (s * 160, -190, 240 + 14 * s)]
-            yield Tube(raised, (14, 10.5, 11), core=0.62, sponge=0.1), bone * 0.6
-
-
-def _sternum(build: Build) -> Iterator[tuple[Body, float]]:
-    line = [(0, -50, 96), (0, -62, 70), (0, -76, 40), (0, -88, 0), (0, -95, -40), (0, -94, -66)]
-    yield Tube(line, (7, 7, 5.5, 5.5, 5, 2.5), flat=1.3), SPONGE * 1.3 * build.bone
-
-
-def _arms(build: Build, arms_down: bool) -> Iterator[Tube]:
-    """Soft tissue of the upper arms, which hang beside the trunk from the front and are raised from the side."""
-    for side in (-1.0, 1.0):
-        if arms_down:
-            points = [
-                (side * 168, 12, 112),
-                (side * 196, 12, 40),
-                (side * 205, 10, -60),
-                (side * 212, 10, -260),
-            ]
-            yield Tube(points, (42, 46 * build.stout**0.4, 42, 38))
-        else:
-            points = [
-                (side * 130, 18 + 8 * side, 128),
-                (side * 150, -60 + 8 * side, 182),
-                (side * 160, -190, 240 + 14 * side),
-            ]
-            yield Tube(points, (52, 46, 42), flat=0.8)
-
-
-def _great_vessels(build: Build) -> Iterator[tuple[Body, float]]:
-    """What the mediastinum shows over the lungs, and the airways that show as air."""
-    inside = -LUNG
-    yield Ellipsoid((24, 8, 62), (17, 26, 17)), inside * 0.75
-    yield Tube([(22, 20, 66), (27, 34, 30), (22, 36, -40), (12, 36, -110)], (12, 12, 11.5, 11)), inside * 0.45
-    for side, z in ((-1, 20), (1, 28)):
-        yield Ellipsoid((side * 40, 6, z), (15, 17, 22), tilt=side * 18), inside * 0.6 * build.vessels
-        yield Ellipsoid((side * 46, 8, z - 26), (8, 10, 26), tilt=side * -14), inside * 0.7 * build.vessels
-    trachea = [(0, -6, 260), (0, -2, 180), (-1, 12, 110), (-2, 22, 50)]
-    yield Tube(trachea, (9, 9, 8.5, 8)), GAS
-    yield Tube([(-2, 22, 50), (-22, 20, 30), (-40, 18, 12)], (6.5, 6, 4)), GAS * 0.7
-    yield Tube([(-2, 22, 50), (22, 20, 34), (44, 18, 22)], (6, 5.5, 4)), GAS * 0.7
-
-
-def _twigs(rng: Generator, build: Build) -> Iterator[tuple[Body, float]]:
-    """Branching vessels from each hilum, thinner towards the chest wall."""
-    for side in (-1, 1):
-        for angle in np.linspace(-78, 82, 11):
-            yield from _twig(rng, build, side, np.deg2rad(angle + rng.normal(0, 6)))
-
-
-def _twig(rng: Generator, build: Build, side: int, angle: float) -> Iterator[tuple[Body, float]]:
-    start = np.array([side * 38.0, 8.0, 16.0 if angle < 0 else 26.0])
-    heading = np.array([side * np.cos(angle), rng.uniform(-0.6, 0.6), np.sin(angle)])
-    reach = (92 - 18 * np.sin(angle)) * rng.uniform(0.8, 1.05)
-    t = np.linspace(0, 1, 6)[:, None]
-    bend = np.cumsum(rng.normal(0, 2.2, (6, 3)), axis=0)
-    trunk = start + heading * reach * t + bend
-    r = rng.uniform(2.3, 3.6) * build.vessels**0.5
-    yield Tube(trunk, np.linspace(r, 0.7, 6)), -LUNG
-    for i in (1, 2, 3):
-        away = heading + rng.normal(0, 0.55, 3)
-        branch = (
-            trunk[i]
-            + away * reach * 0.45 * np.linspace(0, 1, 4)[:, None]
-            + np.cumsum(rng.normal(0, 1.2, (4, 3)), axis=0)
-        )
-        yield Tube(branch, np.linspace(r * 0.6, 0.5, 4)), -LUNG
-
-
-def _gas(rng: Generator, build: Build) -> Iterator[tuple[Body, float]]:
-    """The stomach's bubble below the left diaphragm, and some bowel."""
-    if rng.random() < 0.75:
-        wide = rng.uniform(14, 30)
         yield (
-            Ellipsoid((62, -10, build.domes[1] - 14 - wide * 0.5), (wide, wide, wide * 0.5), tilt=8),
-            GAS * rng.uniform(0.5, 1),
+            Tube(_mirror(CLAVICLE, side), (7.5, 6, 5.2, 5.4, 6.5), 0.72, 0.2),
+            bone * (0.9 if arms_down else 0.4),
         )
-    for _ in range(int(rng.integers(0, 9))):
-        centre = (rng.uniform(-60, 110), rng.uniform(-50, 10), rng.uniform(-250, -150))
-        half = rng.uniform(8, 18, 3)
-        yield (
-            Ellipsoid(centre, (half[0] * 1.4, half[1], half[2]), tilt=rng.uniform(-60, 60)),
-            GAS * rng.uniform(0.4, 0.9),
-        )
-
-
-def _soft(build: Build, sheet: Sheet) -> Floats:
-    """Path length in soft tissue, before the lungs are taken out, mm (H, W)."""
-    low, high = _trunk(build).interval(sheet)
-    body = high - low
-    arms = np.zeros_like(body)
-    for arm in _arms(build, sheet.axes[0] == 0):
-        if sheet.axes[0] == 0:
-            layer = np.zeros_like(body)
-            arm.paint(layer, sheet, 1.0)
-            np.maximum(body, layer, out=body)
+        yield Tube(_mirror(BLADE_EDGE, side), (6, 4, 3), 0.5), bone * 0.6
+        if arms_down:
+            yield Ellipsoid((side * 124, 76, 58), (27, 4, 68), tilt=side * 14), bone * 0.22
+            yield Tube(_mirror(BLADE_SPINE, side), (3, 4, 7), 0.5), bone * 0.5
+            yield Ellipsoid((side * 150, 30, 112), (8, 14, 17)), bone * 0.3
+            yield Ellipsoid((side * 174, 16, 116), (23, 22, 23)), bone * 0.26
+            yield Tube(_mirror(HUMERUS, side), (15, 11, 10.5, 11), 0.62, 0.1), bone * 0.6
         else:
-            arm.paint(arms, sheet, 1.0)
-    if build.breasts:
-        for side in (-1, 1):
-            s = 1 + 0.5 * build.breasts
-            breast = Ellipsoid((side * 80, -78, -50), (40 * s, 42 * s, 46 * s), tilt=side * -10, pitch=12)
-            body += np.float32(0.8) * _outside(breast.interval(sheet), [(low, high)])
-    return body + arms * 0.45
+            yield Ellipsoid((side * 150, 12 - 4 * side, 140), (22, 21, 22)), bone * 0.16
+            yield Tube(_mirror(HUMERUS_RAISED, side), (14, 10.5, 11), 0.62, 0.1), bone * 0.6
 
 
-def _lungs(build: Build, sheet: Sheet) -> Floats:
-    """Path length in the lungs: the cage less mediastinum, heart and diaphragm, mm (H, W)."""
-    cage = Stack(CAGE_X, CAGE_Y, centre_y=CAGE_AT_Y, power=2.3)
-    h = build.heart
-    middle = Stack(
-        half_x=((142, 26), (95, 25), (60, 27), (20, 31), (-60, 34), (-165, 36)),
-        half_y=((142, 60), (80, 54), (20, 58), (-165, 84)),
-        centre_x=((142, 0), (70, 1), (20, 4), (-60, 5)),
-        centre_y=((142, 30), (60, 22), (-60, 20)),
-        power=3.0,
-    )
-    floor = build.domes[1]
-    heart = Ellipsoid(
-        (28 * h, -34, floor + 32 * h), (46 * h, 44 * h, 69 * h), tilt=build.heart_tilt, pitch=-14
-    )
-    atrium = Ellipsoid((-14, -18, floor + 40 * h), (33 * h, 36 * h, 46 * h), tilt=-8)
-    domes = [
-        Dome((side * 60, -32, top), 74, (84, 104)) for side, top in zip((-1, 1), build.domes, strict=True)
-    ]
-    solids = [body.interval(sheet) for body in (middle, heart, atrium, *domes)]
-    recess = np.clip((sheet.v + 172) / 24, 0, 1)  # the costophrenic recess thins out
-    return _outside(cage.interval(sheet), solids) * recess
+# --- the hand -----------------------------------------------------------------------------------------------
 
-
-def _chest(rng: Generator, sheet: Sheet) -> Floats:
-    """Attenuation of the whole chest (H, W), no unit."""
-    build = _build(rng)
-    frontal = sheet.axes[0] == 0
-    total = _soft(build, sheet) * np.float32(TISSUE)
-    box = sheet.box((-140, -170), (140, 145))
-    inner = sheet.crop(box)
-    lungs = _lungs(build, inner)
-    aerated = np.zeros_like(lungs)
-    for body, density in (*_great_vessels(build), *_twigs(rng, build)):
-        body.paint(aerated, inner, density)
-    seen = np.minimum(lungs / 40, 1)  # a vessel shows only where there is lung about it
-    total[box] += np.float32(LUNG) * lungs + np.where(aerated > 0, aerated * seen, aerated)
-    for body, density in (
-        *_spine(build), *_ribs(build), *_girdle(build, frontal), *_sternum(build), *_gas(rng, build),
-    ):  # fmt: skip
-        body.paint(total, sheet, density)
-    return np.maximum(total, 0)
-
-
-# --- the hand -------------------------------------------------------------------------------------------------------
-
-
-def _hand(rng: Generator, sheet: Sheet) -> Floats:
-    """Attenuation of a hand laid flat, fingers up, thumb to the right (H, W)."""
-    soft, bone = _skeleton(rng)
-    flesh = np.zeros((len(sheet.v), sheet.u.shape[1]), np.float32)
-    for body in soft:
-        layer = np.zeros_like(flesh)
-        body.paint(layer, sheet, 1.0)
-        np.maximum(flesh, layer, out=flesh)
-    total = _blur(flesh, 2.5) * np.float32(TISSUE * 1.5)
-    mineral = rng.uniform(0.7, 1.15)
-    for body, density in bone:
-        body.paint(total, sheet, density * mineral)
-    return total
-
-
-def _skeleton(rng: Generator) -> tuple[list[Body], list[tuple[Body, float]]]:
-    soft: list[Body] = []
-    bone: list[tuple[Body, float]] = []
-    spread = rng.uniform(0.7, 1.25)
-    wrist = np.array([0.0, -66.0])
-    for finger in range(5):
-        _finger(rng, finger, spread, wrist, soft, bone)
-    _wrist(rng, wrist, soft, bone)
-    return soft, bone
-
-
-# base of the metacarpal against the wrist, its direction and the fingers' (degrees from up), lengths of the bones in mm
-RAYS = (
+# fmt: off
+RAYS = (  # thumb first: root from the wrist, directions of palm and finger (degrees), lengths
     ((24.0, 18.0), 46, 30, (43, 32, 23)),
     ((14.5, 30.0), 12, 11, (65, 41, 24, 18)),
     ((4.0, 31.0), 2, 1, (63, 45, 28, 19)),
     ((-6.0, 29.0), -8, -9, (56, 42, 27, 19)),
     ((-15.0, 26.0), -18, -22, (52, 33, 20, 17)),
 )
+STOUT = (1.12, 1.0, 1.0, 1.0, 0.88)  # of each ray's bones
+FLESH = (10.5, 9.4, 9.6, 9.4, 8.2)  # half width of each finger, mm
+CARPALS = (  # from the wrist, half axes, turn: scaphoid to pisiform, then trapezium to hamate
+    ((11.5, 8.5), (6.0, 8.5), -35), ((1.0, 6.5), (6.6, 6.2), 0),
+    ((-9.0, 8.5), (5.8, 6.2), 25), ((-11.5, 9.5), (3.8, 4.2), 0),
+    ((18.0, 15.0), (5.4, 4.8), -30), ((11.5, 19.5), (4.4, 5.4), -15),
+    ((2.0, 18.5), (5.8, 9.0), 0), ((-9.0, 19.5), (6.2, 7.0), 15),
+)
+RADIUS = ((8, 0, -2), (8, 0, -8), (9, 0, -22), (10, 0, -40), (12, 0, -130))
+ULNA = ((-13, 0, -4), (-13, 0, -9), (-12, 0, -18), (-11, 0, -40), (-9, 0, -130))
+FOREARM = ((0, 0, 22), (0, 0, -2), (0, 0, -40), (2, 0, -140))
+BALL_OF_THUMB = ((14, 0, 18), (34, 0, 44), (22, 0, 66))
+SHAFT = (  # along a long bone: share of its length, half width against the bone's own
+    (0.0, 1.5), (0.06, 1.52), (0.14, 1.3), (0.26, 1.02), (0.45, 0.86), (0.65, 0.84), (0.82, 1.02),
+    (0.93, 1.3), (1, 1.1),
+)
+TUFT = (
+    (0.0, 1.5), (0.06, 1.5), (0.14, 1.2), (0.26, 0.85), (0.45, 0.68), (0.65, 0.65), (0.82, 0.8),
+    (0.93, 1.0), (1, 0.8),
+)
+WRIST_Z = -66.0
+# fmt: on
 
 
-def _finger(
-    rng: Generator, finger: int, spread: float, wrist: NDArray[np.float64],
-    soft: list[Body], bone: list[tuple[Body, float]],
-) -> None:  # fmt: skip
-    base, palm, up, lengths = RAYS[finger]
-    at = wrist + np.array(base)
-    line = [at]
-    for j, length in enumerate(lengths):
-        angle = np.deg2rad((palm if j == 0 else up + rng.normal(0, 1.5)) * spread + rng.normal(0, 0.8))
-        step = np.array([np.sin(angle), np.cos(angle)]) * length
-        thick = (4.7, 4.2, 3.5, 2.7)[j + (finger == 0 and j > 1)] * (
-            1.12 if finger == 0 else 0.88 if finger == 4 else 1
-        )
-        bone.append((_long_bone(at, at + step, thick, tip=j == len(lengths) - 1), CORTEX * 0.9))
-        at = at + step * (1 + 2.6 / length)
-        line.append(at)
-    width = 10.5 if finger == 0 else 8.2 if finger == 4 else 9.4
-    flat = [(p[0], 0.0, p[1]) for p in line]
-    soft.append(
-        Tube(flat, np.linspace(width * 1.9 if finger else width * 1.5, width * 0.84, len(flat)), flat=0.85)
-    )
+def _hand(rng: Generator, sheet: Sheet) -> Floats:
+    """Attenuation of a hand laid flat, fingers up, thumb to the right (H, W)."""
+    fingers = _fingers(rng)
+    flesh = np.zeros((len(sheet.v), sheet.u.shape[1]), np.float32)
+    for body in _flesh(fingers):
+        layer = np.zeros_like(flesh)
+        body.paint(layer, sheet, 1.0)
+        np.maximum(flesh, layer, out=flesh)
+    total = _blur(flesh, 2.5) * np.float32(TISSUE * 1.5)
+    mineral = rng.uniform(0.7, 1.15)
+    for parts in (_phalanges(fingers), _wrist(rng)):
+        for body, density in parts:
+            body.paint(total, sheet, density * mineral)
+    return total
 
 
-def _long_bone(a: NDArray[np.float64], b: NDArray[np.float64], thick: float, tip: bool) -> Tube:
-    """A shaft with wide ends and a thin waist; the last phalanx ends in a tuft."""
-    t = np.array([0.0, 0.06, 0.14, 0.26, 0.45, 0.65, 0.82, 0.93, 1.0])
-    shape = np.array([1.5, 1.52, 1.3, 1.02, 0.86, 0.84, 1.02, 1.3, 1.1])
-    if tip:
-        shape = np.array([1.5, 1.5, 1.2, 0.85, 0.68, 0.65, 0.8, 1.0, 0.8])
-    radius = thick * shape
-    inset = (b - a) / np.linalg.norm(b - a)
-    start, end = a, b - inset * radius[-1]
-    p = start + (end - start) * t[:, None]
-    return Tube([(x, 0.0, z) for x, z in p], radius, core=0.72, sponge=0.3, sawn=True)
+def _fingers(rng: Generator) -> list[list[tuple[Doubles, Doubles]]]:
+    """Of each ray, thumb first, its bones from the palm to the tip: where each begins and ends (x, z)."""
+    spread = rng.uniform(0.7, 1.25)
+    rays = []
+    for base, palm, up, lengths in RAYS:
+        at, bones = np.array([base[0], base[1] + WRIST_Z]), []
+        for j, length in enumerate(lengths):
+            degrees = (palm if j == 0 else up + rng.normal(0, 1.5)) * spread + rng.normal(0, 0.8)
+            step = np.array([math.sin(math.radians(degrees)), math.cos(math.radians(degrees))]) * length
+            bones.append((at, at + step))
+            at = at + step * (1 + 2.6 / length)  # the cartilage of the joint
+        rays.append(bones)
+    return rays
 
 
-CARPALS = (  # centre against the wrist, half axes, turn: scaphoid, lunate, triquetrum, pisiform, then the distal row
-    ((11.5, 8.5), (6.0, 8.5), -35), ((1.0, 6.5), (6.6, 6.2), 0), ((-9.0, 8.5), (5.8, 6.2), 25), ((-11.5, 9.5), (3.8, 4.2), 0),
-    ((18.0, 15.0), (5.4, 4.8), -30), ((11.5, 19.5), (4.4, 5.4), -15), ((2.0, 18.5), (5.8, 9.0), 0), ((-9.0, 19.5), (6.2, 7.0), 15),
-)  # fmt: skip
+def _flesh(fingers: list[list[tuple[Doubles, Doubles]]]) -> Iterator[Body]:
+    for i, bones in enumerate(fingers):
+        line = [(a[0], 0.0, a[1]) for a, _ in bones] + [(bones[-1][1][0], 0.0, bones[-1][1][1])]
+        root = FLESH[i] * (1.9 if i else 1.5)
+        yield Tube(line, np.linspace(root, FLESH[i] * 0.84, len(line)), flat=0.85)
+    yield Tube(_at_wrist(FOREARM), (30, 27, 27, 36), flat=0.62)
+    yield Ellipsoid((2, 0, WRIST_Z + 52), (37, 14, 46))
+    yield Tube(_at_wrist(BALL_OF_THUMB), (15, 14, 12), flat=0.9)
 
 
-def _wrist(
-    rng: Generator, wrist: NDArray[np.float64], soft: list[Body], bone: list[tuple[Body, float]]
-) -> None:
-    x, z = wrist
-    for (dx, dz), (hx, hz), turn in CARPALS:
-        jitter = rng.normal(0, 0.5, 2)
-        centre = (x + dx + jitter[0], 0.0, z + dz + jitter[1])
-        bone.append((Ellipsoid(centre, (hx, 7, hz), tilt=turn), CORTEX * 0.36))
-        bone.append((Ellipsoid(centre, (hx * 0.8, 5, hz * 0.8), tilt=turn), -CORTEX * 0.12))
-    radius = [
-        (x + 8, 0, z - 2),
-        (x + 8, 0, z - 8),
-        (x + 9, 0, z - 22),
-        (x + 10, 0, z - 40),
-        (x + 12, 0, z - 130),
-    ]
-    ulna = [
-        (x - 13, 0, z - 4),
-        (x - 13, 0, z - 9),
-        (x - 12, 0, z - 18),
-        (x - 11, 0, z - 40),
-        (x - 9, 0, z - 130),
-    ]
-    bone.append(
-        (Tube(radius, (13, 13, 9.5, 7, 7.2), core=0.8, sponge=0.3, flat=0.6, sawn=True), CORTEX * 0.9)
-    )
-    bone.append((Tube(ulna, (7.5, 7.5, 5.4, 5, 5.6), core=0.74, sponge=0.3, sawn=True), CORTEX * 0.9))
-    forearm = [(x, 0, z + 22), (x, 0, z - 2), (x, 0, z - 40), (x + 2, 0, z - 140)]
-    soft.append(Tube(forearm, (30, 27, 27, 36), flat=0.62))
-    soft.append(Ellipsoid((x + 2, 0, z + 52), (37, 14, 46)))
-    soft.append(Tube([(x + 14, 0, z + 18), (x + 34, 0, z + 44), (x + 22, 0, z + 66)], (15, 14, 12), flat=0.9))
+def _at_wrist(points: Sequence[Point]) -> list[Point]:
+    return [(x, y, z + WRIST_Z) for x, y, z in points]
 
 
-# --- the film -------------------------------------------------------------------------------------------------------
+def _phalanges(fingers: list[list[tuple[Doubles, Doubles]]]) -> Iterator[Part]:
+    """Metacarpals and phalanges; the last one of a finger ends in a tuft."""
+    for i, bones in enumerate(fingers):
+        widths = (4.7, 4.2, 2.7) if i == 0 else (4.7, 4.2, 3.5, 2.7)
+        for j, ((a, b), width) in enumerate(zip(bones, widths, strict=True)):
+            share, shape = np.array(TUFT if j == len(bones) - 1 else SHAFT).T
+            radius = width * STOUT[i] * shape
+            end = b - (b - a) / np.linalg.norm(b - a) * radius[-1]
+            line = a + (end - a) * share[:, None]
+            points = [(x, 0.0, z) for x, z in line]
+            yield Tube(points, radius, 0.72, 0.3, flat=0.9, sawn=True), CORTEX
+
+
+def _wrist(rng: Generator) -> Iterator[Part]:
+    for (x, z), (wide, long), turn in CARPALS:
+        centre = (x + rng.normal(0, 0.5), 0.0, z + WRIST_Z + rng.normal(0, 0.5))
+        yield Ellipsoid(centre, (wide, 7, long), tilt=turn), CORTEX * 0.36
+        yield Ellipsoid(centre, (wide * 0.8, 5, long * 0.8), tilt=turn), -CORTEX * 0.12
+    yield Tube(_at_wrist(RADIUS), (13, 13, 9.5, 7, 7.2), 0.8, 0.3, flat=0.6, sawn=True), CORTEX * 0.9
+    yield Tube(_at_wrist(ULNA), (7.5, 7.5, 5.4, 5, 5.6), 0.74, 0.3, sawn=True), CORTEX * 0.9
+
+
+# --- the film -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """Where the automatic exposure lays the grey values: two shares of the body's pixels and the grey they get."""
+    """Where the automatic exposure lays the grey values: two ranks of the body's pixels and their grey."""
 
     dark: tuple[float, float]  # percentile of attenuation, grey
     light: tuple[float, float]
@@ -722,10 +659,10 @@ MARKERS = {
 
 
 def render(kind: str, seed: int, size: tuple[int, int] = (512, 420)) -> Floats:
-    """One synthetic film of a kind in `KINDS`: (rows, columns) float32 in [0, 1], as displayed in MONOCHROME2.
+    """One synthetic film: (rows, columns) float32 in [0, 1], as displayed in MONOCHROME2.
 
-    The same kind, seed and size give the same film; another seed is another patient, exposure, turn of up to four
-    degrees, collimation and side marker. The anatomy of a seed does not depend on the size. The seed is not negative.
+    The same kind, seed and size give the same film. Another seed (none is negative) is another patient,
+    exposure, turn of up to four degrees, collimation and side marker. The anatomy is the same at any size.
 
     Raises:
         ValueError: the kind is none of `KINDS`.
@@ -737,20 +674,33 @@ def render(kind: str, seed: int, size: tuple[int, int] = (512, 420)) -> Floats:
     attenuation = scene(rng, _sheet(rng, kind, axes))
     attenuation *= 1 + 0.035 * _clouds(rng, attenuation.shape)
     attenuation = _harmonise(_blur(attenuation, rng.uniform(0.5, 1.0)), rng.uniform(0.1, 0.3))
-    mirrored = kind != "frontal" and rng.random() < (0.5 if kind == "lateral" else 0.2)
     low, slope = _exposure(rng, attenuation, tone)
-    flat = _cut(rng, attenuation[:, ::-1] if mirrored else attenuation, kind, size)
-    base = np.float32(rng.uniform(0.5, 1) / (1 + np.exp(low * slope)))  # the grey of bare film
-    film = (1 / (1 + np.exp(-(_noise(rng, flat) - low) * slope)) - base) / (1 - base)
+    flat = _cut(rng, attenuation[:, ::-1] if mirrored(kind, seed) else attenuation, kind, size)
+    base = np.float32(rng.uniform(0.3, 1) / (1 + np.exp(low * slope)))  # the grey of bare film
+    film: Floats = (1 / (1 + np.exp(-(_noise(rng, flat) - low) * slope)) - base) / (1 - base)
     _mark(rng, film, kind)
     _collimate(rng, film)
-    return np.clip(film, 0, 1, dtype=np.float32)
+    return np.clip(film, 0, 1, out=film)
+
+
+def mirrored(kind: str, seed: int) -> bool:
+    """Whether this film shows the other side: a lateral that faces right, a right hand."""
+    share = {"frontal": 0.0, "lateral": 0.5, "hand": 0.2}[kind]
+    return bool(np.random.default_rng((seed, KINDS.index(kind), 1)).random() < share)
+
+
+def pitch_mm(kind: str, size: tuple[int, int]) -> float:
+    """How far apart the pixels of a film of this size (rows, columns) lie."""
+    height, width = FIELD_MM[kind]
+    return max(height / size[0], width / size[1])
 
 
 def _sheet(rng: Generator, kind: str, axes: tuple[int, int, int]) -> Sheet:
-    """The scene's grid, in a patient's own millimetres: one who is 10 % wider is one seen on a narrower grid."""
-    overall = rng.uniform(0.94, 1.08) if kind != "hand" else rng.uniform(0.78, 1.04)
+    """The scene's grid in the patient's own millimetres: a wider patient is one seen on a narrower grid."""
+    overall = rng.uniform(0.94, 1.08) if kind != "hand" else rng.uniform(0.84, 1.08)
     wide, tall = overall * rng.uniform(0.95, 1.05), overall * rng.uniform(0.95, 1.05)
+    if kind == "lateral":
+        wide *= rng.uniform(1.02, 1.2)
     height, width = (side * MARGIN for side in FIELD_MM[kind])
     step = STEP_MM[kind]
     v = (np.arange(int(height / step), 0, -1) * step - height / 2) / tall
@@ -774,14 +724,13 @@ def _harmonise(a: Floats, share: float) -> Floats:
     """Give back part of the contrast between large regions, as a film processor does."""
     small = a[::8, ::8]
     wide = _enlarge(_blur(small, 6), a.shape)
-    return a - np.float32(share) * (wide - wide.mean()) * np.minimum(a, 1)
+    return np.asarray(a - share * (wide - wide.mean()) * np.minimum(a, 1), np.float32)
 
 
 def _cut(rng: Generator, scene: Floats, kind: str, size: tuple[int, int]) -> Floats:
     """The film (rows, columns) out of the scene: turned by up to 4 degrees, a little off centre; bilinear."""
     rows, columns = size
-    height, width = FIELD_MM[kind]
-    pitch = max(height / rows, width / columns) / STEP_MM[kind]
+    pitch = pitch_mm(kind, size) / STEP_MM[kind]
     angle = np.deg2rad(rng.uniform(-4, 4))
     shift = rng.uniform(-7, 7, 2)
     across = (np.arange(columns, dtype=np.float32) - (columns - 1) / 2) * np.float32(pitch)

@@ -1,9 +1,16 @@
-"""Phantom films: what a reader of films would look for, and that a seed always gives the same one."""
+"""Phantom films: what a reader would look for, that a seed always gives the same one, and the DX object."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
-from models.phantom import KINDS, render
+from models.phantom import KINDS, mirrored, render
+from pipelines.report.phantom_dx import phantom_dx
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -20,7 +27,8 @@ def test_any_size_and_range(kind: str, size: tuple[int, int]) -> None:
     film = render(kind, 3, size)
     assert film.shape == size
     assert film.dtype == np.float32
-    assert film.min() >= 0 and film.max() <= 1
+    assert film.min() >= 0
+    assert film.max() <= 1
     assert np.percentile(film, 99) - np.percentile(film, 1) > 0.5
 
 
@@ -28,3 +36,95 @@ def test_an_unknown_kind_is_refused() -> None:
     """A kind that does not exist is named in the error, with those that do."""
     with pytest.raises(ValueError, match=r"'foot'.*frontal, lateral, hand"):
         render("foot", 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_frontal_chest_has_dark_lungs_about_a_bright_middle(seed: int) -> None:
+    """Both lungs are darker than the mediastinum between them and the abdomen below them."""
+    film = render("frontal", seed)
+    right, left = film[170:250, 90:140].mean(), film[170:250, 280:330].mean()
+    middle, belly = film[170:250, 195:225].mean(), film[430:480, 120:300].mean()
+    assert max(right, left) < 0.5
+    assert min(middle, belly) > 0.6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_heart_lies_to_the_right_of_the_picture(seed: int) -> None:
+    """The patient's left is at the right of the picture, and so is most of the heart."""
+    band = render("frontal", seed)[250:330].mean(axis=0)
+    assert band[230:300].mean() > band[120:190].mean()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_hand_is_mostly_bare_film(seed: int) -> None:
+    """A hand covers a part of the film, its bones are bright, and the corners are dark."""
+    film = render("hand", seed)
+    assert np.median(film) < 0.15
+    assert np.percentile(film, 99) > 0.6
+    assert film[:60, :40].mean() < 0.15
+
+
+def test_the_anatomy_does_not_depend_on_the_size() -> None:
+    """The same seed at twice the size is the same film, but for noise, marker and shutters."""
+    small, large = render("frontal", 5, (256, 210)), render("frontal", 5, (512, 420))
+    shrunk = large.reshape(256, 2, 210, 2).mean(axis=(1, 3))
+    assert np.abs(small - shrunk)[30:-30, 30:-30].mean() < 0.03
+
+
+def test_laterals_face_both_ways() -> None:
+    """Some seeds face left and some right, and a frontal film is never mirrored."""
+    assert {mirrored("lateral", seed) for seed in range(20)} == {True, False}
+    assert not any(mirrored("frontal", seed) for seed in range(20))
+
+
+def test_a_dx_object_reads_back() -> None:
+    """Written and read again, the pixels are the film's at 12 bits, and the header claims a PA chest."""
+    buffer = io.BytesIO()
+    phantom_dx("hand", 4).save_as(buffer, enforce_file_format=True)
+    buffer.seek(0)
+    ds = pydicom.dcmread(buffer)
+    assert np.abs(ds.pixel_array / 4095 - render("hand", 4)).max() < 1e-3
+    assert (ds.Modality, ds.BodyPartExamined, ds.ViewPosition) == ("DX", "CHEST", "PA")
+    assert (ds.PatientName, ds.PatientID) == ("Phantom^Hand", "PHANTOM-HAND-4")
+
+
+def test_turn_is_clockwise_and_inverted_is_the_negative() -> None:
+    """Turned by 90 degrees the top lies at the right; inverted, air is bright; the header is silent."""
+    plain = phantom_dx("frontal", 1).pixel_array
+    turned = phantom_dx("frontal", 1, turn=90).pixel_array
+    assert np.array_equal(turned[:, -1], plain[0])
+    inverted = phantom_dx("frontal", 1, inverted=True)
+    assert np.array_equal(inverted.pixel_array, 4095 - plain)
+    assert inverted.PhotometricInterpretation == "MONOCHROME2"
+    with pytest.raises(ValueError, match="45"):
+        phantom_dx("frontal", 1, turn=45)
+
+
+def test_an_honest_header_follows_the_picture() -> None:
+    """An honest header names the part and the view, and knows where up went."""
+    hand = phantom_dx("hand", 1, honest=True)
+    assert (hand.BodyPartExamined, list(hand.PatientOrientation)) == ("HAND", ["L", "H"])
+    assert phantom_dx("lateral", 1, honest=True).ViewPosition in {"LL", "RL"}
+    assert list(phantom_dx("frontal", 1, turn=90, honest=True).PatientOrientation) == ["H", "L"]
+    assert "BodyPartExamined" not in phantom_dx("hand", 1, claims=False)
+
+
+def test_uids_follow_the_arguments() -> None:
+    """The same arguments give the same UIDs; another seed, turn or salt gives others."""
+    calls = [{}, {"turn": 90}, {"inverted": True}, {"salt": "again"}, {"honest": True}, {"uid_root": "1.2.3"}]
+    uids = [phantom_dx("hand", 1, **call).SOPInstanceUID for call in calls]
+    assert uids == [phantom_dx("hand", 1, **call).SOPInstanceUID for call in calls]
+    assert len(set(uids)) == len(calls)
+    assert all(len(uid) <= 64 and pydicom.uid.UID(uid).is_valid for uid in uids)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (dicom3tools)")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("header", [{}, {"honest": True}, {"claims": False}, {"turn": 90, "inverted": True}])
+def test_dciodvfy_finds_no_error(kind: str, header: dict[str, object], tmp_path: Path) -> None:
+    """The object meets its IOD."""
+    path = tmp_path / "film.dcm"
+    phantom_dx(kind, 2, **header).save_as(path, enforce_file_format=True)
+    said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False).stderr
+    assert "DXImageForPresentation" in said
+    assert not [line for line in said.splitlines() if line.startswith("Error")]
