@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ def migrate(engine: Engine) -> None:
     """Bring the database to SCHEMA; an older SQLite file is copied beside itself first."""
     from alembic import command  # noqa: PLC0415  only migrations need Alembic; every process opens a ledger
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     found = revision(engine)
     if found is not None:
@@ -123,13 +124,18 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.execution_options(filmgate_reading=False).connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerError(f"the ledger cannot be migrated from schema {found}: {error}") from error
 
 
 def _back_up(engine: Engine, found: str) -> None:
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":
         return
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    shutil.copy2(database, f"{database}.before-{found}-to-{SCHEMA}")
+    with (
+        closing(sqlite3.connect(database)) as source,
+        closing(sqlite3.connect(f"{database}.before-{found}-to-{SCHEMA}")) as backup,
+    ):
+        source.backup(backup)  # the WAL's pages included

@@ -1,0 +1,288 @@
+"""The ledger: what one transaction promises, and what it refuses."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from gateway.errors import (
+    BadTransition,
+    LedgerBusy,
+    LedgerError,
+    NotFound,
+    SchemaTooNew,
+    SchemaTooOld,
+    StaleLease,
+)
+from gateway.ledger import Ledger
+from gateway.ledger.moves import allowed
+from gateway.ledger.records import CopyMade, CopyState, HoldState, Job, Judged, Outcome, Received
+from gateway.ledger.tables import TRANSITIONS, deliveries, holds, jobs
+from pipelines.film import Act, Decision, Finding, Reason, Verdict
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+PASS = Judged(Decision(Act.PASS, rule="pass"), (), "enforce", {}, send_original_to=("ai",))
+HELD = Judged(Decision(Act.QUARANTINE, (Reason.BLANK,), "blank", "blank"), (), "enforce", {}, hold=True)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", busy_timeout_s=0.2, migrate_first=True)
+
+
+def received(uid: str = "1.2.3", digest: str = "a", **values: object) -> Received:
+    fixed = {"sop_class_uid": "1.2", "transfer_syntax_uid": "1.2.840.10008.1.2.1", "size_bytes": 10}
+    row = fixed | {"association_id": None, "received_at": NOW} | values
+    return Received(sop_instance_uid=uid, digest=digest * 64, **row)  # type: ignore[arg-type]
+
+
+def claimed(ledger: Ledger, owner: str = "w") -> Job:
+    job = ledger.claim(owner)
+    assert job is not None
+    return job
+
+
+def test_a_new_object_gets_a_job_and_its_always_deliveries(ledger: Ledger) -> None:
+    """One transaction writes all that 0x0000 promises."""
+    (recorded,) = ledger.record([received()], always=("archive", "backup"))
+    assert recorded.outcome is Outcome.NEW
+    assert ledger.ready_jobs() == 1
+    assert ledger.due_destinations(NOW) == {"archive": 1, "backup": 1}
+    assert ledger.film("1.2.3").decision is None
+
+
+def test_the_same_object_twice_is_no_new_work(ledger: Ledger) -> None:
+    """The same UID and digest, in one batch and later, make one job."""
+    outcomes = [r.outcome for r in ledger.record([received(), received()], always=("archive",))]
+    again = ledger.record([received()], always=("archive",))
+    assert [*outcomes, again[0].outcome] == [Outcome.NEW, Outcome.SAME, Outcome.SAME]
+    assert ledger.ready_jobs() == 1
+    assert ledger.due_destinations(NOW) == {"archive": 1}
+
+
+def test_another_version_goes_to_the_archive_and_waits_for_the_first(ledger: Ledger) -> None:
+    """A later version is a job of its own, claimed only when the first one is through."""
+    ledger.record([received()], always=("archive",))
+    (second,) = ledger.record([received(digest="b")], always=("archive",))
+    first = claimed(ledger)
+    assert second.outcome is Outcome.VERSION
+    assert ledger.due_destinations(NOW) == {"archive": 2}
+    assert ledger.claim("w2") is None
+    ledger.judge(first, PASS, now=NOW)
+    later = claimed(ledger)
+    assert (later.version_id, later.first_digest) == (second.version_id, "a" * 64)
+
+
+def test_a_version_with_the_same_pixels_leaves_the_decision_alone(ledger: Ledger) -> None:
+    """Corrected demographics bring no second delivery to the AI."""
+    ledger.record([received(), received(digest="b")])
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    ledger.same_pixels(claimed(ledger), now=NOW)
+    film = ledger.film("1.2.3")
+    assert film.decision == "pass"
+    assert [d["destination"] for d in film.deliveries] == ["ai"]
+
+
+def test_a_copy_that_comes_back_is_kept_and_never_queued(ledger: Ledger) -> None:
+    """What we made is decided when it arrives: no job, no delivery, so no loop."""
+    ledger.record([received()])
+    copy = CopyMade("2.25.7", "1.2", "1.2.840.10008.1.2.1", "c" * 64, {"turn": 90}, CopyState.PROPOSED)
+    correct = Judged(Decision(Act.CORRECT), (), "enforce", {}, copy=copy, send_copy_to=("ai",))
+    ledger.judge(claimed(ledger), correct, now=NOW)
+    (back,) = ledger.record([received(uid="2.25.7", digest="d")], always=("archive",))
+    assert back.outcome is Outcome.OURS
+    assert ledger.ready_jobs() == 0
+    assert "archive" not in ledger.due_destinations(NOW)
+    assert ledger.film("2.25.7").reasons == ("OURS",)
+
+
+def test_urgent_films_are_claimed_first_then_the_oldest(ledger: Ledger) -> None:
+    ledger.record([received("1.1", "a"), received("1.2", "b"), received("1.3", "c", urgent=True)])
+    assert [claimed(ledger).sop_instance_uid for _ in range(3)] == ["1.3", "1.1", "1.2"]
+
+
+def test_two_workers_never_hold_the_same_job(ledger: Ledger) -> None:
+    """Claims race in eight threads; every job is claimed once."""
+    ledger.record([received(f"1.{n}", f"{n:x}") for n in range(16)])
+    got: list[int] = []
+
+    def work(name: str) -> None:
+        while job := ledger.claim(name):
+            got.append(job.id)
+
+    patient = Ledger.open(str(ledger._engine.url), busy_timeout_s=10)
+    ledger = patient
+    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == sorted(set(got))
+    assert len(got) == 16
+    patient.close()
+
+
+def test_a_decision_writes_findings_and_deliveries_together(ledger: Ledger) -> None:
+    ledger.record([received()])
+    seen = Finding("rotation", Verdict.GOOD, 0.99, model_digest="f" * 64)
+    judged = Judged(PASS.decision, (seen,), "enforce", {"policy": "p"}, send_original_to=("ai", "ai2"))
+    ledger.judge(claimed(ledger), judged, now=NOW)
+    film = ledger.film("1.2.3")
+    assert film.findings[0]["gate"] == "rotation"
+    assert film.findings[0]["score"] == 0.99
+    assert {d["destination"]: d["state"] for d in film.deliveries} == {"ai": "pending", "ai2": "pending"}
+
+
+def test_a_stale_lease_writes_nothing(ledger: Ledger) -> None:
+    """The fencing token of a freed lease is refused: one decision, whoever comes late."""
+    ledger.record([received()])
+    late = claimed(ledger, "slow")
+    assert ledger.free_owner("slow", max_attempts=3, error="died", now=NOW) == 1
+    ledger.judge(claimed(ledger, "quick"), PASS, now=NOW)
+    with pytest.raises(StaleLease):
+        ledger.judge(late, HELD, now=NOW)
+    assert ledger.film("1.2.3").decision == "pass"
+    assert ledger.holds() == []
+
+
+def test_three_failed_attempts_park_the_film_with_its_error(ledger: Ledger) -> None:
+    """A poison film ends held, with the error as the why; the queue goes on."""
+    ledger.record([received("1.1", "a"), received("1.2", "b")])
+    for _ in range(3):
+        job = claimed(ledger)
+        assert job.sop_instance_uid == "1.1"
+        ledger.fail(job, error="boom", max_attempts=3, now=NOW)
+    (hold,) = ledger.holds()
+    assert (hold.sop_instance_uid, hold.reasons) == ("1.1", ("ATTEMPTS_EXHAUSTED",))
+    assert "boom" in hold.why
+    assert claimed(ledger).sop_instance_uid == "1.2"
+
+
+def test_gating_again_supersedes_and_never_edits(ledger: Ledger) -> None:
+    """The old decision stays in the ledger; the film shows the new one and one open hold."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    assert ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger), HELD, now=NOW + timedelta(hours=1))
+    with ledger.reading() as db:
+        rows = db.execute(text("SELECT superseded FROM decisions ORDER BY id")).scalars().all()
+    assert rows == [1, 0]
+    assert len(ledger.holds()) == 1
+
+
+def test_releasing_owes_the_original_once(ledger: Ledger) -> None:
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    hold = ledger.open_hold("1.2.3")
+    ledger.release(hold, ("ai",), by="ann", note_text="fine", now=NOW)
+    with pytest.raises(NotFound):
+        ledger.release(hold, ("ai",), by="bob", note_text="", now=NOW)
+    assert ledger.due_destinations(NOW) == {"ai": 1}
+    assert ledger.holds(HoldState.RELEASED)[0].closed_by == "ann"
+
+
+def test_correcting_without_a_copy_keeps_the_hold(ledger: Ledger) -> None:
+    """All or nothing: when there is no copy to send, the film stays held."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    with pytest.raises(NotFound, match="no corrected copy"):
+        ledger.correct(ledger.open_hold(1), None, ("ai",), by="ann", note_text="", now=NOW)
+    assert len(ledger.holds()) == 1
+
+
+def test_a_delivery_goes_through_its_states(ledger: Ledger) -> None:
+    """Pending, sending, retry at its time, delivered; what a dead courier held goes back."""
+    ledger.record([received()], always=("archive",))
+    (one,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.retry_delivery(one.id, error="away", at=NOW + timedelta(minutes=1))
+    assert ledger.claim_deliveries("archive", 5, NOW) == []
+    (again,) = ledger.claim_deliveries("archive", 5, NOW + timedelta(minutes=2))
+    assert again.attempts == 2
+    assert ledger.requeue_sending() == 1
+    (last,) = ledger.claim_deliveries("archive", 5, NOW + timedelta(minutes=2))
+    ledger.delivered(last.id, NOW)
+    assert ledger.film(1).deliveries[0]["state"] == "delivered"
+
+
+def test_a_clock_set_back_by_a_day_delays_no_retry(ledger: Ledger) -> None:
+    ledger.record([received()], always=("archive",))
+    (one,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.retry_delivery(one.id, error="away", at=NOW + timedelta(minutes=1))
+    assert ledger.due_destinations(NOW - timedelta(days=1)) == {"archive": 1}
+
+
+@pytest.mark.parametrize("table", [jobs, deliveries, holds], ids=str)
+def test_only_the_named_transitions_are_allowed(table: object) -> None:
+    """Every pair of states that TRANSITIONS does not name is refused."""
+    what = {jobs: "job", deliveries: "delivery", holds: "hold"}[table]  # type: ignore[index]
+    states = {s for w, a, b in TRANSITIONS if w == what for s in (a, b)}
+    for start, end in product(states, states):
+        if (what, start, end) in TRANSITIONS:
+            allowed(table, start, end)  # type: ignore[arg-type]
+        else:
+            with pytest.raises(BadTransition):
+                allowed(table, start, end)  # type: ignore[arg-type]
+
+
+def test_a_locked_ledger_is_busy_and_recovers(ledger: Ledger, tmp_path: Path) -> None:
+    """A lock held by somebody else is LedgerBusy after the timeout, without a partial row."""
+    other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerBusy):
+        ledger.record([received()])
+    other.execute("ROLLBACK")
+    other.close()
+    assert ledger.films() == []
+    assert ledger.record([received()])[0].outcome is Outcome.NEW
+
+
+def test_a_newer_schema_refuses_and_an_empty_one_asks_for_migration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    with pytest.raises(SchemaTooOld):
+        Ledger.open(url)
+    ledger = Ledger.open(url, migrate_first=True)
+    with ledger.writing() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    ledger.close()
+    with pytest.raises(SchemaTooNew):
+        Ledger.open(url, migrate_first=True)
+
+
+def test_an_older_ledger_is_backed_up_before_it_is_migrated(tmp_path: Path) -> None:
+    """The copy beside the file is a whole ledger of the old schema."""
+    path = tmp_path / "ledger.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript(
+        "CREATE TABLE alembic_version (version_num VARCHAR(32)); CREATE TABLE old (x);"
+        "INSERT INTO old VALUES (7); INSERT INTO alembic_version VALUES ('0000');"
+    )
+    old.close()
+    with pytest.raises(LedgerError, match="cannot be migrated"):  # no release ever wrote 0000
+        Ledger.open(f"sqlite:///{path}", migrate_first=True)
+    kept = sqlite3.connect(next(tmp_path.glob("ledger.sqlite.before-*")))
+    assert kept.execute("SELECT x FROM old").fetchone() == (7,)
+    kept.close()
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(ledger: Ledger) -> None:
+    """Alembic's own comparison finds no difference between migrations and tables.py."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from gateway.ledger.tables import metadata
+
+    with ledger.reading() as db:
+        assert compare_metadata(MigrationContext.configure(db), metadata) == []
+
+
+def test_every_commit_is_synced(ledger: Ledger) -> None:
+    """WAL with synchronous FULL (2), so that a commit survives a power cut."""
+    with ledger.reading() as db:
+        assert db.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert db.execute(text("PRAGMA synchronous")).scalar() == 2
