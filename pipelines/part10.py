@@ -1,0 +1,163 @@
+"""Reading a Part 10 file (PS3.10 section 7) up to its pixels, within bounds, without a copy of them."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from pipelines.film import Header, Reason
+from pipelines.header import read_header, text
+
+Source = bytes | mmap.mmap | Path
+
+MAX_INFLATED = 256 * 2**20  # bytes; the largest films are near 100 MB, and modalities hardly ever deflate
+UNDEFINED_LENGTH = 0xFFFFFFFF
+PIXEL_DATA = 0x7FE00010
+FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
+
+
+class Undecodable(Exception):
+    """Raised when an object has no pixels that can be shown; `header` is there when it could be read."""
+
+    def __init__(self, reason: Reason, text: str = "", header: Header | None = None) -> None:
+        super().__init__(text or reason.value)
+        self.reason = reason
+        self.header = header
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """A parsed instance: the dataset without its pixels, and where in `buffer` the pixels are."""
+
+    ds: Dataset  # everything before Pixel Data, with file_meta
+    header: Header
+    transfer_syntax: UID
+    buffer: bytes | mmap.mmap  # what the offsets count in: the file, or the inflated dataset
+    pixel_tag: int = 0  # 0: there is no pixel data
+    pixel_vr: str = "OW"
+    pixel_at: int = 0  # offset of the value
+    pixel_length: int = 0  # bytes, or UNDEFINED_LENGTH
+
+
+def parse(source: Source) -> Part10:
+    """Parse up to the pixel data. Raises Undecodable(UNREADABLE) for anything that is not whole DICOM."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values are for read_header to judge
+            return _parse(_buffer(source))
+    except (Undecodable, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - pydicom's parser on hostile bytes: recursion, struct, lookup, ...
+        raise Undecodable(Reason.UNREADABLE, f"not DICOM: {type(error).__name__}") from error
+
+
+def _buffer(source: Source) -> bytes | mmap.mmap:
+    if not isinstance(source, Path):
+        return source
+    with source.open("rb") as file:  # the map outlives the file object, and closes with its last user
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _parse(buffer: bytes | mmap.mmap) -> Part10:
+    meta, start = _file_meta(buffer)
+    syntax = UID(text(meta, "TransferSyntaxUID"))
+    if not syntax:
+        raise Undecodable(Reason.UNREADABLE, "no transfer syntax: the file meta information is missing")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        buffer, start = _inflate(memoryview(buffer)[start:], MAX_INFLATED), 0
+    stream = _Stream(buffer, start)
+    little = syntax != ExplicitVRBigEndian
+    ds = read_dataset(stream, syntax == ImplicitVRLittleEndian, little, stop_when=stream.at_pixels)  # type: ignore[arg-type]
+    _check_whole(ds, stream)
+    ds.file_meta = meta
+    pixels = _locate(stream, bool(ds.original_encoding[0]), little) if stream.pixel_tag else (0, "OW", 0, 0)
+    return Part10(ds, read_header(ds), syntax, buffer, *pixels)
+
+
+def _file_meta(buffer: bytes | mmap.mmap) -> tuple[FileMetaDataset, int]:
+    """Group 2 and the offset of the dataset; a missing preamble is forgiven, missing group 2 is not."""
+    start = 132 if buffer[128:132] == b"DICM" else 0
+    if buffer[start : start + 2] != b"\x02\x00":
+        raise Undecodable(Reason.UNREADABLE, "not a DICOM file: no file meta information")
+    stream = _Stream(buffer, start)
+    group_2 = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)  # type: ignore[arg-type]
+    return FileMetaDataset(group_2), stream.tell()
+
+
+def _inflate(deflated: memoryview, limit: int) -> bytes:
+    """Inflate (PS3.5 A.5), never beyond `limit` bytes."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(deflated, limit)
+    if not inflater.eof:
+        raise Undecodable(Reason.UNREADABLE, "the deflated dataset is cut off, or inflates beyond the limit")
+    return inflated
+
+
+class _Stream:
+    """What pydicom reads from: a view of the buffer, so a value length of 4 GiB asks for no memory."""
+
+    def __init__(self, buffer: bytes | mmap.mmap, start: int) -> None:
+        self._view = memoryview(buffer)
+        self._at = start
+        self.pixel_tag = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        end = len(self._view) if size is None or size < 0 else self._at + size
+        found = bytes(self._view[self._at : end])
+        self._at += len(found)
+        return found
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._at = max(0, offset + (0, self._at, len(self._view))[whence])
+        return self._at
+
+    @property
+    def left(self) -> int:
+        """Bytes from here to the end."""
+        return len(self._view) - self._at
+
+    def at_pixels(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        """pydicom asks before each element whether to stop; items of sequences are not asked about."""
+        if tag == PIXEL_DATA or tag in FLOAT_PIXEL_DATA:
+            self.pixel_tag = int(tag)
+        return bool(self.pixel_tag)
+
+
+def _check_whole(ds: Dataset, stream: _Stream) -> None:
+    """pydicom forgives a dataset that ends in the middle of an element; a gateway must not."""
+    last = ds.get_item(max(ds.keys())) if len(ds) else None
+    length, value = getattr(last, "length", 0), getattr(last, "value", b"")
+    short = isinstance(value, bytes) and length != UNDEFINED_LENGTH and len(value) < length
+    if not len(ds) or short or (not stream.pixel_tag and stream.left >= 8):
+        raise Undecodable(Reason.UNREADABLE, "the dataset is empty or cut off")
+
+
+def _locate(stream: _Stream, implicit: bool, little: bool) -> tuple[int, str, int, int]:
+    """Tag, VR, value offset and value length of the pixel element that the stream stands at (PS3.5 7.1)."""
+    order = "<" if little else ">"
+    head = stream.read(8)
+    if implicit:
+        return stream.pixel_tag, "OW", stream.tell(), struct.unpack(order + "I", head[4:])[0]
+    vr = head[4:6].decode("latin-1")
+    if vr not in ("OB", "OW", "UN", "OF", "OD"):
+        raise Undecodable(Reason.UNREADABLE, "the pixel data have no known VR")
+    (length,) = struct.unpack(order + "I", stream.read(4))
+    return stream.pixel_tag, vr, stream.tell(), length
