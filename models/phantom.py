@@ -358,7 +358,7 @@ def _lungs(build: Build, sheet: Sheet) -> Floats:
     """Path length in the lungs: the cage less mediastinum, heart and diaphragm, mm (H, W)."""
     h, floor = build.heart, build.domes[1]
     middle = Stack(
-        half_x=((142, 24), (95, 25), (60, 28), (20, 32), (-60, 36), (-165, 38)),
+        half_x=((142, 26), (95, 28), (60, 31), (20, 34), (-60, 36), (-165, 38)),
         half_y=((142, 52), (80, 48), (20, 48), (-165, 64)),
         centre_x=((142, 0), (70, 1), (20, 4), (-60, 6)),
         centre_y=((142, 32), (60, 24), (-60, 24)),
@@ -377,7 +377,7 @@ def _lungs(build: Build, sheet: Sheet) -> Floats:
 
 def _great_vessels(build: Build) -> Iterator[Part]:
     """What the mediastinum shows over the lungs."""
-    yield Ellipsoid((22, 8, 60), (20, 28, 19)), -LUNG * 0.9
+    yield Ellipsoid((22, 8, 60), (20, 28, 19)), -LUNG * 0.55
     yield Tube(AORTA, (12, 12, 11.5, 11)), -LUNG * 0.6
     yield Ellipsoid((-22, 0, 66), (12, 14, 44), tilt=-4), -LUNG * 0.7
     for side, z in ((-1, 18), (1, 27)):
@@ -647,8 +647,8 @@ class Tone:
 
 
 SCENES: dict[str, tuple[Callable[[Generator, Sheet], Floats], tuple[int, int, int], Tone]] = {
-    "frontal": (_chest, (0, 2, 1), Tone((18, 0.30), (88, 0.86))),
-    "lateral": (_chest, (1, 2, 0), Tone((14, 0.34), (88, 0.78))),
+    "frontal": (_chest, (0, 2, 1), Tone((18, 0.32), (86, 0.87))),
+    "lateral": (_chest, (1, 2, 0), Tone((14, 0.35), (88, 0.82))),
     "hand": (_hand, (0, 2, 1), Tone((30, 0.30), (97, 0.76))),
 }
 
@@ -678,7 +678,7 @@ def render(kind: str, seed: int, size: tuple[int, int] = (512, 420)) -> Floats:
     flat = _cut(rng, attenuation[:, ::-1] if mirrored(kind, seed) else attenuation, kind, size)
     base = np.float32(rng.uniform(0.3, 1) / (1 + np.exp(low * slope)))  # the grey of bare film
     film: Floats = (1 / (1 + np.exp(-(_noise(rng, flat) - low) * slope)) - base) / (1 - base)
-    _mark(rng, film, kind)
+    _mark(rng, film, kind, mirrored(kind, seed))
     _collimate(rng, film)
     return np.clip(film, 0, 1, out=film)
 
@@ -714,7 +714,7 @@ def _exposure(rng: Generator, attenuation: Floats, tone: Tone) -> tuple[float, f
     sparse = attenuation[::5, ::5]
     body = sparse[sparse > 0.35]
     dark, light = np.percentile(body, (tone.dark[0], tone.light[0]))
-    grey = np.clip(np.array([tone.dark[1], tone.light[1]]) + rng.normal(0, 0.035, 2), 0.08, 0.95)
+    grey = np.clip(np.array([tone.dark[1], tone.light[1]]) + rng.normal(0, 0.05, 2), 0.08, 0.95)
     low, high = np.log(grey / (1 - grey))
     slope = (high - low) / (light - dark)
     return float(dark - low / slope), float(slope)
@@ -761,11 +761,13 @@ def _noise(rng: Generator, attenuation: Floats) -> Floats:
     return np.asarray(attenuation + white * (quantum + np.float32(0.01)), np.float32)
 
 
-def _mark(rng: Generator, film: Floats, kind: str) -> None:
-    """Stamp a lead letter beside the anatomy; a letter stands on the patient's own side."""
+def _mark(rng: Generator, film: Floats, kind: str, right: bool) -> None:
+    """Stamp a lead letter: beside a chest on the patient's own side, beside a hand the side it is of."""
     if rng.random() < 0.12:
         return
     letter = "R" if rng.random() < 0.3 else "L"
+    if kind == "hand":
+        letter = "R" if right else "L"
     bits = np.array([[int(c) for c in row] for row in MARKERS[letter]], np.float32)
     dot = max(1, round(film.shape[0] * rng.uniform(0.004, 0.007)))
     stamp = np.kron(bits, np.ones((dot, dot), np.float32))
