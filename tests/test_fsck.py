@@ -1,0 +1,88 @@
+"""fsck: store and ledger agree, or it says where they do not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.fsck import Found, Trouble, check
+from gateway.ledger import Ledger
+from gateway.ledger.records import Received
+from gateway.store import Store
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", migrate_first=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, 0)
+
+
+def keep(store: Store, uid: str = "1.2.3") -> str:
+    incoming = store.begin("1.2", uid, EXPLICIT)
+    incoming.write(b"dataset bytes of " + uid.encode())
+    return incoming.finish().digest
+
+
+def run(ledger: Ledger, store: Store, *, mend: bool = False, deep: bool = False) -> list[Found]:
+    options = {"mend": mend, "deep": deep, "always": ("archive",)}
+    return list(check(ledger, store, clock=lambda: NOW, **options))  # type: ignore[arg-type]
+
+
+def record(ledger: Ledger, digest: str, uid: str = "1.2.3") -> None:
+    received = Received("1.2", uid, EXPLICIT, digest, 10, None, NOW)
+    ledger.record([received], always=("archive",))
+
+
+def test_a_sound_store_has_nothing_to_tell(ledger: Ledger, store: Store) -> None:
+    record(ledger, keep(store))
+    assert run(ledger, store, deep=True) == []
+
+
+def test_an_orphan_is_found_and_put_into_the_ledger(ledger: Ledger, store: Store) -> None:
+    """A file that was renamed but never committed becomes a film like any other."""
+    digest = keep(store)
+    assert [f.trouble for f in run(ledger, store)] == [Trouble.ORPHAN]
+    (mended,) = run(ledger, store, mend=True)
+    assert "put into the ledger" in mended.mended
+    assert ledger.film("1.2.3").deliveries[0]["destination"] == "archive"
+    assert ledger.digests() == {digest}
+    assert run(ledger, store) == []
+
+
+def test_an_orphan_that_was_cut_short_is_removed(ledger: Ledger, store: Store) -> None:
+    digest = keep(store)
+    with store.path(digest).open("r+b") as file:
+        file.truncate(store.path(digest).stat().st_size - 3)
+    (found,) = run(ledger, store, mend=True)
+    assert "removed" in found.mended
+    assert not store.has(digest)
+    assert ledger.films() == []
+
+
+def test_a_missing_object_stops_its_deliveries(ledger: Ledger, store: Store) -> None:
+    digest = keep(store)
+    record(ledger, digest)
+    store.remove(digest)
+    assert [f.trouble for f in run(ledger, store)] == [Trouble.MISSING]
+    (found,) = run(ledger, store, mend=True)
+    assert "1 deliveries stopped" in found.mended
+    assert ledger.film("1.2.3").deliveries[0]["state"] == "cancelled"
+
+
+def test_a_damaged_object_is_found_only_when_every_byte_is_read(ledger: Ledger, store: Store) -> None:
+    digest = keep(store)
+    record(ledger, digest)
+    with store.path(digest).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"X")
+    assert run(ledger, store) == []
+    assert [f.trouble for f in run(ledger, store, deep=True)] == [Trouble.DAMAGED]
