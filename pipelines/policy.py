@@ -1,0 +1,564 @@
+"""Findings + header -> Decision. The rules are read from policy.yaml; the first that fits decides.
+
+What the rules cannot change: a film passes only when every finding is good or flagged by name and every
+required gate has spoken; what no rule explains is quarantined.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
+
+from pipelines.film import (
+    REASON_TEXT,
+    Act,
+    Box,
+    Claim,
+    Decision,
+    Finding,
+    Header,
+    Operations,
+    Reason,
+    Verdict,
+)
+from pipelines.kinds import header_findings
+
+Mode = Literal["observe", "enforce"]
+Correct = Literal["propose", "auto"]
+
+DEFAULT_RULES = Path(__file__).with_name("policy.yaml")
+
+TURN_BACK = {Reason.ROTATED_90: 270, Reason.ROTATED_180: 180, Reason.ROTATED_270: 90}
+CORRECTABLE = frozenset({*TURN_BACK, Reason.INVERTED, Reason.BORDER})
+ASKED_AGAIN = frozenset({Reason.LUNGS_NOT_FOUND, Reason.LUNGS_CUT_OFF})  # of the copy, which is gated in full
+NEVER_FLAGGED = frozenset({Reason.GATE_FAILED, Reason.MODEL_MISSING})
+CLASS_MODALITY: dict[str, str] = {
+    ComputedRadiographyImageStorage: "CR",
+    DigitalXRayImageStorageForPresentation: "DX",
+}
+
+E = TypeVar("E", bound=StrEnum)
+
+ANY, ALL, FLAG = "any", "all", "flag"
+TOP_KEYS = ("version", "requires", "optional", "rules")
+RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
+UNEXPLAINED = "no rule explains this"  # the built-in last rule
+ACCEPTS = "destinations accept"  # the built-in rule after a pass
+
+
+class PolicyError(ValueError):
+    """Raised when a policy file cannot be understood; the text names the rule."""
+
+
+# The values
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One word of a rule: BLANK (sure of it), BLANK? (suspects it), unsure, failed, bad or good."""
+
+    verdict: Verdict
+    reason: Reason | None = None
+
+    def fits(self, finding: Finding) -> bool:
+        return finding.verdict is self.verdict and self.reason in (None, finding.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `act` is None for a flag. Each condition is a gate (or any, or all) and what it may say."""
+
+    name: str
+    when: tuple[tuple[str, tuple[Term, ...]], ...]
+    act: Act | None
+    why: str
+    claims: tuple[Claim, ...] = ()
+    reason: Reason | None = None
+
+    def hits(self, header: Header, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        """The findings that make the rule fire; () when one of its conditions is not met."""
+        found: list[Finding] = []
+        for gate, terms in self.when:
+            fitting = [
+                f for f in findings if gate in (ANY, ALL, f.gate) and any(term.fits(f) for term in terms)
+            ]
+            if self.claims:
+                fitting = [f for f in fitting if claim(header, f) in self.claims]
+            if not fitting or (gate == ALL and len(fitting) < len(findings)):
+                return ()
+            found += fitting
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules in their order, the gates that must have spoken, and the digest of both."""
+
+    rules: tuple[Rule, ...]
+    requires: tuple[str, ...]
+    digest: str
+
+    @staticmethod
+    def load(text: str) -> Policy:
+        """The policy that a YAML text describes. Raises PolicyError, naming the rule, for unknown words."""
+        return _read_policy(text)
+
+    @staticmethod
+    @cache
+    def default() -> Policy:
+        """The shipped rules."""
+        return Policy.load(DEFAULT_RULES.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Which qualified films an AI destination takes; the settings' `accepts` block as a value of the core."""
+
+    views: tuple[str, ...] = ("PA", "AP", "frontal")
+    min_age: float = 10.0
+    max_age: float = 200.0
+    unknown_age: bool = False
+    modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
+    max_study_age_days: int | None = None
+
+
+# Deciding
+
+
+def decide(
+    policy: Policy,
+    header: Header,
+    findings: Iterable[Finding],
+    *,
+    destinations: Mapping[str, Acceptance],
+    today: date,
+    mode: Mode = "enforce",
+    correct: Correct = "propose",
+) -> Decision:
+    """The decision for one film from its header and the findings of every gate.
+
+    `mode` and `correct` change no act, only the words: what is delivered, held or made at once is for the
+    shell. `destinations` are the AI destinations of routes.pass by name; with none, a good film just passes.
+    """
+    decision = _examined(policy, header, tuple(_sound(finding) for finding in findings))
+    if decision.act in (Act.PASS, Act.CORRECT):
+        decision = _select_destinations(decision, header, destinations, today)
+    return _in_words(decision, mode, correct)
+
+
+def decide_unreadable(
+    policy: Policy,
+    header: Header | None,
+    reason: Reason,
+    detail: str = "",
+    *,
+    gate: str = "decode",
+    mode: Mode = "enforce",
+) -> Decision:
+    """The decision for an object without pixels to gate; `header` is None when not even that could be read.
+
+    What the header says comes first: a structured report has no pixels, and nobody need look at it.
+    """
+    fault = Finding(gate, Verdict.BAD, reason=reason, detail=detail)
+    findings = (*(header_findings(header) if header else ()), fault)
+    return _in_words(_first_rule(policy, header or Header(), findings), mode, "propose")
+
+
+def claim(header: Header, finding: Finding) -> Claim:
+    """How the header stands to what the anatomy gate says.
+
+    A header that names another part, or a view that is not frontal, rules out a frontal chest. It agrees with
+    every finding that does so too, whichever other part or view that is: both opinions keep the film from AI.
+    "Frontal" alone is no claim of a chest: hands are PA as well.
+    """
+    denies = header.part == "other" or header.view in ("lateral", "other")
+    affirms = header.part == "chest" or header.view == "frontal"
+    if finding.verdict is Verdict.GOOD:
+        return Claim.CONTRADICTS if denies else Claim.AGREES if affirms else Claim.SILENT
+    if denies:
+        return Claim.AGREES
+    disputed = header.view == "frontal" if finding.reason is Reason.LATERAL else header.part == "chest"
+    return Claim.CONTRADICTS if disputed else Claim.SILENT
+
+
+def accepts(acceptance: Acceptance, header: Header, today: date) -> tuple[bool, str]:
+    """Whether a destination takes a film that is a frontal chest by its pixels, and if not, why not."""
+    refusals = (
+        _modality_refused(acceptance, header),
+        _view_refused(acceptance, header),
+        _age_refused(acceptance, header),
+        _study_refused(acceptance, header, today),
+    )
+    why_not = "; ".join(filter(None, refusals))
+    return not why_not, why_not
+
+
+def _modality_refused(acceptance: Acceptance, header: Header) -> str:
+    modality = header.modality or CLASS_MODALITY.get(header.sop_class_uid, "")
+    return "" if modality in acceptance.modalities else f"modality {modality or 'unknown'} is not taken"
+
+
+def _view_refused(acceptance: Acceptance, header: Header) -> str:
+    view = claimed_view(header)
+    return "" if view in acceptance.views else f"view {view} is not taken"
+
+
+def _age_refused(acceptance: Acceptance, header: Header) -> str:
+    age = header.age_years
+    if age is None or not math.isfinite(age):
+        return "" if acceptance.unknown_age else "the age is unknown"
+    if age < acceptance.min_age:
+        return f"age {_years(age)} is under {acceptance.min_age:g}"
+    return f"age {_years(age)} is over {acceptance.max_age:g}" if age > acceptance.max_age else ""
+
+
+def _study_refused(acceptance: Acceptance, header: Header, today: date) -> str:
+    if acceptance.max_study_age_days is None:
+        return ""
+    try:
+        days = (today - date.fromisoformat(header.study_date)).days
+    except ValueError:
+        return "the study date is unknown"
+    return f"the study is {days} days old" if days > acceptance.max_study_age_days else ""
+
+
+def _years(age: float) -> str:
+    return f"{math.floor(age * 10) / 10:g}"  # rounded down: "age 10 is under 10" helps nobody
+
+
+def claimed_view(header: Header) -> str:
+    """PA or AP where ViewPosition says so ("AP SUPINE" is AP), else "frontal", as the pixels say."""
+    letters = re.sub(r"[^A-Z]", "", header.view_position.upper())
+    match = re.match(r"(?:PA(?!AP)|AP(?!PA))", letters)
+    return match[0] if match and header.view in ("frontal", "") else "frontal"
+
+
+def _examined(policy: Policy, header: Header, findings: tuple[Finding, ...]) -> Decision:
+    """The decision of the rules; a film may only pass or be corrected when every required gate has spoken.
+
+    A gate is not asked when another has settled the matter (which way up is a hand?), so its silence counts
+    only here.
+    """
+    decision = _first_rule(policy, header, findings)
+    spoke = {finding.gate for finding in findings}
+    missing = tuple(
+        _failure(gate, "the gate gave no finding") for gate in policy.requires if gate not in spoke
+    )
+    if missing and decision.act in (Act.PASS, Act.CORRECT):
+        return _first_rule(policy, header, (*findings, *missing))
+    return decision
+
+
+def _sound(finding: Finding) -> Finding:
+    if not math.isfinite(finding.score):
+        return _failure(finding.gate, "its score is not a number")
+    return finding
+
+
+def _failure(gate: str, detail: str) -> Finding:
+    return Finding(gate, Verdict.FAILED, reason=Reason.GATE_FAILED, detail=detail)
+
+
+def _first_rule(policy: Policy, header: Header, findings: tuple[Finding, ...]) -> Decision:
+    left, flags, trace = findings, list[Reason](), list[dict[str, Any]]()
+    for rule in policy.rules:
+        hits = rule.hits(header, left)
+        trace.append(_row(rule.name, bool(hits), _because(rule, header, hits, left)))
+        if not hits:
+            continue
+        if rule.act is None:
+            flags += _reasons(hits)
+            left = tuple(finding for finding in left if finding not in hits)
+            continue
+        decision = _act(rule, hits, left)
+        if decision:
+            return _finished(decision, policy, flags, trace)
+    trace.append(_row(UNEXPLAINED, True, _described(_not_good(left)) or "no finding at all"))
+    reasons = _reasons(_not_good(left)) or (Reason.GATE_FAILED,)
+    why = f"no rule says what to do with this film. {_found(reasons, _not_good(left))}"
+    return _finished(Decision(Act.QUARANTINE, reasons, UNEXPLAINED, why), policy, flags, trace)
+
+
+def _act(rule: Rule, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> Decision | None:
+    """What a rule that fired decides; None when it may not, because something else stands against it."""
+    against = _not_good(left)
+    if rule.act is Act.PASS:
+        return None if against else Decision(Act.PASS, (), rule.name, rule.why)
+    if rule.act is Act.CORRECT:
+        operations = corrections(against)
+        if not operations:
+            return None
+        reasons = _reasons(f for f in against if f.reason in CORRECTABLE)
+        why = f"{rule.why}. {_found(reasons, against)}"
+        return Decision(Act.CORRECT, reasons, rule.name, why, operations)
+    assert rule.act is not None
+    reasons = _unique((*((rule.reason,) if rule.reason else ()), *_reasons(_relevant(rule.act, hits, left))))
+    return Decision(rule.act, reasons, rule.name, f"{rule.why}. {_found(reasons, against)}")
+
+
+def _relevant(act: Act, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """A person who looks at a chest wants to know all that is wrong; on a hand most gates mean nothing."""
+    frontal = any(f.gate == "anatomy" and f.verdict is Verdict.GOOD for f in left)
+    everything = act is Act.QUARANTINE and frontal
+    return (*_not_good(hits), *(_not_good(left) if everything else ()))
+
+
+def corrections(findings: Iterable[Finding]) -> Operations | None:
+    """The operations that put a film right; None when the findings hold anything else, or contradict."""
+    turns, boxes, invert = set[int](), set[Box | None](), False
+    for finding in findings:
+        if finding.reason in ASKED_AGAIN:
+            continue
+        if finding.verdict is not Verdict.BAD or finding.reason not in CORRECTABLE:
+            return None
+        if finding.reason in TURN_BACK:
+            turns.add(TURN_BACK[finding.reason])
+        elif finding.reason is Reason.BORDER:
+            boxes.add(finding.box)
+        else:
+            invert = True
+    if len(turns) > 1 or len(boxes) > 1 or None in boxes:
+        return None
+    return Operations(next(iter(boxes), None), next(iter(turns), 0), invert) or None
+
+
+def _finished(
+    decision: Decision, policy: Policy, flags: list[Reason], trace: list[dict[str, Any]]
+) -> Decision:
+    return replace(decision, flags=_unique(flags), trace=tuple(trace), policy_digest=policy.digest)
+
+
+def _select_destinations(
+    decision: Decision, header: Header, destinations: Mapping[str, Acceptance], today: date
+) -> Decision:
+    answers = {name: accepts(acceptance, header, today) for name, acceptance in destinations.items()}
+    takers = tuple(name for name, (taken, _) in answers.items() if taken)
+    refusals = "; ".join(f"{name}: {why_not}" for name, (taken, why_not) in answers.items() if not taken)
+    held = bool(destinations) and not takers
+    because = refusals or ("taken by " + ", ".join(takers) if takers else "no AI destination is configured")
+    trace = (*decision.trace, _row(ACCEPTS, held, because))
+    if not held:
+        return replace(decision, destinations=takers, trace=trace)
+    return replace(
+        decision,
+        act=Act.WITHHOLD,
+        reasons=(Reason.NO_AI_ACCEPTS, *decision.reasons),
+        rule=ACCEPTS,
+        why=f"no AI destination takes this film. {refusals}",
+        operations=Operations(),
+        trace=trace,
+    )
+
+
+def _in_words(decision: Decision, mode: Mode, correct: Correct) -> Decision:
+    why = decision.why
+    if decision.act is Act.CORRECT:
+        copy = (
+            "a copy is made and gated again"
+            if correct == "auto"
+            else "a copy waits for a person to accept it"
+        )
+        why = f"{why}; {copy}"
+    if mode == "observe" and decision.act is not Act.PASS:
+        why = f"{why} (observed only: nothing is held)"
+    return replace(decision, why=why)
+
+
+# Words for people
+
+
+def _row(rule: str, fired: bool, because: str) -> dict[str, Any]:
+    return {"rule": rule, "fired": fired, "because": because}
+
+
+def _because(rule: Rule, header: Header, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> str:
+    """What the rule saw: the findings that fired it, or what the gates it asks have said instead."""
+    claims = {str(claim(header, f)) for f in hits or left if f.gate == "anatomy"} if rule.claims else set()
+    header_says = "".join(f"; header {c}" for c in sorted(claims))
+    if hits and rule.act is not Act.PASS:
+        return _described(hits) + header_says
+    asked = {gate for gate, _ in rule.when}
+    said = left if asked & {ANY, ALL} else tuple(f for f in left if f.gate in asked)
+    return (_described(_not_good(said)) or "all good") + header_says
+
+
+def _described(findings: Iterable[Finding]) -> str:
+    return "; ".join(
+        f"{f.gate} {f.verdict} {f.reason or ''} {f.score:.4g} (thresholds {f.low:g}, {f.high:g})".replace(
+            "  ", " "
+        )
+        for f in findings
+    )
+
+
+def _found(reasons: Iterable[Reason], findings: Iterable[Finding]) -> str:
+    details = {f.reason: f.detail for f in findings if f.detail}
+    return "Found: " + "; ".join(
+        REASON_TEXT[r] + (f" ({details[r]})" if r in details else "") for r in reasons
+    )
+
+
+def _not_good(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(finding for finding in findings if finding.verdict is not Verdict.GOOD)
+
+
+def _reasons(findings: Iterable[Finding]) -> tuple[Reason, ...]:
+    return _unique(f.reason or Reason.GATE_FAILED for f in findings)
+
+
+def _unique(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    return tuple(dict.fromkeys(reasons))
+
+
+# Reading the YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise PolicyError(f"line {node.start_mark.line + 1}: {twice!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def _read_policy(text: str) -> Policy:
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise PolicyError(f"the policy is not YAML: {error}") from error
+    top = _mapping(document, "the policy")
+    _known_keys(top, TOP_KEYS, "the policy")
+    if top.get("version") != 1:
+        raise PolicyError("the policy needs `version: 1`")
+    requires = _words(top.get("requires", []), "requires")
+    gates = (*requires, *_words(top.get("optional", []), "optional"))
+    listed = top.get("rules")
+    if not isinstance(listed, list) or not listed:
+        raise PolicyError("the policy needs a list of rules")
+    rules = tuple(_read_rule(entry, number, gates) for number, entry in enumerate(listed, start=1))
+    names = [rule.name for rule in rules]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PolicyError(f"rule {twice!r} stands twice")
+    canonical = json.dumps(top, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _read_rule(entry: object, number: int, gates: tuple[str, ...]) -> Rule:
+    fields = _mapping(entry, f"rule {number}")
+    name = _text(fields.get("name"), f"rule {number}: name")
+    where = f"rule {name!r}"
+    _known_keys(fields, RULE_KEYS, where)
+    when = tuple(
+        _condition(gate, words, where, gates)
+        for gate, words in _mapping(fields.get("when"), f"{where}: when").items()
+    )
+    rule = Rule(
+        name=name,
+        when=when,
+        act=_act_named(fields.get("act"), where),
+        why=_text(fields.get("why"), f"{where}: why"),
+        claims=tuple(
+            _one_of(word, Claim, f"{where}: claim")
+            for word in _words(fields.get("claim", []), f"{where}: claim")
+        ),
+        reason=_one_of(fields["reason"], Reason, f"{where}: reason") if "reason" in fields else None,
+    )
+    fault = _unsafe(rule)
+    if fault:
+        raise PolicyError(f"{where}: {fault}")
+    return rule
+
+
+def _unsafe(rule: Rule) -> str:
+    """What makes a rule unfit although its words are known; "" when nothing does."""
+    gates = [gate for gate, _ in rule.when]
+    terms = [term for _, listed in rule.when for term in listed]
+    named = {term.reason for term in terms}
+    if not terms:
+        return "when: needs a gate and what it may say"
+    if rule.claims and gates != ["anatomy"]:
+        return "claim: is about the anatomy gate, which must be the only one in `when`"
+    if rule.act is Act.PASS and (gates != [ALL] or terms != [Term(Verdict.GOOD)]):
+        return "act: only `when: {all: [good]}` may pass"
+    if rule.act is None and (None in named or named & NEVER_FLAGGED):
+        return "act: a flag needs reasons by name, and never that of a gate that failed"
+    if rule.act in (Act.WITHHOLD, Act.QUARANTINE) and Term(Verdict.GOOD) in terms and rule.reason is None:
+        return "reason: is needed, since a good finding gives none"
+    if rule.reason is not None and rule.act not in (Act.WITHHOLD, Act.QUARANTINE):
+        return "reason: belongs to withhold and quarantine"
+    return ""
+
+
+def _condition(
+    gate: object, words: object, where: str, gates: tuple[str, ...]
+) -> tuple[str, tuple[Term, ...]]:
+    known = (*gates, ANY, ALL)
+    if gate not in known:
+        raise PolicyError(f"{where}: when: no gate {gate!r}{_nearest(gate, known)}")
+    return str(gate), tuple(
+        _term(word, f"{where}: when: {gate}") for word in _words(words, f"{where}: when: {gate}")
+    )
+
+
+def _term(word: str, where: str) -> Term:
+    if word in set(Verdict):
+        return Term(Verdict(word))
+    verdict = Verdict.UNSURE if word.endswith("?") else Verdict.BAD
+    return Term(verdict, _one_of(word.removesuffix("?"), Reason, where))
+
+
+def _act_named(word: object, where: str) -> Act | None:
+    return None if word == FLAG else _one_of(word, Act, f"{where}: act", FLAG)
+
+
+def _one_of(word: object, kind: type[E], where: str, *more: str) -> E:
+    known = (*(str(member) for member in kind), *more)
+    if word not in known or word in more:
+        raise PolicyError(f"{where}: {word!r} is not known{_nearest(word, known)}")
+    return kind(word)
+
+
+def _nearest(word: object, known: Iterable[str]) -> str:
+    close = get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _known_keys(fields: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in fields:
+        if key not in known:
+            raise PolicyError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PolicyError(f"{where} must be a mapping of keys to values")
+    return value
+
+
+def _words(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise PolicyError(f"{where} must be a list of words")
+    return tuple(value)
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise PolicyError(f"{where} must be a text")
+    return " ".join(value.split())
