@@ -229,7 +229,9 @@ class Settings(_Block):
 # --- reading --------------------------------------------------------------------------------------
 
 PREFIX = "FILMGATE_"
-NOT_SETTINGS = frozenset({"FILMGATE_CONFIG", "FILMGATE_STATE", "FILMGATE_CRASH_AT", "FILMGATE_READY_FD"})
+NOT_SETTINGS = frozenset(
+    {"FILMGATE_CONFIG", "FILMGATE_STATE", "FILMGATE_CRASH_AT", "FILMGATE_READY_FD", "FILMGATE_PROCESS"}
+)
 DEFAULT_FILE = Path("filmgate.yaml")
 
 # paths in the file are meant from where the file lies

@@ -1,0 +1,374 @@
+"""`filmgate up`: starts, restarts and stops the processes of one machine.
+
+    supervisor ── redis          unless redis.url names another one
+               ├─ listener 1..n  gateway.processes of them, on one port
+               ├─ dispatcher
+               └─ worker 1..n    work.workers of them; they alone load torch
+
+One thread and one selector: signals, what children write, and their word that they are ready, all arrive
+there. A child says that it is ready by writing to the pipe $FILMGATE_READY_FD. Children run on a copy of the
+settings that `up` found valid: a file that is edited meanwhile cannot harm one that is restarted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from gateway import redis_server
+from gateway.errors import FilmgateError, LedgerError, SettingsError
+from gateway.ledger import Ledger
+from gateway.processes import Child, Spec
+from gateway.settings import PREFIX, Settings, load
+
+log = structlog.get_logger()
+
+TICK_S = 0.2  # the end of a process is noticed this late at most
+REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
+ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
+# a stop takes 20 s at most: the listeners first, then workers and dispatcher, Redis last
+STOP_ORDER = (("listener",), ("worker", "dispatcher"), ("redis",))
+STOP_BY_S = {"listener": 7.0, "worker": 18.0, "dispatcher": 18.0, "redis": 19.5}
+ROLL_ORDER = ("worker", "dispatcher", "listener")
+
+
+def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) -> None:
+    """Supervise until SIGTERM or SIGINT: see Supervisor.run."""
+    Supervisor(load(config, state), reload=partial(load, config, state), say=say).run()
+
+
+def plan(settings: Settings, config: Path) -> list[Spec]:
+    """The processes of one machine, in the order in which they are started."""
+    ours = (sys.executable, "-m", "gateway.cli")
+    same = ("--config", str(config), "--state", str(settings.state))
+    specs = []
+    if redis_server.is_embedded(settings):
+        specs.append(Spec("redis", 1, tuple(redis_server.command(settings))))
+    listeners = range(1, settings.gateway.processes + 1)
+    specs += [Spec("listener", n, (*ours, "listen", *same)) for n in listeners]
+    specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
+    workers = range(1, (settings.work.workers or os.cpu_count() or 1) + 1)
+    nice = settings.work.nice
+    return specs + [Spec("worker", n, (*ours, "work", *same), nice) for n in workers]
+
+
+class Supervisor:
+    """The processes of one machine.
+
+    Args:
+        settings: what to run.
+        reload: reads the settings anew; raises SettingsError when they cannot be used.
+        say: prints a line for people on standard output.
+    """
+
+    def __init__(
+        self, settings: Settings, *, reload: Callable[[], Settings], say: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._say = say
+        self._selector = selectors.DefaultSelector()
+        self._children: dict[str, Child] = {}
+        self._leavers: list[Child] = []
+        self._roll: deque[Spec] = deque()
+        self._rolling: tuple[Child, float] | None = None
+        self._stopping_since: float | None = None
+        self._said_ready = False
+        self._ledger: Ledger
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; a second one kills what is left.
+
+        Raises:
+            FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
+        """
+        settings = self._settings
+        with _alone(settings.state), self._signals():
+            check_port(settings.gateway.host, settings.gateway.port)
+            specs = plan(settings, write_snapshot(settings))
+            busy_s = settings.ledger.busy_timeout_s
+            self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
+            try:
+                self._children = {spec.name: Child(spec) for spec in specs}
+                self._start_redis()
+                while self._stopping_since is None or self._running():
+                    self._turn(TICK_S)
+            finally:
+                for child in self._running():
+                    child.kill()
+                self._ledger.close()
+
+    # --- one turn of the loop ---------------------------------------------------------------------
+
+    def _turn(self, wait_s: float) -> None:
+        for key, _ in self._selector.select(wait_s):
+            key.data()
+        for child in self._all():
+            if child.running:
+                self._look_for_end(child)
+        if self._stopping_since is not None:
+            self._stop_on(time.monotonic() - self._stopping_since)
+            return
+        self._roll_on()
+        for child in self._all():
+            if child.due:
+                self._start(child)
+        self._maybe_ready()
+
+    def _start(self, child: Child) -> None:
+        threads = {"OMP_NUM_THREADS": "1"} if child.spec.role == "worker" else {}  # one worker a core
+        if child.start(threads | child_environment(os.environ)):
+            self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
+            self._selector.register(child.ready_pipe, selectors.EVENT_READ, partial(self._hear_ready, child))
+
+    def _hear(self, child: Child) -> None:
+        if not child.hear(plain=self._settings.log.json_):
+            self._selector.unregister(child.output)
+
+    def _hear_ready(self, child: Child) -> None:
+        self._selector.unregister(child.ready_pipe)
+        child.hear_ready()
+
+    def _look_for_end(self, child: Child) -> None:
+        pipes, pid = (child.output, child.ready_pipe), child.pid
+        how = child.ended()
+        if not how:
+            return
+        for pipe in pipes:
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(pipe)
+        if child.spec.role == "worker":
+            self._free(pid, how)
+        if child in self._leavers:
+            self._leavers.remove(child)
+        elif child.unwanted:
+            del self._children[child.spec.name]
+        elif self._stopping_since is None:
+            log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
+
+    def _free(self, pid: int, how: str) -> None:
+        """Give the film of a worker that ended to another one at once, not after the lease."""
+        attempts = self._settings.work.attempts
+        owner, error = f"{socket.gethostname()}:{pid}", f"its worker ended: {how}"
+        try:
+            self._ledger.free_owner(owner, max_attempts=attempts, error=error, now=datetime.now(UTC))
+        except LedgerError as failure:
+            log.warning("lease not freed", error=str(failure), meaning="it ends by itself")
+
+    def _maybe_ready(self) -> None:
+        roles = {child.spec.role for child in self._children.values() if child.ready}
+        if self._said_ready or not {"listener", "dispatcher", "worker"} <= roles:
+            return
+        self._said_ready = True
+        gateway = self._settings.gateway
+        workers = sum(child.spec.role == "worker" for child in self._children.values())
+        self._say(
+            f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
+            f"workers: {workers}, state: {self._settings.state}"
+        )
+
+    def _start_redis(self) -> None:
+        """Start Redis and wait a little for it: workers that find it there need not try again."""
+        redis = self._children.get("redis")
+        if redis is None:
+            return
+        self._start(redis)
+        until = time.monotonic() + REDIS_WAIT_S
+        while redis.running and time.monotonic() < until and not redis_server.answers(self._settings):
+            for key, _ in self._selector.select(0.02):
+                key.data()
+            self._look_for_end(redis)
+
+    def _all(self) -> list[Child]:
+        return [*self._children.values(), *self._leavers]
+
+    def _running(self) -> list[Child]:
+        return [child for child in self._all() if child.running]
+
+    # --- stopping ---------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        if self._stopping_since is not None:
+            for child in self._running():
+                child.kill()
+            return
+        self._stopping_since = time.monotonic()
+        log.info("stopping", meaning="what is being received and examined is finished first")
+
+    def _stop_on(self, since_s: float) -> None:
+        """Ask the first stage that still runs to stop; kill what is past its time."""
+        for stage in STOP_ORDER:
+            running = [child for child in self._running() if child.spec.role in stage]
+            for child in running:
+                child.ask()
+                if since_s >= STOP_BY_S[child.spec.role]:
+                    child.kill()
+            if running:
+                return
+
+    # --- new settings -----------------------------------------------------------------------------
+
+    def _take_new_settings(self) -> None:
+        try:
+            settings = self._reload()
+            _refuse_moves(self._settings, settings)
+            specs = plan(settings, write_snapshot(settings))
+        except (SettingsError, OSError) as error:
+            log.error("new settings refused", why=str(error), meaning="the old ones stay in force")
+            return
+        self._settings = settings
+        wanted = {spec.name for spec in specs}
+        for name, child in self._children.items():
+            if name not in wanted:
+                child.unwanted = True
+                child.ask()
+        rolled = [spec for spec in specs if spec.role in ROLL_ORDER]
+        self._roll = deque(sorted(rolled, key=lambda spec: ROLL_ORDER.index(spec.role)))
+        log.info("new settings taken", meaning="the processes are replaced one by one, the listeners last")
+
+    def _roll_on(self) -> None:
+        """Replace one child after the other, each when the one before is ready."""
+        for old in self._leavers:
+            if self._children[old.spec.name].ready:
+                old.ask()
+        if self._rolling is not None:
+            new, since = self._rolling
+            if not new.ready and time.monotonic() - since < ROLL_WAIT_S:
+                return
+            self._rolling = None
+        if self._roll:
+            self._rolling = (self._replace(self._roll.popleft()), time.monotonic())
+
+    def _replace(self, spec: Spec) -> Child:
+        """A listener goes when its successor has joined it on the port; the others go first."""
+        old = self._children.get(spec.name)
+        new = Child(spec, after=old if spec.role != "listener" else None)
+        self._children[spec.name] = new
+        if old is not None and old.running:
+            old.unwanted = True
+            self._leavers.append(old)
+            if spec.role != "listener":
+                old.ask()
+        return new
+
+    # --- signals ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM, SIGINT and SIGHUP become events of the selector."""
+        ours = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._take_new_settings}
+        heard, told = socket.socketpair()
+        heard.setblocking(False)
+        told.setblocking(False)
+
+        def act() -> None:
+            for number in heard.recv(64):
+                ours.get(signal.Signals(number), lambda: None)()
+
+        self._selector.register(heard, selectors.EVENT_READ, act)
+        before_fd = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        before = {number: signal.signal(number, lambda *_: None) for number in ours}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before_fd)
+            self._selector.close()
+            heard.close()
+            told.close()
+
+
+def write_snapshot(settings: Settings) -> Path:
+    """The settings as the children read them: complete, with secrets, for this user's eyes alone."""
+    folder = settings.state / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "settings.json"
+    draft = path.with_suffix(".part")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1), encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def child_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Without the settings in it: the children's settings are complete already."""
+    return {k: v for k, v in env.items() if not k.startswith(PREFIX) or k == "FILMGATE_CRASH_AT"}
+
+
+def check_port(host: str, port: int) -> None:
+    """Make sure that nobody listens there: our listeners share their port, and would share it unseen.
+
+    Raises:
+        FilmgateError: taken, not allowed, or no address of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise FilmgateError(
+            f"port {port} on {host} cannot be had: {error.strerror}. Nothing was started: no film is taken. "
+            f"Stop the program that has it (`ss -ltnp 'sport = :{port}'` names it), or choose another port: "
+            "gateway.port in filmgate.yaml, or FILMGATE_GATEWAY__PORT."
+        ) from error
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the lock of a state folder; make the folder if need be."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (state / "up.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise FilmgateError(
+            f"the state folder {state} cannot be used: {error.strerror}. Nothing was started. "
+            "Choose another with --state, or `state:` in filmgate.yaml."
+        ) from error
+    with lock:
+        _lock(lock, state)
+        yield
+
+
+def _lock(lock: TextIO, state: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        raise FilmgateError(
+            f"another filmgate (process {lock.read().strip() or 'unknown'}) runs on {state}. It goes on, and "
+            "nothing was started here. Stop that one first, or give this one another --state and port."
+        ) from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+
+
+def _refuse_moves(old: Settings, new: Settings) -> None:
+    for key, before, after in (
+        ("state", old.state, new.state),
+        ("ledger.url", old.ledger_url, new.ledger_url),
+        ("redis.url", old.redis.url, new.redis.url),
+        ("gateway.host", old.gateway.host, new.gateway.host),
+        ("gateway.port", old.gateway.port, new.gateway.port),
+    ):
+        if before != after:
+            raise SettingsError(f"{key} cannot change while filmgate runs; stop it and start it again")
