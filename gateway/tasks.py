@@ -84,7 +84,9 @@ class Examiner:
         try:
             film = self._decoder.film(self._shell.store.path(job.digest))
         except DecodeError as error:
-            decision = decide_unreadable(self._policy, error.header, error.reason, str(error))
+            decision = decide_unreadable(
+                self._policy, error.header, error.reason, str(error), mode=self._mode
+            )
             return self._judged(decision, ())
         crash.at("decode")
         findings = self._gates.look(film)
@@ -96,7 +98,16 @@ class Examiner:
         return self._judged(decision, findings)
 
     def _decide(self, header: Header, findings: tuple[Finding, ...], at: datetime) -> Decision:
-        return decide(self._policy, header, findings, destinations=self._destinations, today=at.date())
+        words = self._shell.settings.policy
+        return decide(
+            self._policy,
+            header,
+            findings,
+            destinations=self._destinations,
+            today=at.date(),
+            mode=words.mode,
+            correct=words.correct,
+        )
 
     def _corrected(self, job: Job, film: Film, findings: tuple[Finding, ...], decision: Decision) -> Judged:
         """Make the corrected copy and gate it in full; `propose` holds it, `auto` sends it if it passes."""

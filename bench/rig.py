@@ -1,0 +1,245 @@
+"""A whole gateway on loopback with DCMTK around it, for the benchmarks and the end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DCMSEND, STORESCP = "/usr/bin/dcmsend", "/usr/bin/storescp"
+FILMGATE = (sys.executable, "-m", "gateway.cli")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Receiver:
+    """DCMTK's storescp, writing what it gets into a folder, bit for bit."""
+
+    ae_title: str
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ["--fork", "+xa", "+B", "-aet", self.ae_title, "-od", str(self.folder)]
+        self.process = subprocess.Popen(
+            [STORESCP, *options, str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for(lambda: listening(self.port), 10, f"{self.ae_title} did not start")
+
+    def stop(self) -> None:
+        if self.process:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+            self.process = None
+
+    def files(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if path.is_file()]
+
+
+@dataclass
+class Gateway:
+    """`filmgate up` with its own state folder, an AI and an archive behind it."""
+
+    root: Path
+    port: int
+    ai: Receiver
+    archive: Receiver
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "filmgate.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a filmgate command on this gateway's configuration and state."""
+        where = ("--config", str(self.config), "--state", str(self.state))
+        return subprocess.run(
+            [*FILMGATE, *words, *where], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    def films(self) -> list[dict[str, Any]]:
+        listed = self.cli("films", "list", "--json")
+        if listed.returncode:
+            raise RuntimeError(listed.stderr)
+        return list(json.loads(listed.stdout))
+
+    def settled(self, uids: set[str], timeout_s: float) -> list[dict[str, Any]]:
+        """Wait until every film of `uids` has a decision and nothing is on its way; all films then."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            films = {f["sop_instance_uid"]: f for f in self.films()}
+            if all(uid in films and _is_settled(films[uid]) for uid in uids):
+                return list(films.values())
+            time.sleep(0.5)
+        raise TimeoutError(f"not settled after {timeout_s} s")
+
+    def send(self, *paths: Path, associations: int = 1, timeout_s: float = 600) -> float:
+        """dcmsend the files over several associations at once; the seconds it took."""
+        start = time.monotonic()
+        senders = [
+            subprocess.Popen(
+                [DCMSEND, "--no-halt", "-aec", "FILMGATE", "127.0.0.1", str(self.port), *map(str, part)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for part in (paths[n::associations] for n in range(associations))
+            if part
+        ]
+        for sender in senders:
+            sender.wait(timeout_s)
+        return time.monotonic() - start
+
+    def pids(self) -> dict[int, str]:
+        """Process id -> command line of everything below `filmgate up`."""
+        found: dict[int, str] = {}
+        todo = [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            with suppress(OSError):
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    todo += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def pid_of(self, *words: str) -> int:
+        """The newest process whose command line holds all `words`."""
+        return max(pid for pid, line in self.pids().items() if all(word in line for word in words))
+
+
+@contextmanager
+def gateway(root: Path | None = None, *, start_ai: bool = True, **sections: Any) -> Iterator[Gateway]:
+    """Start receivers and `filmgate up`; `sections` are merged over the configuration."""
+    with ExitStack() as stack:
+        root = root or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filmgate-rig-")))
+        ai = Receiver("CHEST_AI", free_port(), root / "ai")
+        archive = Receiver("ARCHIVE", free_port(), root / "archive")
+        port = free_port()
+        config: dict[str, Any] = {
+            "gateway": {"port": port},
+            "destinations": {
+                "chest-ai": {"kind": "dicom", "ae_title": ai.ae_title, "port": ai.port},
+                "archive": {"kind": "dicom", "ae_title": archive.ae_title, "port": archive.port},
+            },
+            "routes": {"always": ["archive"], "pass": ["chest-ai"]},
+            "policy": {"correct": "auto"},
+        }
+        for name, section in sections.items():
+            config[name] = {**config.get(name, {}), **section}
+        (root / "filmgate.yaml").write_text(yaml.safe_dump(config))
+        for receiver in (ai, archive) if start_ai else (archive,):
+            stack.callback(receiver.stop)
+            receiver.start()
+        process = subprocess.Popen(
+            [*FILMGATE, "up", "--config", str(root / "filmgate.yaml"), "--state", str(root / "state")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running = Gateway(root, port, ai, archive, process)
+        stack.callback(_stop, process)
+        ready = threading.Event()
+        threading.Thread(target=_read, args=(running, ready), daemon=True).start()
+        if not ready.wait(90):
+            raise RuntimeError("filmgate up was not ready after 90 s:\n" + "".join(running.lines[-40:]))
+        yield running
+
+
+def _read(running: Gateway, ready: threading.Event) -> None:
+    assert running.process.stdout
+    for line in running.process.stdout:
+        running.lines.append(line)
+        if "ready" in line:
+            ready.set()
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def _is_settled(film: dict[str, Any]) -> bool:
+    waiting = {"pending", "sending", "retry"}
+    return bool(film["decision"]) and not any(d["state"] in waiting for d in film["deliveries"])
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(true: Any, timeout_s: float, message: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(message)
+        time.sleep(0.02)
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores"
+    return "unknown processor"
+
+
+def big_films(
+    folder: Path, count: int, *, rows: int = 2500, columns: int = 2048, salt: str = ""
+) -> list[Path]:
+    """Frontal phantoms of rows x columns, 12 bits in 16, each its own instance."""
+    from pipelines.report.phantom_dx import phantom_dx
+
+    folder.mkdir(parents=True, exist_ok=True)
+    master = phantom_dx("frontal", 7, size=(rows, columns), salt=f"{salt}-master")
+    paths = []
+    for number in range(count):
+        named = phantom_dx("frontal", 7, size=(64, 64), salt=f"{salt}-{number}")
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+            setattr(master, keyword, getattr(named, keyword))
+        master.file_meta.MediaStorageSOPInstanceUID = named.SOPInstanceUID
+        paths.append(folder / f"{number:05d}.dcm")
+        master.save_as(paths[-1], enforce_file_format=True)
+    return paths
