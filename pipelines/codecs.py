@@ -67,7 +67,9 @@ LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})  # may overshoot Bits S
 CONTAINERS = {1: np.dtype("u1"), 8: np.dtype("u1"), 16: np.dtype("u2"), 32: np.dtype("u4")}
 MAX_SAMPLES = 2**28  # values in one frame; the largest stitched films have 2**25
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"})
+COLOUR = frozenset(
+    {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ class Layout:
         if self.allocated not in CONTAINERS:
             raise Undecodable(Reason.UNSUPPORTED, f"{self.allocated} bits allocated")
         if not 1 <= self.stored <= self.high + 1 <= self.allocated:
-            raise Undecodable(Reason.PIXELS_MISMATCH, f"{self.stored} bits in {self.allocated}, high bit {self.high}")
+            raise Undecodable(
+                Reason.PIXELS_MISMATCH, f"{self.stored} bits in {self.allocated}, high bit {self.high}"
+            )
 
     @property
     def container(self) -> np.dtype[Any]:
@@ -162,7 +166,11 @@ def settle(raw: Pixels, layout: Layout) -> Pixels:
     shift = layout.high + 1 - layout.stored
     if layout.signed:
         values = raw.view(f"i{raw.dtype.itemsize}")
-        return values if layout.stored == width else (values << (width - layout.high - 1)) >> (width - layout.stored)
+        return (
+            values
+            if layout.stored == width
+            else (values << (width - layout.high - 1)) >> (width - layout.stored)
+        )
     if layout.stored == width or (shift == 0 and int(raw.max()) <= layout.highest):
         return raw
     return (raw >> shift) & raw.dtype.type(layout.highest)
@@ -249,7 +257,11 @@ def _frame(part: Part10, layout: Layout) -> bytes:
     for fragment in fragments:
         pieces.append(fragment)
         size += 8 + len(fragment)
-        ended = size >= offsets[1] if len(offsets) > 1 else END in fragment[-8:] or part.transfer_syntax == RLELossless
+        ended = (
+            size >= offsets[1]
+            if len(offsets) > 1
+            else END in fragment[-8:] or part.transfer_syntax == RLELossless
+        )
         if ended:
             break
     return b"".join(pieces)
@@ -287,7 +299,9 @@ def _from_codestream(found: Pixels, layout: Layout, syntax: str) -> Pixels:
 def _check_size(rows: int, columns: int, samples: int, layout: Layout) -> None:
     if (rows, columns, samples) != (layout.rows, layout.columns, layout.samples):
         told = f"{layout.rows}x{layout.columns}x{layout.samples}"
-        raise Undecodable(Reason.PIXELS_MISMATCH, f"the header says {told}, the codestream {rows}x{columns}x{samples}")
+        raise Undecodable(
+            Reason.PIXELS_MISMATCH, f"the header says {told}, the codestream {rows}x{columns}x{samples}"
+        )
 
 
 def _check_end(codestream: bytes) -> None:
@@ -398,7 +412,9 @@ def _deflated(codestream: bytes, layout: Layout) -> Pixels:
     except zlib.error as error:
         raise Undecodable(Reason.DECODE_FAILED, "the deflated frame is broken") from error
     if len(inflated) not in (size, size + size % 2):
-        raise Undecodable(Reason.PIXELS_MISMATCH, f"{len(inflated)} bytes of pixels where {size} are expected")
+        raise Undecodable(
+            Reason.PIXELS_MISMATCH, f"{len(inflated)} bytes of pixels where {size} are expected"
+        )
     if layout.allocated == 1:
         return _unpacked_bits(inflated, 0, layout)
     count = layout.rows * layout.columns * layout.samples

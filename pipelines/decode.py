@@ -108,9 +108,15 @@ def _palette_channel(ds: Dataset, colour: str) -> NDArray[np.float32]:
     entries, start = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
     wide = len(raw) >= 2 * entries
     big = ds.original_encoding[1] is False
-    table = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2" if wide and big else "<u2") if wide else np.frombuffer(raw, "u1")
+    table = (
+        np.frombuffer(raw[: len(raw) // 2 * 2], ">u2" if wide and big else "<u2")
+        if wide
+        else np.frombuffer(raw, "u1")
+    )
     index = (np.arange(65536) - start).clip(0, min(entries, len(table)) - 1)
-    return table[index].astype(np.float32) / np.float32(65535 if descriptor[2] > 8 and wide else max(255, int(table.max())))
+    return table[index].astype(np.float32) / np.float32(
+        65535 if descriptor[2] > 8 and wide else max(255, int(table.max()))
+    )
 
 
 def _plain(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:

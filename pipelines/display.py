@@ -36,7 +36,9 @@ def is_inverse(ds: Dataset) -> bool:
     they disagree, the one that speaks of inversion is believed: MONOCHROME1 with IDENTITY and MONOCHROME2 with
     INVERSE are both shown inverted.
     """
-    return "MONOCHROME1" in upper(ds, "PhotometricInterpretation") or "INVERSE" in upper(ds, "PresentationLUTShape")
+    return "MONOCHROME1" in upper(ds, "PhotometricInterpretation") or "INVERSE" in upper(
+        ds, "PresentationLUTShape"
+    )
 
 
 # Modality LUT (C.11.1)

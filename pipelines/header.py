@@ -29,33 +29,70 @@ OLDEST_YEARS = 130.0
 DAYS_PER = {"D": 1.0, "W": 7.0, "M": 30.436875, "Y": 365.2425}
 
 CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "TORACE", "LUNG", "PULMO", "CXR")
-NOT_CHEST_WORDS = ("SPINE", "VERTEBRA", "WIRBEL", "ABD", "PELV", "INLET", "OUTLET", "AORTA")  # THORAX SPINE, CHESTABDOMEN
-NO_PART = frozenset({"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "NA", "ANY", "OTHER", "BODYPART", "DEFAULT", "0"})
+NOT_CHEST_WORDS = (
+    "SPINE",
+    "VERTEBRA",
+    "WIRBEL",
+    "ABD",
+    "PELV",
+    "INLET",
+    "OUTLET",
+    "AORTA",
+)  # THORAX SPINE, CHESTABDOMEN
+NO_PART = frozenset(
+    {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "NA", "ANY", "OTHER", "BODYPART", "DEFAULT", "0"}
+)
 
-# PS3.16 CID 4009 and CID 4031: SNOMED CT, and the SRT codes that it replaced
-CHEST_CODES = frozenset({"43799004", "51185008", "816094009", "39607008", "TD3000", "TD3001", "T28000"})
+# PS3.16 CID 4009 and CID 4031 (chest, thorax, thoracic structure, lung): SNOMED CT, and SRT before it
+CHEST_CODES = frozenset({"816094009", "43799004", "51185008", "39607008", "TD3200", "TD3000", "T28000"})
 
 # ViewPosition (0018,5101): defined terms of PS3.3 C.8.1.1, and what rooms type in their place
 VIEW_WORDS = {
-    "frontal": frozenset({"PA", "AP", "APPA", "PAAP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "APSUPINE", "APERECT"}),
+    "frontal": frozenset(
+        {"PA", "AP", "APPA", "PAAP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "APSUPINE", "APERECT"}
+    ),
     "lateral": frozenset(
-        {"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "LATL", "LATR", "LEFTLATERAL", "RIGHTLATERAL", "LTLATERAL", "RTLATERAL"}
+        {
+            "LL",
+            "RL",
+            "LAT",
+            "LATERAL",
+            "LLAT",
+            "RLAT",
+            "LATL",
+            "LATR",
+            "LEFTLATERAL",
+            "RIGHTLATERAL",
+            "LTLATERAL",
+            "RTLATERAL",
+        }
     ),
     "other": frozenset(
-        {"RLD", "LLD", "RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "OBL", "OBLIQUE", "AXIAL", "LORDOTIC", "DECUBITUS", "CC", "MLO", "ML", "LM"}
+        {
+            "RLD",
+            "LLD",
+            "RLO",
+            "LLO",
+            "RAO",
+            "LAO",
+            "RPO",
+            "LPO",
+            "OBL",
+            "OBLIQUE",
+            "AXIAL",
+            "LORDOTIC",
+            "DECUBITUS",
+            "CC",
+            "MLO",
+            "ML",
+            "LM",
+        }
     ),
 }
-# PS3.16 CID 4010, DX View: SNOMED CT and SRT
-VIEW_CODES = {
-    "399348003": "frontal",
-    "R10214": "frontal",
-    "399067008": "frontal",
-    "R10206": "frontal",
-    "399198007": "lateral",
-    "R10232": "lateral",
-    "399173006": "lateral",
-    "R10236": "lateral",
-}
+# PS3.16 CID 4010, DX View: SNOMED CT, and SRT before it
+VIEW_CODES = dict.fromkeys(
+    ("399348003", "272479007", "399033003", "R10206", "R40888", "R10202"), "frontal"
+) | dict.fromkeys(("399067008", "399173006", "399198007", "R102CD", "R10236", "R10232"), "lateral")
 URGENT_WORDS = frozenset({"STAT", "HIGH", "URGENT", "EMERGENCY", "ASAP"})
 COMPANION_WORDS = frozenset({"COMPANION", "LOCALIZER", "SCOUT", "THUMBNAIL"})
 FOR_PROCESSING_CLASSES = frozenset(
@@ -100,7 +137,9 @@ def _read(ds: Dataset) -> Header:
         view=_view(ds),
         age_years=_age_years(ds),
         study_date=_date_text(ds, "StudyDate"),
-        urgent=any(first(upper(ds, k)) in URGENT_WORDS for k in ("RequestedProcedurePriority", "StudyPriorityID")),
+        urgent=any(
+            first(upper(ds, k)) in URGENT_WORDS for k in ("RequestedProcedurePriority", "StudyPriorityID")
+        ),
         ours=_ours(ds),
         companion=_companion(ds, image_type),
     )
@@ -224,7 +263,10 @@ def _view_of(value: str) -> str:
 
 
 def _view_of_code(item: Dataset) -> str:
-    meanings = [text(item, "CodeMeaning"), *(text(m, "CodeMeaning") for m in items(item, "ViewModifierCodeSequence"))]
+    meanings = [
+        text(item, "CodeMeaning"),
+        *(text(m, "CodeMeaning") for m in items(item, "ViewModifierCodeSequence")),
+    ]
     said = " ".join(meanings).upper()
     if any(word in said for word in ("OBLIQUE", "DECUBITUS", "LORDOTIC", "AXIAL")):
         return "other"
@@ -248,7 +290,9 @@ def _presentation_intent(ds: Dataset, sop_class: str) -> str:
 
 
 def _age_years(ds: Dataset) -> float | None:
-    known = [age for age in (_age_told(ds), _age_from_birth(ds)) if age is not None and 0 <= age <= OLDEST_YEARS]
+    known = [
+        age for age in (_age_told(ds), _age_from_birth(ds)) if age is not None and 0 <= age <= OLDEST_YEARS
+    ]
     return min(known, default=None)
 
 
@@ -259,7 +303,9 @@ def _age_told(ds: Dataset) -> float | None:
 
 def _age_from_birth(ds: Dataset) -> float | None:
     born = _date(ds, "PatientBirthDate")
-    studied = (_date(ds, keyword) for keyword in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate"))
+    studied = (
+        _date(ds, keyword) for keyword in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
+    )
     at = next((day for day in studied if day), None)
     return (at - born).days / DAYS_PER["Y"] if born and at else None
 
@@ -279,7 +325,9 @@ def _date(ds: Dataset, keyword: str) -> date | None:
 
 def _ours(ds: Dataset) -> bool:
     equipment = items(ds, "ContributingEquipmentSequence")
-    return any(OUR_NAME in (first(upper(e, k)) for k in ("Manufacturer", "ManufacturerModelName")) for e in equipment)
+    return any(
+        OUR_NAME in (first(upper(e, k)) for k in ("Manufacturer", "ManufacturerModelName")) for e in equipment
+    )
 
 
 def _companion(ds: Dataset, image_type: tuple[str, ...]) -> bool:
