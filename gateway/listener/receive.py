@@ -1,0 +1,468 @@
+"""RECEIVE: one association from its request to its end, in one thread.
+
+The way of the bytes: socket → one buffer → (sha256, part file). A dataset is never assembled in memory, and
+no second thread, queue or poll lies between two PDUs. The states are those of an acceptor in PS3.8 section
+9.2: Sta3 (`_negotiate`), Sta6 (`_serve`), Sta8 and Sta13 (the last word, then `Door.see_off`).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from gateway import crash
+from gateway.errors import FilmgateError, LedgerError, NoRoom, StoreError
+from gateway.ledger.records import Received
+from gateway.listener.dimse import HIGH, Command, CommandField, Status, decode_command, encode_response
+from gateway.listener.glance import HEAD_BYTES, glance
+from gateway.listener.guard import Closed, Late, Muffler, Wire
+from gateway.listener.negotiate import VERIFICATION, is_uid, negotiate
+from gateway.listener.pdu import (
+    APPLICATION_CONTEXT,
+    APPLICATION_CONTEXT_UNKNOWN,
+    RELEASE_RP,
+    VERSION_UNKNOWN,
+    AbortReason,
+    AcceptedContext,
+    AssociateRequest,
+    BadPdu,
+    ContextResult,
+    PduType,
+    Rejection,
+    decode_associate_rq,
+    encode_abort,
+    encode_associate_ac,
+    encode_command,
+)
+from gateway.listener.recorder import ReceiveLedger, Recorder
+from gateway.settings import GatewaySettings
+from gateway.store import Incoming, Kept, Store
+
+MOST_COMMAND_BYTES = 64 << 10
+
+_PDV = struct.Struct(">LBB")  # length, presentation context id, message control header
+_COMMAND, _LAST = 0x01, 0x02
+_PDU_TYPES = frozenset(map(int, PduType))
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all associations of a listener share."""
+
+    store: Store
+    ledger: ReceiveLedger
+    recorder: Recorder
+    muffler: Muffler
+    settings: Callable[[], GatewaySettings]  # asked for each time: SIGHUP may swap them
+    admit: Callable[[AssociateRequest, str], Rejection | None]
+    refused: Callable[[str, str, str, Rejection], None]  # calling, called, address
+    see_off: Callable[[socket.socket, str], None]
+
+
+class Refusal(Exception):
+    """Raised when an object is not taken: the status and the comment of the C-STORE response."""
+
+    def __init__(self, status: Status, comment: str) -> None:
+        super().__init__(comment)
+        self.status = status
+
+
+class _TooLarge(Refusal):
+    """Raised when an object is above the cap: after the response the association is aborted."""
+
+
+class Arrival:
+    """One DIMSE message whose dataset is arriving: on its way to the store, or read and thrown away.
+
+    Args:
+        command: its command set.
+        context: the presentation context it came in.
+        incoming: where the bytes go; None when it is refused already.
+        refusal: why it will be refused.
+        most_bytes: of a dataset.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        context: AcceptedContext,
+        *,
+        most_bytes: int,
+        incoming: Incoming | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        self.command = command
+        self.context = context
+        self.incoming = incoming
+        self.refusal = refusal
+        self.size_bytes = 0
+        self._most_bytes = most_bytes
+        self._head = bytearray()
+        self._pieces: list[memoryview] = []
+
+    def take(self, piece: memoryview) -> None:
+        """Note a piece of the dataset; it must be flushed before its buffer is used again.
+
+        Raises:
+            Refusal: the object is above the cap.
+        """
+        self.size_bytes += len(piece)
+        if self.size_bytes > self._most_bytes:
+            raise _TooLarge(Status.OUT_OF_RESOURCES, "object above the size this gateway takes")
+        if self.incoming is None:
+            return
+        if len(self._head) < HEAD_BYTES:
+            self._head += piece[: HEAD_BYTES - len(self._head)]
+        self._pieces.append(piece)
+
+    def flush(self) -> None:
+        """Write and hash what was noted. When that fails the rest is read and thrown away, then refused."""
+        pieces, self._pieces = self._pieces, []
+        if not pieces or self.incoming is None:
+            return
+        try:
+            self.incoming.write(*pieces)
+        except StoreError as error:
+            self.incoming = None
+            self.refusal = _out_of_resources(error)
+
+    def finish(self) -> Incoming:
+        """Check and sync the whole dataset.
+
+        Raises:
+            Refusal: it is not kept; `abandon` removes what there is of it.
+        """
+        self.flush()
+        if self.refusal is not None or self.incoming is None:
+            raise self.refusal or Refusal(Status.CANNOT_UNDERSTAND, "no dataset")
+        self._check_identity()
+        try:
+            self.incoming.seal()
+        except StoreError as error:
+            raise _out_of_resources(error) from error
+        return self.incoming
+
+    def abandon(self) -> None:
+        """Remove what was kept so far; harmless after the object was published."""
+        if self.incoming is not None:
+            self.incoming.abandon()
+            self.incoming = None
+
+    def _check_identity(self) -> None:
+        seen = glance(bytes(self._head), self.size_bytes, self.context.transfer_syntax)
+        if not seen.readable:
+            raise Refusal(Status.CANNOT_UNDERSTAND, "the dataset is not DICOM")
+        if seen.sop_class_uid not in (None, "", self.command.sop_class_uid):
+            raise Refusal(Status.DATASET_DOES_NOT_MATCH, "SOP Class UID of command and dataset differ")
+        if seen.sop_instance_uid not in (None, "", self.command.sop_instance_uid):
+            raise Refusal(Status.DATASET_DOES_NOT_MATCH, "SOP Instance UID of command and dataset differ")
+
+
+class Association:
+    """One peer, served by `run` in a thread of its own.
+
+    Args:
+        house: what it shares with the others.
+        connection: a blocking socket.
+        address: of the peer.
+        request: the body of its A-ASSOCIATE-RQ.
+    """
+
+    def __init__(self, house: House, connection: socket.socket, address: str, request: bytes) -> None:
+        self._house = house
+        self._socket = connection
+        self._address = address
+        self._request_body = request
+        self._settings = house.settings()
+        self._max_pdu = self._settings.max_pdu_kb << 10
+        self._wire = Wire(
+            connection,
+            idle_timeout_s=self._settings.idle_timeout_s,
+            pdu_timeout_s=self._settings.pdu_timeout_s,
+            before_fill=self._flush,
+        )
+        self._request: AssociateRequest | None = None
+        self._contexts: dict[int, AcceptedContext] = {}
+        self._command = bytearray()
+        self._arrival: Arrival | None = None
+        self._began_at = datetime.now(UTC)
+        self._row: int | None = None
+        self._objects = 0
+        self._bytes = 0
+        self._stopping = threading.Event()
+        self._quiet_since: float | None = time.monotonic()
+
+    def run(self) -> None:
+        """Serve the peer until it is done, breaks the protocol, or goes away."""
+        outcome = "lost"
+        try:
+            outcome = self._serve() if self._negotiate() else ""
+        except BadPdu as bad:
+            outcome = "protocol error"
+            self._house.muffler.warning("protocol error", address=self._address, what=str(bad))
+            self._say(encode_abort(bad.reason))
+        except Late as late:
+            outcome = "timed out"
+            self._house.muffler.warning("association timed out", address=self._address, what=str(late))
+            self._say(encode_abort(AbortReason.NOT_SPECIFIED))
+        except Closed:
+            if self._stopping.is_set():
+                outcome = "stopped"
+                self._say(encode_abort(None))
+        finally:
+            if self._arrival is not None:
+                self._arrival.abandon()
+            self._house.see_off(self._socket, self._address)
+            if outcome:
+                self._note_end(outcome)
+
+    def quiet_s(self) -> float:
+        """For how long nothing was on its way; 0 while something is."""
+        since = self._quiet_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def stop(self) -> None:
+        """End from another thread: the peer gets an A-ABORT."""
+        self._stopping.set()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
+
+    # Sta3: the request
+
+    def _negotiate(self) -> bool:
+        request = decode_associate_rq(self._request_body)
+        rejection = self._rejection(request)
+        if rejection is not None:
+            self._house.refused(request.calling, request.called, self._address, rejection)
+            self._say(rejection.encode())
+            return False
+        answers = negotiate(request.contexts, self._settings)
+        self._contexts = {one.id: one for one in answers if one.result == ContextResult.ACCEPTANCE}
+        self._request = request
+        self._wire.send(encode_associate_ac(self._request_body, answers, self._max_pdu))
+        self._request_body = b""
+        return True
+
+    def _rejection(self, request: AssociateRequest) -> Rejection | None:
+        if not request.protocol_version & 1:
+            return VERSION_UNKNOWN
+        if request.application_context != APPLICATION_CONTEXT:
+            return APPLICATION_CONTEXT_UNKNOWN
+        return self._house.admit(request, self._address)
+
+    # Sta6: data transfer
+
+    def _serve(self) -> str:
+        while True:
+            kind, length = self._wire.next_pdu()
+            if kind == PduType.P_DATA:
+                self._quiet_since = None
+                self._p_data(length)
+                if self._arrival is None and not self._command:
+                    self._quiet_since = time.monotonic()
+            elif kind == PduType.RELEASE_RQ:
+                self._say(RELEASE_RP)
+                return "released"
+            elif kind == PduType.ABORT:
+                return "aborted"
+            elif kind in _PDU_TYPES:
+                raise BadPdu(AbortReason.UNEXPECTED_PDU, "unexpected PDU")
+            else:
+                raise BadPdu(AbortReason.UNRECOGNIZED_PDU, "unknown PDU type")
+
+    def _p_data(self, length: int) -> None:
+        """A P-DATA-TF PDU: its presentation data values, as they come (PS3.8 section 9.3.5, annex E)."""
+        crash.at("pdu")
+        if length > self._max_pdu + 6:
+            raise BadPdu(AbortReason.INVALID_PARAMETER, "a P-DATA-TF PDU longer than we take")
+        while length > 0:
+            if length < _PDV.size:
+                raise BadPdu(AbortReason.INVALID_PARAMETER, "a P-DATA-TF PDU breaks off")
+            pdv_length, context_id, control = _PDV.unpack(self._wire.exactly(_PDV.size))
+            length -= pdv_length + 4
+            if pdv_length < 2 or length < 0:
+                raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation data value does not fit its PDU")
+            if context_id not in self._contexts:
+                raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation context that was not accepted")
+            if control & _COMMAND:
+                self._command_fragment(context_id, pdv_length - 2, last=bool(control & _LAST))
+            else:
+                self._dataset_fragment(context_id, pdv_length - 2, last=bool(control & _LAST))
+
+    def _command_fragment(self, context_id: int, size: int, *, last: bool) -> None:
+        if self._arrival is not None:
+            raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "a command where a dataset is due")
+        if len(self._command) + size > MOST_COMMAND_BYTES:
+            raise BadPdu(AbortReason.INVALID_PARAMETER, "a command set that is too long")
+        while size:
+            piece = self._wire.some(size)
+            self._command += piece
+            size -= len(piece)
+        if last:
+            command, self._command = decode_command(self._command), bytearray()
+            self._begin(command, self._contexts[context_id])
+
+    def _dataset_fragment(self, context_id: int, size: int, *, last: bool) -> None:
+        arrival = self._arrival
+        if arrival is None or arrival.context.id != context_id:
+            raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "a dataset where a command is due")
+        try:
+            while size:
+                piece = self._wire.some(size)
+                arrival.take(piece)
+                size -= len(piece)
+        except _TooLarge as refusal:
+            self._respond(arrival.command, arrival.context, refusal.status, str(refusal))
+            raise BadPdu(AbortReason.NOT_SPECIFIED, str(refusal)) from refusal
+        if last:
+            self._complete(arrival)
+            self._arrival = None
+
+    def _flush(self) -> None:
+        if self._arrival is not None:
+            self._arrival.flush()
+
+    # The services
+
+    def _begin(self, command: Command, context: AcceptedContext) -> None:
+        """A whole command set is here: answer it, or make ready for its dataset."""
+        if command.field & 0x8000 or command.field == CommandField.C_CANCEL_RQ:
+            if command.has_dataset:
+                raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "a response to a question nobody asked")
+            return
+        if command.has_dataset:
+            most_bytes = self._settings.max_object_mb << 20
+            try:
+                incoming = self._open(command, context)
+                self._arrival = Arrival(command, context, incoming=incoming, most_bytes=most_bytes)
+            except Refusal as refusal:
+                self._arrival = Arrival(command, context, refusal=refusal, most_bytes=most_bytes)
+        elif command.field == CommandField.C_ECHO_RQ and context.abstract_syntax == VERIFICATION:
+            self._respond(command, context, Status.SUCCESS, "")
+        elif command.field == CommandField.C_STORE_RQ:
+            self._respond(command, context, Status.CANNOT_UNDERSTAND, "C-STORE without a dataset")
+        else:
+            self._respond(command, context, Status.UNRECOGNIZED_OPERATION, "not a service of this gateway")
+
+    def _open(self, command: Command, context: AcceptedContext) -> Incoming:
+        if command.field != CommandField.C_STORE_RQ:
+            raise Refusal(Status.UNRECOGNIZED_OPERATION, "not a service of this gateway")
+        if context.abstract_syntax == VERIFICATION:
+            raise Refusal(Status.SOP_CLASS_NOT_SUPPORTED, "nothing is stored in a Verification context")
+        if not is_uid(command.sop_class_uid):
+            raise Refusal(Status.DATASET_DOES_NOT_MATCH, "Affected SOP Class UID is not a UID")
+        if not is_uid(command.sop_instance_uid):
+            raise Refusal(Status.DATASET_DOES_NOT_MATCH, "Affected SOP Instance UID is not a UID")
+        if self._settings is not self._house.settings() and not self._still_admitted():
+            raise Refusal(Status.NOT_AUTHORIZED, "no longer allowed to send here")
+        try:
+            return self._house.store.begin(
+                command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
+            )
+        except StoreError as error:
+            raise _out_of_resources(error) from error
+
+    def _still_admitted(self) -> bool:
+        return self._request is not None and self._house.admit(self._request, self._address) is None
+
+    def _complete(self, arrival: Arrival) -> None:
+        """The dataset is whole: keep it, and only then answer 0x0000 (PS3.4 section B.2.3)."""
+        status, comment = Status.SUCCESS, ""
+        try:
+            self._keep(arrival)
+        except Refusal as refusal:
+            status, comment = refusal.status, str(refusal)
+            self._house.muffler.warning(
+                "object refused", association=self._row, status=f"{status:#06x}", comment=comment
+            )
+        except Exception:
+            status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
+            log.exception("object not kept", association=self._row)
+        if status != Status.SUCCESS:
+            arrival.abandon()
+        self._respond(arrival.command, arrival.context, status, comment)
+
+    def _keep(self, arrival: Arrival) -> None:
+        incoming = arrival.finish()
+        command = arrival.command
+
+        def describe(kept: Kept) -> Received:
+            return Received(
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                transfer_syntax_uid=arrival.context.transfer_syntax,
+                digest=kept.digest,
+                size_bytes=kept.size_bytes,
+                association_id=self._row,
+                received_at=datetime.now(UTC),
+                urgent=command.priority == HIGH,
+            )
+
+        try:
+            self._note_start()
+            recorded = self._house.recorder.keep(incoming, describe)
+        except (LedgerError, StoreError) as error:
+            raise _out_of_resources(error) from error
+        self._objects += 1
+        self._bytes += arrival.size_bytes
+        log.debug("received", film=recorded.film_id, outcome=recorded.outcome, association=self._row)
+
+    def _respond(self, command: Command, context: AcceptedContext, status: Status, comment: str) -> None:
+        response = encode_response(command, status, comment)
+        max_pdu = self._request.max_pdu if self._request is not None else 0
+        self._wire.send(encode_command(context.id, response, max_pdu))
+
+    def _say(self, last_word: bytes) -> None:
+        with suppress(Closed, Late):
+            self._wire.send(last_word)
+
+    # The ledger's row of this association: written with its first object, or at its end
+
+    def _note_start(self) -> None:
+        if self._row is None and self._request is not None:
+            self._row = self._house.ledger.associate(
+                calling=self._request.calling,
+                called=self._request.called,
+                address=self._address,
+                now=self._began_at,
+            )
+
+    def _note_end(self, outcome: str) -> None:
+        try:
+            self._note_start()
+            if self._row is not None:
+                self._house.ledger.dissociate(
+                    self._row,
+                    outcome=outcome,
+                    objects=self._objects,
+                    size_bytes=self._bytes,
+                    now=datetime.now(UTC),
+                )
+        except LedgerError as error:
+            self._house.muffler.warning("the end of an association is not in the ledger", error=str(error))
+        log.info(
+            "association ended",
+            association=self._row,
+            address=self._address,
+            outcome=outcome,
+            objects=self._objects,
+            size_bytes=self._bytes,
+        )
+
+
+def _out_of_resources(error: FilmgateError) -> Refusal:
+    if isinstance(error, NoRoom):
+        return Refusal(Status.OUT_OF_RESOURCES, "no room on disk")
+    if isinstance(error, LedgerError):
+        return Refusal(Status.OUT_OF_RESOURCES, "the ledger cannot be written")
+    return Refusal(Status.OUT_OF_RESOURCES, "the object could not be written")

@@ -1,0 +1,239 @@
+"""The listener: a Verification and Storage SCP (PS3.4 annexes A and B) that answers 0x0000 only for what is safe."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+import structlog
+
+from gateway.errors import FilmgateError, LedgerError
+from gateway.listener.guard import Door, Muffler
+from gateway.listener.pdu import (
+    CALLED_UNKNOWN,
+    CALLING_UNKNOWN,
+    NO_ROOM,
+    NOT_ALLOWED,
+    TOO_MANY,
+    AssociateRequest,
+    Rejection,
+    titles,
+)
+from gateway.listener.receive import Association, House
+from gateway.listener.recorder import ReceiveLedger, Recorder
+from gateway.settings import GatewaySettings, Settings
+from gateway.store import Store
+
+QUIET_S = 2.0  # an association that has been silent so long is not waited for when we stop
+MOST_REFUSALS = 1000  # audit rows that wait for the ledger; more are counted in the log only
+
+log = structlog.get_logger(__name__)
+
+
+class Listener:
+    """Receives objects on one port, an association a thread.
+
+    Args:
+        settings: `gateway` and `routes` are used.
+        ledger: where objects, associations and refusals are recorded.
+        store: where objects are kept.
+        port: another port than the settings name; 0 lets the system choose.
+        ssl_context: with one, every connection must be TLS.
+        reuse_port: other processes listen on the same port.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: ReceiveLedger,
+        store: Store,
+        *,
+        port: int | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        self.port = settings.gateway.port if port is None else port
+        self._settings = settings
+        self._store = store
+        self._muffler = Muffler()
+        self._door = Door(
+            self._welcome,
+            request_timeout_s=settings.gateway.association_timeout_s,
+            muffler=self._muffler,
+            ssl_context=ssl_context,
+            reuse_port=reuse_port,
+        )
+        self._audit = Audit(ledger, self._muffler)
+        self._house = House(
+            store=store,
+            ledger=ledger,
+            recorder=Recorder(store, ledger, lambda: self._settings.routes.always),
+            muffler=self._muffler,
+            settings=lambda: self._settings.gateway,
+            admit=self._admit,
+            refused=self._audit.refused,
+            see_off=self._door.see_off,
+        )
+        self._changed = threading.Condition()
+        self._open: set[Association] = set()
+
+    def start(self) -> int:
+        """Sweep what dead processes left in `incoming/`, then listen; the port."""
+        swept = self._store.sweep_incoming()
+        if swept:
+            log.info("removed unfinished objects of a process that ended", count=swept)
+        self._audit.start()
+        gateway = self._settings.gateway
+        self.port = self._door.open(gateway.host, self.port)
+        log.info("listening", host=gateway.host, port=self.port, ae_title=gateway.ae_title)
+        return self.port
+
+    def stop(self, drain_s: float = 20.0) -> None:
+        """Stop accepting, let associations finish for `drain_s` seconds, then abort the rest."""
+        end = time.monotonic() + drain_s
+        self._door.stop_accepting()
+        while self._open and time.monotonic() < end:
+            for one in self._associations():
+                if one.quiet_s() > QUIET_S:
+                    one.stop()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._open, timeout=min(0.2, max(drain_s, 0.01)))
+        for one in self._associations():
+            one.stop()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open, timeout=2.0)
+        self._door.close()
+        self._audit.stop()
+        log.info("stopped listening", port=self.port, unfinished=len(self._open))
+
+    def swap(self, settings: Settings) -> None:
+        """Use other settings from now on (SIGHUP); open associations are checked again at their next object."""
+        self._settings = settings
+
+    def associations(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def alive(self) -> bool:
+        """Whether new connections are attended to."""
+        return self._door.alive()
+
+    def _associations(self) -> tuple[Association, ...]:
+        with self._changed:
+            return tuple(self._open)
+
+    def _welcome(self, connection: socket.socket, address: str, request: bytes) -> None:
+        """A whole A-ASSOCIATE-RQ came through the door: give it a thread, if there is one for it."""
+        if len(self._open) < self._settings.gateway.max_associations:
+            one = Association(self._house, connection, address, request)
+            with self._changed:
+                self._open.add(one)
+            with suppress(RuntimeError):  # the system has no thread left for us
+                threading.Thread(target=self._serve, args=(one,), name="association", daemon=True).start()
+                return
+            self._close(one)
+        called, calling = titles(request)
+        self._audit.refused(calling, called, address, TOO_MANY)
+        connection.setblocking(False)
+        with suppress(OSError):
+            connection.send(TOO_MANY.encode())
+        self._door.see_off(connection, address)
+
+    def _serve(self, one: Association) -> None:
+        try:
+            one.run()
+        finally:
+            self._close(one)
+
+    def _close(self, one: Association) -> None:
+        with self._changed:
+            self._open.discard(one)
+            self._changed.notify_all()
+
+    def _admit(self, request: AssociateRequest, address: str) -> Rejection | None:
+        gateway = self._settings.gateway
+        if gateway.require_called_ae and request.called != gateway.ae_title:
+            return CALLED_UNKNOWN
+        return caller_rejection(request.calling, address, gateway) or (
+            None if self._store.room() else NO_ROOM
+        )
+
+
+class Audit:
+    """Writes refused associations to the ledger from a thread of its own: a refusal waits for nothing."""
+
+    def __init__(self, ledger: ReceiveLedger, muffler: Muffler) -> None:
+        self._ledger = ledger
+        self._muffler = muffler
+        self._queue: queue.Queue[tuple[str, str, str, str, datetime] | None] = queue.Queue(MOST_REFUSALS)
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def refused(self, calling: str, called: str, address: str, rejection: Rejection) -> None:
+        """Log and note that an association was refused."""
+        self._muffler.warning(
+            "association refused", calling=calling, called=called, address=address, reason=rejection.text
+        )
+        try:
+            self._queue.put_nowait((calling, called, address, rejection.text, datetime.now(UTC)))
+        except queue.Full:
+            self._muffler.warning("refused associations come faster than the ledger takes them")
+
+    def stop(self) -> None:
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=2)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while (row := self._queue.get()) is not None:
+            calling, called, address, reason, now = row
+            try:
+                self._ledger.refuse(calling=calling, called=called, address=address, reason=reason, now=now)
+            except LedgerError as error:
+                self._muffler.warning("a refusal is not in the ledger", error=str(error))
+
+
+def caller_rejection(calling: str, address: str, gateway: GatewaySettings) -> Rejection | None:
+    """Whether this AE title may send from this address; the Standard's reason if not (PS3.8 table 9-21)."""
+    known = [peer for peer in gateway.allow if peer.ae_title in ("*", calling)]
+    if not known:
+        return CALLING_UNKNOWN
+    here = ip_address(address.partition("%")[0])
+    here = getattr(here, "ipv4_mapped", None) or here
+    return None if any(here in peer.network for peer in known) else NOT_ALLOWED
+
+
+def serve(
+    settings: Settings,
+    ledger: ReceiveLedger,
+    store: Store,
+    *,
+    reuse_port: bool,
+    ready: Callable[[], None],
+    stop: threading.Event,
+    drain_s: float = 20.0,
+) -> None:
+    """Listen until `stop` is set; `ready` is told the port. Several processes share it with `reuse_port`.
+
+    Raises:
+        FilmgateError: new connections are not attended to any more.
+        OSError: the port cannot be had.
+    """
+    listener = Listener(settings, ledger, store, reuse_port=reuse_port)
+    listener.start()
+    ready()
+    try:
+        while not stop.wait(1.0):
+            if not listener.alive():
+                raise FilmgateError("the listener's door thread died; start the listener again")
+    finally:
+        listener.stop(drain_s)
