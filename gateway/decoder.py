@@ -1,9 +1,9 @@
 """Hostile input stays outside: a long-lived, limited child decodes, and is killed when it does not answer.
 
-The child (`gateway.decoder_child`) runs `pipelines.decode` and `pipelines.report.derived` under limits on memory,
-CPU time and files, without our secrets in its environment. What it answers is data from a stranger: sizes and
-types are checked, nothing is unpickled. A child that crashes, hangs or runs out of memory is replaced, and what
-it was asked is asked once more; then it is a DecodeError of the film.
+The child (`gateway.decoder_child`) runs `pipelines.decode` and `pipelines.report.derived` under limits on
+memory, CPU time and files, without our secrets in its environment. What it answers is data from a stranger:
+sizes and types are checked, nothing is unpickled. A child that crashes, hangs or runs out of memory is
+replaced, and what it was asked is asked once more; then it is a DecodeError of the film.
 
 On the pipes: a request is `>I` length and JSON; an answer is `>IQ` lengths, JSON and raw bytes.
 """
@@ -39,12 +39,11 @@ KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "FILM
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What was written as a corrected copy. `pixel_digest` is that of the source's pixels."""
+    """What was written as a corrected copy."""
 
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
-    pixel_digest: str
 
 
 class Decoder:
@@ -70,7 +69,7 @@ class Decoder:
             raise self._distrust() from error
 
     def pixel_digest(self, path: Path) -> str:
-        """sha256 of all stored values: the same for the same pixels in any transfer syntax. Raises DecodeError."""
+        """sha256 of all stored values, the same in any transfer syntax. Raises DecodeError."""
         told, _ = self._ask(path, {"do": "digest"}, most=0)
         return str(told.get("digest", ""))[:64]
 
@@ -137,7 +136,8 @@ class Decoder:
     def _exchange(self, request: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
         child = self._running()
         deadline = time.monotonic() + self._timeout_s
-        assert child.stdin and child.stdout
+        assert child.stdin
+        assert child.stdout
         try:
             child.stdin.write(REQUEST.pack(len(request)) + request)
             child.stdin.flush()
@@ -187,7 +187,8 @@ class Decoder:
         child, self._child = self._child, None
         if child is None:
             return
-        assert child.stdin and child.stdout
+        assert child.stdin
+        assert child.stdout
         if at_once:
             child.kill()
         try:
@@ -253,7 +254,9 @@ def _error(told: dict[str, Any]) -> DecodeError:
 def _header(told: dict[str, Any]) -> Header:
     """Every field there, of the type of its default, nothing else."""
     blank = Header()
-    found = {field.name: _like(getattr(blank, field.name), told[field.name]) for field in fields(Header)}
+    found: dict[str, Any] = {
+        field.name: _like(getattr(blank, field.name), told[field.name]) for field in fields(Header)
+    }
     return Header(**found)
 
 

@@ -97,7 +97,6 @@ def _derive(path: Path, request: dict[str, Any]) -> Answer:
         "sop_instance_uid": made.SOPInstanceUID,
         "sop_class_uid": made.SOPClassUID,
         "transfer_syntax_uid": made.file_meta.TransferSyntaxUID,
-        "pixel_digest": pixel_digest(pixels, ds),
     }
     return told, written.getbuffer()
 

@@ -64,7 +64,12 @@ HTJ2K_FAMILY = frozenset({HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})  # may overshoot Bits Stored; JPEG itself cannot
 
-CONTAINERS = {1: np.dtype("u1"), 8: np.dtype("u1"), 16: np.dtype("u2"), 32: np.dtype("u4")}
+CONTAINERS: dict[int, np.dtype[Any]] = {
+    1: np.dtype("u1"),
+    8: np.dtype("u1"),
+    16: np.dtype("u2"),
+    32: np.dtype("u4"),
+}
 MAX_SAMPLES = 2**28  # values in one frame; the largest stitched films have 2**25
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset(
@@ -173,7 +178,8 @@ def settle(raw: Pixels, layout: Layout) -> Pixels:
         )
     if layout.stored == width or (shift == 0 and int(raw.max()) <= layout.highest):
         return raw
-    return (raw >> shift) & raw.dtype.type(layout.highest)
+    masked: Pixels = (raw >> shift) & raw.dtype.type(layout.highest)
+    return masked
 
 
 def check_there(part: Part10) -> None:
@@ -202,7 +208,7 @@ def _native(part: Part10, layout: Layout) -> Pixels:
 
 
 def _native_values(part: Part10, layout: Layout) -> Pixels:
-    """One frame as a flat view of the file; big endian is turned (8-bit values in OW words too, PS3.5 8.2)."""
+    """One frame as a flat view of the file; big endian is turned, and so are bytes in OW words."""
     count = layout.frame_bits // layout.allocated
     big = part.transfer_syntax == ExplicitVRBigEndian
     if big and layout.allocated == 8 and part.pixel_vr == "OW":
@@ -288,7 +294,8 @@ def _from_codestream(found: Pixels, layout: Layout, syntax: str) -> Pixels:
     if found.dtype.kind == "i":
         return found.clip(layout.lowest, layout.highest) if syntax in LOSSY else found
     if syntax in LOSSY and not layout.signed:
-        return np.minimum(found, found.dtype.type((1 << bits) - 1))
+        clipped: Pixels = np.minimum(found, found.dtype.type((1 << bits) - 1))
+        return clipped
     plain = Layout(
         layout.rows, layout.columns, layout.samples, 1, found.dtype.itemsize * 8, bits, bits - 1,
         layout.signed, layout.photometric, planar=False,
@@ -382,7 +389,7 @@ def _siz(codestream: bytes) -> tuple[int, int, int, int, bool]:
 
 
 def _reduced(codestream: bytes, *, halvings: int, precision: int, signed: bool) -> Pixels:
-    """OpenJPEG at a lower resolution, through Pillow, which shifts values up to 16 bits and makes them positive."""
+    """OpenJPEG at a lower resolution, through Pillow, which shifts values up to 16 bits and above zero."""
     image = Image.open(BytesIO(codestream), formats=("JPEG2000",))
     image.reduce = halvings  # type: ignore[assignment,method-assign] # Pillow's way to ask for it
     values = np.asarray(image)
@@ -396,10 +403,12 @@ def _reduced(codestream: bytes, *, halvings: int, precision: int, signed: bool) 
 
 def _rle(codestream: bytes, layout: Layout) -> Pixels:
     """PS3.5 Annex G: a segment a byte of a sample, most significant first; samples come one after another."""
-    count = layout.rows * layout.columns * layout.samples
+    size = (layout.rows * layout.columns * layout.samples * layout.allocated + 7) // 8
     decoded = _decoded(imagecodecs.dicomrle_decode, codestream, dtype=layout.container)
-    if len(decoded) != count * layout.container.itemsize:
+    if len(decoded) != size:
         raise Undecodable(Reason.PIXELS_MISMATCH, f"{len(decoded)} bytes of pixels out of the RLE segments")
+    if layout.allocated == 1:
+        return _unpacked_bits(decoded, 0, layout)
     planes = np.frombuffer(decoded, layout.container).reshape(layout.samples, layout.rows, layout.columns)
     return planes[0] if layout.samples == 1 else planes.transpose(1, 2, 0)
 

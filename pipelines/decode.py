@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pipelines.codecs import GREY, Layout, Pixels, check_there, stored_frame
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
-from pipelines.header import integer, items, numbers
+from pipelines.header import integer, numbers
 from pipelines.part10 import Part10, Source, Undecodable, parse
 
 __all__ = ["Undecodable", "decode_film", "pixel_digest", "stored_pixels"]
@@ -37,7 +37,7 @@ def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
     with _header_in_errors(part):
         check_there(part)
         layout = Layout.of(part.ds)
-        stored = stored_frame(part, layout, at_least=0 if _padding(part.ds, layout) else long_side)
+        stored = stored_frame(part, layout, at_least=_at_least(part.ds, layout, long_side))
         values, empty = _shrunk(_grey(stored, part.ds, layout), part.ds, layout, long_side)
         pixels = displayed(values, part.ds, layout) if layout.photometric in GREY else _plain(values, layout)
         pixels[empty] = 0.0
@@ -64,7 +64,7 @@ def stored_pixels(source: Source) -> tuple[Dataset, Pixels]:
 
 
 def pixel_digest(pixels: Pixels, ds: Dataset) -> str:
-    """sha256 (hex) of shape, bits, signedness and values: the same for the same pixels in any transfer syntax."""
+    """sha256 (hex) of shape, bits, signedness and values; the transfer syntax makes no difference."""
     layout = Layout.of(ds)
     digest = hashlib.sha256(repr((pixels.shape, layout.stored, layout.signed)).encode())
     size = 1 if layout.stored <= 8 else 2 if layout.stored <= 16 else 4
@@ -87,7 +87,9 @@ def _header_in_errors(part: Part10) -> Iterator[None]:
 def _grey(stored: Pixels, ds: Dataset, layout: Layout) -> Pixels:
     """One value a pixel; colour is reduced to its luminance."""
     if layout.photometric == "PALETTE COLOR":
-        return _palette(ds)[np.clip(stored - layout.lowest, 0, None).astype(np.uint16)]
+        index = stored.astype(np.int32) - layout.lowest
+        grey: Pixels = _palette(ds)[index.clip(0, 65535)]
+        return grey
     if layout.samples == 1:
         return stored
     native_ybr = layout.photometric.startswith("YBR") and layout.photometric not in ("YBR_ICT", "YBR_RCT")
@@ -105,18 +107,20 @@ def _palette_channel(ds: Dataset, colour: str) -> NDArray[np.float32]:
     raw = ds.get(f"{colour}PaletteColorLookupTableData")
     if len(descriptor) != 3 or not isinstance(raw, bytes) or not raw:
         raise Undecodable(Reason.UNSUPPORTED, "a palette without its plain lookup tables")
-    entries, start = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
-    wide = len(raw) >= 2 * entries
-    big = ds.original_encoding[1] is False
-    table = (
-        np.frombuffer(raw[: len(raw) // 2 * 2], ">u2" if wide and big else "<u2")
-        if wide
-        else np.frombuffer(raw, "u1")
-    )
+    entries, start, bits = int(descriptor[0]) % 65536 or 65536, int(descriptor[1]), int(descriptor[2])
+    if len(raw) < 2 * entries:  # 8-bit entries, packed
+        table, top = np.frombuffer(raw, np.uint8), 255
+    else:
+        table = np.frombuffer(raw, _word(ds), len(raw) // 2)
+        top = 65535 if bits > 8 and int(table.max()) > 255 else 255
     index = (np.arange(65536) - start).clip(0, min(entries, len(table)) - 1)
-    return table[index].astype(np.float32) / np.float32(
-        65535 if descriptor[2] > 8 and wide else max(255, int(table.max()))
-    )
+    channel: NDArray[np.float32] = table[index].astype(np.float32) / np.float32(top)
+    return channel.clip(0.0, 1.0)
+
+
+def _word(ds: Dataset) -> str:
+    """The byte order of OW values as they were read."""
+    return ">u2" if ds.original_encoding[1] is False else "<u2"
 
 
 def _plain(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
@@ -126,6 +130,12 @@ def _plain(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
 
 
 # Shrinking
+
+
+def _at_least(ds: Dataset, layout: Layout, long_side: int) -> int:
+    """What a codec may leave of the long side; 0 (all) where halving would mix in padding or bend squares."""
+    row, column = _spacing(ds)
+    return long_side if row == column and _padding(ds, layout) is None else 0
 
 
 def _shrunk(
@@ -156,7 +166,7 @@ def _target(shape: tuple[int, ...], layout: Layout, ds: Dataset, long_side: int)
 
 
 def _spacing(ds: Dataset) -> tuple[float, float]:
-    """Distance between rows and between columns, in whatever unit: only their ratio counts (10.7.1.3, C.7.6.3.1.7)."""
+    """Distance between rows and between columns; only the ratio counts (PS3.3 10.7.1.3, C.7.6.3.1.7)."""
     for keyword in SPACINGS:
         spacing = numbers(ds, keyword)
         if len(spacing) == 2 and all(isfinite(value) and value > 0 for value in spacing):
@@ -166,11 +176,12 @@ def _spacing(ds: Dataset) -> tuple[float, float]:
 
 
 def _averaged(values: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """Area average to (height, width): whole blocks first, because that is fast, then what is left, exactly."""
+    """Area average to (height, width): whole blocks first, because that is fast, then exactly."""
     blocks = _block_sums(values, values.shape[0] // height, values.shape[1] // width)
     count = (values.shape[0] // height) * (values.shape[1] // width)
     small = blocks.astype(np.float32) * np.float32(1 / count)
-    return _area(_area(small, height).T, width).T
+    upright = _area(small, height)
+    return _area(np.ascontiguousarray(upright.T), width).T
 
 
 def _block_sums(values: Pixels, rows: int, columns: int) -> Pixels:
@@ -202,17 +213,18 @@ def _sum_type(values: Pixels, count: int) -> np.dtype[np.generic]:
 
 
 def _area(values: NDArray[np.float32], height: int) -> NDArray[np.float32]:
-    """Exact area average along the rows: differences of the running integral at the new edges."""
+    """Exact area average along the rows, to no fewer than half: three rows reach into each new one."""
     rows = values.shape[0]
     if rows == height:
         return values
-    integral = np.zeros((rows + 1, values.shape[1]), dtype=np.float64)
-    np.cumsum(values, axis=0, dtype=np.float64, out=integral[1:])
     edges = np.linspace(0.0, rows, height + 1)
-    below = np.minimum(edges.astype(np.intp), rows - 1)
-    part = (edges - below)[:, None]
-    at_edges = integral[below] * (1 - part) + integral[below + 1] * part
-    return (np.diff(at_edges, axis=0) * (height / rows)).astype(np.float32)
+    start = edges[:-1].astype(np.intp)
+    averaged = np.zeros((height, values.shape[1]), dtype=np.float32)
+    for tap in range(3):
+        overlap = np.minimum(edges[1:], start + tap + 1) - np.maximum(edges[:-1], start + tap)
+        weight = (overlap.clip(0.0) * (height / rows)).astype(np.float32)
+        averaged += values[np.minimum(start + tap, rows - 1)] * weight[:, None]
+    return averaged
 
 
 # Padding and range

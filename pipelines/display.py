@@ -33,8 +33,8 @@ def is_inverse(ds: Dataset) -> bool:
     """Whether the lowest values are shown white, said once or twice, and applied once.
 
     MONOCHROME1 (PS3.3 C.7.6.3.1.2) and Presentation LUT Shape INVERSE (C.8.11.3.1.2) belong together. Where
-    they disagree, the one that speaks of inversion is believed: MONOCHROME1 with IDENTITY and MONOCHROME2 with
-    INVERSE are both shown inverted.
+    they disagree, the one that speaks of inversion is believed: MONOCHROME1 with IDENTITY and MONOCHROME2
+    with INVERSE are both shown inverted.
     """
     return "MONOCHROME1" in upper(ds, "PhotometricInterpretation") or "INVERSE" in upper(
         ds, "PresentationLUTShape"
@@ -63,7 +63,7 @@ def _modality(stored: Grey, ds: Dataset, layout: Layout) -> tuple[Grey, tuple[fl
 
 
 def _voi(values: Grey, ds: Dataset, layout: Layout, span: tuple[float, float]) -> Grey:
-    """The first LUT, else the first window, else (8 bits) everything or (more) all but the outermost values."""
+    """The first LUT, else the first window, else (8 bits) everything or (more) all but the outermost."""
     lut = _first_lut(ds, "VOILUTSequence", signed_input=span[0] < 0)
     if lut:
         return lut.applied(values) / np.float32(lut.top)
@@ -77,12 +77,13 @@ def _voi(values: Grey, ds: Dataset, layout: Layout, span: tuple[float, float]) -
 
 
 def windowed(values: Grey, center: float, width: float, function: str = "") -> Grey:
-    """LINEAR, LINEAR_EXACT or SIGMOID (C.11.2.1.2, C.11.2.1.3), to [0, 1]; a width of 0 gives a flat picture."""
+    """LINEAR, LINEAR_EXACT or SIGMOID (C.11.2.1.2, C.11.2.1.3), to [0, 1]; a width of 0 gives a flat one."""
     if not isfinite(center) or not isfinite(width) or width <= 0:
         return np.zeros_like(values)
     if function == "SIGMOID":
         exponent = (-4.0 / width * (values - np.float32(center))).clip(-80, 80)
-        return (1.0 / (1.0 + np.exp(exponent))).astype(np.float32)
+        sigmoid: Grey = (1.0 / (1.0 + np.exp(exponent))).astype(np.float32)
+        return sigmoid
     if function == "LINEAR_EXACT" or width < 1:
         return _ramp(values, center - width / 2, center + width / 2)
     return _ramp(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
@@ -112,7 +113,8 @@ class Lut:
     def applied(self, values: Grey) -> Grey:
         """Values below and above the table take its first and last entry."""
         index = np.rint(values - np.float32(self.start)).clip(0, len(self.table) - 1)
-        return self.table[index.astype(np.int32)]
+        looked_up: Grey = self.table[index.astype(np.int32)]
+        return looked_up
 
 
 def _first_lut(ds: Dataset, keyword: str, *, signed_input: bool) -> Lut | None:
@@ -122,7 +124,7 @@ def _first_lut(ds: Dataset, keyword: str, *, signed_input: bool) -> Lut | None:
 
 
 def read_lut(item: Dataset, *, signed_input: bool) -> Lut | None:
-    """Entries (0 means 65,536), first value mapped (US or SS by the input), bits; 8-bit data may be packed."""
+    """Entries (0 means 65,536), first value mapped (US or SS by the input), bits; 8 bits may be packed."""
     descriptor = numbers(item, "LUTDescriptor")
     if len(descriptor) != 3 or not all(isfinite(value) for value in descriptor):
         return None

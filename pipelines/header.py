@@ -151,7 +151,7 @@ def _read(ds: Dataset) -> Header:
 def values(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as stripped text, () when it is absent, empty, a sequence or unreadable."""
     value = _value(ds, keyword)
-    if value is None or isinstance(value, Dataset):
+    if value is None or value in ("", b"") or isinstance(value, Dataset):
         return ()
     if isinstance(value, bytes):
         value = value.decode("latin-1").split("\\")
@@ -206,8 +206,7 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 def _value(ds: Dataset, keyword: str) -> object:
     try:
-        element = ds[keyword] if keyword in ds else None
-        return None if element is None or element.is_empty else element.value
+        return ds.get(keyword)
     except Exception:  # noqa: BLE001 - pydicom converts here; hostile values raise nearly anything
         return None
 

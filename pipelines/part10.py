@@ -62,7 +62,7 @@ def parse(source: Source) -> Part10:
             return _parse(_buffer(source))
     except (Undecodable, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - pydicom's parser on hostile bytes: recursion, struct, lookup, ...
+    except Exception as error:  # pydicom's parser on hostile bytes: recursion, struct, lookup, ...
         raise Undecodable(Reason.UNREADABLE, f"not DICOM: {type(error).__name__}") from error
 
 
@@ -134,7 +134,7 @@ class _Stream:
         """Bytes from here to the end."""
         return len(self._view) - self._at
 
-    def at_pixels(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+    def at_pixels(self, tag: BaseTag, *_: object) -> bool:
         """pydicom asks before each element whether to stop; items of sequences are not asked about."""
         if tag == PIXEL_DATA or tag in FLOAT_PIXEL_DATA:
             self.pixel_tag = int(tag)

@@ -100,8 +100,8 @@ def derive(
 ) -> Dataset:
     """The corrected copy, ready to be written as Explicit VR Little Endian.
 
-    `stored` is (rows, columns), every stored value of the one frame. The SOP Instance UID depends on the source,
-    its pixels and the operations alone: doing it again makes the same instance. Raises NotDerivable.
+    `stored` is (rows, columns), every stored value of the one frame. The SOP Instance UID depends on the
+    source, its pixels and the operations alone: doing it again makes the same instance. Raises NotDerivable.
     """
     with config.disable_value_validation():  # the source's odd values are kept, not judged
         layout = _copyable(ds, stored, operations)
@@ -111,7 +111,7 @@ def derive(
         window = _crop_window(operations.crop, layout)
         pixels = _pixels(stored, layout, window, operations)
         _describe_grey(made, layout, operations, pixels)
-        _describe_geometry(made, window, operations, layout)
+        _describe_geometry(made, window, operations)
         _set_pixels(made, pixels, layout)
         _identify(made, ds, pixel_digest(stored, ds), operations)
         _explain(made, ds, operations, equipment, now)
@@ -152,9 +152,10 @@ def _pixels(
     top, bottom, left, right = window
     pixels = np.rot90(stored[top:bottom, left:right], -operations.turn // 90)
     kind = "i" if layout.signed else "u"
-    if operations.invert:
-        pixels = layout.lowest + layout.highest - pixels.astype(np.int64)
-    return np.ascontiguousarray(pixels, dtype=f"<{kind}{layout.allocated // 8}")
+    pixels = np.ascontiguousarray(pixels, dtype=f"<{kind}{layout.allocated // 8}")
+    if not operations.invert:
+        return pixels
+    return ~pixels if layout.signed else layout.highest - pixels  # lowest + highest - value, without overflow
 
 
 def _set_pixels(made: Dataset, pixels: Pixels, layout: Layout) -> None:
@@ -170,7 +171,9 @@ def _set_pixels(made: Dataset, pixels: Pixels, layout: Layout) -> None:
 def _drop(made: Dataset) -> None:
     for keyword in ALWAYS_DROPPED:
         _delete(made, keyword)
-    for tag in [tag for tag in made.keys() if any(low <= tag.group <= high for low, high in GRAPHIC_GROUPS)]:
+    for tag in [
+        tag for tag in list(made.keys()) if any(low <= tag.group <= high for low, high in GRAPHIC_GROUPS)
+    ]:
         del made[tag]
 
 
@@ -215,7 +218,7 @@ def _mirror_grey(made: Dataset, layout: Layout) -> None:
             made[keyword] = DataElement(
                 keyword, "SS" if layout.signed else "US", _as_padding(total - int(padding), layout)
             )
-    total_shown = _mirror_modality(made, layout, total)
+    total_shown = _mirror_modality(made, total)
     _mirror_windows(made, total_shown)
     for item in items(made, "VOILUTSequence"):
         _mirror_lut(item, total_shown)
@@ -229,7 +232,7 @@ def _as_padding(value: int, layout: Layout) -> int:
     return min(max(value, layout.lowest), layout.highest)
 
 
-def _mirror_modality(made: Dataset, layout: Layout, total: int) -> float:
+def _mirror_modality(made: Dataset, total: int) -> float:
     """The sum of a value and its mirror after the Modality LUT, which the VOI stage sees."""
     found = items(made, "ModalityLUTSequence")
     if found:
@@ -285,9 +288,7 @@ def _short(value: int, signed: bool) -> int:
 # Geometry
 
 
-def _describe_geometry(
-    made: Dataset, window: tuple[int, int, int, int], operations: Operations, layout: Layout
-) -> None:
+def _describe_geometry(made: Dataset, window: tuple[int, int, int, int], operations: Operations) -> None:
     if operations.turn % 180:
         for keyword in ROW_COLUMN_PAIRS:
             if len(pair := values(made, keyword)) == 2:
@@ -300,11 +301,11 @@ def _describe_geometry(
             _delete(made, keyword)
     moved = _mover(window, operations.turn)
     for kind in ("Shutter", "Collimator"):
-        _move_edges(made, kind, moved, layout)
+        _move_edges(made, kind, moved)
 
 
 def _turn_orientation(made: Dataset, turn: int) -> None:
-    """PS3.3 C.7.6.1.1.1, unless the source claimed to be upright already: then the pixels have come round to it."""
+    """PS3.3 C.7.6.1.1.1; where the source claimed to be upright, the pixels have now come round to it."""
     told = values(made, "PatientOrientation")
     if len(told) != 2 or not all(told) or told[1].startswith("F"):
         return
@@ -315,7 +316,7 @@ def _turn_orientation(made: Dataset, turn: int) -> None:
 
 
 def _turn_field_of_view(made: Dataset, turn: int) -> None:
-    """PS3.3 C.8.11.4.1.1: detector to image is a clockwise rotation, then perhaps a flip; its origin stays."""
+    """PS3.3 C.8.11.4.1.1: detector to image is a clockwise turn, then perhaps a flip; the origin stays."""
     rotation = number(made, "FieldOfViewRotation")
     if rotation is None:
         return
@@ -336,7 +337,7 @@ def _mover(window: tuple[int, int, int, int], turn: int) -> Callable[[Point], Po
     return moved
 
 
-def _move_edges(made: Dataset, kind: str, moved: Callable[[Point], Point], layout: Layout) -> None:
+def _move_edges(made: Dataset, kind: str, moved: Callable[[Point], Point]) -> None:
     """Shutter (PS3.3 C.7.6.11) and collimator (C.8.7.3) outlines follow the pixels."""
     sides = [
         f"{kind}{side}"
