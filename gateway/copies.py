@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 from gateway.decoder import Decoder
@@ -16,16 +17,25 @@ from pipelines.film import Operations
 
 
 def make_copy(
-    store: Store, decoder: Decoder, digest: str, operations: Operations, models: dict[str, str]
+    store: Store,
+    decoder: Decoder,
+    digest: str,
+    operations: Operations,
+    *,
+    models: dict[str, str],
+    at: datetime,
 ) -> CopyMade:
     """Make the corrected copy of the object `digest` and keep it.
+
+    `at` is the creation time that the copy states. The same arguments make the same bytes, so that a
+    worker that died in between leaves nothing behind that its successor does not make again.
 
     Raises:
         DecodeError: the copy could not be made (several frames, pixels that cannot be had).
         StoreError: it could not be kept.
     """
     with _scratch(store.incoming) as path:
-        made = decoder.derive(store.path(digest), operations, models, path)
+        made = decoder.derive(store.path(digest), operations, models, path, now=at)
         kept = store.put_file(path)
     return CopyMade(
         sop_instance_uid=made.sop_instance_uid,

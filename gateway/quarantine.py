@@ -58,7 +58,7 @@ class Quarantine:
         if operations:
             _, digest = self._ledger.version_of_hold(hold.id)
             with self._decoder() as decoder:
-                copy = make_copy(self._store, decoder, digest, operations, {})
+                copy = make_copy(self._store, decoder, digest, operations, models={}, at=self._clock())
         receivers = self._receivers(to) + self._routes.copies
         self._ledger.correct(hold, copy, receivers, by=by, note_text=note, now=self._clock())
         return hold

@@ -14,7 +14,6 @@ from datetime import datetime
 from importlib.metadata import version
 
 import structlog
-from pipelines.policy import Policy, decide, decide_unreadable
 
 from gateway import crash
 from gateway.bootstrap import Shell, now
@@ -24,6 +23,7 @@ from gateway.errors import DecodeError, LedgerError, StaleLease
 from gateway.ledger.records import CopyMade, Job, Judged
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import Gates, load
+from pipelines.policy import Policy, decide, decide_unreadable
 
 log = structlog.get_logger()
 
@@ -114,7 +114,9 @@ class Examiner:
         models = self._gates.models()
         try:
             store = self._shell.store
-            copy = make_copy(store, self._decoder, job.digest, decision.operations, models)
+            copy = make_copy(
+                store, self._decoder, job.digest, decision.operations, models=models, at=job.received_at
+            )
             again = self._decoder.film(store.path(copy.digest))
         except DecodeError as error:
             return self._judged(_copy_failed(decision, str(error)), findings, hold=True)

@@ -78,6 +78,7 @@ class Job:
     sop_instance_uid: str
     attempts: int
     token: int
+    received_at: datetime
     first_digest: str | None  # of the version that was gated before, when this is a later version
 
 

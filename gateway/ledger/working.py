@@ -129,7 +129,7 @@ class Working(Database):
 
 def _job(db: Connection, job_id: int) -> Job:
     row = db.execute(
-        select(jobs, versions.c.digest, instances.c.sop_instance_uid)
+        select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
         .join(versions, versions.c.id == jobs.c.version_id)
         .join(instances, instances.c.id == jobs.c.film_id)
         .where(jobs.c.id == job_id)
@@ -148,6 +148,7 @@ def _job(db: Connection, job_id: int) -> Job:
         sop_instance_uid=row.sop_instance_uid,
         attempts=row.attempts,
         token=row.token,
+        received_at=row.received_at,
         first_digest=before,
     )
 
@@ -177,7 +178,7 @@ def _park(db: Connection, row: Any, error: str, now: datetime) -> None:
     decision = Decision(
         act=Act.QUARANTINE, reasons=(reason,), rule="parked", why=f"{REASON_TEXT[reason]}: {error}"
     )
-    job = Job(row.id, row.film_id, row.version_id, "", "", row.attempts, row.token, None)
+    job = Job(row.id, row.film_id, row.version_id, "", "", row.attempts, row.token, now, None)
     _judge(db, job, Judged(decision, (), mode="enforce", digests={}, hold=True), now)
 
 
