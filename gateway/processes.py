@@ -85,7 +85,7 @@ class Child:
                 env={**env, **own},
                 pass_fds=(ready_end,),
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
-                preexec_fn=partial(_become_child, os.getpid(), self.spec.nice),  # noqa: PLW1509  one thread
+                preexec_fn=partial(tie_to_parent, os.getpid(), self.spec.nice),  # noqa: PLW1509  one thread
             )
         except OSError as error:
             log.error("process not started", name=self.spec.name, error=str(error))
@@ -165,8 +165,8 @@ class Child:
         self.output = self.ready_pipe = -1
 
 
-def _become_child(parent: int, nice: int) -> None:
-    """In the child, before it becomes another program: end with the supervisor, whatever ends that."""
+def tie_to_parent(parent: int, nice: int = 0) -> None:
+    """For `preexec_fn`: the child is asked to stop when `parent` ends, whatever ends that."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)

@@ -41,9 +41,12 @@ log = structlog.get_logger()
 TICK_S = 0.2  # the end of a process is noticed this late at most
 REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
 ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
-# a stop takes 20 s at most: the listeners first, then workers and dispatcher, Redis last
-STOP_ORDER = (("listener",), ("worker", "dispatcher"), ("redis",))
-STOP_BY_S = {"listener": 7.0, "worker": 18.0, "dispatcher": 18.0, "redis": 19.5}
+# A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then.
+STOP_STAGES = (
+    (("listener",), 0.0, 14.0),
+    (("worker", "dispatcher"), 8.0, 19.0),
+    (("redis",), 19.0, 19.5),
+)
 ROLL_ORDER = ("worker", "dispatcher", "listener")
 
 
@@ -74,12 +77,19 @@ class Supervisor:
         settings: what to run.
         reload: reads the settings anew; raises SettingsError when they cannot be used.
         say: prints a line for people on standard output.
+        plan: the processes to run; tests run others.
     """
 
     def __init__(
-        self, settings: Settings, *, reload: Callable[[], Settings], say: Callable[[str], None]
+        self,
+        settings: Settings,
+        *,
+        reload: Callable[[], Settings],
+        say: Callable[[str], None],
+        plan: Callable[[Settings, Path], list[Spec]] = plan,
     ) -> None:
         self._settings = settings
+        self._plan = plan
         self._reload = reload
         self._say = say
         self._selector = selectors.DefaultSelector()
@@ -100,7 +110,7 @@ class Supervisor:
         settings = self._settings
         with _alone(settings.state), self._signals():
             check_port(settings.gateway.host, settings.gateway.port)
-            specs = plan(settings, write_snapshot(settings))
+            specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
             self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
             try:
@@ -211,15 +221,16 @@ class Supervisor:
         log.info("stopping", meaning="what is being received and examined is finished first")
 
     def _stop_on(self, since_s: float) -> None:
-        """Ask the first stage that still runs to stop; kill what is past its time."""
-        for stage in STOP_ORDER:
-            running = [child for child in self._running() if child.spec.role in stage]
+        """Ask stage after stage to stop; kill what is past its time."""
+        before_ended = True
+        for roles, ask_s, kill_s in STOP_STAGES:
+            running = [child for child in self._running() if child.spec.role in roles]
             for child in running:
-                child.ask()
-                if since_s >= STOP_BY_S[child.spec.role]:
+                if before_ended or since_s >= ask_s:
+                    child.ask()
+                if since_s >= kill_s:
                     child.kill()
-            if running:
-                return
+            before_ended = before_ended and not running
 
     # --- new settings -----------------------------------------------------------------------------
 
@@ -227,7 +238,7 @@ class Supervisor:
         try:
             settings = self._reload()
             _refuse_moves(self._settings, settings)
-            specs = plan(settings, write_snapshot(settings))
+            specs = self._plan(settings, write_snapshot(settings))
         except (SettingsError, OSError) as error:
             log.error("new settings refused", why=str(error), meaning="the old ones stay in force")
             return

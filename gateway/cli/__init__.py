@@ -1,0 +1,52 @@
+"""The command `filmgate`. Only this package prints.
+
+Exit codes: 0 all as asked, 1 something was not, 2 the command line or the configuration cannot be used.
+Heavy modules (pynetdicom, Celery, torch) are imported inside the commands that need them: `films list` is
+polled, and must not wait for a network library.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gateway.cli import config, demo, doctor, films, quarantine, serve, training, transfer
+from gateway.cli.output import complain
+from gateway.errors import FilmgateError, SettingsError
+
+app = typer.Typer(
+    name="filmgate",
+    help="A DICOM gateway for radiography that looks at the pixels before it routes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(serve.up)
+app.command()(serve.listen)
+app.command()(serve.dispatch)
+app.command()(serve.work)
+app.command()(transfer.send)
+app.command()(transfer.echo)
+app.add_typer(films.app, name="films")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(config.app, name="config")
+app.command()(doctor.doctor)
+app.command()(doctor.fsck)
+app.command()(training.train)
+app.command()(training.evaluate)
+app.command()(training.calibrate)
+app.command()(demo.demo)
+
+
+def main() -> None:
+    """Run a command; an error of ours is told in words, without a traceback."""
+    try:
+        app()
+    except SettingsError as error:
+        complain(error, "Nothing was started or changed. `filmgate config check` reads the settings again.")
+        sys.exit(2)
+    except FilmgateError as error:
+        complain(error)
+        sys.exit(1)

@@ -1,0 +1,228 @@
+"""`filmgate demo` (`make run`): the gateway on this machine with synthetic films pushed through it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import options
+from gateway.cli.films import deliveries_text
+from gateway.cli.output import print_table, say
+from gateway.errors import FilmgateError
+from gateway.processes import tie_to_parent
+from gateway.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from gateway.ledger import Ledger
+    from gateway.ledger.records import FilmRow
+
+START_WAIT_S = 180.0  # the first start reads torch from a cold disk
+DECIDE_WAIT_S = 120.0
+LOOK_S = 0.3
+
+CONFIG = """\
+# Written by `filmgate demo`: two folders stand in for the archive and for the chest AI.
+destinations:
+  archive:  {kind: folder, path: archive}
+  chest-ai: {kind: folder, path: chest-ai}
+routes: {always: [archive], pass: [chest-ai]}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A synthetic film, and what is wrong with it; the header of each claims a PA chest unless `honest`."""
+
+    what: str
+    kind: str = "frontal"
+    turn: int = 0
+    inverted: bool = False
+    honest: bool = False
+    monochrome1: bool = False
+    age: str = "050Y"
+
+
+SAMPLES = (
+    Sample("chest, upright"),
+    Sample("chest, upright, honestly MONOCHROME1", inverted=True, monochrome1=True),
+    Sample("chest, turned 90 degrees", turn=90),
+    Sample("chest, upside down", turn=180),
+    Sample("chest, turned 270 degrees", turn=270),
+    Sample("chest, black and white exchanged", inverted=True),
+    Sample("chest of a child of 3", age="003Y"),
+    Sample("lateral chest, header says PA", kind="lateral"),
+    Sample("hand, header says CHEST", kind="hand"),
+    Sample("hand, header says HAND", kind="hand", honest=True),
+)
+
+Once = Annotated[bool, typer.Option("--once", help="End when the verdicts are shown.")]
+
+
+def demo(once: Once = False, config: options.Config = None, state: options.State = None) -> None:
+    """Run the gateway here, push synthetic films through it by C-STORE, show the verdicts; stays up."""
+    folder = load(config, state).state / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    if config is None:
+        config = folder / "filmgate.yaml"
+        config.write_text(CONFIG, encoding="utf-8")
+    settings = load(config, state or folder.parent)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    say("starting the gateway (its log: " + str(folder / "up.log") + ")")
+    with _gateway(settings, config, folder / "up.log") as gateway:
+        _push_and_show(settings, folder / "films")
+        if not once:
+            _explain(settings, config)
+            gateway.wait()
+
+
+def _push_and_show(settings: Settings, folder: Path) -> None:
+    from gateway.ledger import Ledger
+
+    uids = _send(settings, folder)
+    ledger = Ledger.open(settings.ledger_url)
+    try:
+        rows = _await_decisions(ledger, uids)
+        held = {hold.film_id: hold for hold in ledger.holds()}
+    finally:
+        ledger.close()
+    print_table(
+        ("film that was sent", "decision", "reasons", "where it is now"),
+        (
+            (
+                sample.what,
+                row.decision or "undecided",
+                ", ".join(row.reasons) or row.why or "",
+                _whereabouts(row, held.get(row.film_id)),
+            )
+            for sample, row in zip(SAMPLES, rows, strict=True)
+        ),
+    )
+    if any(row.decision is None for row in rows):
+        raise FilmgateError("not every film was decided in time. None is lost: see `filmgate films list`.")
+
+
+def _whereabouts(row: FilmRow, hold: Any) -> str:
+    if hold is None:
+        return deliveries_text(row)
+    return f"{deliveries_text(row)}; held" + (", corrected copy ready" if hold.proposal else "")
+
+
+def _send(settings: Settings, folder: Path) -> list[str]:
+    from gateway.destinations import scu
+
+    folder.mkdir(exist_ok=True)
+    salt = str(time.time_ns())  # another run sends other films
+    films = [_film(sample, number, salt) for number, sample in enumerate(SAMPLES)]
+    paths = []
+    for number, film in enumerate(films):
+        paths.append(folder / f"{number:02}.dcm")
+        film.save_as(paths[-1], enforce_file_format=True)
+    gateway = settings.gateway
+    results = list(scu.send(paths, gateway.host, gateway.port, gateway.ae_title, calling="DEMO"))
+    for result in results:
+        if not result.ok:
+            raise FilmgateError(f"a film was not accepted: {result.text}. See the log of the gateway.")
+    say(f"{len(paths)} synthetic films (phantoms, no patients) sent by C-STORE, all answered 0x0000")
+    return [str(film.SOPInstanceUID) for film in films]
+
+
+def _film(sample: Sample, seed: int, salt: str) -> Dataset:
+    from pipelines.report.phantom_dx import phantom_dx
+
+    dataset = phantom_dx(
+        sample.kind,
+        seed,
+        turn=sample.turn,
+        inverted=sample.inverted,
+        age=sample.age,
+        honest=sample.honest,
+        salt=salt,
+    )
+    if sample.monochrome1:
+        dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+        dataset.PixelIntensityRelationshipSign = 1
+    return dataset
+
+
+def _await_decisions(ledger: Ledger, uids: Sequence[str]) -> list[FilmRow]:
+    until = time.monotonic() + DECIDE_WAIT_S
+    while True:
+        rows = [ledger.film(uid) for uid in uids]
+        if all(map(_settled, rows)) or time.monotonic() >= until:
+            return rows
+        time.sleep(LOOK_S)
+
+
+def _settled(row: FilmRow) -> bool:
+    moving = {"pending", "sending"}
+    return row.decision is not None and not any(d["state"] in moving for d in row.deliveries)
+
+
+@contextmanager
+def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """`filmgate up` as a child, ready; Ctrl-C reaches it through us."""
+    command = [
+        sys.executable,
+        "-m",
+        "gateway.cli",
+        "up",
+        "--config",
+        str(config),
+        "--state",
+        str(settings.state),
+    ]
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  we have one thread
+        )
+    try:
+        say(_await_ready(process, log))
+        yield process
+    except KeyboardInterrupt:
+        say("stopping")
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def _await_ready(process: subprocess.Popen[str], log: Path) -> str:
+    assert process.stdout is not None
+    if select.select([process.stdout], [], [], START_WAIT_S)[0]:
+        line = process.stdout.readline().strip()
+        if line:
+            return line
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    said = [line.removeprefix("filmgate: ") for line in lines if line.startswith("filmgate: ")]
+    raise FilmgateError("\n".join(said or ["the gateway did not start.", *lines[-10:]]))
+
+
+def _explain(settings: Settings, config: Path) -> None:
+    gateway = settings.gateway
+    where = f"--config {config} --state {settings.state}"
+    say(f"the gateway stays up; Ctrl-C ends it. In another terminal, with {where}:")
+    say("  filmgate quarantine list       the films that wait for a person, and why")
+    say("  filmgate quarantine correct N  send the corrected copy of film N to the AI")
+    say("  filmgate films show N          what each gate found, which rule fired")
+    say(f"  filmgate send FOLDER --to {gateway.ae_title}@{gateway.host}:{gateway.port}   your own films")

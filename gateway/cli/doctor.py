@@ -1,0 +1,239 @@
+"""`filmgate doctor`: is this machine fit to run the gateway? `filmgate fsck`: is what it keeps whole?"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import metadata, resources
+from ipaddress import ip_address
+from json import loads
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import options
+from gateway.cli.output import print_json, print_table, say
+from gateway.errors import DeliveryError, FilmgateError, LedgerError
+from gateway.settings import DicomDestination, Settings, load
+
+PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    result: str  # "ok", "warning" or "error"
+    detail: str
+
+
+def doctor(json: options.Json = False, config: options.Config = None, state: options.State = None) -> None:
+    """Look at everything the gateway needs; exit code 1 when something would keep it from working."""
+    settings = load(config, state)
+    checks = list(_checks(settings))
+    if json:
+        print_json(map(asdict, checks))
+    else:
+        print_table(("what", "result", "detail"), ((c.what, c.result, c.detail) for c in checks))
+    if any(check.result == "error" for check in checks):
+        raise typer.Exit(1)
+
+
+Mend = Annotated[bool, typer.Option("--mend", help="Put right what can be put right.")]
+Deep = Annotated[bool, typer.Option("--deep", help="Read every file and check its digest, too.")]
+
+
+def fsck(
+    mend: Mend = False,
+    deep: Deep = False,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Compare the store with the ledger, both ways; exit code 1 when something is left that is not right."""
+    from gateway.fsck import check
+
+    with options.open_shell(load(config, state)) as shell:
+        found = list(
+            check(
+                shell.ledger,
+                shell.store,
+                mend=mend,
+                deep=deep,
+                always=shell.always,
+                clock=lambda: datetime.now(UTC),
+            )
+        )
+    if json:
+        print_json(map(asdict, found))
+    elif found:
+        print_table(("object", "trouble", "mended"), ((f.digest[:16], f.trouble, f.mended) for f in found))
+    else:
+        say("store and ledger agree")
+    if any(not one.mended or one.mended.startswith("not mended") for one in found):
+        raise typer.Exit(1)
+
+
+def _checks(settings: Settings) -> Iterator[Check]:
+    yield _python()
+    yield from _packages()
+    yield _redis(settings)
+    yield _disk(settings)
+    yield _ledger(settings)
+    yield _port(settings)
+    yield _reach(settings)
+    yield from _bundles(settings)
+    yield from _destinations(settings)
+    yield _clock()
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fit = (3, 11) <= sys.version_info < (3, 14)
+    return Check("python", "ok" if fit else "error", version + ("" if fit else "; 3.11 to 3.13 are needed"))
+
+
+def _packages() -> Iterator[Check]:
+    for package in PACKAGES:
+        try:
+            yield Check(package, "ok", metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield Check(package, "error", "not installed: pip install filmgate")
+
+
+def _redis(settings: Settings) -> Check:
+    import redis
+
+    from gateway import redis_server
+
+    address = redis_server.redis_url(settings)
+    if redis_server.is_embedded(settings) and not redis_server.socket_path(settings).exists():
+        try:
+            return Check("redis", "ok", f"`up` will start {redis_server.program()}")
+        except FilmgateError as error:
+            return Check("redis", "error", str(error))
+    client = redis.Redis.from_url(address, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        detail = f"does not answer ({type(error).__name__}); films are kept and gated later"
+        return Check("redis", "warning" if redis_server.is_embedded(settings) else "error", detail)
+    finally:
+        client.close()
+    return Check("redis", "ok", "answers")
+
+
+def _disk(settings: Settings) -> Check:
+    folder = settings.state
+    while not folder.exists():
+        folder = folder.parent
+    free_mb = shutil.disk_usage(folder).free >> 20
+    if free_mb < settings.store.min_free_mb:
+        return Check(
+            "disk", "error", f"{free_mb} MiB free at {folder}: below store.min_free_mb, nothing is taken in"
+        )
+    scarce = free_mb < 10 * settings.store.min_free_mb
+    return Check("disk", "warning" if scarce else "ok", f"{free_mb} MiB free at {folder}")
+
+
+def _ledger(settings: Settings) -> Check:
+    from gateway.ledger import Ledger
+
+    if not settings.ledger.url and not (settings.state / "ledger.sqlite").exists():
+        return Check("ledger", "ok", "`up` will make it")
+    try:
+        ledger = Ledger.open(settings.ledger_url, busy_timeout_s=settings.ledger.busy_timeout_s)
+        counts = ledger.counts()
+        ledger.close()
+    except LedgerError as error:
+        return Check("ledger", "error", str(error))
+    return Check("ledger", "ok", ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def _port(settings: Settings) -> Check:
+    from gateway.destinations import scu
+    from gateway.supervisor import check_port
+
+    gateway = settings.gateway
+    try:
+        check_port(gateway.host, gateway.port)
+        return Check("port", "ok", f"{gateway.host}:{gateway.port} is free")
+    except FilmgateError as taken:
+        answered = False
+        with suppress(DeliveryError):
+            scu.echo(gateway.host, gateway.port, gateway.ae_title, timeout_s=3)
+            answered = True
+        here = f"{gateway.ae_title} answers on {gateway.host}:{gateway.port}: the gateway runs"
+        return Check("port", "ok", here) if answered else Check("port", "error", str(taken))
+
+
+def _reach(settings: Settings) -> Check:
+    """Whether those that may send can get here at all."""
+    gateway = settings.gateway
+    try:
+        loopback = ip_address(gateway.host).is_loopback
+    except ValueError:
+        loopback = gateway.host == "localhost"
+    remote = [peer.from_ for peer in gateway.allow if not peer.network.is_loopback]
+    if loopback and remote:
+        return Check(
+            "reach", "warning", f"gateway.allow names {remote[0]}, but gateway.host is {gateway.host}"
+        )
+    if not loopback and not remote:
+        return Check("reach", "warning", f"listens on {gateway.host}, but gateway.allow names loopback alone")
+    return Check("reach", "ok", "loopback alone" if loopback else f"from {', '.join(remote)}")
+
+
+def _bundles(settings: Settings) -> Iterator[Check]:
+    """Each model's weights against the digest on its card; torch is not needed for that."""
+    folder = Path(settings.work.bundles or str(resources.files("models") / "bundles"))
+    cards = sorted(folder.glob("*/configs/metadata.json"))
+    if not cards:
+        yield Check("bundles", "error", f"no model in {folder}: every film would be held")
+    for card in cards:
+        name = f"bundle {card.parent.parent.name}"
+        try:
+            told = loads(card.read_text(encoding="utf-8"))["filmgate"]["weights_sha256"]
+            found = sha256((card.parent.parent / "models" / "model.safetensors").read_bytes()).hexdigest()
+        except (OSError, ValueError, KeyError) as error:
+            yield Check(name, "error", f"cannot be read: {error}; films are held")
+            continue
+        if told == found:
+            yield Check(name, "ok", f"sha256 {found[:16]}")
+        else:
+            yield Check(name, "error", "its weights are not the ones its card names; films are held")
+
+
+def _destinations(settings: Settings) -> Iterator[Check]:
+    from gateway.destinations import scu
+
+    for name, block in settings.destinations.items():
+        what = f"destination {name}"
+        if not isinstance(block, DicomDestination):
+            there = block.path.is_dir()
+            yield Check(
+                what, "ok" if there else "warning", f"{block.path}" + ("" if there else " is not there yet")
+            )
+            continue
+        calling = block.calling_ae_title or settings.gateway.ae_title
+        try:
+            scu.echo(
+                block.host, block.port, block.ae_title, calling=calling, timeout_s=min(block.timeout_s, 5)
+            )
+            yield Check(what, "ok", f"{block.ae_title} at {block.host}:{block.port} answers C-ECHO")
+        except DeliveryError as error:
+            yield Check(what, "warning", f"{error}; what is owed to it waits")
+
+
+def _clock() -> Check:
+    """Times are kept in UTC; a clock that is years off would show in every study's age."""
+    built = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
+    now = datetime.now(UTC)
+    return Check("clock", "ok" if now >= built else "error", now.isoformat(timespec="seconds"))

@@ -1,0 +1,155 @@
+"""`filmgate films`: what was received, what was decided, where it went."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import options
+from gateway.cli.output import clean, print_json, print_table, say, when
+from pipelines.film import REASON_TEXT, Act, Reason
+
+if TYPE_CHECKING:
+    from gateway.ledger.records import FilmRow
+
+app = typer.Typer(no_args_is_help=True, help="What was received, what was decided, where it went.")
+
+TABLE_ROWS = 50
+_AGO = re.compile(r"(\d+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_DECISIONS = [*(act.value for act in Act), "undecided"]
+
+
+def _decision(text: str | None) -> str | None:
+    if text is not None and text not in _DECISIONS:
+        raise typer.BadParameter(f"one of {', '.join(_DECISIONS)}")
+    return text
+
+
+def _reason(text: str | None) -> str | None:
+    if text is not None and text.upper() not in Reason.__members__:
+        raise typer.BadParameter(f"one of {', '.join(Reason)}")
+    return text.upper() if text else None
+
+
+def _since(text: str | None) -> datetime | None:
+    """`30m`, `8h`, `7d`, or a date and time in ISO 8601 (local when it names no zone)."""
+    if not text:
+        return None
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise typer.BadParameter("a time such as 30m, 8h, 7d or 2026-03-01T08:00") from error
+
+
+Decision = Annotated[str | None, typer.Option(callback=_decision, help=f"{', '.join(_DECISIONS)}.")]
+WithReason = Annotated[str | None, typer.Option("--reason", callback=_reason, help="A reason code.")]
+Since = Annotated[str | None, typer.Option(help="Received since: 30m, 8h, 7d, or a date and time.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many; a table shows 50 unless told.")]
+
+
+@app.command("list")
+def list_films(
+    decision: Decision = None,
+    reason: WithReason = None,
+    since: Since = None,
+    limit: Limit = None,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """List the films that were received, newest first."""
+    after = _since(since)
+    with options.open_ledger(config, state) as ledger:
+        most = limit if json or limit else TABLE_ROWS
+        rows = ledger.films(limit=most, decision=decision, reason=reason, since=after)
+        total = len(rows) if json or limit or len(rows) < TABLE_ROWS else ledger.counts()["films"]
+    if json:
+        print_json(map(item, rows))
+        return
+    print_table(
+        ("film", "received", "decision", "reasons", "deliveries", "SOP Instance UID"), map(_row, rows)
+    )
+    if total > len(rows):
+        say(f"the newest {len(rows)} of {total} films; --limit shows more")
+
+
+@app.command()
+def show(
+    film: options.FilmId,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Show one film: what each gate found, which rule fired, and what happened since."""
+    with options.open_ledger(config, state) as ledger:
+        row = ledger.film(film)
+        trace, events = ledger.trace(row.film_id), ledger.events(row.film_id)
+    if json:
+        print_json([item(row) | {"trace": trace, "events": events}])
+        return
+    say(f"film {row.film_id}  {clean(row.sop_instance_uid)}  received {when(row.received_at)}")
+    say(f"decision: {row.decision or 'undecided'}" + (f" (rule {row.rule}: {row.why})" if row.rule else ""))
+    for code in row.reasons:
+        say(f"  {code}: {REASON_TEXT[Reason(code)]}")
+    if row.error:
+        say(f"error: {clean(row.error)}")
+    found = (
+        (f["gate"] + (" (of the copy)" if f.get("of_copy") else ""), f["verdict"], *_measured(f))
+        for f in row.findings
+    )
+    print_table(("gate", "verdict", "score", "thresholds", "reason"), found, title="findings")
+    sent = (
+        (d["destination"], d["state"], d.get("attempts", ""), d.get("error") or "") for d in row.deliveries
+    )
+    print_table(("destination", "state", "attempts", "error"), sent, title="deliveries")
+    print_table(("when", "what", "who", "detail"), map(_event, events), title="history")
+
+
+def item(row: FilmRow) -> dict[str, Any]:
+    """What a program is given of a film."""
+    return {
+        "sop_instance_uid": row.sop_instance_uid,
+        "received_at": row.received_at,
+        "decision": row.decision,
+        "reasons": row.reasons,
+        "findings": row.findings,
+        "deliveries": row.deliveries,
+        "film_id": row.film_id,
+        "rule": row.rule,
+        "why": row.why,
+        "job": row.job,
+        "error": row.error,
+    }
+
+
+def deliveries_text(row: FilmRow) -> str:
+    """`archive delivered, chest-ai retry`."""
+    return ", ".join(f"{d['destination']} {d['state']}" for d in row.deliveries) or "none"
+
+
+def _row(row: FilmRow) -> tuple[object, ...]:
+    decision = row.decision or ("undecided" if row.job else "not gated")
+    reasons = ", ".join(row.reasons) or (row.rule or "")
+    uid = row.sop_instance_uid
+    return row.film_id, when(row.received_at), decision, reasons, deliveries_text(row), uid
+
+
+def _measured(finding: dict[str, Any]) -> tuple[str, str, str]:
+    low, high = finding.get("low") or 0.0, finding.get("high") or 0.0
+    reason = finding.get("reason") or ""
+    detail = finding.get("detail") or ""
+    text = f"{reason}: {detail}" if reason and detail else reason or detail
+    return f"{finding.get('score') or 0.0:.3f}", f"{low:.3f} {high:.3f}" if low or high else "", text
+
+
+def _event(event: dict[str, Any]) -> tuple[str, str, str, str]:
+    known = ("at", "what", "who")
+    detail = ", ".join(f"{key} {value}" for key, value in event.items() if key not in known)
+    return when(event["at"]), event["what"], event.get("who") or "", detail

@@ -1,0 +1,171 @@
+"""`filmgate quarantine`: the films that wait for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli import options
+from gateway.cli.output import clean, print_json, print_table, say, when
+from gateway.settings import load
+from pipelines.film import REASON_TEXT, Operations, Reason
+
+if TYPE_CHECKING:
+    from gateway.ledger.records import Hold
+
+app = typer.Typer(no_args_is_help=True, help="The films that wait for a person.")
+
+Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `quarantine list`.")]
+To = Annotated[list[str] | None, typer.Option("--to", help="Destinations; else those of routes.pass.")]
+
+
+def _turn(degrees: int) -> int:
+    if degrees not in (0, 90, 180, 270):
+        raise typer.BadParameter("0, 90, 180 or 270")
+    return degrees
+
+
+Turn = Annotated[int, typer.Option(callback=_turn, help="Turn the film clockwise: 90, 180 or 270 degrees.")]
+Invert = Annotated[bool, typer.Option("--invert", help="Exchange black and white.")]
+All = Annotated[bool, typer.Option("--all", help="Those that were decided on, too.")]
+
+
+@app.command("list")
+def list_holds(
+    everything: All = False,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """List the held films, oldest first."""
+    from gateway.ledger.records import HoldState
+
+    with options.open_ledger(config, state) as ledger:
+        holds = ledger.holds(None if everything else HoldState.OPEN)
+    if json:
+        print_json(map(item, holds))
+        return
+    print_table(
+        ("film", "held since", "state", "reasons", "copy", "why", "SOP Instance UID"),
+        (
+            (
+                h.film_id,
+                when(h.opened_at),
+                h.state,
+                ", ".join(h.reasons),
+                *_copy_and_why(h),
+                h.sop_instance_uid,
+            )
+            for h in holds
+        ),
+    )
+
+
+@app.command()
+def show(
+    film: options.FilmId,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Show why a film is held, and what can be done."""
+    with options.open_ledger(config, state) as ledger:
+        hold = ledger.open_hold(film)
+    if json:
+        print_json([item(hold)])
+        return
+    say(f"film {hold.film_id}  {clean(hold.sop_instance_uid)}  held since {when(hold.opened_at)}")
+    say(f"why: {hold.why}")
+    for code in hold.reasons:
+        say(f"  {code}: {REASON_TEXT[Reason(code)]}")
+    say(f"filmgate quarantine release {hold.film_id}   sends it to the AI as it is")
+    if hold.proposal:
+        say(f"filmgate quarantine correct {hold.film_id}   sends the corrected copy that lies ready")
+    else:
+        say(f"filmgate quarantine correct {hold.film_id} --turn 90   sends a copy turned so (or --invert)")
+    say(f"filmgate quarantine reject {hold.film_id}    no AI gets it; the archive has it")
+
+
+@app.command()
+def release(
+    films: Films,
+    to: To = None,
+    by: options.By = "",
+    note: options.Note = "",
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Send held films to the AI as they are."""
+    with options.open_shell(load(config, state)) as shell:
+        quarantine, who = shell.quarantine(), options.person(by)
+        done = [quarantine.release(film, by=who, note=note, to=tuple(to or ())) for film in films]
+    _tell(done, "released", json=json)
+
+
+@app.command()
+def correct(
+    films: Films,
+    turn: Turn = 0,
+    invert: Invert = False,
+    to: To = None,
+    by: options.By = "",
+    note: options.Note = "",
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Send corrected copies: the proposal that lies ready, or one made as told."""
+    asked = Operations(turn=turn, invert=invert)
+    with options.open_shell(load(config, state)) as shell:
+        quarantine, who, receivers = shell.quarantine(), options.person(by), tuple(to or ())
+        done = [
+            quarantine.correct(film, by=who, note=note, operations=asked or None, to=receivers)
+            for film in films
+        ]
+    _tell(done, "corrected", json=json)
+
+
+@app.command()
+def reject(
+    films: Films,
+    by: options.By = "",
+    note: options.Note = "",
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Close the hold: no AI gets these films. The originals stay, here and in the archive."""
+    with options.open_shell(load(config, state)) as shell:
+        quarantine, who = shell.quarantine(), options.person(by)
+        done = [quarantine.reject(film, by=who, note=note) for film in films]
+    _tell(done, "rejected", json=json)
+
+
+def item(hold: Hold) -> dict[str, Any]:
+    """What a program is given of a hold."""
+    return {
+        "film_id": hold.film_id,
+        "sop_instance_uid": hold.sop_instance_uid,
+        "reasons": hold.reasons,
+        "why": hold.why,
+        "state": hold.state,
+        "opened_at": hold.opened_at,
+        "closed_at": hold.closed_at,
+        "closed_by": hold.closed_by,
+        "note": hold.note,
+        "copy_ready": hold.proposal is not None,
+    }
+
+
+def _copy_and_why(hold: Hold) -> tuple[str, str]:
+    return "ready" if hold.proposal else "", hold.why
+
+
+def _tell(done: list[Hold], what: str, *, json: bool) -> None:
+    if json:
+        print_json({"film_id": h.film_id, "sop_instance_uid": h.sop_instance_uid, "done": what} for h in done)
+        return
+    for hold in done:
+        say(f"film {hold.film_id} {what}")

@@ -1,0 +1,97 @@
+"""`filmgate up`, and the processes it is made of: `listen`, `dispatch`, `work`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+
+from gateway import logs
+from gateway.cli import options
+from gateway.cli.output import say
+from gateway.settings import Settings, load
+
+DRAIN_S = 12.0  # what a listener that is told to stop may take to finish what it is receiving
+
+
+def up(config: options.Config = None, state: options.State = None) -> None:
+    """Run the gateway on this machine: listener, Redis, dispatcher and workers, supervised."""
+    from gateway import supervisor
+
+    logs.configure(load(config, state).log, process="supervisor")
+    supervisor.run(config, state, say=say)
+
+
+def listen(config: options.Config = None, state: options.State = None) -> None:
+    """Run one listener: it receives objects and keeps them safely."""
+    from gateway.listener import serve
+
+    stop = _stop()
+    with options.open_shell(_settings(config, state)) as shell:
+        routes = shell.settings.routes.model_copy(update={"always": shell.always})
+        settings = shell.settings.model_copy(update={"routes": routes})
+        serve(
+            settings,
+            shell.ledger,
+            shell.store,
+            reuse_port=True,  # others of `gateway.processes`, and its successor when settings change
+            ready=_ready("listener"),
+            stop=stop,
+            drain_s=DRAIN_S,
+        )
+
+
+def dispatch(config: options.Config = None, state: options.State = None) -> None:
+    """Run the dispatcher: it wakes workers, frees dead leases and sends what is owed."""
+    from gateway import dispatcher
+
+    stop = _stop()
+    with options.open_shell(_settings(config, state)) as shell:
+        dispatcher.run(shell, ready=_ready("dispatcher"), stop=stop)
+
+
+def work(config: options.Config = None, state: options.State = None) -> None:
+    """Run one worker: it decodes films, asks the gates and decides."""
+    from gateway import tasks
+
+    with options.open_shell(_settings(config, state)) as shell:
+        tasks.run_worker(shell, ready=_ready("worker"))
+
+
+def _settings(config: Path | None, state: Path | None) -> Settings:
+    settings = load(config, state)
+    logs.configure(settings.log, process=os.environ.get("FILMGATE_PROCESS", ""))
+    return settings
+
+
+def _stop() -> Event:
+    """Set by SIGTERM and SIGINT; called before other threads start, so that all leave them to this one.
+
+    A signal handler must not set an Event: its lock may be held by the very code that was interrupted.
+    """
+    stop = Event()
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def wait() -> None:
+        signal.sigwait(signals)
+        stop.set()
+
+    Thread(target=wait, name="signals", daemon=True).start()
+    return stop
+
+
+def _ready(name: str) -> Callable[[], None]:
+    """Tells the supervisor, through the pipe that it gave us; a person who started us alone reads it."""
+
+    def tell() -> None:
+        pipe = os.environ.pop("FILMGATE_READY_FD", "")
+        if pipe:
+            os.write(int(pipe), b"ready\n")
+            os.close(int(pipe))
+        else:
+            say(f"{name} is ready")
+
+    return tell

@@ -1,0 +1,42 @@
+"""Fixtures that many tests use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+PEERS = {
+    "dcmtk": Path("/usr/bin/storescp"),
+    "orthanc": Path("/usr/sbin/Orthanc"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a peer that is not installed."""
+    for item in items:
+        for mark, program in PEERS.items():
+            if item.get_closest_marker(mark) and not program.exists():
+                item.add_marker(pytest.mark.skip(reason=f"{program} is not installed (make peers)"))
+        if item.get_closest_marker("redis") and not shutil.which("redis-server"):
+            item.add_marker(pytest.mark.skip(reason="redis-server is not installed (make peers)"))
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have a gateway configured in the environment; tests do not."""
+    for name in os.environ:
+        if name.startswith("FILMGATE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,318 @@
+"""`filmgate up` with small stand-ins for the real processes: start, restart, stop, new settings."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway import supervisor
+from gateway.errors import FilmgateError, SettingsError
+from gateway.ledger import Ledger
+from gateway.ledger.records import Received
+from gateway.processes import FIRST_BACKOFF_S, Child, Spec
+from gateway.settings import GatewaySettings, Settings, load
+from gateway.supervisor import Supervisor, check_port, child_environment, plan, write_snapshot
+
+ROLES = ("redis", "listener", "dispatcher", "worker")
+
+# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn").
+STAND_IN = """
+import os, signal, socket, sys
+events = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+events.connect(sys.argv[1])
+name, say = os.environ["FILMGATE_PROCESS"], lambda text: events.send(text.encode())
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print("a line of", name, flush=True)
+say(f"{name} started {os.getpid()} {os.nice(0)}")
+pipe = int(os.environ["FILMGATE_READY_FD"])
+os.write(pipe, b"ready")
+os.close(pipe)
+signal.sigwait({signal.SIGTERM})
+say(f"{name} stopped {os.getpid()}")
+if "stubborn" in sys.argv: signal.pause()
+"""
+
+
+class Events:
+    """What the stand-ins tell, in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "events")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._socket.settimeout(20)
+
+    def next(self, start: str = "") -> list[str]:
+        """Wait for the next one (that starts so), as words after the process's name."""
+        while True:
+            text = self._socket.recv(200).decode()
+            if text.startswith(start):
+                return text.split()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Iterator[Events]:
+    heard = Events(tmp_path)
+    yield heard
+    heard.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, free_port: int) -> Settings:
+    return Settings(state=tmp_path / "state", gateway=GatewaySettings(port=free_port))
+
+
+def stand_ins(events: Events, *extra: str) -> Callable[[Settings, Path], list[Spec]]:
+    command = (sys.executable, "-S", "-c", STAND_IN, events.path, *extra)
+    return lambda settings, _: [
+        Spec(role, number, command, nice=settings.work.nice if role == "worker" else 0)
+        for role in ROLES
+        for number in range(1, settings.gateway.processes + 1 if role == "listener" else 2)
+    ]
+
+
+Act = Callable[["queue.Queue[str]"], None]
+
+
+def supervise(
+    settings: Settings,
+    act: Act,
+    specs: Callable[[Settings, Path], list[Spec]],
+    reload: Callable[[], Settings] | None = None,
+) -> None:
+    """Supervise in this thread while `act` does things in another; SIGTERM when it is done."""
+    said: queue.Queue[str] = queue.Queue()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act(said)
+        except BaseException as error:  # noqa: BLE001  told to the test below
+            failed.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=run)
+    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs)
+    thread.start()
+    up.run()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.redis_server.answers", lambda _: True)
+
+
+def test_it_says_ready_when_all_are_and_stops_them_in_order(settings: Settings, events: Events) -> None:
+    """Listener first, Redis last; the line on standard output has the word that scripts wait for."""
+    order = []
+
+    def act(said: queue.Queue[str]) -> None:
+        text = said.get(timeout=20)
+        assert text.startswith(f"filmgate is ready: FILMGATE listens on 127.0.0.1:{settings.gateway.port}")
+
+    supervise(settings, act, stand_ins(events))
+    while len(order) < len(ROLES):
+        words = events.next()
+        if "stopped" in words:
+            order.append(words[0])
+    assert order[0] == "listener"
+    assert order[-1] == "redis"
+
+
+def test_children_write_with_their_name_in_front_and_workers_are_nice(
+    settings: Settings, events: Events, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One stream for all, and it can be told who wrote what."""
+    nice = []
+    base = os.nice(0)
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        nice.append(int(events.next("worker 1 started")[-1]))
+
+    supervise(settings, act, stand_ins(events))
+    assert "worker 1   | a line of worker 1\n" in capfd.readouterr().err
+    assert nice == [min(base + settings.work.nice, 19)]
+
+
+def test_a_worker_that_dies_is_started_again_and_its_film_is_free_at_once(
+    settings: Settings, events: Events
+) -> None:
+    """kill -9 costs a film a fraction of a second, not the time of its lease."""
+    now = datetime.now(UTC)
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        pid = int(events.next("worker 1 started")[3])
+        ledger = Ledger.open(settings.ledger_url)
+        ledger.record([Received("1.2", "1.2.3", "1.2.840.10008.1.2.1", "0" * 64, 10, None, now)])
+        assert ledger.claim(f"{socket.gethostname()}:{pid}") is not None
+        assert ledger.ready_jobs() == 0
+        os.kill(pid, signal.SIGKILL)
+        again = int(events.next("worker 1 started")[3])
+        assert again != pid
+        assert ledger.ready_jobs() == 1
+        ledger.close()
+
+    supervise(settings, act, stand_ins(events))
+
+
+def test_restarts_wait_longer_and_longer() -> None:
+    """A process that cannot run does not eat the machine."""
+    child = Child(Spec("worker", 1, ("/no/such/program",)))
+    waits = []
+    for _ in range(8):
+        assert not child.start({})
+        waits.append(child.next_start_s)
+    assert waits[:3] == pytest.approx([FIRST_BACKOFF_S, 1.0, 2.0], abs=0.1)
+    assert waits[-1] == pytest.approx(30.0, abs=0.1)
+    assert not child.due
+
+
+def test_a_child_that_will_not_stop_is_killed(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole stop has an end, whatever a child does."""
+    stages = ((("listener", "worker", "dispatcher", "redis"), 0.0, 0.3),)
+    monkeypatch.setattr(supervisor, "STOP_STAGES", stages)
+    pids = []
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        pids.extend(int(events.next()[-2]) for _ in ROLES)
+
+    supervise(settings, act, stand_ins(events, "stubborn"))
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_bad_new_settings_are_refused_and_the_old_stay(
+    settings: Settings, events: Events, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SIGHUP with a slip in the file: nothing restarts, and the log says file and line."""
+    reloads: queue.Queue[str] = queue.Queue()
+
+    def reload() -> Settings:
+        reloads.put("")
+        raise SettingsError("filmgate.yaml:3: unknown key 'destinatons'; did you mean 'destinations'?")
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        os.kill(os.getpid(), signal.SIGHUP)
+        reloads.get(timeout=20)
+
+    supervise(settings, act, stand_ins(events), reload)
+    started = [events.next()[-3] for _ in ROLES]
+    assert started == ["started"] * len(ROLES)
+    shown = capfd.readouterr()
+    assert "filmgate.yaml:3: unknown key 'destinatons'" in shown.out + shown.err
+
+
+def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, events: Events) -> None:
+    """SIGHUP: the old worker and dispatcher go first; the old listener goes when its successor is there."""
+    more = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"processes": 2})})
+    told: list[str] = []
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        os.kill(os.getpid(), signal.SIGHUP)
+        while not {"listener 2 started", "listener 1 stopped"} <= set(told):
+            words = events.next()
+            told.append(" ".join(word for word in words[:3] if not word.isdigit() or len(word) == 1))
+
+    supervise(settings, act, stand_ins(events), lambda: more)
+    again = told[len(ROLES) :]
+    assert again.index("worker 1 stopped") < again.index("worker 1 started")
+    assert again.index("listener 1 started") < again.index("listener 1 stopped")
+
+
+def test_what_cannot_change_while_it_runs_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """Another state folder or port needs a stop and a start."""
+    with pytest.raises(SettingsError, match="state cannot change while filmgate runs"):
+        supervisor._refuse_moves(settings, settings.model_copy(update={"state": tmp_path}))
+
+
+def test_a_second_up_on_the_same_state_folder_is_refused(settings: Settings, events: Events) -> None:
+    """Two supervisors would fight for the same films; the text names the first."""
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        second = [sys.executable, "-m", "gateway.cli", "up", "--state", str(settings.state)]
+        shown = subprocess.run(second, capture_output=True, text=True, timeout=30, check=False)
+        assert shown.returncode == 1
+        assert f"another filmgate (process {os.getpid()}) runs on {settings.state}" in shown.stderr
+
+    supervise(settings, act, stand_ins(events))
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(settings: Settings, events: Events) -> None:
+    """SO_REUSEPORT would let two gateways share a port unseen."""
+    with socket.create_server(("127.0.0.1", settings.gateway.port)):
+        up = Supervisor(settings, reload=lambda: settings, say=print, plan=stand_ins(events))
+        with pytest.raises(FilmgateError, match=f"port {settings.gateway.port} on 127.0.0.1 cannot be had"):
+            up.run()
+    check_port("127.0.0.1", settings.gateway.port)
+    with pytest.raises(FilmgateError, match="cannot be had"):
+        check_port("no.such.host.invalid", 104)
+
+
+def test_children_end_with_a_supervisor_that_is_killed(
+    tmp_path: Path, events: Events, free_port: int
+) -> None:
+    """kill -9 of the supervisor leaves nobody behind that holds port and files."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_supervisor as t
+from pathlib import Path
+settings = t.Settings(state=Path({str(tmp_path / "state")!r}), gateway=t.GatewaySettings(port={free_port}))
+events = t.Events.__new__(t.Events)
+events.path = {events.path!r}
+t.supervisor.redis_server.answers = lambda _: True
+t.Supervisor(settings, reload=lambda: settings, say=print, plan=t.stand_ins(events)).run()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as up:
+        for _ in ROLES:
+            assert "started" in events.next()
+        up.kill()
+        stopped = set()
+        while stopped != set(ROLES):
+            words = events.next()
+            if "stopped" in words:
+                stopped.add(words[0])
+
+
+def test_children_read_a_private_copy_of_the_settings(settings: Settings) -> None:
+    """The file that is edited meanwhile is not theirs; secrets in the copy are for this user alone."""
+    path = write_snapshot(settings)
+    assert load(path, settings.state, {}) == settings
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    env = {"FILMGATE_GATEWAY__PORT": "1", "FILMGATE_CRASH_AT": "commit:1", "HOME": "/"}
+    assert child_environment(env) == {"FILMGATE_CRASH_AT": "commit:1", "HOME": "/"}
+
+
+def test_the_plan_of_one_machine(settings: Settings) -> None:
+    """Redis first, one worker a core unless told, no Redis of ours when a URL is given."""
+    names = [spec.name for spec in plan(settings, Path("c"))]
+    assert names[:3] == ["redis", "listener 1", "dispatcher"]
+    assert len(names) == 3 + (os.cpu_count() or 1)
+    other = load(None, settings.state, {"FILMGATE_REDIS__URL": "redis://x", "FILMGATE_WORK__WORKERS": "3"})
+    assert [spec.name for spec in plan(other, Path("c"))][-3:] == ["worker 1", "worker 2", "worker 3"]
