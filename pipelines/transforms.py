@@ -12,7 +12,9 @@ from functools import cache
 
 import numpy as np
 import torch
-from monai.transforms import Compose, Resize, Transform
+from monai.transforms.compose import Compose
+from monai.transforms.spatial.array import Resize
+from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,10 +34,13 @@ class Spread(Transform):
     """Stretches each film linearly between two percentiles; the slope is positive, so polarity survives."""
 
     def __call__(self, greys: Tensor) -> Tensor:
-        sample = greys[..., ::2, ::2].flatten(-2)  # every fourth pixel: the percentiles hardly move, the sort is 4x faster
+        sample = greys[..., ::2, ::2].flatten(
+            -2
+        )  # every fourth pixel: the percentiles hardly move, the sort is 4x faster
         low, high = torch.quantile(sample, torch.tensor((LOWEST, HIGHEST), dtype=greys.dtype), dim=-1)
         width = (high - low).clamp(min=LEAST_RANGE)
-        return ((greys - low[..., None, None]) / width[..., None, None]).clamp(0.0, 1.0)
+        out: Tensor = ((greys - low[..., None, None]) / width[..., None, None]).clamp(0.0, 1.0)
+        return out
 
 
 @cache

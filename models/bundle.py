@@ -1,0 +1,224 @@
+"""A gate's weights and what must be known of them, as a MONAI bundle on disk.
+
+    bundles/<name>/configs/metadata.json     MONAI's fields and ours under "filmgate"
+                   configs/inference.json    how MONAI would build the network and the input chain
+                   configs/train.json        how it was trained
+                   models/model.safetensors  the weights; nothing that can run code is ever read
+                   docs/README.md            the model card
+                   LICENSE
+
+Loading checks the digest and every name and shape against the card. `monai.bundle` itself is not used
+here: it needs fire and ignite, which only training installs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from models import nets
+
+BUNDLES = Path(__file__).parent / "bundles"
+METADATA, INFERENCE, TRAIN = "configs/metadata.json", "configs/inference.json", "configs/train.json"
+WEIGHTS, README, LICENSE = "models/model.safetensors", "docs/README.md", "LICENSE"
+SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+)
+SIZE = 128  # px, pipelines.transforms.GATE_PX
+
+
+class BundleError(Exception):
+    """Raised when a bundle is missing, incomplete, damaged, or not what its card says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the program must know of a network; the rest of the card is for people."""
+
+    name: str
+    network: str  # a key of nets.KINDS
+    classes: tuple[str, ...]
+    thresholds: dict[str, float] = field(default_factory=dict)
+    weights_sha256: str = ""
+    version: str = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A network ready to look at one film at a time, and its card."""
+
+    card: Card
+    net: nn.Module
+
+
+def load(folder: Path) -> Bundle:
+    """Reads and checks a bundle. Raises BundleError, and nothing else, when it cannot be used."""
+    card = read_card(folder)
+    weights = _weights(folder / WEIGHTS, card)
+    net = nets.KINDS[card.network](len(card.classes))
+    _check_shapes(card, net.state_dict(), weights)
+    net.load_state_dict(weights)
+    return Bundle(card, nets.fused(net))
+
+
+def read_card(folder: Path) -> Card:
+    """The card in `configs/metadata.json`. Raises BundleError."""
+    try:
+        ours = json.loads((folder / METADATA).read_text())["filmgate"]
+        card = Card(
+            name=ours["name"],
+            network=ours["network"],
+            classes=tuple(ours["classes"]),
+            thresholds={key: float(value) for key, value in ours["thresholds"].items()},
+            weights_sha256=ours["weights_sha256"],
+            version=ours["version"],
+        )
+    except OSError as error:
+        raise BundleError(f"{folder.name}: no card: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{folder.name}: the card cannot be read: {type(error).__name__} {error}"
+        ) from error
+    if card.network not in nets.KINDS:
+        raise BundleError(f"{folder.name}: unknown network {card.network!r}")
+    return card
+
+
+def save(folder: Path, card: Card, net: nn.Module, training: dict[str, Any] | None = None) -> Card:
+    """Writes weights, card and configs; returns the card with the digest of the weights."""
+    for name in ("configs", "models", "docs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().contiguous() for key, value in net.state_dict().items()}
+    packed = safetensors.torch.save(state)
+    (folder / WEIGHTS).write_bytes(packed)
+    card = replace(card, weights_sha256=hashlib.sha256(packed).hexdigest())
+    _write(folder / INFERENCE, inference_config(card))
+    if training is not None:
+        _write(folder / TRAIN, training)
+    (folder / LICENSE).write_text(TERMS)
+    save_card(folder, card)
+    return card
+
+
+def save_card(folder: Path, card: Card, evidence: dict[str, Any] | None = None) -> None:
+    """Writes the card; `evidence` is what calibration and evaluation counted, kept when not given."""
+    path = folder / METADATA
+    if evidence is None and path.exists():
+        evidence = json.loads(path.read_text())["filmgate"].get("evidence")
+    _write(path, metadata(card, evidence or {}))
+
+
+def evidence(folder: Path) -> dict[str, Any]:
+    """What calibration and evaluation counted, as it stands in the card."""
+    out: dict[str, Any] = json.loads((folder / METADATA).read_text())["filmgate"]["evidence"]
+    return out
+
+
+def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
+    """The fields of MONAI's metadata schema (meta_schema_20240725), and ours."""
+    segmentation = card.network == "lung_net"
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": "DX",
+        "num_channels": 1,
+        "spatial_shape": [SIZE, SIZE],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {"0": "grey, as displayed, bone bright"},
+    }
+    answer = {
+        "type": "image" if segmentation else "probabilities",
+        "format": "segmentation" if segmentation else "classes",
+        "num_channels": len(card.classes),
+        "spatial_shape": [SIZE, SIZE] if segmentation else [1],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {str(n): name for n, name in enumerate(card.classes)},
+    }
+    return {
+        "schema": SCHEMA,
+        "version": card.version,
+        "changelog": {card.version: "see CHANGELOG.md"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
+        "required_packages_version": {"safetensors": safetensors.__version__},
+        "task": f"filmgate gate: {card.name}",
+        "description": f"Looks at one radiograph and answers: {', '.join(card.classes)}.",
+        "authors": "the filmgate authors",
+        "copyright": "see LICENSE",
+        "intended_use": "Sorting radiographs before an AI reads them. Not for diagnosis.",
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": answer}},
+        "filmgate": {
+            "name": card.name,
+            "version": card.version,
+            "network": card.network,
+            "classes": list(card.classes),
+            "weights_sha256": card.weights_sha256,
+            "thresholds": card.thresholds,
+            "evidence": evidence,
+        },
+    }
+
+
+def inference_config(card: Card) -> dict[str, Any]:
+    """How `monai.bundle.ConfigParser` builds the same network and input chain."""
+    return {
+        "imports": ["$import safetensors.torch"],
+        "bundle_root": ".",
+        "network_def": {"_target_": f"models.nets.{card.network}", "classes": len(card.classes)},
+        "weights": f"$safetensors.torch.load_file(@bundle_root + '/{WEIGHTS}')",
+        "network": "$(@network_def.load_state_dict(@weights), @network_def.eval())[1]",
+        "preprocessing": {"_target_": "pipelines.transforms.gate_chain", "size": SIZE},
+        "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+    }
+
+
+def _weights(path: Path, card: Card) -> dict[str, Tensor]:
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{card.name}: no weights: {error.strerror}") from error
+    if hashlib.sha256(packed).hexdigest() != card.weights_sha256:
+        raise BundleError(f"{card.name}: the weights are not the ones its card names (sha256 differs)")
+    try:
+        return safetensors.torch.load(packed)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BundleError(f"{card.name}: the weights are not a safetensors file: {error}") from error
+
+
+def _check_shapes(card: Card, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    if expected.keys() != found.keys():
+        odd = sorted(expected.keys() ^ found.keys())
+        raise BundleError(f"{card.name}: {len(odd)} tensors are missing or too many, the first is {odd[0]}")
+    for key, tensor in found.items():
+        if tensor.shape != expected[key].shape:
+            raise BundleError(
+                f"{card.name}: {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise BundleError(f"{card.name}: {key} holds NaN or infinity")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+TERMS = """The weights in this folder were made by the filmgate authors and are offered under the licence
+of the project, as far as it is theirs to give. The films they were trained on keep their own terms,
+which docs/README.md names source by source. Where it names sources for non-commercial use, have your
+own lawyer say whether that reaches the weights; `filmgate train` makes others.
+"""

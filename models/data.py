@@ -1,0 +1,125 @@
+"""The films to train with: which rows may be used, their pixels in a cache, and the split by patient.
+
+Rows with a `split` ("accept", "test") never train, tune or calibrate anything; rows with a `flag` are no
+clean truth. Both are dropped on reading, so nothing later can use them by mistake.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+CACHE_PX = 192  # side of a cached film: room to turn and zoom before the 128 px of the networks
+FOLDS = 5  # a fifth of the groups is held out for choosing thresholds and for the tables in the cards
+TURNED_SOURCES = ("roboflow_scires2022", "hbfmid", "yolo8_upperlimb")  # hold turned and flipped copies
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One film of the manifest that may be trained with."""
+
+    file: str
+    source: str
+    site: str
+    group: str
+    view: str  # frontal, lateral, not_chest
+    part: str
+    terms: str  # open, nc, unclear
+    age: str
+    note: str
+    mask: str  # path of the lung mask, "" when there is none
+
+    @property
+    def child(self) -> bool:
+        """Whether the film shows a child under ten."""
+        try:
+            return float(self.age) < 10
+        except ValueError:
+            return self.source == "kermany" or "child" in self.age
+
+    @property
+    def squashed(self) -> bool:
+        """Whether the picture was squashed to a square before it came to us."""
+        return "squashed" in self.note
+
+    @property
+    def fold(self) -> int:
+        """The fold of this film's patient, the same in every run and for every gate."""
+        return int(hashlib.sha256(self.group.encode()).hexdigest(), 16) % FOLDS
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Films with their pixels, row by row."""
+
+    rows: tuple[Row, ...]
+    greys: NDArray[np.uint8]  # (N, CACHE_PX, CACHE_PX), as displayed
+    masks: NDArray[np.uint8]  # (N, CACHE_PX, CACHE_PX) 0 or 255; all 0 where there is no mask
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, keep: NDArray[np.bool_]) -> Films:
+        """The films for which `keep` (N,) is true."""
+        index = np.flatnonzero(keep)
+        return Films(tuple(self.rows[i] for i in index), self.greys[index], self.masks[index])
+
+    def with_group(self, held_out: bool, fold: int = 0) -> Films:
+        """The films of the held-out patients, or all others."""
+        return self.where(np.array([(row.fold == fold) == held_out for row in self.rows], dtype=bool))
+
+    def plus(self, other: Films) -> Films:
+        """These films and then the others."""
+        return Films(
+            self.rows + other.rows,
+            np.concatenate([self.greys, other.greys]),
+            np.concatenate([self.masks, other.masks]),
+        )
+
+
+def read_rows(films: Path) -> tuple[Row, ...]:
+    """The usable rows of `films/manifest.csv`, in its order. Raises OSError when it is not there."""
+    with (films / "manifest.csv").open(newline="") as handle:
+        return tuple(_row(line) for line in csv.DictReader(handle) if not line["split"] and not line["flag"])
+
+
+def load(films: Path, cache: Path) -> Films:
+    """The usable films with their pixels, decoded once and then read from `cache`."""
+    rows = read_rows(films)
+    digest = hashlib.sha256("".join(row.file for row in rows).encode()).hexdigest()[:12]
+    path = cache / f"films-{CACHE_PX}-{digest}.npz"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        greys = np.stack([decode(films / row.file) for row in rows])
+        masks = np.stack([decode(films / row.mask) if row.mask else np.zeros_like(greys[0]) for row in rows])
+        np.savez(path, greys=greys, masks=masks)
+    with np.load(path) as stored:
+        return Films(rows, stored["greys"], stored["masks"])
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """One picture as a grey square (CACHE_PX, CACHE_PX), area averaged and squashed."""
+    with Image.open(path) as picture:
+        grey = picture.convert("L").resize((CACHE_PX, CACHE_PX), Image.Resampling.BOX)
+    return np.asarray(grey, dtype=np.uint8)
+
+
+def _row(line: dict[str, str]) -> Row:
+    return Row(
+        file=line["file"],
+        source=line["source"],
+        site=line["site"],
+        group=line["group"],
+        view=line["view"],
+        part=line["body_part"],
+        terms=line["terms"],
+        age=line["age"],
+        note=line["note"],
+        mask=line["lung_mask"],
+    )

@@ -1,0 +1,126 @@
+"""The gates in the order in which they look at a film.
+
+A gate is a pure function `Film -> tuple[Finding, ...]`. A new one is one file and one word in GATES.
+Nothing here raises for a film or a model that is bad: it becomes a finding, and the film is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from models import bundle
+from models.bundle import Bundle, BundleError
+from pipelines.film import Film, Finding, Reason, Verdict
+from pipelines.gates.anatomy import AnatomyGate
+from pipelines.gates.exposure import ExposureGate
+from pipelines.gates.header import HeaderGate
+from pipelines.gates.inversion import InversionGate
+from pipelines.gates.lungs import LungsGate
+from pipelines.gates.mirror import MirrorGate
+from pipelines.gates.rotation import RotationGate
+
+GATES: tuple[Callable[..., Gate], ...] = (
+    HeaderGate,
+    ExposureGate,
+    AnatomyGate,
+    InversionGate,
+    RotationGate,
+    MirrorGate,
+    LungsGate,
+)
+
+# No network looks at what is no film or shows nothing ...
+NOTHING_TO_SEE = frozenset(
+    {Reason.NOT_A_FILM, Reason.FOR_PROCESSING, Reason.OURS, Reason.MULTI_FRAME, Reason.BLANK}
+)
+# ... and which way up or round is a question about chests: a hand has no upright.
+NO_CHEST = frozenset({Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH})
+NOT_ASKED_AFTER: dict[str, frozenset[Reason]] = {
+    "anatomy": NOTHING_TO_SEE,
+    "inversion": NOTHING_TO_SEE | NO_CHEST,
+    "rotation": NOTHING_TO_SEE | NO_CHEST,
+    "mirror": NOTHING_TO_SEE | NO_CHEST,
+    "lungs": NOTHING_TO_SEE | NO_CHEST,
+}
+
+
+class Gate(Protocol):
+    """Looks at one film."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, film: Film) -> tuple[Finding, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedGate:
+    """Stands in for a gate whose model cannot be used: every film is held."""
+
+    name: str
+    why: str
+
+    def __call__(self, film: Film) -> tuple[Finding, ...]:  # noqa: ARG002 - what it shows is not asked
+        return (Finding(self.name, Verdict.FAILED, reason=Reason.MODEL_MISSING, detail=self.why),)
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """All gates, ready to look; `bundles` are the models in use, by name."""
+
+    gates: tuple[Gate, ...]
+    bundles: dict[str, Bundle]
+
+    def look(self, film: Film) -> tuple[Finding, ...]:
+        """What every gate finds, in order. Never raises for a film."""
+        findings: tuple[Finding, ...] = ()
+        for gate in self.gates:
+            if not any(finding.reason in NOT_ASKED_AFTER.get(gate.name, ()) for finding in findings):
+                findings += _asked(gate, film)
+        return findings
+
+    def problems(self) -> tuple[str, ...]:
+        """Why this is not ready: a line for each gate that cannot work."""
+        return tuple(f"{gate.name}: {gate.why}" for gate in self.gates if isinstance(gate, ClosedGate))
+
+    def models(self) -> dict[str, str]:
+        """The sha256 of the weights in use, by name."""
+        return {name: found.card.weights_sha256 for name, found in self.bundles.items()}
+
+
+def load(bundles: Path | None = None) -> Gates:
+    """All gates with the models in `bundles` (ours unless told otherwise). Never raises for a bad model."""
+    found: dict[str, Bundle | BundleError] = {}
+    gates = tuple(_built(kind, bundles or bundle.BUNDLES, found) for kind in GATES)
+    return Gates(gates, {name: model for name, model in found.items() if isinstance(model, Bundle)})
+
+
+def _built(kind: Callable[..., Gate], bundles: Path, found: dict[str, Bundle | BundleError]) -> Gate:
+    needs: tuple[str, ...] = getattr(kind, "needs", ())
+    models = [
+        found.setdefault(name, _model(bundles / name)) if name not in found else found[name] for name in needs
+    ]
+    for model in models:
+        if isinstance(model, BundleError):
+            return ClosedGate(str(getattr(kind, "name", "")), str(model))
+    try:
+        return kind(*models)
+    except KeyError as error:
+        return ClosedGate(str(getattr(kind, "name", "")), f"the card gives no threshold {error}")
+
+
+def _model(folder: Path) -> Bundle | BundleError:
+    try:
+        return bundle.load(folder)
+    except BundleError as error:
+        return error
+
+
+def _asked(gate: Gate, film: Film) -> tuple[Finding, ...]:
+    try:
+        return gate(film)
+    except Exception as error:  # noqa: BLE001 - fail closed: whatever a gate raises, the film is held
+        return (Finding(gate.name, Verdict.FAILED, reason=Reason.GATE_FAILED, detail=type(error).__name__),)

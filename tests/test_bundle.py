@@ -1,0 +1,143 @@
+"""Bundles: what is written is read, and nothing damaged or foreign is ever loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from models import bundle, nets
+from models.bundle import BundleError, Card
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A good bundle of a network that was never trained."""
+    torch.manual_seed(0)
+    card = Card("rotation", "Classifier", ("0", "90", "180", "270"), {"low": 0.1, "high": 0.9})
+    bundle.save(tmp_path / "rotation", card, nets.Classifier(4), training={"run": "none"})
+    return tmp_path / "rotation"
+
+
+def put(folder: Path, weights: bytes) -> None:
+    """Other weights, with a card that names their digest."""
+    (folder / bundle.WEIGHTS).write_bytes(weights)
+    path = folder / bundle.METADATA
+    card = json.loads(path.read_text())
+    card["filmgate"]["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    path.write_text(json.dumps(card))
+
+
+def missing_card(folder: Path) -> None:
+    (folder / bundle.METADATA).unlink()
+
+
+def broken_card(folder: Path) -> None:
+    (folder / bundle.METADATA).write_text("{")
+
+
+def missing_weights(folder: Path) -> None:
+    (folder / bundle.WEIGHTS).unlink()
+
+
+def truncated_weights(folder: Path) -> None:
+    path = folder / bundle.WEIGHTS
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def truncated_with_right_digest(folder: Path) -> None:
+    put(folder, (folder / bundle.WEIGHTS).read_bytes()[:1000])
+
+
+def one_bit_flipped(folder: Path) -> None:
+    path = folder / bundle.WEIGHTS
+    weights = bytearray(path.read_bytes())
+    weights[-1] ^= 1
+    path.write_bytes(weights)
+
+
+def another_shape(folder: Path) -> None:
+    put(folder, safetensors.torch.save(nets.Classifier(3).state_dict()))
+
+
+def another_network(folder: Path) -> None:
+    put(folder, safetensors.torch.save({"weight": torch.zeros(3)}))
+
+
+def nan_inside(folder: Path) -> None:
+    state = nets.Classifier(4).state_dict()
+    state["head.bias"] = torch.full((4,), float("nan"))
+    put(folder, safetensors.torch.save(state))
+
+
+def a_pickle(folder: Path) -> None:
+    put(folder, pickle.dumps({"head.bias": [0.0]}))
+
+
+def a_torch_file(folder: Path) -> None:
+    torch.save(nets.Classifier(4).state_dict(), folder / bundle.WEIGHTS)
+    put(folder, (folder / bundle.WEIGHTS).read_bytes())
+
+
+DAMAGE = (
+    (missing_card, "no card"),
+    (broken_card, "card cannot be read"),
+    (missing_weights, "no weights"),
+    (truncated_weights, "sha256"),
+    (truncated_with_right_digest, "not a safetensors file"),
+    (one_bit_flipped, "sha256"),
+    (another_shape, "shape"),
+    (another_network, "missing or too many"),
+    (nan_inside, "NaN"),
+    (a_pickle, "not a safetensors file"),
+    (a_torch_file, "not a safetensors file"),
+)
+
+
+def test_a_bundle_gives_back_what_was_saved(folder: Path) -> None:
+    """Card and network come back, and the card names the digest of the weights on disk."""
+    loaded = bundle.load(folder)
+    assert loaded.card.thresholds == {"low": 0.1, "high": 0.9}
+    assert loaded.card.weights_sha256 == hashlib.sha256((folder / bundle.WEIGHTS).read_bytes()).hexdigest()
+    assert loaded.net(torch.rand(1, 1, 128, 128)).shape == (1, 4)
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGE, ids=[damage.__name__ for damage, _ in DAMAGE])
+def test_a_damaged_bundle_does_not_load(folder: Path, damage: Callable[[Path], None], says: str) -> None:
+    """Each kind of damage is a BundleError that says what is wrong."""
+    damage(folder)
+    with pytest.raises(BundleError, match=says):
+        bundle.load(folder)
+
+
+def test_a_bundle_has_all_parts_that_monai_expects(folder: Path) -> None:
+    """Metadata with the schema's required fields, and an inference config that builds the same network."""
+    metadata = json.loads((folder / bundle.METADATA).read_text())
+    required = {
+        "version",
+        "monai_version",
+        "pytorch_version",
+        "numpy_version",
+        "task",
+        "description",
+        "authors",
+    }
+    assert required | {"copyright", "network_data_format", "changelog"} <= metadata.keys()
+    inference = json.loads((folder / bundle.INFERENCE).read_text())
+    assert inference["network_def"] == {"_target_": "models.nets.Classifier", "classes": 4}
+    assert (folder / bundle.TRAIN).exists()
+    assert (folder / bundle.LICENSE).exists()
+
+
+@pytest.mark.parametrize("folder", sorted(bundle.BUNDLES.glob("*/")), ids=lambda folder: folder.name)
+def test_every_bundle_we_ship_loads_and_has_a_card(folder: Path) -> None:
+    """Its weights are the ones the card names, and the card for people names the terms of the films."""
+    loaded = bundle.load(folder)
+    assert loaded.card.name == folder.name
+    assert "## Data" in (folder / bundle.README).read_text()
