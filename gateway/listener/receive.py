@@ -136,8 +136,8 @@ class Arrival:
             self.incoming = None
             self.refusal = _out_of_resources(error)
 
-    def finish(self) -> Incoming:
-        """Check and sync the whole dataset.
+    def finish(self) -> Kept:
+        """Check the whole dataset, and move it safely into the store.
 
         Raises:
             Refusal: it is not kept; `abandon` removes what there is of it.
@@ -147,10 +147,9 @@ class Arrival:
             raise self.refusal or Refusal(Status.CANNOT_UNDERSTAND, "no dataset")
         self._check_identity()
         try:
-            self.incoming.seal()
+            return self.incoming.finish()
         except StoreError as error:
             raise _out_of_resources(error) from error
-        return self.incoming
 
     def abandon(self) -> None:
         """Remove what was kept so far; harmless after the object was published."""
@@ -393,25 +392,23 @@ class Association:
         self._respond(arrival.command, arrival.context, status, comment)
 
     def _keep(self, arrival: Arrival) -> None:
-        incoming = arrival.finish()
-        command = arrival.command
-
-        def describe(kept: Kept) -> Received:
-            return Received(
-                sop_class_uid=command.sop_class_uid,
-                sop_instance_uid=command.sop_instance_uid,
-                transfer_syntax_uid=arrival.context.transfer_syntax,
-                digest=kept.digest,
-                size_bytes=kept.size_bytes,
-                association_id=self._row,
-                received_at=datetime.now(UTC),
-                urgent=command.priority == HIGH,
-            )
-
+        kept = arrival.finish()
+        crash.at("renamed")
         try:
             self._note_start()
-            recorded = self._house.recorder.keep(incoming, describe)
-        except (LedgerError, StoreError) as error:
+            recorded = self._house.recorder.record(
+                Received(
+                    sop_class_uid=arrival.command.sop_class_uid,
+                    sop_instance_uid=arrival.command.sop_instance_uid,
+                    transfer_syntax_uid=arrival.context.transfer_syntax,
+                    digest=kept.digest,
+                    size_bytes=kept.size_bytes,
+                    association_id=self._row,
+                    received_at=datetime.now(UTC),
+                    urgent=arrival.command.priority == HIGH,
+                )
+            )
+        except LedgerError as error:
             raise _out_of_resources(error) from error
         self._objects += 1
         self._bytes += arrival.size_bytes

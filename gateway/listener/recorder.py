@@ -1,8 +1,9 @@
-"""Group commit: what several associations finish at the same time shares one transaction.
+"""Group commit: what several associations finish at the same time shares one ledger transaction.
 
-No thread of its own and no waiting for company: whoever comes first leads. It publishes its object, and all
-that others finish meanwhile make the next batch. A single association is therefore never delayed by this, and
-eight of them need far fewer than eight commits.
+No thread of its own and no waiting for company: whoever comes first leads and commits alone; all that others
+bring meanwhile is the next batch. So a single association is never delayed by this, and eight of them need far
+fewer than eight commits. (File and folder are synced before, each in its own association's thread: the file
+system groups those itself.)
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway import crash
-from gateway.errors import LedgerBusy, LedgerError, StoreError
+from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger.records import Received, Recorded
-from gateway.store import Incoming, Kept, Store
 
 
 class ReceiveLedger(Protocol):
@@ -35,41 +35,36 @@ class ReceiveLedger(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A sealed object that waits for its row; `gate` is locked until it has one, or leads, or failed."""
+    """A kept object that waits for its row; `gate` is locked until it has one, or failed, or is to lead."""
 
-    incoming: Incoming
-    describe: Callable[[Kept], Received]
-    kept: Kept | None = None
-    result: Recorded | StoreError | LedgerError | None = None
+    received: Received
+    result: Recorded | LedgerError | None = None
     leads: bool = False
     gate: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Recorder:
-    """Makes sealed objects durable and known: rename, folder fsync, one ledger transaction (promise 1).
+    """Records kept objects, several in one transaction where several are there.
 
     Args:
-        store: where the objects go.
-        ledger: where their rows go.
+        ledger: where the rows go.
         always: the destinations that get every object, asked for each batch.
     """
 
-    def __init__(self, store: Store, ledger: ReceiveLedger, always: Callable[[], Sequence[str]]) -> None:
-        self._store = store
+    def __init__(self, ledger: ReceiveLedger, always: Callable[[], Sequence[str]]) -> None:
         self._ledger = ledger
         self._always = always
         self._lock = threading.Lock()
         self._waiting: list[_Entry] = []
         self._led = False
 
-    def keep(self, incoming: Incoming, describe: Callable[[Kept], Received]) -> Recorded:
-        """Publish and record a sealed object; when this returns, 0x0000 may be answered.
+    def record(self, received: Received) -> Recorded:
+        """Record an object that lies safely in the store; when this returns, 0x0000 may be answered.
 
         Raises:
-            StoreError: it could not be moved into the store.
             LedgerError: the ledger did not take it; the file stays for `fsck`, a resend finds it.
         """
-        entry = _Entry(incoming, describe)
+        entry = _Entry(received)
         entry.gate.acquire()
         with self._lock:
             self._waiting.append(entry)
@@ -83,11 +78,11 @@ class Recorder:
         raise entry.result or LedgerError("the ledger did not say what became of an object")
 
     def _lead(self) -> None:
+        """Commit all that wait; we are the first of them. Then wake them, and who leads next."""
         with self._lock:
             batch, self._waiting = self._waiting, []
         try:
-            self._publish(batch)
-            self._record([one for one in batch if one.kept and one.result is None])
+            self._commit(batch)
         finally:
             with self._lock:
                 heir = self._waiting[0] if self._waiting else None
@@ -98,36 +93,17 @@ class Recorder:
             for one in batch[1:]:
                 one.gate.release()
 
-    def _publish(self, batch: Sequence[_Entry]) -> None:
-        for one in batch:
-            try:
-                one.kept = one.incoming.publish()
-            except StoreError as error:
-                one.result = error
+    def _commit(self, batch: Sequence[_Entry]) -> None:
         try:
-            self._store.sync_folders(one.kept.path.parent for one in batch if one.kept)
-        except StoreError as error:
-            _fail(batch, error)
-        crash.at("renamed")
-
-    def _record(self, batch: Sequence[_Entry]) -> None:
-        if not batch:
-            return
-        received = [one.describe(one.kept) for one in batch if one.kept]
-        try:
-            for one, row in zip(batch, self._ledger.record(received, always=self._always()), strict=True):
-                one.result = row
-        except LedgerBusy as error:
-            _fail(batch, error)
+            rows = self._ledger.record([one.received for one in batch], always=self._always())
         except LedgerError as error:
-            if len(batch) == 1:
-                _fail(batch, error)
-            else:  # one bad object must not take the others with it
+            if len(batch) == 1 or isinstance(error, LedgerBusy):
                 for one in batch:
-                    self._record([one])
-        crash.at("committed")
-
-
-def _fail(batch: Sequence[_Entry], error: StoreError | LedgerError) -> None:
-    for one in batch:
-        one.result = one.result or error
+                    one.result = error
+            else:  # one object that the ledger cannot take must not fail the others
+                for one in batch:
+                    self._commit([one])
+        else:
+            for one, row in zip(batch, rows, strict=True):
+                one.result = row
+            crash.at("committed")

@@ -74,7 +74,7 @@ class Listener:
         self._house = House(
             store=store,
             ledger=ledger,
-            recorder=Recorder(store, ledger, lambda: self._settings.routes.always),
+            recorder=Recorder(ledger, lambda: self._settings.routes.always),
             muffler=self._muffler,
             settings=lambda: self._settings.gateway,
             admit=self._admit,
