@@ -1,0 +1,356 @@
+"""Carries what the ledger owes to destinations, each on threads of its own.
+
+It runs in the dispatcher's process and needs neither workers nor Redis: originals reach the archive without
+them. One thread looks at the ledger every LOOK_S and wakes the lanes that have something due; a lane claims,
+sends and reports. A slow or dead destination holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import structlog
+
+from gateway.destinations import Destination
+from gateway.destinations.association import Interrupted, Unwelcome
+from gateway.destinations.dicom import OutOfResources
+from gateway.destinations.retry import next_delay_s
+from gateway.errors import BadTransition, DeliveryError, LedgerError, Missing, StoreError
+from gateway.ledger import Ledger
+from gateway.ledger.records import Delivery
+from gateway.settings import RetrySettings
+from gateway.store import Store
+
+log = structlog.get_logger()
+
+LOOK_S = 0.05  # between two looks at the ledger
+REST_S = 1.0  # a lane without work for so long lets its destination rest
+BATCH = 8  # claimed at a time from a destination that is well
+PROBE_S = 30.0  # a failing destination is tried at least so often, whatever single films wait for
+LEDGER_S = 0.5  # until the next try when the ledger does not answer
+_CLOSING_S = 2.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Lane:
+    """One destination: whether it takes objects, and who waits to bring it some.
+
+    After a failure that is the destination's it is paused as a whole, longer after each further one; then one
+    object is the probe. So an outage does not use up every film's attempts, and its end is noticed at once.
+    """
+
+    def __init__(self, destination: Destination, retry: RetrySettings, rng: Random) -> None:
+        self.destination = destination
+        self.retry = retry
+        self.delivered = 0
+        self.error = ""
+        self.since: datetime | None = None  # failing since
+        self._rng = rng
+        self._failures = 0
+        self._paused_until = 0.0  # monotonic
+        self._probing = False
+        self._work = False
+        self._changed = threading.Condition()
+
+    @property
+    def name(self) -> str:
+        return self.destination.name
+
+    @property
+    def failing(self) -> bool:
+        return self._failures > 0
+
+    def pause_left_s(self) -> float:
+        return max(0.0, self._paused_until - time.monotonic()) if self._failures else 0.0
+
+    def wake(self) -> None:
+        """There is something to do, or the courier stops."""
+        with self._changed:
+            self._work = True
+            self._changed.notify_all()
+
+    def await_work(self) -> bool:
+        """Wait up to REST_S; whether there is something to do."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._work, REST_S)
+
+    def calm(self) -> None:
+        """Nothing more is due, or may be sent now; the next `wake` says when."""
+        with self._changed:
+            self._work = False
+
+    def allowance(self) -> int:
+        """How many to claim now: a batch, one as a probe, or none."""
+        with self._changed:
+            if not self._failures:
+                return BATCH
+            if self._probing or self.pause_left_s():
+                return 0
+            self._probing = True
+            return 1
+
+    def probe_over(self) -> None:
+        with self._changed:
+            self._probing = False
+
+    def takes(self, now: datetime) -> None:
+        """The destination answered as it should."""
+        with self._changed:
+            since, self.since = self.since, None
+            self._failures = 0
+            self._probing = False
+        if since:
+            seconds = round((now - since).total_seconds())
+            log.info("destination takes films again", destination=self.name, was_failing_for_s=seconds)
+
+    def fails(self, error: DeliveryError, now: datetime) -> float:
+        """The destination failed as such; the seconds until it is tried again."""
+        with self._changed:
+            # Others who failed at the same time tell nothing new.
+            if not self.pause_left_s():
+                self._failures += 1
+                pause_s = next_delay_s(self._failures, self.retry, self._rng)
+                self._paused_until = time.monotonic() + min(pause_s, PROBE_S)
+            self._probing = False
+            self.error = str(error)
+            first = self.since is None
+            self.since = self.since or now
+            left_s = self.pause_left_s()
+        if first:
+            log.warning(
+                "destination takes no films",
+                destination=self.name,
+                error=self.error,
+                next_try_in_s=round(left_s, 1),
+                meaning="its films are kept and wait; other destinations go on",
+            )
+        return left_s
+
+    def health(self) -> dict[str, Any]:
+        """State in words, for people."""
+        if self.since is None:
+            return {"state": "ok", "delivered": self.delivered, "text": "takes films"}
+        text = (
+            f"takes no films since {self.since:%Y-%m-%d %H:%M:%S} UTC: {self.error}. They are kept and wait"
+        )
+        return {
+            "state": "failing",
+            "delivered": self.delivered,
+            "text": f"{text}; next try in {self.pause_left_s():.0f} s",
+            "error": self.error,
+            "since": self.since.isoformat(),
+        }
+
+
+class Courier:
+    """Sends what is due until it is stopped.
+
+    Args:
+        retry: by destination's name; the defaults for one that is missing.
+        clock: aware UTC.
+        rng: for jitter.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        destinations: Mapping[str, Destination],
+        retry: Mapping[str, RetrySettings],
+        clock: Callable[[], datetime] = _utc_now,
+        rng: Random | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._rng = rng or Random()  # noqa: S311 # jitter, not a secret
+        self._lanes = {
+            name: Lane(destination, retry.get(name, RetrySettings()), self._rng)
+            for name, destination in destinations.items()
+        }
+        self._unknown: set[str] = set()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Put back what a predecessor had in hand, and begin."""
+        self._report(self._put_back)
+        self._begin("look", self._look_on)
+        for name, lane in self._lanes.items():
+            for number in range(lane.destination.associations):
+                self._begin(f"{name} {number}", self._carry_on, lane)
+
+    def stop(self, drain_s: float) -> None:
+        """End: deliveries under way have `drain_s` to finish, then they break off; the ledger keeps them."""
+        self._stopping.set()
+        for lane in self._lanes.values():
+            lane.wake()
+        self._join(drain_s)
+        for lane in self._lanes.values():
+            lane.destination.close()
+        self._join(_CLOSING_S)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Each destination's state, in words for people."""
+        found = {name: lane.health() for name, lane in self._lanes.items()}
+        for name in sorted(self._unknown):
+            text = "films are owed to it, but it is no longer in the settings; they wait"
+            found[name] = {"state": "unknown", "text": text}
+        return found
+
+    def _begin(self, what: str, run: Callable[..., None], *args: Lane) -> None:
+        thread = threading.Thread(target=run, args=args, name=f"courier {what}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _join(self, within_s: float) -> None:
+        until = time.monotonic() + within_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _put_back(self) -> None:
+        if count := self._ledger.requeue_sending():
+            log.info(
+                "deliveries put back", count=count, meaning="they were under way when the last courier ended"
+            )
+
+    def _look_on(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            try:
+                self._look()
+            except LedgerError as error:
+                log.warning("ledger not readable", error=str(error), meaning="tried again soon")
+                self._stopping.wait(LEDGER_S)
+
+    def _look(self) -> None:
+        for name in self._ledger.due_destinations(self._clock()):
+            if lane := self._lanes.get(name):
+                if not lane.pause_left_s():
+                    lane.wake()
+            elif name not in self._unknown:
+                self._unknown.add(name)
+                log.warning(
+                    "destination not in the settings", destination=name, meaning="its films are kept and wait"
+                )
+
+    def _carry_on(self, lane: Lane) -> None:
+        """What one thread of a lane does; nothing that goes wrong ends it."""
+        while not self._stopping.is_set():
+            try:
+                if lane.await_work():
+                    self._round(lane)
+                else:
+                    lane.destination.rest()
+            except LedgerError as error:
+                log.warning(
+                    "ledger not usable", destination=lane.name, error=str(error), meaning="tried again soon"
+                )
+                self._stopping.wait(LEDGER_S)
+            except Exception:  # a fault of ours must not end deliveries to this destination
+                log.exception("delivery failed inside filmgate", destination=lane.name)
+                self._stopping.wait(LEDGER_S)
+
+    def _round(self, lane: Lane) -> None:
+        """Claim what may go now, and carry it until the destination fails or the courier stops."""
+        limit = lane.allowance()
+        if not limit:
+            lane.calm()
+            return
+        hand: deque[Delivery] = deque()
+        try:
+            hand.extend(self._ledger.claim_deliveries(lane.name, limit, self._clock()))
+            if not hand:
+                lane.calm()
+            while hand and not self._stopping.is_set():
+                if lane.failing and limit > 1:
+                    break
+                self._carry(lane, hand[0])
+                hand.popleft()
+        except Exception:
+            if hand:  # not first in the line again
+                delay_s = next_delay_s(hand[0].attempts, lane.retry, self._rng)
+                self._retry(hand.popleft(), "filmgate failed over it; see the log", delay_s)
+            raise
+        finally:
+            lane.probe_over()
+            for delivery in hand:
+                self._retry(delivery, lane.error or "put back", 0.0)
+
+    def _carry(self, lane: Lane, delivery: Delivery) -> None:
+        try:
+            lane.destination.deliver(self._store.path(delivery.digest), delivery)
+        except DeliveryError as error:
+            self._not_delivered(lane, delivery, error)
+        except (Missing, FileNotFoundError):
+            self._fail(
+                lane, delivery, "its file is not in the store; run `filmgate fsck`, and have it sent again"
+            )
+        except StoreError as error:
+            self._fail(lane, delivery, f"its file in the store cannot be used: {error}")
+        except OSError as error:
+            delay_s = next_delay_s(delivery.attempts, lane.retry, self._rng)
+            self._retry(
+                delivery, f"its file in the store cannot be read now: {error.strerror or error}", delay_s
+            )
+        else:
+            self._report(lambda: self._ledger.delivered(delivery.id, self._clock()))
+            lane.delivered += 1
+            lane.takes(self._clock())
+
+    def _not_delivered(self, lane: Lane, delivery: Delivery, error: DeliveryError) -> None:
+        now = self._clock()
+        if not error.retry:
+            self._fail(lane, delivery, str(error))
+            if isinstance(error, Unwelcome):  # so will it be for the next one
+                lane.fails(error, now)
+            else:
+                lane.takes(now)
+            return
+        if self._stopping.is_set():  # we broke it off ourselves
+            self._retry(delivery, "filmgate stopped while it was sent", 0.0)
+            return
+        delay_s = lane.fails(error, now)
+        if now - delivery.created_at > timedelta(hours=lane.retry.give_up_h):
+            self._fail(lane, delivery, f"given up after {lane.retry.give_up_h:g} hours: {error}")
+            return
+        if isinstance(error, Interrupted | OutOfResources):
+            # It may be this object's doing: others go first when the pause ends.
+            delay_s += next_delay_s(delivery.attempts, lane.retry, self._rng)
+        self._retry(delivery, str(error), delay_s)
+
+    def _retry(self, delivery: Delivery, error: str, delay_s: float) -> None:
+        at = self._clock() + timedelta(seconds=delay_s)
+        self._report(lambda: self._ledger.retry_delivery(delivery.id, error=error, at=at))
+
+    def _fail(self, lane: Lane, delivery: Delivery, error: str) -> None:
+        log.error(
+            "delivery parked", destination=lane.name, film=delivery.film_id, delivery=delivery.id, error=error
+        )
+        self._report(lambda: self._ledger.fail_delivery(delivery.id, error=error, now=self._clock()))
+
+    def _report(self, write: Callable[[], None]) -> None:
+        """Write to the ledger; again and again while it is busy: what happened at the peer has happened.
+
+        What cannot be written before the courier stops is sent once more by its successor.
+        """
+        while True:
+            try:
+                write()
+            except BadTransition as error:
+                log.error("delivery changed meanwhile", error=str(error))
+                return
+            except LedgerError as error:
+                log.warning("ledger not usable", error=str(error), meaning="tried again soon")
+                if self._stopping.wait(LEDGER_S):
+                    return
+            else:
+                return

@@ -1,0 +1,251 @@
+"""A destination that is a storage SCP: C-STORE (PS3.4 Annex B) over associations kept open for a while."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from gateway.destinations.association import Association, Interrupted, Target, TimedOut
+from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
+from gateway.destinations.transcode import CannotTranscode, transcode
+from gateway.errors import Busy, Refused, Rejected, Unreachable
+from gateway.ledger.records import Delivery
+from gateway.settings import DicomDestination as DicomSettings
+from gateway.store import Meta, read_meta
+
+log = structlog.get_logger()
+
+IDLE_S = 5.0  # an association unused for so long is released
+FALLBACK = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+
+_MOST_KINDS = MAX_CONTEXTS // 2  # each kind of object needs two contexts at most
+_CLOSING_S = 0.5
+_UID = re.compile(r"[0-9.]{1,64}")
+_PRIVATE = re.compile(r"\S*(?:\d[\d.]{4,}|\^)\S*")
+
+Kind = tuple[str, str]  # SOP class UID, transfer syntax UID
+
+
+class OutOfResources(Busy):
+    """Raised when the peer answers this object with a status that may pass (0xA7xx, 0x0110, 0x0213)."""
+
+
+class DicomDestination:
+    """Sends objects as they are; decoded only when the peer accepts nothing else.
+
+    Each kind of object (SOP class and transfer syntax) that came by lately is proposed on every new
+    association, so that the next one finds its context: one context with the object's own transfer syntax
+    alone, and one with the two uncompressed ones to fall back to. `deliver` may be called from many threads.
+    """
+
+    def __init__(self, name: str, settings: DicomSettings, calling: str) -> None:
+        self.name = name
+        self.associations = settings.associations
+        self._target = Target(settings.ae_title, settings.host, settings.port)
+        self._calling = settings.calling_ae_title or calling
+        self._timeout_s = settings.timeout_s
+        self._lock = threading.Lock()
+        self._idle: list[Association] = []
+        self._busy: set[Association] = set()
+        self._kinds: dict[Kind, None] = {}  # the last one used is at the end
+        self._closed = False
+
+    def deliver(self, path: Path, delivery: Delivery) -> None:
+        """C-STORE one object.
+
+        Raises:
+            Unreachable: no association; Interrupted, TimedOut: it broke or hung with the object on its way.
+            Busy: the association is rejected for now; OutOfResources: no room for this object now.
+            Rejected: nothing that we can make of the object is accepted; Unwelcome: neither are we.
+            Refused: the peer refuses this object, or its UIDs are none.
+            StoreError, OSError: the file cannot be read.
+        """
+        with path.open("rb") as file:
+            meta = read_meta(file)
+            kind = _kind(meta)
+            association, used_before = self._take(kind)
+            try:
+                response = self._store(association, file, path, meta)
+            except TimedOut:
+                raise
+            except Interrupted:
+                if not used_before:
+                    raise
+                # The peer may have ended it while it was idle; that says nothing about the peer as it is now.
+                association = self._open(kind)
+                file.seek(meta.offset)
+                response = self._store(association, file, path, meta)
+        judge(response)
+        if response.status:
+            log.warning(
+                "delivered with a warning",
+                destination=self.name,
+                delivery=delivery.id,
+                status=told(response),
+            )
+
+    def rest(self) -> None:
+        """Release what was idle for IDLE_S, or was ended by the peer."""
+        now = time.monotonic()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for association in idle:
+            if association.alive():
+                if now - association.used_at < IDLE_S:
+                    self._give_back(association)
+                else:
+                    association.release()
+
+    def close(self) -> None:
+        """Release what is idle; what is under way breaks off."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
+        for association in busy:
+            association.sever()
+        for association in idle:
+            association.release(_CLOSING_S)
+
+    def _store(self, association: Association, file: BinaryIO, path: Path, meta: Meta) -> Response:
+        try:
+            own = association.accepted(_own(meta.sop_class_uid, meta.transfer_syntax_uid))
+            if own:
+                return _send(association, file, own, meta)
+            fallback = association.accepted(_fallback(meta.sop_class_uid))
+            if not fallback:
+                raise Rejected(_not_taken(meta))
+            try:
+                made = transcode(path, fallback.transfer_syntax)
+            except CannotTranscode as error:
+                raise Rejected(f"{_not_taken(meta, 'as it is')}, and {error}") from error
+            with made:
+                return _send(association, made, fallback, meta)
+        finally:
+            self._give_back(association)
+
+    def _take(self, kind: Kind) -> tuple[Association, bool]:
+        """An association on which this kind was proposed, and whether it was used before."""
+        while association := self._next_idle():
+            if not association.alive():
+                self._forget(association)
+            elif association.knows(_own(*kind)):
+                return association, True
+            else:
+                association.release()
+                self._forget(association)
+        return self._open(kind), False
+
+    def _next_idle(self) -> Association | None:
+        with self._lock:
+            if not self._idle:
+                return None
+            association = self._idle.pop()
+            self._busy.add(association)
+            return association
+
+    def _open(self, kind: Kind) -> Association:
+        with self._lock:
+            if self._closed:
+                raise Unreachable("filmgate is stopping")
+            self._kinds.pop(kind, None)
+            self._kinds[kind] = None
+            while len(self._kinds) > _MOST_KINDS:
+                del self._kinds[next(iter(self._kinds))]
+            kinds = list(self._kinds)
+        try:
+            association = Association.request(self._target, self._calling, _proposals(kinds), self._timeout_s)
+        except (Unreachable, Busy, Rejected):
+            with self._lock:
+                self._kinds.clear()  # in case it is what we propose that the peer cannot stand
+            raise
+        with self._lock:
+            self._busy.add(association)
+        return association
+
+    def _give_back(self, association: Association) -> None:
+        with self._lock:
+            self._busy.discard(association)
+            if association.is_open and not self._closed:
+                self._idle.append(association)
+                return
+        association.sever()
+
+    def _forget(self, association: Association) -> None:
+        with self._lock:
+            self._busy.discard(association)
+
+
+def _send(association: Association, file: BinaryIO, context: Answer, meta: Meta) -> Response:
+    return association.store(file, context.context_id, meta.sop_class_uid, meta.sop_instance_uid)
+
+
+def _kind(meta: Meta) -> Kind:
+    for uid in (meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid):
+        if not _UID.fullmatch(uid):
+            raise Refused("one of the object's UIDs is not a UID, so it cannot be sent; it is kept as it is")
+    return meta.sop_class_uid, meta.transfer_syntax_uid
+
+
+def _own(sop_class: str, transfer_syntax: str) -> Proposal:
+    return Proposal(sop_class, (transfer_syntax,))
+
+
+def _fallback(sop_class: str) -> Proposal:
+    return Proposal(sop_class, FALLBACK)
+
+
+def _proposals(kinds: list[Kind]) -> list[Proposal]:
+    fallbacks = dict.fromkeys(_fallback(sop_class) for sop_class, _ in kinds)
+    return [*(_own(*kind) for kind in kinds), *fallbacks]
+
+
+def _not_taken(meta: Meta, how: str = "in any transfer syntax") -> str:
+    sop_class, syntax = UID(meta.sop_class_uid).name, UID(meta.transfer_syntax_uid).name
+    return f"the peer takes no {sop_class} {how} ({syntax})"
+
+
+def judge(response: Response) -> None:
+    """Status codes of C-STORE (PS3.4 table B.2-1, PS3.7 section 9.1.1.1.9 and Annex C).
+
+    Raises:
+        OutOfResources: it may pass.
+        Refused: it will not.
+    """
+    status = response.status
+    if status == 0x0000 or status & 0xF000 == 0xB000:  # success, or stored with a warning
+        return
+    # 0x0110 (processing failure) says only that something failed over there; mostly it passes.
+    if status & 0xFF00 == 0xA700 or status in (0x0110, 0x0213):
+        raise OutOfResources(f"the peer cannot store it now: {told(response)}")
+    raise Refused(f"the peer refuses it: {told(response)}")
+
+
+_MEANINGS = {
+    0x0110: "processing failure",
+    0x0111: "an object of this UID is there already",
+    0x0117: "not a valid UID",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorised",
+    0x0213: "resource limit",
+    0xB000: "coercion of data elements",
+    0xB006: "elements discarded",
+    0xB007: "dataset does not match SOP class",
+}
+_RANGES = {0xA7: "out of resources", 0xA9: "dataset does not match SOP class"}
+
+
+def told(response: Response) -> str:
+    """Status, meaning and comment; what looks like a patient's number or name in the comment is left out."""
+    status = response.status
+    meaning = _MEANINGS.get(status) or _RANGES.get(
+        status >> 8, "cannot understand" if status >> 12 == 0xC else ""
+    )
+    comment = _PRIVATE.sub("…", response.comment)
+    return " ".join(part for part in (f"0x{status:04X}", meaning, f"({comment})" if comment else "") if part)

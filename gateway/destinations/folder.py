@@ -1,0 +1,90 @@
+"""A destination that is a folder: Part 10 files, whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.errors import Busy, DeliveryError, Refused, Unreachable
+from gateway.ledger.records import Delivery
+from gateway.settings import FolderDestination as FolderSettings
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UID = re.compile(r"[0-9.]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class FolderDestination:
+    """Writes `<SOP Instance UID>-<first of digest>.dcm` below one folder, synced, by atomic rename.
+
+    The same object delivered twice is the same file; another version of it lies beside it.
+    """
+
+    associations = 1
+
+    def __init__(self, name: str, settings: FolderSettings) -> None:
+        self.name = name
+        self._folder = settings.path
+
+    def deliver(self, path: Path, delivery: Delivery) -> None:
+        """Copy the file.
+
+        Raises:
+            Busy: the disk is full.
+            Unreachable: the folder is not there, or cannot be written to.
+            Refused: the delivery names no digest, so no safe file name can be made.
+        """
+        target = self._folder / file_name(delivery)
+        part = self._folder / f"{target.stem}.{secrets.token_hex(4)}.part"
+        with path.open("rb") as source:  # the store's trouble is not the folder's
+            try:
+                with part.open("xb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+                part.replace(target)
+                _sync(self._folder)
+            except OSError as error:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                raise _sorted(error) from error
+
+    def rest(self) -> None:
+        """Nothing is kept open."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def file_name(delivery: Delivery) -> str:
+    """A name made of digits, dots and hex alone: what came over the network is never part of a path.
+
+    Raises:
+        Refused: the digest is none.
+    """
+    if not _DIGEST.fullmatch(delivery.digest):
+        raise Refused("the ledger names no digest for this object; nothing was written")
+    uid = delivery.sop_instance_uid
+    if not _UID.fullmatch(uid) or uid.startswith("."):
+        uid = "uid" + hashlib.sha256(uid.encode("utf-8", "replace")).hexdigest()[:32]
+    return f"{uid}-{delivery.digest[:16]}.dcm"
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sorted(error: OSError) -> DeliveryError:
+    if error.errno in _FULL:
+        return Busy("no room is left in the folder; films wait until there is")
+    return Unreachable(f"the folder cannot be written to: {error.strerror}")

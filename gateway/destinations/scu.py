@@ -1,0 +1,292 @@
+"""What `filmgate send` and `filmgate echo` do: C-STORE of files as they are; C-ECHO (PS3.7 section 9.1)."""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from gateway.destinations.association import Association, Interrupted, Target
+from gateway.destinations.dicom import OutOfResources, judge, told
+from gateway.destinations.pdu import MAX_CONTEXTS, Proposal
+from gateway.errors import DeliveryError, FilmgateError, Refused
+
+CALLING = "FILMGATE"
+VERIFICATION = "1.2.840.10008.1.1"
+
+_AHEAD = 256  # files looked at before they are sent, so that one association has contexts for all of them
+_HEAD_BYTES = 64 << 10  # SOP class and instance stand at a dataset's beginning
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+_UID = re.compile(r"[0-9.]{1,64}")
+_TARGET = re.compile(
+    r"(?P<ae_title>[^@\\\s](?:[^@\\]{0,14}[^@\\\s])?)@(?P<host>\[[^\]]+\]|[^:@\s\[\]]+):(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EchoResult:
+    """A C-ECHO that was answered."""
+
+    status: int
+    elapsed_ms: float  # negotiation, C-ECHO and its response
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+
+@dataclass(frozen=True, slots=True)
+class SentResult:
+    """What became of one file. `text` is for people; `status` is None when there was no response."""
+
+    path: Path
+    sop_instance_uid: str
+    status: int | None
+    text: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """A file that holds a DICOM object."""
+
+    path: Path
+    sop_class: str
+    sop_instance: str
+    syntax: str
+    offset: int
+
+    @property
+    def proposal(self) -> Proposal:
+        return Proposal(self.sop_class, (self.syntax,))
+
+
+class NotDicom(FilmgateError):
+    """Raised when a file holds nothing that C-STORE could send."""
+
+
+def parse_target(text: str) -> Target:
+    """AET@HOST:PORT.
+
+    Raises:
+        FilmgateError: it is not of this form.
+    """
+    found = _TARGET.fullmatch(text)
+    if not found or not 0 < int(found["port"]) < 65536:
+        raise FilmgateError(f"{text!r} names no peer. Write AET@HOST:PORT, for example ARCHIVE@10.0.0.7:104")
+    return Target(found["ae_title"], found["host"].strip("[]"), int(found["port"]))
+
+
+def echo(
+    host: str, port: int, ae_title: str, *, calling: str = CALLING, timeout_s: float = 10.0
+) -> EchoResult:
+    """Associate and C-ECHO.
+
+    Raises:
+        DeliveryError: no association, or no response.
+    """
+    began = time.monotonic()
+    proposal = Proposal(VERIFICATION, (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)))
+    association = Association.request(Target(ae_title, host, port), calling, [proposal], timeout_s)
+    context = association.accepted(proposal)
+    if not context:
+        association.release()
+        raise Refused("the peer answers, but does not take C-ECHO (Verification)")
+    status = association.echo(context.context_id).status
+    elapsed_ms = (time.monotonic() - began) * 1000
+    association.release()
+    return EchoResult(status, elapsed_ms)
+
+
+def send(
+    paths: Iterable[Path],
+    host: str,
+    port: int,
+    ae_title: str,
+    *,
+    calling: str = CALLING,
+    timeout_s: float = 30.0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[SentResult]:
+    """C-STORE every file, and every file below every folder, with its own bytes and transfer syntax.
+
+    One file's failure does not keep the next from being sent. `on_progress` gets files done and files in all.
+    """
+    files = list(_files(paths))
+    sender = _Sender(Target(ae_title, host, port), calling, timeout_s)
+    done = 0
+    rest = iter(files)
+    try:
+        while ahead := list(islice(rest, _AHEAD)):
+            for result in sender.send([_looked_at(path) for path in ahead]):
+                done += 1
+                if on_progress:
+                    on_progress(done, len(files))
+                yield result
+    finally:
+        sender.close()
+
+
+class _Sender:
+    """One association at a time; a new one when a context is missing, or when the last one broke."""
+
+    def __init__(self, target: Target, calling: str, timeout_s: float) -> None:
+        self._target = target
+        self._calling = calling
+        self._timeout_s = timeout_s
+        self._association: Association | None = None
+        self._out_of_reach: DeliveryError | None = None
+
+    def send(self, items: Sequence[_Object | SentResult]) -> Iterator[SentResult]:
+        """Results in the order of `items`; what is a result already stays one."""
+        objects = [item for item in items if isinstance(item, _Object)]
+        for item in items:
+            if isinstance(item, SentResult):
+                yield item
+            else:
+                yield self._send(item, objects)
+                objects.pop(0)
+
+    def close(self) -> None:
+        if self._association:
+            self._association.release()
+            self._association = None
+
+    def _send(self, item: _Object, ahead: Sequence[_Object]) -> SentResult:
+        try:
+            return self._stored(item, ahead)
+        except (DeliveryError, OSError, ValueError) as error:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return SentResult(item.path, item.sop_instance, None, text, ok=False)
+
+    def _stored(self, item: _Object, ahead: Sequence[_Object]) -> SentResult:
+        association = self._for(item, ahead)
+        context = association.accepted(item.proposal)
+        if not context:
+            name = UID(item.sop_class).name
+            raise Refused(f"the peer takes no {name} in {UID(item.syntax).name}; nothing was sent")
+        try:
+            with item.path.open("rb") as file:
+                file.seek(item.offset)
+                response = association.store(file, context.context_id, item.sop_class, item.sop_instance)
+        except (Interrupted, OSError):
+            if not association.is_open:
+                self._association = None
+            raise
+        try:
+            judge(response)
+        except (Refused, OutOfResources) as error:
+            return SentResult(item.path, item.sop_instance, response.status, str(error), ok=False)
+        return SentResult(item.path, item.sop_instance, response.status, told(response), ok=True)
+
+    def _for(self, item: _Object, ahead: Sequence[_Object]) -> Association:
+        if self._association and self._association.knows(item.proposal) and self._association.alive():
+            return self._association
+        self.close()
+        if self._out_of_reach:  # a thousand files need not wait for a thousand timeouts
+            raise self._out_of_reach
+        proposals = list(dict.fromkeys(one.proposal for one in (item, *ahead)))[:MAX_CONTEXTS]
+        try:
+            self._association = Association.request(self._target, self._calling, proposals, self._timeout_s)
+        except DeliveryError as error:
+            self._out_of_reach = error
+            raise
+        return self._association
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as named, and those below folders in order; hidden ones and DICOMDIR are left out of folders."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for found in sorted(path.rglob("*")):
+            parts = found.relative_to(path).parts
+            if (
+                found.is_file()
+                and found.name != "DICOMDIR"
+                and not any(part.startswith(".") for part in parts)
+            ):
+                yield found
+
+
+def _looked_at(path: Path) -> _Object | SentResult:
+    try:
+        with path.open("rb") as file:
+            return _read(path, file)
+    except NotDicom as error:
+        return SentResult(path, "", None, f"not DICOM: {error}; nothing was sent", ok=False)
+    except OSError as error:
+        text = f"cannot be read: {(error.strerror or str(error)).lower()}; nothing was sent"
+        return SentResult(path, "", None, text, ok=False)
+
+
+def _read(path: Path, file: BinaryIO) -> _Object:
+    """Group 2 where there is one (PS3.10 section 7), and the dataset's own UIDs, which are what counts.
+
+    Raises:
+        NotDicom: there is no object in it.
+    """
+    head = file.read(_HEAD_BYTES)
+    at = 132 if head[128:132] == b"DICM" else 0
+    meta, offset = _elements(head, at, 0x0002, str(ExplicitVRLittleEndian))
+    if head[offset : offset + 2] == b"\2\0":
+        raise NotDicom("its File Meta group is cut off, or far too long")
+    syntax = meta.get(0x0010, "") or _guessed_syntax(head[offset:])
+    own: dict[int, str] = {}
+    if syntax != DeflatedExplicitVRLittleEndian:
+        own, _ = _elements(head, offset, 0x0008, syntax)
+    sop_class = own.get(0x0016) or meta.get(0x0002, "")
+    sop_instance = own.get(0x0018) or meta.get(0x0003, "")
+    if sop_class == _MEDIA_DIRECTORY or meta.get(0x0002) == _MEDIA_DIRECTORY:
+        raise NotDicom("a DICOMDIR names objects and is none")
+    if not all(_UID.fullmatch(uid) for uid in (sop_class, sop_instance, syntax)):
+        if at == 0:
+            raise NotDicom("no DICM prefix, and no object without one either")
+        raise NotDicom("it has a DICM prefix, but no SOP class, SOP instance or transfer syntax")
+    return _Object(path, sop_class, sop_instance, syntax, offset)
+
+
+def _guessed_syntax(dataset: bytes) -> str:
+    """Of a file without group 2: only one that begins with group 8 is taken for DICOM."""
+    if dataset[:2] != b"\x08\0" or dataset[3:4] != b"\0":
+        return ""
+    explicit = dataset[4:6].isalpha() and dataset[4:6].isupper()
+    return str(ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian)
+
+
+def _elements(data: bytes, at: int, group: int, syntax: str) -> tuple[dict[int, str], int]:
+    """Short texts of the leading elements of one group, and where they end; of group 8 up to (0008,0018)."""
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    found: dict[int, str] = {}
+    while at + 12 <= len(data):
+        its_group, element = struct.unpack_from(order + "HH", data, at)
+        if its_group != group or (group == 0x0008 and element > 0x0018):
+            break
+        vr = data[at + 4 : at + 6]
+        if syntax == ImplicitVRLittleEndian or vr in _LONG:
+            start = at + (8 if syntax == ImplicitVRLittleEndian else 12)
+            length = struct.unpack_from(order + "I", data, start - 4)[0]
+        else:
+            start = at + 8
+            length = struct.unpack_from(order + "H", data, at + 6)[0]
+        if start + length > len(data):  # undefined length among them
+            break
+        if length <= 64:
+            found[element] = data[start : start + length].decode("ascii", "replace").strip("\0 ")
+        at = start + length
+    return found, at
