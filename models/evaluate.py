@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import beta  # type: ignore[import-untyped]
 
-from models import bundle
+from models import card
 from models.data import Row, read_rows
 
 Pixels = NDArray[np.float32]  # (H, W) in [0, 1]
 Judge = Callable[[Pixels], str]
+WHAT = """Held-out patients (a fifth of the groups, trained on by nothing), as published, judged with the
+thresholds that ship. A patient counts as an error when any one of their films was not answered as wanted.
+"""
 HEAD = """| case | site | patients | as wanted | 95 % interval | only unsure | misjudged |
 |---|---|---|---|---|---|---|
 """
-START, END = "<!-- evaluation -->", "<!-- end of evaluation -->"  # in the card; what lies between is ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def evaluate(name: str, films: Path, folder: Path, judge: Judge, fold: int = 0) 
     (folder / "docs" / "evaluation.json").write_text(
         json.dumps([asdict(line) for line in lines], indent=1) + "\n"
     )
-    write_card(folder, table(lines))
+    card.write_part(folder, "evaluation", f"## Evaluation\n\n{WHAT}\n{table(lines)}")
     return lines
 
 
@@ -123,15 +125,6 @@ def table(lines: Iterable[Line]) -> str:
         f"| {x.unsure} | {x.errors - x.unsure} |\n"
         for x in lines
     )
-
-
-def write_card(folder: Path, tables: str) -> None:
-    """Puts the tables between the two marks of the card, or at its end when it has no marks."""
-    path = folder / bundle.README
-    text = path.read_text() if path.exists() else f"# {folder.name}\n"
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before.rstrip()}\n\n{START}\n{tables}{END}{after}" + ("" if after else "\n"))
 
 
 def read_pixels(path: Path) -> Pixels:

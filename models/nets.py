@@ -162,8 +162,10 @@ def fused(net: nn.Module) -> nn.Module:
         after = getattr(module, "adn", None)  # MONAI's normalisation and activation
         norm = getattr(after, "N", None)
         if after is not None and isinstance(norm, nn.BatchNorm2d):
-            upward = isinstance(module.conv, nn.ConvTranspose2d)
-            module.conv = fuse_conv_bn_eval(module.conv, norm, transpose=upward)
+            if isinstance(module.conv, nn.ConvTranspose2d):
+                module.conv = fuse_conv_bn_eval(module.conv, norm, transpose=True)
+            elif isinstance(module.conv, nn.Conv2d):
+                module.conv = fuse_conv_bn_eval(module.conv, norm)
             after.N = nn.Identity()
     return channels_last(net.requires_grad_(False))
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from models import augment, bundle, phantom
+from models import augment, bundle, card, phantom
 from models.augment import Dice
 from models.bundle import Card
 from models.data import CACHE_PX, FOLDS, Films, Row, load
@@ -351,6 +351,7 @@ def train(
     bundle.save(
         out, Card(name, recipe.network, recipe.classes), net, how_trained(name, steps, seed, leave_out, fold)
     )
+    card.write_part(out, "data", card.data_table(pool.films.rows))
     return out
 
 

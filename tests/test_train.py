@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import augment, bundle, calibrate, evaluate, train
+from models import augment, bundle, calibrate, card, evaluate, train
 from models.augment import Dice
 from models.data import CACHE_PX, Films, Row
 from pipelines.transforms import as_batch
@@ -124,13 +124,19 @@ def test_turning_is_clockwise() -> None:
 def test_the_card_keeps_what_people_wrote_round_the_tables(tmp_path: Path) -> None:
     """Evaluating twice replaces the tables and nothing else."""
     (tmp_path / "docs").mkdir()
-    card = tmp_path / bundle.README
-    card.write_text(f"# gate\nbefore\n{evaluate.START}\nold\n{evaluate.END}\nafter\n")
-    evaluate.write_card(tmp_path, "new\n")
-    evaluate.write_card(tmp_path, "newer\n")
-    text = card.read_text()
+    path = tmp_path / bundle.README
+    path.write_text("# gate\nbefore\n<!-- data -->\nold\n<!-- end of data -->\nafter\n")
+    card.write_part(tmp_path, "data", "new\n")
+    card.write_part(tmp_path, "data", "newer\n")
+    text = path.read_text()
     assert "before" in text
     assert "after" in text
     assert "newer" in text
     assert "old" not in text
-    assert text.count(evaluate.START) == 1
+    assert text.count("<!-- data -->") == 1
+
+
+def test_the_card_names_the_terms_of_every_source(films: Films) -> None:
+    """Films and patients are counted by source, view and terms."""
+    table = card.data_table(films.rows)
+    assert "| nih_talo | frontal | open | 10 | 10 |" in table
