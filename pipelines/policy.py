@@ -92,9 +92,8 @@ class Rule:
         """The findings that make the rule fire; () when one of its conditions is not met."""
         found: list[Finding] = []
         for gate, terms in self.when:
-            fitting = [
-                f for f in findings if gate in (ANY, ALL, f.gate) and any(term.fits(f) for term in terms)
-            ]
+            asked = (f for f in findings if gate in (ANY, ALL, f.gate))
+            fitting = [f for f in asked if any(term.fits(f) for term in terms)]
             if self.claims:
                 fitting = [f for f in fitting if claim(header, f) in self.claims]
             if not fitting or (gate == ALL and len(fitting) < len(findings)):
@@ -254,9 +253,8 @@ def _examined(policy: Policy, header: Header, findings: tuple[Finding, ...]) -> 
     """
     decision = _first_rule(policy, header, findings)
     spoke = {finding.gate for finding in findings}
-    missing = tuple(
-        _failure(gate, "the gate gave no finding") for gate in policy.requires if gate not in spoke
-    )
+    silent = (gate for gate in policy.requires if gate not in spoke)
+    missing = tuple(_failure(gate, "the gate gave no finding") for gate in silent)
     if missing and decision.act in (Act.PASS, Act.CORRECT):
         return _first_rule(policy, header, (*findings, *missing))
     return decision
@@ -283,7 +281,7 @@ def _first_rule(policy: Policy, header: Header, findings: tuple[Finding, ...]) -
             flags += _reasons(hits)
             left = tuple(finding for finding in left if finding not in hits)
             continue
-        decision = _act(rule, hits, left)
+        decision = _act(rule, header, hits, left)
         if decision:
             return _finished(decision, policy, flags, trace)
     trace.append(_row(UNEXPLAINED, True, _described(_not_good(left)) or "no finding at all"))
@@ -292,7 +290,7 @@ def _first_rule(policy: Policy, header: Header, findings: tuple[Finding, ...]) -
     return _finished(Decision(Act.QUARANTINE, reasons, UNEXPLAINED, why), policy, flags, trace)
 
 
-def _act(rule: Rule, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> Decision | None:
+def _act(rule: Rule, header: Header, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> Decision | None:
     """What a rule that fired decides; None when it may not, because something else stands against it."""
     against = _not_good(left)
     if rule.act is Act.PASS:
@@ -304,9 +302,10 @@ def _act(rule: Rule, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> De
         reasons = _reasons(f for f in against if f.reason in CORRECTABLE)
         why = f"{rule.why}. {_found(reasons, against)}"
         return Decision(Act.CORRECT, reasons, rule.name, why, operations)
-    assert rule.act is not None
+    assert rule.act is not None  # flags are not decisions
     reasons = _unique((*((rule.reason,) if rule.reason else ()), *_reasons(_relevant(rule.act, hits, left))))
-    return Decision(rule.act, reasons, rule.name, f"{rule.why}. {_found(reasons, against)}")
+    claimed = f". {_claimed(header)}" if rule.claims else ""
+    return Decision(rule.act, reasons, rule.name, f"{rule.why}. {_found(reasons, against)}{claimed}")
 
 
 def _relevant(act: Act, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -366,12 +365,8 @@ def _select_destinations(
 def _in_words(decision: Decision, mode: Mode, correct: Correct) -> Decision:
     why = decision.why
     if decision.act is Act.CORRECT:
-        copy = (
-            "a copy is made and gated again"
-            if correct == "auto"
-            else "a copy waits for a person to accept it"
-        )
-        why = f"{why}; {copy}"
+        waits = "is gated again" if correct == "auto" else "waits for a person to accept it"
+        why = f"{why}. The corrected copy {waits}"
     if mode == "observe" and decision.act is not Act.PASS:
         why = f"{why} (observed only: nothing is held)"
     return replace(decision, why=why)
@@ -387,7 +382,7 @@ def _row(rule: str, fired: bool, because: str) -> dict[str, Any]:
 def _because(rule: Rule, header: Header, hits: tuple[Finding, ...], left: tuple[Finding, ...]) -> str:
     """What the rule saw: the findings that fired it, or what the gates it asks have said instead."""
     claims = {str(claim(header, f)) for f in hits or left if f.gate == "anatomy"} if rule.claims else set()
-    header_says = "".join(f"; header {c}" for c in sorted(claims))
+    header_says = "".join(f"; the header {c}" for c in sorted(claims))
     if hits and rule.act is not Act.PASS:
         return _described(hits) + header_says
     asked = {gate for gate, _ in rule.when}
@@ -396,12 +391,11 @@ def _because(rule: Rule, header: Header, hits: tuple[Finding, ...], left: tuple[
 
 
 def _described(findings: Iterable[Finding]) -> str:
-    return "; ".join(
-        f"{f.gate} {f.verdict} {f.reason or ''} {f.score:.4g} (thresholds {f.low:g}, {f.high:g})".replace(
-            "  ", " "
-        )
-        for f in findings
-    )
+    return "; ".join(f"{_said(f)} {f.score:.4g} (thresholds {f.low:g}, {f.high:g})" for f in findings)
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.gate} {finding.verdict}" + (f" {finding.reason}" if finding.reason else "")
 
 
 def _found(reasons: Iterable[Reason], findings: Iterable[Finding]) -> str:
@@ -409,6 +403,12 @@ def _found(reasons: Iterable[Reason], findings: Iterable[Finding]) -> str:
     return "Found: " + "; ".join(
         REASON_TEXT[r] + (f" ({details[r]})" if r in details else "") for r in reasons
     )
+
+
+def _claimed(header: Header) -> str:
+    part = {"other": "another part"}.get(header.part, header.part)
+    view = {"other": "another view"}.get(header.view, header.view)
+    return f"The header says: {', '.join(filter(None, (part, view))) or 'neither part nor view'}"
 
 
 def _not_good(findings: Iterable[Finding]) -> tuple[Finding, ...]:

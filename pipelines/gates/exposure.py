@@ -39,7 +39,9 @@ EXPOSED = Thresholds(0.47, 0.50)  # BORDER: share of the picture inside the unif
 
 BLOCKS = 16  # block means a side: 32 x 32 px each at 512 px, in which detector noise averages out
 UNIFORM = 0.06  # of the contrast: greys so near the border's level belong to it
+NOISY = 0.25  # of the contrast, and at most UNIFORM of the grey range: how far that may grow with noise
 STRAY = 0.06  # so much of a line may differ and it is still border: markers and letters stand there
+AT_ONCE = 32  # lines
 NESTED = 3  # borders within borders: black round a white frame
 LEAST_EXPOSED = 0.02  # less than this is a marker on an empty plate, not a film
 MIDDLE = 0.2  # cut from each side for MIDTONES: air and collimator are honestly black, and lie outside
@@ -87,32 +89,39 @@ def judge(greys: Greys) -> tuple[Finding, ...]:
 
 def exposed_area(greys: Greys) -> tuple[slice, slice]:
     """Rows and columns that remain when uniform lines are trimmed from all sides; maybe none."""
-    tolerance = UNIFORM * spread(greys)  # relative, or a washed out film would be taken for border
     top, bottom, left, right = 0, greys.shape[0], 0, greys.shape[1]
     for _ in range(NESTED):
         before = (top, bottom, left, right)
-        top += _uniform_lines(greys[top:bottom, left:right], tolerance)
-        bottom -= _uniform_lines(greys[top:bottom, left:right][::-1], tolerance)
-        left += _uniform_lines(greys[top:bottom, left:right].T, tolerance)
-        right -= _uniform_lines(greys[top:bottom, left:right].T[::-1], tolerance)
-        if (top, bottom, left, right) == before:
+        contrast = spread(greys[top:bottom, left:right])  # of what is left: a frame must not lend it any
+        top += _uniform_lines(greys[top:bottom, left:right], contrast)
+        bottom -= _uniform_lines(greys[top:bottom, left:right][::-1], contrast)
+        left += _uniform_lines(greys[top:bottom, left:right].T, contrast)
+        right -= _uniform_lines(greys[top:bottom, left:right].T[::-1], contrast)
+        if (top, bottom, left, right) == before or top >= bottom or left >= right:
             break
     return slice(top, bottom), slice(left, right)
 
 
-def _uniform_lines(greys: Greys, tolerance: float) -> int:
-    """How many of the first lines are uniform, at the level of the very first."""
+def _uniform_lines(greys: Greys, contrast: float) -> int:
+    """How many of the first lines are uniform, at the level and with the noise of the very first."""
     if not greys.size:
         return 0
     level = np.median(greys[0])
-    strays = np.count_nonzero(np.abs(greys - level) > tolerance, axis=1)
-    film = strays > STRAY * greys.shape[1]
-    return int(np.argmax(film)) if film.any() else len(greys)
+    noise = 1.48 * np.median(np.abs(greys[0] - level))  # a standard deviation, if it is normal
+    tolerance = max(UNIFORM * contrast, min(3 * noise, NOISY * contrast, UNIFORM))
+    for first in range(
+        0, len(greys), AT_ONCE
+    ):  # most films have no border: then the first few lines are enough
+        lines = greys[first : first + AT_ONCE]
+        film = np.count_nonzero(np.abs(lines - level) > tolerance, axis=1) > STRAY * greys.shape[1]
+        if film.any():
+            return first + int(np.argmax(film))
+    return len(greys)
 
 
 def spread(greys: Greys) -> float:
-    """The central 98 % range of greys, on every fourth pixel: markers of 1 % do not count."""
-    low, high = np.percentile(greys[::2, ::2], (1, 99))
+    """The central 98 % range of greys, on every ninth pixel: markers of 1 % do not count."""
+    low, high = np.percentile(greys[::3, ::3], (1, 99))
     return float(high - low)
 
 

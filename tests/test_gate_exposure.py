@@ -1,0 +1,231 @@
+"""Blank, washed out, clipped, small in a border: on computed pictures and, where they are, on real films."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
+from pipelines.gates.exposure import ExposureGate, exposed_area
+
+FILMS = Path(__file__).parents[2] / "shared" / "films"
+A_SITE = 25  # about so many real films of each site are looked at
+
+Greys = NDArray[np.float32]
+needs_films = pytest.mark.skipif(not FILMS.exists(), reason="the real films are not here (../shared/films)")
+
+
+def look(greys: NDArray[np.floating]) -> tuple[Finding, ...]:
+    return ExposureGate()(Film(Header(), greys.astype(np.float32)))
+
+
+def said(greys: NDArray[np.floating]) -> set[Reason]:
+    return {finding.reason for finding in look(greys) if finding.reason}
+
+
+def noise(shape: tuple[int, int], sd: float = 0.02) -> NDArray[np.float64]:
+    return np.random.default_rng(0).normal(0, sd, shape)
+
+
+def chest(height: int = 384, width: int = 320) -> Greys:
+    """A crude chest: a bright body with two dark lungs, on dark air."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    body = 0.75 * np.exp(-((x / 0.9) ** 6))
+    lungs = sum(0.5 * np.exp(-(((x - side) / 0.28) ** 4) - ((y / 0.7) ** 4)) for side in (-0.42, 0.42))
+    return np.clip(0.08 + body - lungs + noise((height, width), 0.01), 0, 1).astype(np.float32)
+
+
+def framed(greys: Greys, times: float, level: float) -> Greys:
+    """A film shrunk inside a uniform border."""
+    height, width = greys.shape
+    small = Image.fromarray(np.uint8(greys * 255)).resize((int(width / times), int(height / times)))
+    out = np.full_like(greys, level)
+    top, left = (height - small.height) // 2, (width - small.width) // 2
+    out[top : top + small.height, left : left + small.width] = np.asarray(small) / 255
+    return out
+
+
+def averaged(greys: NDArray[np.floating], times: int) -> NDArray[np.floating]:
+    """Area-averaged, as the decoder makes the preview of a native film."""
+    height, width = (n // times for n in greys.shape)
+    return greys[: height * times, : width * times].reshape(height, times, width, times).mean(axis=(1, 3))
+
+
+@cache
+def real_films() -> tuple[tuple[str, Greys], ...]:
+    """A few clean frontal films of each site, never of the accept and test splits."""
+    with (FILMS / "manifest.csv").open(newline="") as lines:
+        clean = [
+            r for r in csv.DictReader(lines) if r["view"] == "frontal" and not r["split"] and not r["flag"]
+        ]
+    sites = {site: [r for r in clean if r["site"] == site] for site in {r["site"] for r in clean}}
+    some = [(site, row) for site, rows in sites.items() for row in rows[:: max(1, len(rows) // A_SITE)]]
+    return tuple((site, open_film(FILMS / row["file"])) for site, row in some)
+
+
+def open_film(path: Path) -> Greys:
+    return np.asarray(Image.open(path).convert("L"), dtype=np.float32) / 255
+
+
+def test_an_ordinary_film_is_good_in_every_respect() -> None:
+    findings = look(chest())
+    assert len(findings) == 4
+    assert all(
+        f.verdict is Verdict.GOOD and f.reason is None and f.score >= f.high and f.detail for f in findings
+    )
+
+
+# Blank
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (224, 224), (384, 320), (512, 420)])
+def test_noise_is_blank_at_every_size(shape: tuple[int, int]) -> None:
+    assert said(np.clip(0.5 + noise(shape), 0, 1)) == {Reason.BLANK}
+
+
+def test_noise_averaged_down_from_a_native_plate_is_blank() -> None:
+    assert said(averaged(np.clip(0.5 + noise((2500, 2050)), 0, 1), 5)) == {Reason.BLANK}
+
+
+def test_noise_that_a_narrow_window_stretched_over_all_greys_is_blank() -> None:
+    assert said(np.clip(0.5 + noise((512, 400), 0.25), 0, 1)) == {Reason.BLANK}
+
+
+def test_an_even_exposure_with_a_heel_effect_is_blank() -> None:
+    y, x = np.mgrid[-1:1:400j, -1:1:300j]
+    assert said(0.5 + 0.15 * y - 0.1 * x**2 + noise((400, 300))) == {Reason.BLANK}
+
+
+def test_a_blank_plate_with_a_marker_or_a_collimator_is_blank() -> None:
+    plate = np.clip(0.5 + noise((512, 420)), 0, 1)
+    plate[40:80, 330:360] = 1
+    assert said(plate) == {Reason.BLANK}
+    plate[:60], plate[-60:], plate[:, :50], plate[:, -50:] = 0, 0, 0, 0
+    assert said(plate) == {Reason.BLANK}
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0, -7.0, 1e30])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (3, 2), (512, 512)])
+def test_one_grey_is_blank(grey: float, shape: tuple[int, int]) -> None:
+    assert said(np.full(shape, grey)) == {Reason.BLANK}
+
+
+@pytest.mark.parametrize(
+    "greys", [np.full((9, 9), np.nan), np.array([[0.1, np.inf]]), np.zeros((0, 5)), np.zeros(4)]
+)
+def test_what_is_no_picture_is_blank(greys: Greys) -> None:
+    assert said(greys) == {Reason.BLANK}
+
+
+def test_one_pixel_that_is_no_number_is_enough() -> None:
+    greys = chest()
+    greys[5, 5] = np.nan
+    assert said(greys) == {Reason.BLANK}
+
+
+# Washed out, clipped
+
+
+@pytest.mark.parametrize("darkest", [0.0, 0.45, 0.9])
+def test_contrast_in_a_tenth_of_the_greys_is_washed_out(darkest: float) -> None:
+    assert Reason.WASHED_OUT in said(darkest + 0.1 * chest())
+
+
+def test_a_black_frame_lends_a_washed_out_film_no_contrast() -> None:
+    assert Reason.WASHED_OUT in said(np.pad(0.45 + 0.1 * chest(), 40))
+
+
+def test_a_window_far_too_narrow_is_clipped() -> None:
+    assert said(np.clip((chest() - 0.5) * 40, 0, 1)) == {Reason.CLIPPED}
+
+
+def test_black_air_and_collimator_round_a_chest_are_not_clipping() -> None:
+    greys = chest()
+    greys[:, :50], greys[:, -50:] = 0, 0
+    assert said(greys) == set()
+
+
+# Border
+
+
+@pytest.mark.parametrize("times", [2, 3, 5])
+@pytest.mark.parametrize("level", [0.0, 0.7, 1.0])
+def test_a_small_film_in_a_border_is_found_with_its_box(times: int, level: float) -> None:
+    (border,) = [f for f in look(framed(chest(), times, level)) if f.reason]
+    assert (border.reason, border.verdict) == (Reason.BORDER, Verdict.BAD)
+    expected, found = 0.5 - 0.5 / times, border.box
+    assert found is not None
+    sides = (found.x0, found.y0, 1 - found.x1, 1 - found.y1)
+    assert all(abs(side - expected) < 0.03 for side in sides)
+
+
+def test_a_border_with_noise_is_a_border() -> None:
+    assert said(np.clip(framed(chest(), 3, 0.4) + noise((384, 320)), 0, 1)) == {Reason.BORDER}
+
+
+def test_a_white_frame_inside_a_black_border_is_trimmed_too() -> None:
+    inside = np.pad(framed(chest(), 2, 1.0), 60)
+    rows, columns = exposed_area(inside)
+    assert inside[rows, columns].size < 0.3 * inside.size
+
+
+def test_a_marker_in_the_border_does_not_hide_it() -> None:
+    greys = framed(chest(), 3, 0.0)
+    greys[20:40, 30:45] = 1
+    assert Reason.BORDER in said(greys)
+
+
+def test_collimation_of_a_few_per_cent_is_no_border() -> None:
+    findings = look(np.pad(chest(), 16))
+    assert all(f.verdict is Verdict.GOOD for f in findings)
+    assert next(f.box for f in findings if f.box) != Box(0, 0, 1, 1)
+
+
+# Any array
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arrays.arrays(
+        np.float32,
+        arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40),
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    )
+)
+def test_no_array_makes_it_raise(greys: Greys) -> None:
+    findings = look(greys)
+    assert findings
+    assert all(np.isfinite(f.score) and (f.reason is None) == (f.verdict is Verdict.GOOD) for f in findings)
+
+
+# Real films
+
+
+@needs_films
+def test_real_frontal_films_of_every_site_are_good() -> None:
+    wrong = [(site, said(greys)) for site, greys in real_films() if said(greys)]
+    assert len(real_films()) > A_SITE
+    assert wrong == []
+
+
+FAULTS: dict[Reason, Callable[[Greys], NDArray[np.floating]]] = {
+    Reason.WASHED_OUT: lambda greys: 0.45 + 0.1 * greys,
+    Reason.BLANK: lambda greys: np.clip(0.5 + noise(greys.shape), 0, 1),
+    Reason.BORDER: lambda greys: framed(greys, 3, 0.0),
+}
+
+
+@needs_films
+@pytest.mark.parametrize("reason", FAULTS)
+def test_faults_made_of_real_films_are_found(reason: Reason) -> None:
+    assert [site for site, greys in real_films() if reason not in said(FAULTS[reason](greys))] == []
