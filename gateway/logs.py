@@ -48,5 +48,6 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))  # other libraries' debug lines quote what was received
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # pynetdicom's lines name instances and peers' texts; what matters of them we log ourselves
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -35,6 +35,7 @@ from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
 from gateway.settings import PREFIX, Settings, load
+from pipelines.policy import Policy
 
 log = structlog.get_logger()
 
@@ -52,7 +53,23 @@ ROLL_ORDER = ("worker", "dispatcher", "listener")
 
 def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) -> None:
     """Supervise until SIGTERM or SIGINT: see Supervisor.run."""
-    Supervisor(load(config, state), reload=partial(load, config, state), say=say).run()
+    Supervisor(load_all(config, state), reload=partial(load_all, config, state), say=say).run()
+
+
+def load_all(config: Path | None, state: Path | None) -> Settings:
+    """The settings, when policy.file can be used as well.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
+    settings = load(config, state)
+    path = settings.policy.file
+    if path is not None:
+        try:
+            Policy.load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:  # PolicyError is a ValueError and names the rule
+            raise SettingsError(f"policy.file: {path}: {error}") from error
+    return settings
 
 
 def plan(settings: Settings, config: Path) -> list[Spec]:

@@ -38,6 +38,9 @@ def init(target: Target = DEFAULT_FILE, config: options.Config = None, state: op
 @app.command()
 def check(config: options.Config = None, state: options.State = None) -> None:
     """Read the settings as `up` would; exit code 2 and every fault with its line when they are wrong."""
+    from gateway.supervisor import load_all
+
+    load_all(config, state)
     loaded = read(config, state)
     names = ", ".join(loaded.settings.destinations) or "none"
     source = loaded.source or "no file, defaults alone"

@@ -77,6 +77,8 @@ def demo(once: Once = False, config: options.Config = None, state: options.State
     folder = load(config, state).state / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     if config is None:
+        for name in ("archive", "chest-ai"):
+            (folder / name).mkdir(exist_ok=True)
         config = folder / "filmgate.yaml"
         config.write_text(CONFIG, encoding="utf-8")
     settings = load(config, state or folder.parent)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.errors import NotFound
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def open_ledger(config: Path | None, state: Path | None) -> Iterator[Ledger]:
     from gateway.ledger import Ledger
 
     settings = load(config, state)
+    if not settings.ledger.url and not (settings.state / "ledger.sqlite").exists():
+        raise NotFound(
+            f"there is no ledger in {settings.state}. Name the gateway's state folder with --state."
+        )
     ledger = Ledger.open(settings.ledger_url, busy_timeout_s=settings.ledger.busy_timeout_s)
     try:
         yield ledger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
@@ -56,6 +57,8 @@ def work(config: options.Config = None, state: options.State = None) -> None:
     """Run one worker: it decodes films, asks the gates and decides."""
     from gateway import tasks
 
+    # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     with options.open_shell(_settings(config, state)) as shell:
         tasks.run_worker(shell, ready=_ready("worker"))
 

@@ -1,0 +1,77 @@
+"""What can be set or can happen is documented, and the examples are true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from gateway.settings import Settings, keys, load
+from pipelines.film import REASON_TEXT, Reason
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def documented(page: str) -> set[str]:
+    """The first cells of the page's tables that are code."""
+    return set(re.findall(r"^\| `([^`]+)` \|", (DOCS / page).read_text(), re.MULTILINE))
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    """docs/configuration.md has a row for each key of the schema, and none for a key that is gone."""
+    assert documented("configuration.md") == {path for path, _ in keys()}
+
+
+def test_every_documented_default_is_the_default() -> None:
+    """A table that says 30 where the code says 60 misleads people for years."""
+    text = (DOCS / "configuration.md").read_text()
+    wrong = []
+    for path, info in keys():
+        told = re.search(rf"^\| `{re.escape(path)}` \| (`?)(.*?)\1 \|", text, re.MULTILINE)
+        assert told is not None, path
+        if told[1] and not path.endswith(".kind") and not isinstance(info.default, (tuple, Path)):
+            plain = str(info.default).lower() if isinstance(info.default, bool) else str(info.default)
+            if plain.removesuffix(".0") != told[2].strip('"'):
+                wrong.append((path, plain, told[2]))
+    assert wrong == []
+
+
+def test_every_reason_is_documented_and_has_a_text() -> None:
+    """Nobody is shown a code that the manual does not know."""
+    assert documented("reasons.md") == set(Reason.__members__) == {reason.value for reason in REASON_TEXT}
+
+
+def test_the_file_of_config_init_says_the_defaults(tmp_path: Path) -> None:
+    """Writing it changes nothing; the comments in it can be believed."""
+    target = tmp_path / "filmgate.yaml"
+    result = CliRunner().invoke(app, ["config", "init", str(target)])
+    assert result.exit_code == 0, result.output
+    assert load(target, env={}) == Settings(state=tmp_path / "state")
+    assert target.read_text() == (ROOT / "config" / "filmgate.yaml").read_text()
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_the_examples_can_be_used(example: str, tmp_path: Path) -> None:
+    """Each file in config/ is one that a gateway starts with."""
+    if example == "policy.yaml":
+        (tmp_path / "filmgate.yaml").write_text(f"policy: {{file: {ROOT / 'config' / example}}}")
+        path = tmp_path / "filmgate.yaml"
+    else:
+        path = ROOT / "config" / example
+    result = CliRunner().invoke(app, ["config", "check", "--config", str(path), "--state", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+
+
+def test_every_command_is_in_the_manual() -> None:
+    """docs/commands.md names each command; a new one is not forgotten."""
+    text = (DOCS / "commands.md").read_text()
+    group = get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        for inner in getattr(command, "commands", {"": None}):
+            full = f"filmgate {name} {inner}".strip()
+            assert f"`{full}" in text, full
