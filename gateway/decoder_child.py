@@ -38,7 +38,7 @@ def main() -> None:
     parent_pid, memory_mb, timeout_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     requests, answers = _own_pipes()
     _limit(parent_pid, memory_mb)
-    config.settings.reading_validation_mode = config.IGNORE
+    config.settings.reading_validation_mode = config.settings.writing_validation_mode = config.IGNORE
     while head := requests.read(REQUEST.size):
         request = json.loads(requests.read(REQUEST.unpack(head)[0]))
         _allow_cpu(timeout_s)

@@ -6,6 +6,7 @@ size before anything is decoded.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -60,7 +61,6 @@ JPEG_FAMILY = frozenset(
 )
 JPEG2000_FAMILY = frozenset({JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
-HTJ2K_FAMILY = frozenset({HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})  # may overshoot Bits Stored; JPEG itself cannot
 
@@ -256,7 +256,8 @@ def _encapsulated(part: Part10, layout: Layout, at_least: int) -> Pixels:
 def _frame(part: Part10, layout: Layout) -> bytes:
     """The first frame's codestream, put together from its fragments (PS3.5 A.4)."""
     fragments = _fragments(part)
-    offsets = np.frombuffer(next(fragments, b""), "<u4")
+    table = next(fragments, b"")
+    offsets = np.frombuffer(table, "<u4", len(table) // 4)
     if layout.frames == 1:
         return b"".join(fragments)
     pieces, size = [], 0
@@ -359,7 +360,7 @@ def _start_of_frame(codestream: bytes) -> tuple[int, int, int, int]:
     raise Undecodable(Reason.DECODE_FAILED, "no start of frame in the JPEG codestream")
 
 
-# JPEG 2000 and HTJ2K (ISO 15444-1, 15444-15)
+# JPEG 2000 and HTJ2K (ISO 15444-1, 15444-15): both by OpenJPEG, which says so when a codestream is broken
 
 SIZ = b"\xff\x4f\xff\x51"
 
@@ -369,9 +370,7 @@ def _jpeg2000(codestream: bytes, layout: Layout, syntax: str, at_least: int) -> 
     _check_size(rows, columns, samples, layout)
     _check_end(codestream)
     halvings = max(0, (max(rows, columns) // at_least).bit_length() - 1) if at_least else 0
-    if syntax in HTJ2K_FAMILY:
-        found = _decoded(imagecodecs.htj2k_decode, codestream, skipres=halvings or None)
-    elif halvings and samples == 1 and precision <= 16:
+    if halvings and samples == 1 and precision <= 16:
         found = _decoded(_reduced, codestream, halvings=halvings, precision=precision, signed=signed)
     else:
         found = _decoded(imagecodecs.jpeg2k_decode, codestream)
@@ -403,14 +402,29 @@ def _reduced(codestream: bytes, *, halvings: int, precision: int, signed: bool) 
 
 def _rle(codestream: bytes, layout: Layout) -> Pixels:
     """PS3.5 Annex G: a segment a byte of a sample, most significant first; samples come one after another."""
-    size = (layout.rows * layout.columns * layout.samples * layout.allocated + 7) // 8
-    decoded = _decoded(imagecodecs.dicomrle_decode, codestream, dtype=layout.container)
-    if len(decoded) != size:
-        raise Undecodable(Reason.PIXELS_MISMATCH, f"{len(decoded)} bytes of pixels out of the RLE segments")
+    width = layout.container.itemsize
+    size = (layout.rows * layout.columns * min(8, layout.allocated) + 7) // 8
+    planes = np.empty((layout.samples, width, size), dtype=np.uint8)
+    segments = _rle_segments(codestream, layout.samples * width)
+    for plane, segment in zip(planes.reshape(-1, size), segments, strict=True):
+        unpacked = _decoded(imagecodecs.packbits_decode, segment)
+        if len(unpacked) not in (size, size + size % 2):
+            raise Undecodable(Reason.PIXELS_MISMATCH, f"{len(unpacked)} bytes in an RLE segment for {size}")
+        plane[:] = np.frombuffer(unpacked, np.uint8, size)
     if layout.allocated == 1:
-        return _unpacked_bits(decoded, 0, layout)
-    planes = np.frombuffer(decoded, layout.container).reshape(layout.samples, layout.rows, layout.columns)
-    return planes[0] if layout.samples == 1 else planes.transpose(1, 2, 0)
+        return _unpacked_bits(planes, 0, layout)
+    values = np.ascontiguousarray(planes[:, ::-1].transpose(0, 2, 1)).view(layout.container.newbyteorder("<"))
+    values = values.reshape(layout.samples, layout.rows, layout.columns)
+    return values[0] if layout.samples == 1 else values.transpose(1, 2, 0)
+
+
+def _rle_segments(codestream: bytes, expected: int) -> list[bytes]:
+    """The segments that the header names; its offsets must rise and lie inside."""
+    count, *offsets = struct.unpack("<16I", codestream[:64].ljust(64, b"\0"))
+    bounds = [*offsets[:count], len(codestream)]
+    if count != expected or bounds != sorted(bounds) or bounds[0] != 64:
+        raise Undecodable(Reason.PIXELS_MISMATCH, f"{count} RLE segments where {expected} are expected")
+    return [codestream[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def _deflated(codestream: bytes, layout: Layout) -> Pixels:

@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pipelines.codecs import GREY, Layout, Pixels, check_there, stored_frame
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
-from pipelines.header import integer, numbers
+from pipelines.header import integer, numbers, quietly
 from pipelines.part10 import Part10, Source, Undecodable, parse
 
 __all__ = ["Undecodable", "decode_film", "pixel_digest", "stored_pixels"]
@@ -75,7 +75,8 @@ def pixel_digest(pixels: Pixels, ds: Dataset) -> str:
 @contextmanager
 def _header_in_errors(part: Part10) -> Iterator[None]:
     try:
-        yield
+        with quietly():
+            yield
     except Undecodable as error:
         error.header = part.header
         raise

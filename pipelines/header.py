@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from math import isfinite
 
-from pydicom import Dataset
+from pydicom import Dataset, config
 from pydicom.uid import (
     DigitalIntraOralXRayImageStorageForProcessing,
     DigitalMammographyXRayImageStorageForProcessing,
@@ -110,9 +112,16 @@ def read_header(ds: Dataset) -> Header:
     Age (years) is PatientAge or, where both are there and disagree, the smaller of it and the age from
     PatientBirthDate at the study: who may be a child counts as one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every odd value; odd values are expected here
+    with quietly():
         return _read(ds)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """pydicom warns of and logs every odd value; here they are expected, and no log may show them."""
+    with warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read(ds: Dataset) -> Header:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Header, Reason
-from pipelines.header import read_header, text
+from pipelines.header import quietly, read_header, text
 
 Source = bytes | mmap.mmap | Path
 
@@ -57,8 +56,7 @@ class Part10:
 def parse(source: Source) -> Part10:
     """Parse up to the pixel data. Raises Undecodable(UNREADABLE) for anything that is not whole DICOM."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd values are for read_header to judge
+        with quietly():
             return _parse(_buffer(source))
     except (Undecodable, MemoryError):
         raise

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
-from pydicom import Dataset, config
+from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
@@ -39,7 +39,7 @@ from pipelines.codecs import GREY, Layout, Pixels
 from pipelines.decode import pixel_digest
 from pipelines.display import is_inverse
 from pipelines.film import Box, Operations
-from pipelines.header import first, items, number, numbers, text, upper, values
+from pipelines.header import first, items, number, numbers, quietly, text, upper, values
 
 SERIES_DESCRIPTION = "filmgate corrected - AI input"
 SERIES_NUMBER_OFFSET = 9000
@@ -103,7 +103,7 @@ def derive(
     `stored` is (rows, columns), every stored value of the one frame. The SOP Instance UID depends on the
     source, its pixels and the operations alone: doing it again makes the same instance. Raises NotDerivable.
     """
-    with config.disable_value_validation():  # the source's odd values are kept, not judged
+    with quietly():  # the source's odd values are kept, not judged
         layout = _copyable(ds, stored, operations)
         made = copy.deepcopy(ds)
         _to_little_endian(made)

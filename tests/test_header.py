@@ -1,0 +1,177 @@
+"""What a header claims, however odd it is."""
+
+from __future__ import annotations
+
+import pytest
+from dicom_files import code, dx, ramp, real_files
+from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+
+from pipelines.header import read_header
+
+
+def header_of(**attributes):
+    return read_header(dx(ramp(), **attributes))
+
+
+def test_a_chest_film_says_what_it_is():
+    """The plain attributes come out as they stand, the claims in our words."""
+    header = header_of()
+    assert (header.part, header.view, header.modality) == ("chest", "frontal", "DX")
+    assert (header.rows, header.columns, header.frames, header.bits_stored) == (40, 30, 1, 12)
+    assert header.presentation_intent == "FOR PRESENTATION"
+    assert header.image_type == ("ORIGINAL", "PRIMARY")
+    assert header.study_date == "20261101"
+    assert not header.ours
+    assert not header.urgent
+
+
+def test_an_empty_dataset_is_silent():
+    """Nothing there, nothing claimed, nothing raised."""
+    header = read_header(Dataset())
+    assert (header.part, header.view, header.age_years, header.frames) == ("", "", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("CHEST", "chest"),
+        (" chest ", "chest"),
+        ("THORAX PA", "chest"),
+        ("TSPINE", "other"),
+        ("THORACIC SPINE", "other"),
+        ("CHESTABDOMEN", "other"),
+        ("HAND", "other"),
+        ("UNKNOWN", "chest"),  # the coded region speaks then
+        ("", "chest"),
+        (["CHEST", "HAND"], "chest"),
+    ],
+)
+def test_body_part_goes_before_the_coded_region(value, part):
+    """BodyPartExamined wins over AnatomicRegionSequence (Thorax here) when it says something."""
+    assert header_of(BodyPartExamined=value).part == part
+
+
+def test_a_region_alone_is_a_claim():
+    """SCT, the retired SRT, or the meaning."""
+    for item in (code("816094009", "SCT", "x"), code("T-D3000", "SRT", "x"), code("?", "99X", "Chest")):
+        assert header_of(BodyPartExamined=None, AnatomicRegionSequence=[item]).part == "chest"
+    assert header_of(BodyPartExamined=None, AnatomicRegionSequence=[]).part == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "view"),
+    [
+        ("PA", "frontal"),
+        ("A.P.", "frontal"),
+        ("LL", "lateral"),
+        ("LAT", "lateral"),
+        ("LLD", "other"),
+        ("RAO", "other"),
+        ("nonsense", "frontal"),  # the code speaks then
+        (["PA", "LL"], "frontal"),
+    ],
+)
+def test_view_position_goes_before_the_code(value, view):
+    """ViewPosition, then ViewCodeSequence (postero-anterior here)."""
+    assert header_of(ViewPosition=value).view == view
+
+
+def test_a_view_modifier_makes_another_view():
+    """A lordotic or oblique view is not plain frontal."""
+    item = code("399348003", "SCT", "antero-posterior")
+    item.ViewModifierCodeSequence = [code("399268006", "SCT", "Lordotic")]
+    assert header_of(ViewPosition=None, ViewCodeSequence=[item]).view == "other"
+
+
+def test_the_plane_is_the_last_to_be_asked():
+    """PatientOrientation L\\F is coronal, A\\F sagittal; silence is silence."""
+    silent = {"ViewPosition": None, "ViewCodeSequence": []}
+    assert header_of(**silent).view == "frontal"
+    assert header_of(**silent, PatientOrientation=["A", "F"]).view == "lateral"
+    assert header_of(**silent, PatientOrientation="").view == ""
+
+
+@pytest.mark.parametrize(
+    ("age", "birth", "years"),
+    [
+        ("050Y", None, 50.0),
+        ("018M", None, 1.5),
+        ("026W", None, 0.498),
+        ("010D", None, 0.027),
+        (None, "20161101", 10.0),
+        ("050Y", "20231101", 3.0),  # they disagree: who may be a child counts as one
+        ("003Y", "19761101", 3.0),
+        ("abc", None, None),
+        (None, "20300101", None),  # born after the study
+        (None, "not a date", None),
+        (None, None, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_age_in_years_from_age_or_birth_date(age, birth, years):
+    """Days, weeks, months, years, or the birth date at the study."""
+    found = header_of(PatientAge=age, PatientBirthDate=birth).age_years
+    assert found == (years if years is None else pytest.approx(years, abs=0.01))
+
+
+def test_our_own_work_is_known_again():
+    """By the manufacturer in Contributing Equipment."""
+    item = Dataset()
+    item.Manufacturer = "filmgate"
+    assert header_of(ContributingEquipmentSequence=[item]).ours
+
+
+def test_urgent_companion_and_processing():
+    """STAT requests, companion views, and FOR PROCESSING known by the SOP class alone."""
+    assert header_of(RequestedProcedurePriority="STAT").urgent
+    assert header_of(ImageType=["DERIVED", "PRIMARY", "COMPANION"]).companion
+    assert header_of(SeriesDescription="Chest companion view").companion
+    raw = header_of(PresentationIntentType=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1")
+    assert raw.presentation_intent == "FOR PROCESSING"
+
+
+def raw(keyword: str, vr: str | None, value: bytes) -> RawDataElement:
+    return RawDataElement(Tag(keyword), vr, len(value), value, 0, False, True)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("Rows", "US", b"\x01"),
+        ("Rows", "LT", b"many"),
+        ("NumberOfFrames", "IS", b"1.5e400"),
+        ("BodyPartExamined", "SQ", b"\xfe\xff\x00\xe0garbage"),
+        ("ViewCodeSequence", "LO", b"PA"),
+        ("AnatomicRegionSequence", "OB", b"\x00" * 9),
+        ("PatientAge", "DS", b"\xff\xfe\xfd"),
+        ("StudyDate", "UN", b"2026.11.01"),
+        ("ImageType", "FD", b"123"),
+        ("SpecificCharacterSet", "CS", b"ISO 2022 IR 999\\NONSENSE"),
+        ("ViewPosition", "LT", b"PA" * 32768),
+        ("BodyPartExamined", "CS", b"<script>alert(1)</script>"),
+        ("BodyPartExamined", "CS", b"\xc4\xd6\xdc\x1b$B"),
+    ],
+)
+def test_odd_values_are_absent_values(keyword, vr, value):
+    """Wrong VRs, broken numbers, wrong character sets, 64 k of text: never an exception."""
+    ds = dx(ramp())
+    element = raw(keyword, vr, value)
+    ds._dict[element.tag] = element
+    header = read_header(ds)
+    assert len(header.body_part) <= 64
+    assert len(header.view_position) <= 64
+    assert header.body_part.isprintable()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_real_header_can_be_read():
+    """The real files, hard ones among them."""
+    files = real_files()
+    if not files:
+        pytest.skip("the real DICOM files are not here")
+    headers = [read_header(dcmread(path, force=True, stop_before_pixels=True)) for path in files]
+    assert sum(header.part == "chest" for header in headers) >= 6
+    assert {header.part for header in headers} <= {"chest", "other", ""}
+    assert {header.view for header in headers} <= {"frontal", "lateral", "other", ""}
