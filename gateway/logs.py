@@ -38,7 +38,7 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # standard output is for results
     )
     handler = logging.StreamHandler(sys.stderr)
     undo = structlog.stdlib.ProcessorFormatter.remove_processors_meta

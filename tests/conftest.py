@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway import logs
+from gateway.settings import LogSettings
+
 PEERS = {
     "dcmtk": Path("/usr/bin/storescp"),
     "orthanc": Path("/usr/sbin/Orthanc"),
@@ -31,6 +34,12 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("FILMGATE_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def logs_on_standard_error() -> None:
+    """As in every process of the gateway; also undoes what a test set up."""
+    logs.configure(LogSettings(level="debug"))
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from gateway.cli import options
 from gateway.cli.films import deliveries_text
 from gateway.cli.output import print_table, say
 from gateway.errors import FilmgateError
-from gateway.processes import tie_to_parent
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -177,6 +176,8 @@ def _settled(row: FilmRow) -> bool:
 @contextmanager
 def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
     """`filmgate up` as a child, ready; Ctrl-C reaches it through us."""
+    from gateway.processes import tie_to_parent
+
     command = [
         sys.executable,
         "-m",

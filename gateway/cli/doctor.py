@@ -37,6 +37,7 @@ class Check:
 def doctor(json: options.Json = False, config: options.Config = None, state: options.State = None) -> None:
     """Look at everything the gateway needs; exit code 1 when something would keep it from working."""
     settings = load(config, state)
+    options.quiet_logs()
     checks = list(_checks(settings))
     if json:
         print_json(map(asdict, checks))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.errors import NotFound
-from gateway.settings import Settings, load
+from gateway.settings import LogSettings, Settings, load
 
 if TYPE_CHECKING:
     from gateway.bootstrap import Shell
@@ -56,8 +56,21 @@ def open_shell(settings: Settings) -> Iterator[Shell]:
     """Ledger, store, destinations: everything."""
     from gateway.bootstrap import Shell
 
+    quiet_logs()
+
     shell = Shell.open(settings)
     try:
         yield shell
     finally:
         shell.close()
+
+
+def quiet_logs() -> None:
+    """Warnings alone, on standard error, unless the process set its logs up otherwise: standard output is for
+    results."""
+    import structlog
+
+    from gateway import logs
+
+    if not structlog.is_configured():
+        logs.configure(LogSettings(level="warning"))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
-from gateway import logs
 from gateway.cli import options
 from gateway.cli.output import say
 from gateway.settings import Settings, load
@@ -19,7 +18,7 @@ DRAIN_S = 12.0  # what a listener that is told to stop may take to finish what i
 
 def up(config: options.Config = None, state: options.State = None) -> None:
     """Run the gateway on this machine: listener, Redis, dispatcher and workers, supervised."""
-    from gateway import supervisor
+    from gateway import logs, supervisor
 
     logs.configure(load(config, state).log, process="supervisor")
     supervisor.run(config, state, say=say)
@@ -27,10 +26,11 @@ def up(config: options.Config = None, state: options.State = None) -> None:
 
 def listen(config: options.Config = None, state: options.State = None) -> None:
     """Run one listener: it receives objects and keeps them safely."""
+    settings = _settings(config, state)
     from gateway.listener import serve
 
     stop = _stop()
-    with options.open_shell(_settings(config, state)) as shell:
+    with options.open_shell(settings) as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
         settings = shell.settings.model_copy(update={"routes": routes})
         serve(
@@ -46,24 +46,28 @@ def listen(config: options.Config = None, state: options.State = None) -> None:
 
 def dispatch(config: options.Config = None, state: options.State = None) -> None:
     """Run the dispatcher: it wakes workers, frees dead leases and sends what is owed."""
+    settings = _settings(config, state)
     from gateway import dispatcher
 
     stop = _stop()
-    with options.open_shell(_settings(config, state)) as shell:
+    with options.open_shell(settings) as shell:
         dispatcher.run(shell, ready=_ready("dispatcher"), stop=stop)
 
 
 def work(config: options.Config = None, state: options.State = None) -> None:
     """Run one worker: it decodes films, asks the gates and decides."""
+    settings = _settings(config, state)
     from gateway import tasks
 
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    with options.open_shell(_settings(config, state)) as shell:
+    with options.open_shell(settings) as shell:
         tasks.run_worker(shell, ready=_ready("worker"))
 
 
 def _settings(config: Path | None, state: Path | None) -> Settings:
+    from gateway import logs
+
     settings = load(config, state)
     logs.configure(settings.log, process=os.environ.get("FILMGATE_PROCESS", ""))
     return settings

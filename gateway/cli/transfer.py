@@ -38,6 +38,7 @@ def send(
 
     from gateway.destinations import scu
 
+    options.quiet_logs()
     peer = scu.parse_target(to)
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console(stderr=True), transient=True)
@@ -77,6 +78,7 @@ def echo(
     del config, state
     from gateway.destinations import scu
 
+    options.quiet_logs()
     target = scu.parse_target(peer)
     result = scu.echo(target.host, target.port, target.ae_title, calling=calling, timeout_s=timeout)
     if json:

@@ -1,0 +1,330 @@
+"""The command line: what it prints, for people and for programs, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.cli import app
+from gateway.cli.output import clean
+from gateway.ledger import Ledger
+from gateway.ledger.records import Judged, Received
+from gateway.listener import Listener
+from gateway.settings import GatewaySettings, Settings
+from gateway.store import Store
+from pipelines.film import Act, Decision, Finding, Reason, Verdict
+from pipelines.report.phantom_dx import phantom_dx
+
+NOW = datetime(2026, 3, 2, 8, 15, tzinfo=UTC)
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def run(tmp_path: Path, state: Path) -> Run:
+    """A filmgate command on a gateway with an archive and an AI that are folders."""
+    config = tmp_path / "filmgate.yaml"
+    config.write_text(
+        "destinations:\n  archive: {kind: folder, path: archive}\n  chest-ai: {kind: folder, path: ai}\n"
+        "routes: {always: [archive], pass: [chest-ai]}\nstore: {min_free_mb: 0}\n"
+    )
+
+    def invoke(*words: str | Path) -> Result:
+        where = ["--config", str(config), "--state", str(state)]
+        return CliRunner().invoke(app, [*map(str, words), *where])
+
+    return invoke
+
+
+@pytest.fixture
+def ledger(state: Path) -> Iterator[Ledger]:
+    """Three films: one passed, one held, one undecided."""
+    opened = Ledger.open(f"sqlite:///{state}/ledger.sqlite", migrate_first=True)
+    passed = Decision(Act.PASS, rule="qualified", why="every gate is satisfied", destinations=("chest-ai",))
+    finding = Finding(
+        "rotation", Verdict.UNSURE, 0.6, 0.1, 0.9, Reason.ROTATION_UNSURE, "perhaps on its side"
+    )
+    held = Decision(Act.QUARANTINE, (Reason.ROTATION_UNSURE,), "not sure", "a gate is not sure")
+    judged: list[Judged | None] = [
+        Judged(passed, (), "enforce", {}, send_original_to=("chest-ai",)),
+        Judged(held, (finding,), "enforce", {}, hold=True),
+        None,
+    ]
+    for number, judgement in enumerate(judged, 1):
+        at = NOW + timedelta(hours=number)
+        received = Received("1.2", f"1.2.{number}", EXPLICIT, f"{number}" * 64, 10, None, at)
+        opened.record([received], always=("archive",))
+        if judgement:
+            job = opened.claim("me:1")
+            assert job is not None
+            opened.judge(job, judgement, now=at)
+    yield opened
+    opened.close()
+
+
+def items(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return list(json.loads(result.stdout))
+
+
+def test_films_list_gives_programs_what_the_contract_says(run: Run, ledger: Ledger) -> None:
+    """One JSON array, newest first; acceptance reads these keys."""
+    undecided, held, passed = items(run("films", "list", "--json"))
+    contract = {"sop_instance_uid", "received_at", "decision", "reasons", "findings", "deliveries"}
+    assert contract <= set(passed)
+    assert (passed["sop_instance_uid"], passed["decision"]) == ("1.2.1", "pass")
+    assert datetime.fromisoformat(passed["received_at"]) == NOW + timedelta(hours=1)
+    assert [(d["destination"], d["state"]) for d in passed["deliveries"]] == [
+        ("archive", "pending"),
+        ("chest-ai", "pending"),
+    ]
+    assert (held["decision"], held["reasons"]) == ("quarantine", ["ROTATION_UNSURE"])
+    assert held["findings"][0]["gate"] == "rotation"
+    assert undecided["decision"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "uids"),
+    [
+        (("--decision", "quarantine"), ["1.2.2"]),
+        (("--decision", "undecided"), ["1.2.3"]),
+        (("--reason", "rotation_unsure"), ["1.2.2"]),
+        (("--since", "2026-03-02T10:15:00+00:00"), ["1.2.3", "1.2.2"]),
+        (("--since", "1d"), []),
+        (("--limit", "1"), ["1.2.3"]),
+    ],
+)
+def test_films_list_can_be_narrowed(
+    run: Run, ledger: Ledger, words: tuple[str, ...], uids: list[str]
+) -> None:
+    """By decision, reason, time and number."""
+    found = items(run("films", "list", "--json", *words))
+    assert [film["sop_instance_uid"] for film in found] == uids
+
+
+@pytest.mark.parametrize("words", [("--decision", "maybe"), ("--reason", "ODD"), ("--since", "yesterday")])
+def test_a_filter_that_makes_no_sense_is_a_usage_error(
+    run: Run, ledger: Ledger, words: tuple[str, ...]
+) -> None:
+    """Exit code 2, as for every command line that cannot be used."""
+    assert run("films", "list", *words).exit_code == 2
+
+
+def test_films_list_for_people_is_a_table(run: Run, ledger: Ledger) -> None:
+    """A row a film; whoever reads it sees decision, reason and whereabouts."""
+    shown = run("films", "list").stdout
+    (row,) = (line for line in shown.splitlines() if "1.2.2" in line)
+    assert "quarantine" in row
+    assert "ROTATION_UNSURE" in row
+    assert "archive pending" in row
+    assert "undecided" in shown
+
+
+def test_films_show_explains_one_film(run: Run, ledger: Ledger) -> None:
+    """By id or by UID: rule, reason in words, the gate's score between its thresholds, history."""
+    shown = run("films", "show", "2").stdout
+    assert shown == run("films", "show", "1.2.2").stdout
+    assert "rule not sure: a gate is not sure" in shown
+    assert "ROTATION_UNSURE: the rotation gate is not sure" in shown
+    assert "0.600" in shown
+    (one,) = items(run("films", "show", "2", "--json"))
+    assert one["events"]
+
+
+def test_quarantine_shows_and_releases_a_film_with_who_and_why(run: Run, ledger: Ledger) -> None:
+    """The decision is kept with the person's name and note, and the film goes to the AI."""
+    (held,) = items(run("quarantine", "list", "--json"))
+    assert (held["film_id"], held["reasons"], held["copy_ready"]) == (2, ["ROTATION_UNSURE"], False)
+    assert "quarantine correct 2 --turn 90" in run("quarantine", "show", "2").stdout
+    done = run("quarantine", "release", "2", "--by", "Dr. Ada", "--note", "upright")
+    assert done.stdout == "film 2 released\n", done.output
+    assert items(run("quarantine", "list", "--json")) == []
+    (closed,) = items(run("quarantine", "list", "--all", "--json"))
+    assert (closed["state"], closed["closed_by"], closed["note"]) == ("released", "Dr. Ada", "upright")
+    assert [d["destination"] for d in ledger.film(2).deliveries] == ["archive", "chest-ai"]
+
+
+def test_quarantine_reject_keeps_the_film_from_every_ai(run: Run, ledger: Ledger) -> None:
+    """Without --by it is the name on this machine."""
+    (done,) = items(run("quarantine", "reject", "1.2.2", "--json"))
+    assert done == {"film_id": 2, "sop_instance_uid": "1.2.2", "done": "rejected"}
+    (hold,) = ledger.holds(None)
+    assert hold.closed_by
+    assert [d["destination"] for d in ledger.film(2).deliveries] == ["archive"]
+    assert run("quarantine", "correct", "2", "--turn", "45").exit_code == 2
+
+
+def filmgate(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A real process: exit codes and streams as a shell sees them."""
+    command = [sys.executable, "-m", "gateway.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **env})
+
+
+def test_an_error_is_told_in_words_on_standard_error(state: Path, ledger: Ledger) -> None:
+    """No traceback, nothing on standard output, exit code 1."""
+    shown = filmgate("films", "show", "9.9.9", "--json", "--state", state)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr.startswith("filmgate: there is no film 9.9.9.")
+    nowhere = filmgate("films", "list", "--state", state / "other")
+    assert nowhere.returncode == 1
+    assert "there is no ledger in" in nowhere.stderr
+    assert not (state / "other").exists()
+
+
+def test_settings_that_cannot_be_used_exit_with_2(tmp_path: Path) -> None:
+    """File, line and the nearest known key."""
+    config = tmp_path / "filmgate.yaml"
+    config.write_text("gateway:\n  prt: 104\n")
+    for command in ("up", "listen", "dispatch", "work"):
+        shown = filmgate(command, "--config", config)
+        assert shown.returncode == 2
+        assert f"{config}:2: unknown key 'prt' in gateway; did you mean 'port'?" in shown.stderr
+    config.write_text("policy: {file: rules.yaml}\n")
+    (tmp_path / "rules.yaml").write_text("version: 1\nrules: []\nodd: 1\n")
+    shown = filmgate("config", "check", "--config", config)
+    assert shown.returncode == 2
+    assert "policy.file" in shown.stderr
+
+
+def test_config_show_tells_where_each_value_was_said(tmp_path: Path, run: Run) -> None:
+    """File and line, variable, option or default."""
+    rows = {row["key"]: row for row in items(run("config", "show", "--json"))}
+    assert rows["store.min_free_mb"] == {
+        "key": "store.min_free_mb",
+        "value": 0,
+        "origin": f"{tmp_path / 'filmgate.yaml'}:5",
+    }
+    assert rows["gateway.port"]["origin"] == "default"
+    assert "store.min_free_mb" in run("config", "show").stdout
+
+
+def test_config_init_never_writes_over_a_file(tmp_path: Path) -> None:
+    """A site's settings are worth more than an example."""
+    config = tmp_path / "filmgate.yaml"
+    config.write_text("gateway: {port: 104}\n")
+    shown = filmgate("config", "init", config)
+    assert shown.returncode == 1
+    assert "exists already" in shown.stderr
+    assert config.read_text() == "gateway: {port: 104}\n"
+
+
+def test_config_schema_is_a_json_schema() -> None:
+    """Editors read it."""
+    schema = json.loads(CliRunner().invoke(app, ["config", "schema"]).stdout)
+    assert set(schema["properties"]) == set(Settings.model_fields)
+    assert schema["additionalProperties"] is False
+
+
+@pytest.fixture
+def listener(state: Path, free_port: int) -> Iterator[Settings]:
+    """A real listener of ours in this process."""
+    settings = Settings(state=state, gateway=GatewaySettings(port=free_port), store={"min_free_mb": 0})  # type: ignore[arg-type]
+    ledger = Ledger.open(settings.ledger_url, migrate_first=True)
+    scp = Listener(settings, ledger, Store(state, 0))
+    scp.start()
+    yield settings
+    scp.stop(1.0)
+    ledger.close()
+
+
+def test_send_reports_every_file_and_fails_when_one_was_not_accepted(
+    run: Run, listener: Settings, tmp_path: Path
+) -> None:
+    """A folder with two films and a text: the films arrive, the text is named."""
+    films = tmp_path / "films"
+    films.mkdir()
+    for seed in (1, 2):
+        phantom_dx("hand", seed, size=(64, 64)).save_as(films / f"{seed}.dcm", enforce_file_format=True)
+    peer = f"FILMGATE@127.0.0.1:{listener.gateway.port}"
+    sent = run("send", films, "--to", peer, "--json")
+    assert [(one["status"], one["ok"]) for one in items(sent)] == [(0, True), (0, True)]
+    (films / "notes.txt").write_text("no film")
+    again = run("send", films, "--to", peer)
+    assert again.exit_code == 1
+    assert again.stdout == "2 sent, 1 not\n"
+    assert "notes.txt: not DICOM" in again.stderr
+
+
+def test_echo_says_who_answers(run: Run, listener: Settings, free_port: int) -> None:
+    """And a peer that is not there, or a target that is none, is told in words."""
+    (answer,) = items(run("echo", f"FILMGATE@127.0.0.1:{free_port}", "--json"))
+    assert answer["status"] == 0
+    assert "answers C-ECHO with 0x0000" in run("echo", f"FILMGATE@127.0.0.1:{free_port}").stdout
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        shown = filmgate("echo", f"FILMGATE@127.0.0.1:{bound.getsockname()[1]}")
+    assert shown.returncode == 1
+    assert "Traceback" not in shown.stderr
+    assert "AET@HOST:PORT" in filmgate("echo", "nobody").stderr
+
+
+def test_doctor_finds_what_would_keep_the_gateway_from_working(run: Run, tmp_path: Path) -> None:
+    """A row for each thing; a model whose weights are not its card's is an error."""
+    bundle = tmp_path / "bundles" / "rotation"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / "models").mkdir()
+    (bundle / "models" / "model.safetensors").write_bytes(b"other weights")
+    card = {"filmgate": {"weights_sha256": "0" * 64}}
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(card))
+    with (tmp_path / "filmgate.yaml").open("a") as config:
+        config.write("work: {bundles: bundles}\n")
+    shown = run("doctor", "--json")
+    checks = {check["what"]: check for check in json.loads(shown.stdout)}
+    assert shown.exit_code == 1
+    assert checks["bundle rotation"]["result"] == "error"
+    assert checks["python"]["result"] == checks["torch"]["result"] == "ok"
+    assert checks["destination archive"]["result"] == "warning"
+    assert "bundle rotation" in run("doctor").stdout
+
+
+def test_fsck_finds_and_mends_what_a_crash_left(run: Run, state: Path, ledger: Ledger) -> None:
+    """Three films of the ledger have no file here: found, mended, and exit code 0 only afterwards."""
+    found = run("fsck", "--json")
+    assert found.exit_code == 1
+    assert [one["trouble"] for one in json.loads(found.stdout)] == ["missing"] * 3
+    assert run("fsck", "--mend").exit_code == 0
+
+
+def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None:
+    """Told before torch is loaded."""
+    assert run("train", "colour", "--films", tmp_path).exit_code == 2
+    shown = filmgate("train", "rotation", "--films", tmp_path / "none")
+    assert shown.returncode == 1
+    assert "there are no films at" in shown.stderr
+
+
+LIGHT = {
+    "gateway.cli": ("torch", "monai", "celery", "pynetdicom", "sqlalchemy", "rich.table"),
+    "gateway.listener": ("torch", "monai", "celery"),
+    "gateway.dispatcher": ("torch", "monai"),
+    "gateway.supervisor": ("torch", "monai", "celery", "pynetdicom"),
+}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_nothing_heavy_is_loaded_where_it_is_not_needed(module: str) -> None:
+    """Only workers and training load torch; the command line loads little at all."""
+    code = f"import sys, {module}; print(*set(sys.modules) & set({LIGHT[module]}))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == []
+
+
+def test_terminals_obey_nothing_that_came_over_the_network() -> None:
+    """An escape sequence in a UID is shown, not obeyed."""
+    assert clean("1.2\x1b[2J\x07\u202e3") == "1.2\\x1b[2J\\x07\\u202e3"
