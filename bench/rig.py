@@ -167,9 +167,11 @@ def gateway(root: Path | None = None, *, start_ai: bool = True, **sections: Any)
             text=True,
         )
         running = Gateway(root, port, ai, archive, process)
-        stack.callback(_stop, process)
         ready = threading.Event()
-        threading.Thread(target=_read, args=(running, ready), daemon=True).start()
+        reader = threading.Thread(target=_read, args=(running, ready))
+        stack.callback(reader.join)  # it ends when the last writer of the pipe does
+        stack.callback(_stop, process)
+        reader.start()
         if not ready.wait(90):
             raise RuntimeError("filmgate up was not ready after 90 s:\n" + "".join(running.lines[-40:]))
         yield running
@@ -177,10 +179,11 @@ def gateway(root: Path | None = None, *, start_ai: bool = True, **sections: Any)
 
 def _read(running: Gateway, ready: threading.Event) -> None:
     assert running.process.stdout
-    for line in running.process.stdout:
-        running.lines.append(line)
-        if "ready" in line:
-            ready.set()
+    with running.process.stdout as output:
+        for line in output:
+            running.lines.append(line)
+            if "filmgate is ready" in line:
+                ready.set()
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
