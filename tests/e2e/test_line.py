@@ -148,7 +148,8 @@ def test_a_wrong_called_ae_title_is_rejected_and_audited(line: Gateway, folder: 
     path = saved(film(), folder)
     command = [DCMSEND, "-v", "-aec", "SOMEBODY", "127.0.0.1", str(line.port), str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert "Called AE Title Not Recognized" in done.stdout + done.stderr
+    assert "Association Rejected" in done.stderr
+    wait_for(lambda: "called AE title" in "".join(line.lines), 5, "the refusal is not in the log")
 
 
 def test_the_same_object_twice_is_one_film(line: Gateway, folder: Path) -> None:
