@@ -34,7 +34,8 @@ format: $(STAMP) ## lay the code out
 	@$(BIN)/ruff format --quiet .
 
 bench: $(STAMP) peers ## measure receive, gate and delivery rates on this machine
-	@for f in bench/bench_*.py; do [ -e "$$f" ] || continue; echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
+	@for b in "ingest.py" "flow.py latency" "flow.py sustained" "flow.py archive" "flow.py memory" "survive.py"; do \
+	  echo "== bench/$$b"; $(BIN)/python bench/$$b || exit 1; done
 
 docs: $(STAMP) ## check that every setting and reason is documented; write docs/settings.schema.json
 	@$(BIN)/filmgate config schema > docs/settings.schema.json
@@ -63,6 +64,6 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 	@test -x $(BIN)/python || { echo "setup: making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
 	@echo "setup: installing filmgate and its tools into $(VENV) (minutes, once)"
 	@pins=constraints/$$($(BIN)/python -c 'import sys; print("py%d%d.txt" % sys.version_info[:2])'); \
-	pip="$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off"; \
+	pip="$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off"; \
 	$$pip "$$(grep -E '^torch==' $$pins)" && $$pip -c $$pins --editable '.[train,dev]'
 	@touch $@

@@ -288,7 +288,7 @@ def test_doctor_finds_what_would_keep_the_gateway_from_working(run: Run, tmp_pat
     checks = {check["what"]: check for check in json.loads(shown.stdout)}
     assert shown.exit_code == 1
     assert checks["bundle rotation"]["result"] == "error"
-    assert checks["python"]["result"] == checks["torch"]["result"] == "ok"
+    assert checks["python"]["result"] == checks["package torch"]["result"] == "ok"
     assert checks["destination archive"]["result"] == "warning"
     assert "bundle rotation" in run("doctor").stdout
 

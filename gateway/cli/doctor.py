@@ -104,9 +104,9 @@ def _python() -> Check:
 def _packages() -> Iterator[Check]:
     for package in PACKAGES:
         try:
-            yield Check(package, "ok", metadata.version(package))
+            yield Check(f"package {package}", "ok", metadata.version(package))
         except metadata.PackageNotFoundError:
-            yield Check(package, "error", "not installed: pip install filmgate")
+            yield Check(f"package {package}", "error", "not installed: pip install filmgate")
 
 
 def _redis(settings: Settings) -> Check:

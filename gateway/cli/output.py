@@ -70,7 +70,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     target = console()
     if not target.is_terminal:
         target.width = max(target.width, 200)  # a pipe has no width, and wrapped rows cannot be searched
-    target.print(table)
+    with target.capture() as drawn:
+        target.print(table)
+    say("\n".join(line.rstrip() for line in drawn.get().strip("\n").splitlines()))
 
 
 def clean(text: str) -> str:
