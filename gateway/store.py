@@ -36,7 +36,6 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ROOM_TTL_S = 1.0
 _ROOM_EVERY_BYTES = 32 << 20  # a long object looks at the watermark again and again
-_WRITE_BACK_BYTES = 4 << 20  # start the disk while the sender still sends: the final fsync is then short
 _MOST_BUFFERS = 512  # of one writev; IOV_MAX is 1024
 _READ_BYTES = 1 << 20
 
@@ -257,7 +256,6 @@ class Incoming:
         self._part = part
         self._hash = _hasher(transfer_syntax)
         self._checked = 0
-        self._written_back = 0
         self._lock = threading.Lock()
         try:
             self._fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)

@@ -370,6 +370,7 @@ class Wire:
         self._before_fill = before_fill
         self._view = memoryview(bytearray(BUFFER_BYTES))
         self._start = self._end = 0
+        self._late = ""
         self._patience_s = 0.0  # how long we may still wait for the peer; our own disk's time does not count
         connection.settimeout(min(1.0, idle_timeout_s, pdu_timeout_s))
 
@@ -380,9 +381,9 @@ class Wire:
             Closed: the peer went away. Late: it was silent, or the six bytes did not come in time.
         """
         if self._start == self._end:
-            self._patience_s = self._idle_timeout_s
+            self._patience_s, self._late = self._idle_timeout_s, "silent for too long"
             self._fill()
-        self._patience_s = self._pdu_timeout_s
+        self._patience_s, self._late = self._pdu_timeout_s, "a PDU that did not come in time"
         kind, length = _HEADER.unpack(self.exactly(_HEADER.size))
         return kind, length
 
@@ -440,7 +441,7 @@ class Wire:
                 raise Closed(str(error.strerror)) from error
             self._patience_s -= time.monotonic() - began
             if self._patience_s < 0:
-                raise Late("too slow" if rest or count else "silent for too long")
+                raise Late(self._late)
         if count == 0:
             raise Closed("closed by the peer")
         self._end = rest + count

@@ -53,7 +53,7 @@ _RANK = {syntax: rank for rank, syntax in enumerate(PREFERENCE)}
 
 # Other encapsulated syntaxes (video, retired JPEG, future ones) are kept too, after those above. Not the ones
 # whose pixels lie on another server (JPIP).
-_ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.[0-9]{1,4}")
+_ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.[0-9]{1,4}(\.1)?")
 _ELSEWHERE = {f"1.2.840.10008.1.2.4.{last}" for last in (94, 95, 204, 205)}
 
 _SERVICES = ("FIND", "MOVE", "GET", "Creation", "Query")  # names that end so stand among the storage classes

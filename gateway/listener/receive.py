@@ -203,24 +203,22 @@ class Association:
 
     def run(self) -> None:
         """Serve the peer until it is done, breaks the protocol, or goes away."""
-        outcome = "lost"
+        outcome, last_word = "lost", b""
         try:
             outcome = self._serve() if self._negotiate() else ""
         except BadPdu as bad:
-            outcome = "protocol error"
+            outcome, last_word = "protocol error", encode_abort(bad.reason)
             self._house.muffler.warning("protocol error", address=self._address, what=str(bad))
-            self._say(encode_abort(bad.reason))
         except Late as late:
-            outcome = "timed out"
+            outcome, last_word = "timed out", encode_abort(AbortReason.NOT_SPECIFIED)
             self._house.muffler.warning("association timed out", address=self._address, what=str(late))
-            self._say(encode_abort(AbortReason.NOT_SPECIFIED))
         except Closed:
             if self._stopping.is_set():
-                outcome = "stopped"
-                self._say(encode_abort(None))
+                outcome, last_word = "stopped", encode_abort(None)
         finally:
             if self._arrival is not None:
                 self._arrival.abandon()
+            self._say(last_word)
             self._house.see_off(self._socket, self._address)
             if outcome:
                 self._note_end(outcome)
@@ -420,8 +418,9 @@ class Association:
         self._wire.send(encode_command(context.id, response, max_pdu))
 
     def _say(self, last_word: bytes) -> None:
-        with suppress(Closed, Late):
-            self._wire.send(last_word)
+        if last_word:
+            with suppress(Closed, Late):
+                self._wire.send(last_word)
 
     # The ledger's row of this association: written with its first object, or at its end
 

@@ -1,0 +1,307 @@
+"""Strangers at the door: silent, slow, lying, broken or many, none keeps an honest peer waiting."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from dicom_peers import (
+    DX,
+    MemoryLedger,
+    RawPeer,
+    associate_rq,
+    echo,
+    encoded,
+    film,
+    files,
+    listener_process,
+    listening,
+    pdata,
+    sender,
+    store_rq,
+)
+from structlog.testing import capture_logs
+
+from gateway.listener.guard import MOST_WAITING_BYTES, Door, Muffler
+
+
+def threads_of_the_listener() -> int:
+    """Association threads that live now."""
+    return sum(thread.name == "association" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("first", [b"", b"\1\0\0", b"\1\0\0\0\1\0", associate_rq()[:-1]])
+def test_who_does_not_ask_in_time_is_dropped(tmp_path: Path, first: bytes) -> None:
+    """Silence after 0, 3 or 6 bytes, or one byte short of a request, ends at the deadline."""
+    with listening(tmp_path, association_timeout_s=0.3) as listener, RawPeer(listener.port) as peer:
+        peer.say(first)
+        began = time.monotonic()
+        assert peer.closed()
+        assert 0.2 < time.monotonic() - began < 1.5
+        assert listener.associations() == 0
+
+
+def test_a_request_in_drops_is_late(tmp_path: Path) -> None:
+    """The deadline is for the whole request: a byte now and then does not move it."""
+    with (
+        listening(tmp_path, association_timeout_s=0.4) as listener,
+        RawPeer(listener.port, timeout=0.05) as peer,
+    ):
+        began = time.monotonic()
+        closed = False
+        for byte in associate_rq():
+            try:
+                peer.say(bytes([byte]))
+                closed = peer.socket.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                closed = True
+            if closed:
+                break
+        assert closed
+        assert time.monotonic() - began < 3
+
+
+def test_five_hundred_silent_peers_keep_nobody_out(tmp_path: Path) -> None:
+    """With two associations allowed and 500 half-sent headers open, an echo is answered within a second."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    with listening(tmp_path, max_associations=2) as listener:
+        crowd = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(500)]
+        try:
+            for one in crowd:
+                one.sendall(b"\1\0\0")
+            for _ in range(3):
+                began = time.monotonic()
+                assert echo(listener.port)
+                assert time.monotonic() - began < 1
+            assert threads_of_the_listener() <= 2
+        finally:
+            for one in crowd:
+                one.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_greediest_address_makes_room() -> None:
+    """When too many wait, the newest comes in and the address with most connections loses its oldest."""
+    served = threading.Event()
+
+    def welcome(connection: socket.socket, address: str, request: bytes) -> None:
+        connection.close()
+        served.set()
+
+    door = Door(welcome, request_timeout_s=30, muffler=Muffler(), most_waiting=4)
+    port = door.open("127.0.0.1", 0)
+    try:
+        with RawPeer(port) as honest:
+            crowd = [RawPeer(port) for _ in range(4)]
+            assert honest.closed()  # all from one address: its oldest went
+            with RawPeer(port) as late:
+                late.say(associate_rq())
+                assert served.wait(2)
+            for one in crowd:
+                one.socket.close()
+    finally:
+        door.close()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        struct.pack(">BxL", 1, 0xFFFFFFFF),
+        struct.pack(">BxL", 1, 0),
+        struct.pack(">BxL", 4, 12),
+        b"\0\0\0\0\0\4abcd",
+        b"\x08\0\0\0\0\4abcd",
+        b"\xff\0\0\0\0\4abcd",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_aborted_and_closed(tmp_path: Path, lie: bytes) -> None:
+    """A 4 GiB length, a wrong or unknown PDU type, HTTP: A-ABORT, and the connection ends."""
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.say(lie)
+        assert peer.pdu()[0] == 7
+        assert peer.closed()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        struct.pack(">BxL", 4, 0xFFFFFFFF),
+        struct.pack(">BxLLBB", 4, 6, 0xFFFFFFFF, 1, 3),
+        struct.pack(">BxLLBB", 4, 6, 1, 1, 3),
+        pdata(b"x", context=77),
+        pdata(b"no command at all", command=True),
+        pdata(b"a dataset without a command"),
+        pdata(store_rq("1.2.3"), command=True) + pdata(store_rq("1.2.3"), command=True),
+        associate_rq(),
+        b"\x08\0\0\0\0\4abcd",
+    ],
+)
+def test_a_broken_pdu_in_an_association_is_aborted(tmp_path: Path, lie: bytes) -> None:
+    """Lengths that do not fit, contexts nobody accepted, things out of order (PS3.8 section 9.2, AA-8)."""
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(lie)
+        kind, body = peer.pdu()
+        assert (kind, body[2]) == (7, 2)
+        assert peer.closed()
+        assert files(tmp_path / "incoming") == []
+
+
+def test_silence_and_slowness_in_an_association_end_it(tmp_path: Path) -> None:
+    """An idle timeout between PDUs, a deadline within one; the part file goes too."""
+    with listening(tmp_path, idle_timeout_s=0.3, pdu_timeout_s=0.3) as listener:
+        with RawPeer(listener.port) as silent:
+            assert silent.associate().pdu()[0] == 7
+        with RawPeer(listener.port) as slow:
+            slow.associate().say(pdata(store_rq("1.2.3"), command=True), pdata(bytes(5000))[:3000])
+            assert slow.pdu()[0] == 7
+        assert files(tmp_path / "incoming") == []
+
+
+@pytest.mark.parametrize("how", ["abort", "reset", "close"])
+def test_who_leaves_in_the_middle_leaves_nothing(tmp_path: Path, how: str) -> None:
+    """A-ABORT, RST or FIN amid an object: no row, and its part file is gone within a second."""
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq("1.2.3"), command=True), pdata(bytes(5000), last=False))
+        if how == "abort":
+            peer.say(struct.pack(">BxL4x", 7, 4))
+        elif how == "reset":
+            peer.reset()
+        else:
+            peer.socket.shutdown(socket.SHUT_WR)
+        assert ledger.wait(lambda: ledger.ended, timeout=1)
+        assert ledger.ended[1]["outcome"] == ("aborted" if how == "abort" else "lost")
+        assert ledger.received == []
+        assert files(tmp_path) == []
+
+
+def test_a_lying_peer_costs_no_memory(tmp_path: Path) -> None:
+    """4 GiB lengths and near-megabyte requests that never end: a few MiB at most."""
+    with listener_process(tmp_path) as (child, port):
+        process = psutil.Process(child.pid)
+        assert echo(port)
+        before = process.memory_info().rss
+        with RawPeer(port) as one, RawPeer(port) as two, RawPeer(port) as three:
+            one.say(struct.pack(">BxL", 1, 0xFFFFFFFF) + bytes(65536))
+            two.associate().say(struct.pack(">BxL", 4, 0xFFFFFFFF) + bytes(65536))
+            three.say(struct.pack(">BxL", 1, 1 << 20) + bytes(1 << 19))
+            assert one.closed()
+            assert two.closed()
+            assert echo(port)
+            assert process.memory_info().rss - before < 5 << 20
+    assert MOST_WAITING_BYTES < 64 << 20
+
+
+def test_mutated_pdus_leave_nothing_behind(tmp_path: Path) -> None:
+    """Some hundred broken conversations: threads, log and echo are as before."""
+    rng = random.Random(1)
+    dataset = encoded(film())
+    talk = [
+        associate_rq(),
+        pdata(store_rq("1.2.3"), command=True),
+        pdata(dataset),
+        struct.pack(">BxL4x", 5, 4),
+    ]
+    ledger = MemoryLedger()
+    with (
+        listening(tmp_path, ledger, idle_timeout_s=0.5, pdu_timeout_s=0.5) as listener,
+        capture_logs() as logs,
+    ):
+        for number in range(1000):
+            broken = [bytearray(one) for one in talk]
+            for one in broken if number % 2 else broken[:1]:
+                for _ in range(rng.randint(1, 6)):
+                    one[rng.randrange(min(len(one), rng.choice((12, 80, len(one)))))] = rng.randrange(256)
+            with RawPeer(listener.port) as peer:
+                try:
+                    peer.say(*map(bytes, broken))
+                except ConnectionError:
+                    continue
+        assert ledger.wait(lambda: listener.associations() == 0, timeout=0) or _until(
+            lambda: listener.associations() == 0
+        )
+        assert threads_of_the_listener() == 0
+        assert echo(listener.port)
+        assert len([one for one in logs if one["log_level"] == "warning"]) < 200
+        assert not [one for one in logs if one["log_level"] == "error"]
+        assert files(tmp_path / "incoming") == []
+
+
+def _until(what, timeout: float = 5.0) -> bool:
+    """Poll what has no event."""
+    end = time.monotonic() + timeout
+    pause = threading.Event()
+    while not what() and time.monotonic() < end:
+        pause.wait(0.02)
+    return bool(what())
+
+
+def test_the_muffler_counts_what_it_keeps_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty lines a kind and minute; the first of the next minute says how many were not written."""
+    clock = [0.0]
+    monkeypatch.setattr("gateway.listener.guard.time.monotonic", lambda: clock[0])
+    muffler = Muffler(most=2, window_s=60)
+    with capture_logs() as logs:
+        for _ in range(5):
+            muffler.warning("knock")
+        clock[0] = 61.0
+        muffler.warning("knock")
+    assert [one.get("kept_back", 0) for one in logs] == [0, 0, 3]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+def test_tls_serves_the_honest_while_others_hang(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A silent client and one that speaks plain DICOM do not stop a TLS association that stores a film."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    client = ssl.create_default_context(cafile=str(certificate[0]))
+    client.check_hostname = False
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger, ssl_context=context) as listener:
+        with RawPeer(listener.port), RawPeer(listener.port) as plain, RawPeer(listener.port) as honest:
+            assert plain.say(associate_rq()).closed()
+            honest.socket = client.wrap_socket(honest.socket)
+            one = film(size_bytes=300_000)
+            data = encoded(one)
+            honest.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
+            for at in range(0, len(data), 16000):
+                honest.say(pdata(data[at : at + 16000], last=at + 16000 >= len(data)))
+            assert honest.status() == 0x0000
+    assert ledger.received[0].size_bytes == len(data)
+
+
+def test_more_associations_than_allowed_are_refused_cleanly(tmp_path: Path) -> None:
+    """Result 2, source 3, reason 2 (local limit exceeded), an audit row; room again when one ends."""
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger, max_associations=1) as listener:
+        with sender(listener.port, (DX, "1.2.840.10008.1.2.1")) as first:
+            assert first.is_established
+            with RawPeer(listener.port) as second:
+                assert second.say(associate_rq()).pdu() == (3, b"\0\2\3\2")
+            assert ledger.wait(lambda: ledger.refused)
+        assert _until(lambda: echo(listener.port))

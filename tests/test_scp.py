@@ -1,0 +1,580 @@
+"""The listener: what it takes, what it refuses and why, and that 0x0000 means safe."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from dicom_peers import (
+    DX,
+    EXPLICIT,
+    VERIFICATION,
+    MemoryLedger,
+    RawPeer,
+    associate_rq,
+    echo,
+    encoded,
+    film,
+    files,
+    listener_process,
+    listening,
+    pdata,
+    sender,
+    store_rq,
+)
+from pydicom.uid import AllTransferSyntaxes
+from pynetdicom import AllStoragePresentationContexts
+
+from gateway.errors import LedgerBusy
+from gateway.ledger import Ledger
+from gateway.listener import dimse, glance, negotiate, pdu, serve
+from gateway.listener.scp import caller_rejection
+from gateway.settings import GatewaySettings, Peer, Settings
+from gateway.store import Store
+
+IMPLICIT = "1.2.840.10008.1.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+HTJ2K = "1.2.840.10008.1.2.4.201"
+J2K = "1.2.840.10008.1.2.4.90"
+PRIVATE = "1.2.276.0.7230010.3.1.0.99.1"
+DCMSEND = "/usr/bin/dcmsend"
+
+
+def stored(state: Path) -> list[Path]:
+    return files(state / "store")
+
+
+# What is taken
+
+
+def test_an_object_is_kept_byte_for_byte_and_recorded(tmp_path: Path) -> None:
+    """0x0000, the dataset as sent, one row with what the worker needs, nothing left in incoming."""
+    ledger, one = MemoryLedger(), film()
+    with listening(tmp_path, ledger) as listener, sender(listener.port) as association:
+        assert association.send_c_store(one).Status == 0x0000
+    (received,) = ledger.received
+    assert (received.sop_instance_uid, received.sop_class_uid) == (one.SOPInstanceUID, DX)
+    assert (received.transfer_syntax_uid, received.association_id) == (EXPLICIT, 1)
+    meta, file = Store(tmp_path, 0).open_dataset(received.digest)
+    with file:
+        assert file.read() == encoded(one)
+    assert meta.sop_instance_uid == one.SOPInstanceUID
+    assert ledger.associations[0]["calling"] == "SENDER"
+    assert ledger.ended[1]["outcome"] == "released"
+    assert (ledger.ended[1]["objects"], ledger.ended[1]["size_bytes"]) == (1, received.size_bytes)
+    assert files(tmp_path / "incoming") == []
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_sends_films(tmp_path: Path) -> None:
+    """dcmsend's PDUs of 128 KiB, several films in one association."""
+    films = []
+    for number in range(5):
+        one = film(size_bytes=400_000)
+        films.append(tmp_path / f"{number}.dcm")
+        one.save_as(films[-1], enforce_file_format=True)
+    ledger = MemoryLedger()
+    with listening(tmp_path / "state", ledger) as listener:
+        command = [DCMSEND, "-aec", "FILMGATE", "127.0.0.1", str(listener.port), *map(str, films)]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+    assert len(ledger.received) == len(stored(tmp_path / "state")) == 5
+
+
+@pytest.mark.parametrize(
+    "syntax", [IMPLICIT, HTJ2K, J2K, "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.110"]
+)
+def test_compressed_syntaxes_are_kept_as_they_are(tmp_path: Path, syntax: str) -> None:
+    """A context that proposes one syntax gets it, and the object is stored in it."""
+    ledger, one = MemoryLedger(), film()
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        status = peer.associate((DX, syntax)).store(one.SOPInstanceUID, encoded(one))
+        assert status == 0x0000
+    assert ledger.received[0].transfer_syntax_uid == syntax
+
+
+@pytest.mark.parametrize(
+    "sop_class", [PRIVATE, "1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.5.1.4.1.1.999.1"]
+)
+def test_private_and_future_storage_classes_are_kept(tmp_path: Path, sop_class: str) -> None:
+    """SR and KOS, a vendor's own, and one that the Standard may add next year."""
+    ledger, one = MemoryLedger(), film(sop_class=sop_class)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        status = peer.associate((sop_class, EXPLICIT)).store(
+            one.SOPInstanceUID, encoded(one), sop_class=sop_class
+        )
+        assert status == 0x0000
+    assert ledger.received[0].sop_class_uid == sop_class
+
+
+@pytest.mark.parametrize("padding", ["", "\0", "  ", "\0\0"])
+def test_padded_uids_are_one_uid(tmp_path: Path, padding: str) -> None:
+    """Trailing NULs and blanks, which senders write, are not part of a UID."""
+    ledger, one = MemoryLedger(), film()
+    uid = str(one.SOPInstanceUID)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        assert peer.associate().store(uid + padding, encoded(one)) == 0x0000
+    assert ledger.received[0].sop_instance_uid == uid
+
+
+def test_high_priority_is_urgent(tmp_path: Path) -> None:
+    """C-STORE's Priority HIGH puts a film first in the queue (PS3.7 section 9.1.1.1)."""
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate()
+        for priority in (0, 1, 2):
+            one = film()
+            assert peer.store(one.SOPInstanceUID, encoded(one), priority=priority) == 0x0000
+    assert [received.urgent for received in ledger.received] == [False, True, False]
+
+
+def test_fragments_may_fall_anywhere(tmp_path: Path) -> None:
+    """Several values in a PDU, a command in pieces, empty fragments: all of PS3.8 annex E."""
+    ledger, one = MemoryLedger(), film()
+    command, data = store_rq(one.SOPInstanceUID), encoded(one)
+
+    def value(payload: bytes, control: int) -> bytes:
+        return struct.pack(">LBB", len(payload) + 2, 1, control) + payload
+
+    values = value(command[:10], 1) + value(command[10:], 3) + value(b"", 0)
+    values += b"".join(value(data[at : at + 7], 0) for at in range(0, len(data), 7)) + value(b"", 2)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(struct.pack(">BxL", 4, len(values)) + values)
+        assert peer.status() == 0x0000
+    assert ledger.received[0].size_bytes == len(data)
+
+
+def test_the_same_object_at_the_same_moment_is_one_film(tmp_path: Path) -> None:
+    """Eight associations send one object: eight 0x0000, one file, one job."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}", migrate_first=True)
+    one = film()
+    data = encoded(one)
+
+    def send(port: int) -> int:
+        with RawPeer(port) as peer:
+            return peer.associate().store(one.SOPInstanceUID, data)
+
+    with listening(tmp_path, ledger) as listener, ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(send, [listener.port] * 8)) == {0x0000}
+    assert len(stored(tmp_path)) == 1
+    assert len(ledger.films()) == 1
+    ledger.close()
+
+
+def test_many_associations_at_once(tmp_path: Path) -> None:
+    """A hundred associations of three objects each, all stored or cleanly refused."""
+    ledger = MemoryLedger()
+
+    def send(port: int) -> int:
+        with RawPeer(port) as peer:
+            if peer.say(associate_rq()).pdu()[0] == 3:
+                return 0
+            for _ in range(3):
+                one = film(size_bytes=256)
+                assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+            return 3
+
+    with listening(tmp_path, ledger, max_associations=60) as listener, ThreadPoolExecutor(100) as pool:
+        sent = sum(pool.map(send, [listener.port] * 100))
+    assert sent == len(ledger.received) == len(stored(tmp_path)) > 0
+
+
+# What is refused, and why
+
+
+@pytest.mark.parametrize(
+    ("status", "uid", "change"),
+    [
+        (0xA900, None, {"SOPInstanceUID": "1.2.3.4"}),
+        (0xA900, None, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}),
+        (0xA900, "../../x", {}),
+        (0xA900, "a" * 64, {}),
+        (0xA900, "", {}),
+        (0xA900, "1." * 40, {}),
+        (0x0000, None, {"SOPInstanceUID": None}),
+    ],
+)
+def test_uids_that_disagree_or_are_none_are_refused(
+    tmp_path: Path, status: int, uid: str | None, change: dict[str, str | None]
+) -> None:
+    """0xA900, and nothing is kept; a dataset that does not say is kept under the command's UID."""
+    ledger, one = MemoryLedger(), film()
+    uid = str(one.SOPInstanceUID) if uid is None else uid
+    for keyword, value in change.items():
+        setattr(one, keyword, value) if value else delattr(one, keyword)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        assert peer.associate().store(uid, encoded(one)) == status
+    assert len(ledger.received) == len(stored(tmp_path)) == (1 if status == 0 else 0)
+    assert files(tmp_path / "incoming") == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 500, b"GET / HTTP/1.1\r\n\r\n", os.urandom(64).replace(b"\0", b"x")]
+)
+def test_what_is_not_dicom_is_not_understood(tmp_path: Path, data: bytes) -> None:
+    """0xC000; the association goes on."""
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        assert peer.associate().store("1.2.3", data) == 0xC000
+        one = film()
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+
+
+def test_other_services_are_not_recognised(tmp_path: Path) -> None:
+    """A C-FIND in a storage context: 0x0211; a C-STORE in a Verification context: 0x0122."""
+    one = film()
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.associate((DX, EXPLICIT), (VERIFICATION, EXPLICIT))
+        assert peer.store("1.2.3", encoded(one), field=0x0020) == 0x0211
+        peer.say(pdata(store_rq("1.2.3"), command=True, context=3), pdata(encoded(one), context=3))
+        assert peer.status() == 0x0122
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+
+
+def test_an_object_above_the_cap_ends_the_association(tmp_path: Path) -> None:
+    """0xA700, then A-ABORT; the part file is gone."""
+    with listening(tmp_path, max_object_mb=1) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq("1.2.3"), command=True))
+        peer.say(*(pdata(bytes(200_000), last=False) for _ in range(6)))
+        assert peer.status() == 0xA700
+        assert peer.pdu()[0] == 7
+        assert files(tmp_path / "incoming") == []
+
+
+def test_without_room_objects_and_associations_are_refused(tmp_path: Path) -> None:
+    """0xA700 in an open association, temporary congestion for a new one (PS3.8 table 9-21), and it recovers."""
+    ledger, one = MemoryLedger(), film()
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate()
+        store = listener._store
+        store.room = lambda: False
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0xA700
+        with RawPeer(listener.port) as late:
+            assert late.say(associate_rq()).pdu() == (3, b"\0\2\3\1")
+        del store.room
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+    assert len(ledger.received) == len(stored(tmp_path)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path) -> None:
+    """A small tmpfs: 0xA700, no part file, and the next object that fits is taken."""
+    state = tmp_path / "small"
+    state.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(state)], capture_output=True)
+    if mount.returncode:
+        pytest.skip("no mounts here")
+    try:
+        with listening(state) as listener, RawPeer(listener.port) as peer:
+            peer.associate().say(pdata(store_rq("1.2.3"), command=True))
+            peer.say(*(pdata(b"\x08\0\x16\0" + bytes(200_000), last=number == 29) for number in range(30)))
+            assert peer.status() == 0xA700
+            assert files(state / "incoming") == []
+            listener._store._room = (0.0, True)  # what a second later the disk itself says
+            one = film()
+            assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+    finally:
+        subprocess.run(["umount", str(state)], check=False)
+
+
+def test_a_locked_ledger_is_a_failure_that_passes(tmp_path: Path) -> None:
+    """0xA700 after the ledger's own timeout, no row; when the lock is gone the resend is taken."""
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    ledger, one = Ledger.open(url, busy_timeout_s=0.2, migrate_first=True), film()
+    other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate()
+        other.execute("BEGIN IMMEDIATE")
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0xA700
+        assert echo(listener.port)
+        other.execute("ROLLBACK")
+        other.close()
+        assert ledger.films() == []
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+    assert len(ledger.films()) == 1
+    ledger.close()
+
+
+def test_a_ledger_that_breaks_does_not_break_the_listener(tmp_path: Path) -> None:
+    """Any error while an object is recorded is 0xA700 for it and for those of its batch, no more."""
+
+    class Broken(MemoryLedger):
+        def record(self, batch, *, always=()):
+            if not self.received:
+                self.received.append(batch[0])
+                raise RuntimeError("a bug")
+            return super().record(batch, always=always)
+
+    with listening(tmp_path, Broken()) as listener, RawPeer(listener.port) as peer:
+        peer.associate()
+        assert [peer.store((one := film()).SOPInstanceUID, encoded(one)) for _ in range(3)] == [0xA700, 0, 0]
+
+
+def test_one_batch_one_transaction(tmp_path: Path) -> None:
+    """While a commit lasts, all others that finish wait for the next and share it."""
+    gate, batches = threading.Event(), []
+
+    class Slow(MemoryLedger):
+        def record(self, batch, *, always=()):
+            batches.append(len(batch))
+            if len(batches) == 1:
+                gate.wait(10)
+            if len(batches) == 2:
+                raise LedgerBusy("locked")
+            return super().record(batch, always=always)
+
+    def send(port: int) -> int:
+        one = film()
+        with RawPeer(port) as peer:
+            return peer.associate().store(one.SOPInstanceUID, encoded(one))
+
+    with listening(tmp_path, Slow()) as listener, ThreadPoolExecutor(5) as pool:
+        results = [pool.submit(send, listener.port) for _ in range(5)]
+        recorder = listener._house.recorder
+        while len(recorder._waiting) < 4:
+            threading.Event().wait(0.01)
+        gate.set()
+        assert sorted(result.result() for result in results) == [0, 0xA700, 0xA700, 0xA700, 0xA700]
+    assert batches == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("called", "calling", "reason", "text"),
+    [
+        ("ELSEWHERE", "ROOM1", 7, "called AE title not recognised"),
+        ("FILMGATE", "ROOM9", 3, "calling AE title not recognised"),
+        ("FILMGATE", "ROOM2", 1, "this address may not send here"),
+    ],
+)
+def test_who_is_not_allowed_is_rejected_with_the_standards_reason(
+    tmp_path: Path, called: str, calling: str, reason: int, text: str
+) -> None:
+    """Permanent, by the service user, the reason of PS3.8 table 9-21; and an audit row."""
+    allow = (
+        Peer(ae_title="ROOM1", from_="127.0.0.0/8"),
+        Peer(ae_title="ROOM2", from_="10.1.0.0/16"),
+    )
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger, allow=allow) as listener:
+        with RawPeer(listener.port) as peer:
+            peer.say(associate_rq(called=called, calling=calling))
+            assert peer.pdu() == (3, bytes((0, 1, 1, reason)))
+        assert ledger.wait(lambda: ledger.refused)
+        with sender(listener.port, calling="ROOM1") as association:
+            assert association.is_established
+    (row,) = ledger.refused
+    assert (row["calling"], row["called"], row["reason"]) == (calling, called, text)
+
+
+def test_addresses_of_both_families_are_compared() -> None:
+    """An IPv4 peer of a dual-stack socket is the same peer; an address range is what counts, not its text."""
+    allow = GatewaySettings(allow=(Peer(from_="10.1.0.0/16"), Peer(ae_title="V6", from_="fd00::/8")))
+    assert caller_rejection("ANY", "::ffff:10.1.2.3", allow) is None
+    assert caller_rejection("ANY", "10.2.2.3", allow) is pdu.NOT_ALLOWED
+    assert caller_rejection("V6", "fd00::1%eth0", allow) is None
+
+
+def test_settings_swapped_under_an_open_association(tmp_path: Path) -> None:
+    """Who is not allowed any more gets 0x0124 for the next object."""
+    one = film()
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        assert peer.associate().store(one.SOPInstanceUID, encoded(one)) == 0x0000
+        gateway = GatewaySettings(allow=(Peer(ae_title="OTHER"),))
+        listener.swap(Settings(gateway=gateway, state=tmp_path))
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0124
+
+
+def test_an_error_comment_says_why(tmp_path: Path) -> None:
+    """The response carries (0000,0902), without a UID in it."""
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq("1.2.3"), command=True), pdata(b"no dataset, this"))
+        assert b"the dataset is not DICOM" in peer.pdu()[1]
+
+
+# Negotiation
+
+
+def test_the_syntax_taken_is_ours_to_prefer() -> None:
+    """Native first, then lossless; deflated and big endian only when the settings say so."""
+    plain, old = GatewaySettings(), GatewaySettings(deflated=True, big_endian=True)
+    assert negotiate.choose((DEFLATED, BIG_ENDIAN, IMPLICIT, EXPLICIT), plain) == EXPLICIT
+    assert negotiate.choose((J2K, IMPLICIT), plain) == IMPLICIT
+    assert negotiate.choose(("1.2.840.10008.1.2.4.50", J2K), plain) == J2K
+    assert negotiate.choose((DEFLATED, BIG_ENDIAN), plain) is None
+    assert negotiate.choose((DEFLATED,), old) == DEFLATED
+    assert negotiate.choose((DEFLATED, BIG_ENDIAN), old) == BIG_ENDIAN
+    assert negotiate.choose(("1.2.3", "1.2.840.10008.1.2.4.94"), plain) is None
+
+
+def test_every_syntax_that_pixels_travel_in_is_welcome() -> None:
+    """All that pydicom knows, but for those that need a setting or another server."""
+    refused = {one for one in AllTransferSyntaxes if negotiate.choose([one], GatewaySettings()) is None}
+    assert {DEFLATED, BIG_ENDIAN} <= refused
+    assert not [one for one in refused if one.startswith("1.2.840.10008.1.2.4") and "JPIP" not in one.name]
+
+
+def test_every_storage_class_is_accepted_and_no_query() -> None:
+    """What is kept is what is storage; C-FIND, C-MOVE, worklist and print are not."""
+    assert all(negotiate.is_storage(cx.abstract_syntax) for cx in AllStoragePresentationContexts)
+    for other in ("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.31", "1.2.840.10008.1.20.1", "x", ""):
+        assert not negotiate.is_storage(other)
+    assert not negotiate.is_storage("1.2.840.10008.5.1.4.1.1.201.2")  # Inventory - FIND
+
+
+def test_private_classes_are_capped() -> None:
+    """An association may bring 64 private SOP classes; the 65th is refused, the known ones are not."""
+    contexts = [pdu.ProposedContext(2 * n + 1, f"1.2.3.{n}", (EXPLICIT,)) for n in range(70)]
+    answers = negotiate.negotiate([*contexts, pdu.ProposedContext(255, DX, (EXPLICIT,))], GatewaySettings())
+    assert sum(one.result == 0 for one in answers) == 65
+    assert answers[-1].result == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body[:50],
+        lambda body: body[:68],
+        lambda body: body[:-1],
+        lambda body: body[:68] + b"\x20\0\0\4\2\0\0\0",
+        lambda body: body[:68] + b"\x30\0\0\0" * 200,
+    ],
+)
+def test_a_broken_request_is_a_bad_pdu(change) -> None:
+    """Too short, without contexts, an item that does not fit, an even context id, too many items."""
+    with pytest.raises(pdu.BadPdu):
+        pdu.decode_associate_rq(change(associate_rq()[6:]))
+
+
+def test_a_glance_is_bounded_and_flat() -> None:
+    """An undefined length, a length past the end, many elements: not clear, so nothing is said."""
+    head = struct.pack("<HH2sxxL", 8, 0x0006, b"SQ", 0xFFFFFFFF) + b"\xfe\xff\0\xe0\xff\xff\xff\xff" * 9000
+    assert glance.glance(head, len(head), EXPLICIT) == glance.Glance(True)
+    many = b"".join(struct.pack("<HHL", 8, 1, 0) for _ in range(8000))
+    assert glance.glance(many, len(many), IMPLICIT) == glance.Glance(True)
+    late = struct.pack("<HH2sHH", 8, 5, b"CS", 60000, 0)
+    assert glance.glance(late, 70000, EXPLICIT) == glance.Glance(True)
+    assert glance.glance(b"\x78\x9c\1\2", 4, DEFLATED) == glance.Glance(True)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "order", "form"), [(BIG_ENDIAN, ">", ">HH2sH"), (EXPLICIT, "<", "<HH2sH")]
+)
+def test_a_glance_reads_both_byte_orders(syntax: str, order: str, form: str) -> None:
+    """SOP Class and Instance UID of explicit VR datasets, little and big endian."""
+    data = b"".join(
+        struct.pack(form, 8, element, b"UI", 4) + value
+        for element, value in ((0x16, b"1.2\0"), (0x18, b"3.4\0"), (0x20, b"9.9\0"))
+    )
+    assert glance.glance(data, len(data), syntax) == glance.Glance(True, "1.2", "3.4")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0", b"\1\0\0\1\0\0\0\0", b"\0\0\0\1\xff\xff\0\0", dimse._HEADER.pack(0, 0, 0)]
+)
+def test_a_broken_command_set_is_a_bad_pdu(data: bytes) -> None:
+    """It breaks off, holds another group, a length past the end, or no command field."""
+    with pytest.raises(pdu.BadPdu):
+        dimse.decode_command(data)
+
+
+# Crashes and stopping
+
+
+@pytest.mark.parametrize(
+    ("stage", "objects", "rows"), [("pdu:3", 0, 0), ("renamed:1", 1, 0), ("committed:1", 1, 1)]
+)
+def test_a_crash_never_loses_or_doubles(tmp_path: Path, stage: str, objects: int, rows: int) -> None:
+    """kill -9 amid the PDUs, after the rename, after the commit: no 0x0000, and a resend makes one film."""
+    one = film(size_bytes=100_000)
+    data = encoded(one)
+    with listener_process(tmp_path, crash_at=stage) as (child, port), RawPeer(port) as peer:
+        peer.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
+        peer.say(pdata(data[:50_000], last=False), pdata(data[50_000:]))
+        assert peer.pdu() == (-1, b"")
+        assert child.wait(10) == 137
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    assert (len(stored(tmp_path)), len(ledger.films())) == (objects, rows)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        assert files(tmp_path / "incoming") == []
+        assert peer.associate().store(one.SOPInstanceUID, data) == 0x0000
+    assert (len(stored(tmp_path)), len(ledger.films())) == (1, 1)
+    ledger.close()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
+    """Half a gigabyte in one object: less than 20 MiB more."""
+    with listener_process(tmp_path) as (child, port), RawPeer(port, timeout=60) as peer:
+        process = psutil.Process(child.pid)
+        one = film()
+        peer.associate()
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+        before = most = process.memory_info().rss
+        peer.say(pdata(store_rq(one.SOPInstanceUID), command=True), pdata(encoded(one), last=False))
+        piece = pdata(bytes(250_000), last=False)
+        for _ in range(2000):
+            peer.say(piece)
+            most = max(most, process.memory_info().rss)
+        peer.say(pdata(b""))
+        assert peer.status() == 0x0000
+        assert most - before < 20 << 20
+
+
+def test_stopping_lets_an_association_finish(tmp_path: Path) -> None:
+    """New ones are refused at once; the open one completes its film and is released; then the listener ends."""
+    ledger, one = MemoryLedger(), film()
+    settings = Settings(gateway=GatewaySettings(), state=tmp_path)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
+        stopping = threading.Thread(target=listener.stop, args=(10,))
+        stopping.start()
+        while listener._door._listening.fileno() >= 0:
+            threading.Event().wait(0.01)
+        with pytest.raises(ConnectionRefusedError):
+            RawPeer(listener.port)
+        peer.say(pdata(encoded(one)))
+        assert peer.status() == 0x0000
+        assert peer.say(struct.pack(">BxL4x", 5, 4)).pdu()[0] == 6
+        stopping.join(5)
+        assert not stopping.is_alive()
+    assert len(ledger.received) == 1
+    assert settings.state == tmp_path
+
+
+def test_what_does_not_finish_is_aborted(tmp_path: Path) -> None:
+    """After the time to drain, an association in the middle of an object gets A-ABORT, and its part file goes."""
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq("1.2.3"), command=True), pdata(bytes(100), last=False))
+        while not files(tmp_path / "incoming"):
+            threading.Event().wait(0.01)
+        listener.stop(drain_s=0.1)
+        assert peer.pdu() == (7, b"\0\0\0\0")
+        assert files(tmp_path / "incoming") == []
+
+
+def test_two_listeners_share_a_port(tmp_path: Path, free_port: int) -> None:
+    """`serve` with reuse_port: both start on one port, and both end when told."""
+    settings = Settings(gateway=GatewaySettings(port=free_port), state=tmp_path)
+    stop, ready = threading.Event(), [threading.Event(), threading.Event()]
+    threads = [
+        threading.Thread(
+            target=serve,
+            args=(settings, MemoryLedger(), Store(tmp_path, 0)),
+            kwargs={"reuse_port": True, "ready": one.set, "stop": stop, "drain_s": 1},
+        )
+        for one in ready
+    ]
+    for thread in threads:
+        thread.start()
+    assert all(one.wait(5) for one in ready)
+    assert all(echo(free_port) for _ in range(4))
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
