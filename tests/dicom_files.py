@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ def real_files(*suffixes: str) -> list[Path]:
         path for path in REAL.rglob("*") if path.is_file() and path.suffix not in (".csv", ".md", ".txt")
     )
     return [path for path in files if not suffixes or path.name.endswith(suffixes)]
+
+
+def real_radiographs() -> list[Path]:
+    """The real grey CR, DX, RG, MG and IO files, as the manifest beside them tells."""
+    manifest = REAL / "manifest.csv"
+    if not manifest.exists():
+        return []
+    with manifest.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["modality"] in ("CR", "DX", "RG", "MG", "IO")]
+    return [REAL / row["file"] for row in rows if row["photometric"].startswith("MONOCHROME")]
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:

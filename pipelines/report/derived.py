@@ -105,8 +105,7 @@ def derive(
     """
     with quietly():  # the source's odd values are kept, not judged
         layout = _copyable(ds, stored, operations)
-        made = copy.deepcopy(ds)
-        _to_little_endian(made)
+        made = _little_endian(ds)
         _drop(made)
         window = _crop_window(operations.crop, layout)
         pixels = _pixels(stored, layout, window, operations)
@@ -182,10 +181,13 @@ def _delete(made: Dataset, keyword: str) -> None:
         del made[keyword]
 
 
-def _to_little_endian(made: Dataset) -> None:
-    """pydicom turns numbers when it writes another byte order, but leaves OW as it is."""
-    if made.original_encoding[1] is False:
-        made.walk(_swap_words)
+def _little_endian(ds: Dataset) -> Dataset:
+    """A copy; pydicom turns numbers to another byte order, but leaves OW as it is."""
+    if ds.original_encoding[1] is not False:
+        return copy.deepcopy(ds)
+    made = Dataset({element.tag: copy.deepcopy(element) for element in ds})
+    made.walk(_swap_words)
+    return made
 
 
 def _swap_words(_: Dataset, element: DataElement) -> None:
@@ -321,7 +323,7 @@ def _turn_field_of_view(made: Dataset, turn: int) -> None:
     if rotation is None:
         return
     flipped = first(upper(made, "FieldOfViewHorizontalFlip")) == "YES"
-    made.FieldOfViewRotation = int(rotation - turn if flipped else rotation + turn) % 360
+    made.FieldOfViewRotation = str(int(rotation - turn if flipped else rotation + turn) % 360)  # no "90.0"
 
 
 def _mover(window: tuple[int, int, int, int], turn: int) -> Callable[[Point], Point]:

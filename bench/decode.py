@@ -1,0 +1,137 @@
+"""Milliseconds from a file to a Film, by stage and transfer syntax, on one core.
+
+    python bench/decode.py [--rows 2500] [--columns 2048] [--repeat 10]
+
+The film is 12 bits in 16, a smooth picture with detector noise. `read` is parsing up to the pixels, `decode`
+the codec (JPEG 2000 at a lower resolution), `shrink` the area average, `show` the grey scale; `child` is the
+whole through the decoder's child process. The last line is a corrected copy, turned and inverted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from gateway.decoder import Decoder
+from pipelines import codecs, decode, display, part10
+from pipelines.film import PREVIEW_PX, Operations
+
+NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+ENCODERS: dict[UID, Callable[[np.ndarray], bytes]] = {
+    JPEGExtended12Bit: lambda a: imagecodecs.jpeg8_encode(a, level=95, bitspersample=12),
+    JPEGLosslessSV1: lambda a: imagecodecs.ljpeg_encode(a, bitspersample=12),
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEG2000Lossless: lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k", bitspersample=12),
+    HTJ2KLossless: imagecodecs.htj2k_encode,
+}
+
+
+def film(rows: int, columns: int) -> np.ndarray:
+    """(rows, columns) uint16, a smooth picture with noise."""
+    y, x = np.ogrid[0:rows, 0:columns]
+    smooth = 2000 + 900 * np.sin(y / rows * 9) * np.cos(x / columns * 7)
+    noise = np.random.default_rng(0).normal(0, 15, (rows, columns))
+    return np.clip(smooth + noise, 0, 4095).astype("<u2")
+
+
+def write(path: Path, pixels: np.ndarray, syntax: UID) -> None:
+    """A DX object in that transfer syntax."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    ds.Modality, ds.PhotometricInterpretation = "DX", "MONOCHROME2"
+    ds.WindowCenter, ds.WindowWidth = 2048, 4096
+    ds.Rows, ds.Columns, ds.SamplesPerPixel = *pixels.shape, 1
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    native = pixels.astype(">u2") if syntax == ExplicitVRBigEndian else pixels
+    ds.PixelData = encapsulate([ENCODERS[syntax](pixels)]) if syntax in ENCODERS else native.tobytes()
+    if syntax == RLELossless:  # pydicom encodes it, and sets the syntax itself
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.compress(RLELossless)
+    out = BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    path.write_bytes(out.getvalue())
+
+
+def stages(path: Path) -> dict[str, float]:
+    """One run, in milliseconds."""
+    marks = [time.perf_counter()]
+    part = part10.parse(path)
+    layout = codecs.Layout.of(part.ds)
+    marks.append(time.perf_counter())
+    stored = codecs.stored_frame(part, layout, at_least=PREVIEW_PX)
+    marks.append(time.perf_counter())
+    values, _ = decode._shrunk(stored, part.ds, layout, PREVIEW_PX)  # noqa: SLF001
+    marks.append(time.perf_counter())
+    display.displayed(values, part.ds, layout)
+    marks.append(time.perf_counter())
+    names = ("read", "decode", "shrink", "show")
+    return {name: (b - a) * 1e3 for name, a, b in zip(names, marks[:-1], marks[1:], strict=True)}
+
+
+def median_ms(do: Callable[[], object], repeat: int) -> float:
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        do()
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--rows", type=int, default=2500)
+    options.add_argument("--columns", type=int, default=2048)
+    options.add_argument("--repeat", type=int, default=10)
+    args = options.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    pixels = film(args.rows, args.columns)
+    heads = "".join(f"{name:>8}" for name in ("MB", "read", "decode", "shrink", "show", "Film", "child"))
+    print(f"{'transfer syntax':44}{heads}")
+    with tempfile.TemporaryDirectory() as folder, Decoder(timeout_s=60) as decoder:
+        for syntax in (*NATIVE, RLELossless, *ENCODERS):
+            path = Path(folder) / f"{syntax}.dcm"
+            write(path, pixels, syntax)
+            decoder.film(path)
+            runs = [stages(path) for _ in range(args.repeat)]
+            columns = [statistics.median(run[name] for run in runs) for name in runs[0]]
+            columns.append(median_ms(lambda path=path: decode.decode_film(path), args.repeat))
+            columns.append(median_ms(lambda path=path: decoder.film(path), args.repeat))
+            told = "".join(f"{value:8.1f}" for value in (path.stat().st_size / 1e6, *columns))
+            print(f"{syntax.name[:44]:44}{told}")
+        source, out = Path(folder) / f"{ExplicitVRLittleEndian}.dcm", Path(folder) / "copy.dcm"
+        turned = Operations(turn=90, invert=True)
+        copy_ms = median_ms(lambda: decoder.derive(source, turned, {}, out), args.repeat)
+        print(f"a corrected copy through the child: {copy_ms:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
