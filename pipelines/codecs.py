@@ -337,10 +337,10 @@ def _jpeg(codestream: bytes, layout: Layout) -> Pixels:
     _check_end(codestream)
     if marker == 0xF7:
         return _decoded(imagecodecs.jpegls_decode, codestream)
+    if layout.samples == 1:
+        return _decoded(imagecodecs.jpeg8_decode, codestream)  # libjpeg-turbo: 8, 12 and 16 bits, lossless too
     if marker == 0xC3:
         return _decoded(imagecodecs.jpegsof3_decode, codestream)
-    if layout.samples == 1:
-        return _decoded(imagecodecs.jpeg8_decode, codestream)
     luminance = _decoded(imagecodecs.jpeg8_decode, codestream, outcolorspace="GRAYSCALE")
     return np.repeat(luminance[..., None], 3, axis=2)
 
