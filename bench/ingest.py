@@ -2,9 +2,9 @@
 
     python bench/ingest.py [--rounds 3] [--senders 4] [--processes 1] [--json]
 
-Each round starts every server on an empty folder and sends it the same films with DCMTK's dcmsend, several at a
-time. filmgate answers 0x0000 only when file, folder and ledger are synced; the other two sync nothing. Only films
-answered with 0x0000 count. Compare ratios within a run: the machine may have other things to do.
+Each round starts every server on an empty folder and sends it the same films with DCMTK's dcmsend, several at
+a time. filmgate answers 0x0000 only when file, folder and ledger are synced; the other two sync nothing. Only
+films answered with 0x0000 count. Compare ratios within a run: the machine may have other things to do.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ def start(target: str, folder: Path, port: int, processes: int) -> subprocess.Po
     while time.monotonic() < end and server.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return server
         except OSError:
             time.sleep(0.05)
+        else:
+            return server
     raise SystemExit(f"{target} did not start:\n{(folder / 'log').read_text()[-2000:]}")
 
 

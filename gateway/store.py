@@ -210,7 +210,7 @@ class Store:
         self._room = (time.monotonic(), False)
 
     def sweep_incoming(self) -> int:
-        """Delete part files whose writer is dead; their number. A living writer, in any process, locks its own."""
+        """Delete part files whose writer is dead, and count them; a living writer locks its own."""
         swept = 0
         for part in self.incoming.glob("*.part"):
             with suppress(OSError), part.open("rb") as file:

@@ -21,8 +21,8 @@ from dicom_peers import (
     associate_rq,
     echo,
     encoded,
-    film,
     files,
+    film,
     listener_process,
     listening,
     pdata,
@@ -32,6 +32,8 @@ from dicom_peers import (
 from structlog.testing import capture_logs
 
 from gateway.listener.guard import MOST_WAITING_BYTES, Door, Muffler
+
+OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
 
 
 def threads_of_the_listener() -> int:
@@ -267,8 +269,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"],
+        [*OPENSSL.split(), "-keyout", str(key), "-out", str(cert)],
         check=True,
         capture_output=True,
     )
@@ -282,16 +283,20 @@ def test_tls_serves_the_honest_while_others_hang(tmp_path: Path, certificate: tu
     client = ssl.create_default_context(cafile=str(certificate[0]))
     client.check_hostname = False
     ledger = MemoryLedger()
-    with listening(tmp_path, ledger, ssl_context=context) as listener:
-        with RawPeer(listener.port), RawPeer(listener.port) as plain, RawPeer(listener.port) as honest:
-            assert plain.say(associate_rq()).closed()
-            honest.socket = client.wrap_socket(honest.socket)
-            one = film(size_bytes=300_000)
-            data = encoded(one)
-            honest.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
-            for at in range(0, len(data), 16000):
-                honest.say(pdata(data[at : at + 16000], last=at + 16000 >= len(data)))
-            assert honest.status() == 0x0000
+    with (
+        listening(tmp_path, ledger, ssl_context=context) as listener,
+        RawPeer(listener.port),
+        RawPeer(listener.port) as plain,
+        RawPeer(listener.port) as honest,
+    ):
+        assert plain.say(associate_rq()).closed()
+        honest.socket = client.wrap_socket(honest.socket)
+        one = film(size_bytes=300_000)
+        data = encoded(one)
+        honest.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
+        for at in range(0, len(data), 16000):
+            honest.say(pdata(data[at : at + 16000], last=at + 16000 >= len(data)))
+        assert honest.status() == 0x0000
     assert ledger.received[0].size_bytes == len(data)
 
 

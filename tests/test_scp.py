@@ -21,8 +21,8 @@ from dicom_peers import (
     associate_rq,
     echo,
     encoded,
-    film,
     files,
+    film,
     listener_process,
     listening,
     pdata,
@@ -248,7 +248,7 @@ def test_an_object_above_the_cap_ends_the_association(tmp_path: Path) -> None:
 
 
 def test_without_room_objects_and_associations_are_refused(tmp_path: Path) -> None:
-    """0xA700 in an open association, temporary congestion for a new one (PS3.8 table 9-21), and it recovers."""
+    """0xA700 in an association, temporary congestion for a new one (PS3.8 table 9-21), and it recovers."""
     ledger, one = MemoryLedger(), film()
     with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
         peer.associate()
@@ -509,7 +509,7 @@ def test_a_crash_never_loses_or_doubles(tmp_path: Path, stage: str, objects: int
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
-    """Half a gigabyte in one object: less than 20 MiB more."""
+    """A quarter of a gigabyte in one object: less than 20 MiB more."""
     with listener_process(tmp_path) as (child, port), RawPeer(port, timeout=60) as peer:
         process = psutil.Process(child.pid)
         one = film()
@@ -518,7 +518,7 @@ def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
         before = most = process.memory_info().rss
         peer.say(pdata(store_rq(one.SOPInstanceUID), command=True), pdata(encoded(one), last=False))
         piece = pdata(bytes(250_000), last=False)
-        for _ in range(2000):
+        for _ in range(1000):
             peer.say(piece)
             most = max(most, process.memory_info().rss)
         peer.say(pdata(b""))
@@ -527,9 +527,8 @@ def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
 
 
 def test_stopping_lets_an_association_finish(tmp_path: Path) -> None:
-    """New ones are refused at once; the open one completes its film and is released; then the listener ends."""
+    """New ones are refused at once; the open one completes its film and is released."""
     ledger, one = MemoryLedger(), film()
-    settings = Settings(gateway=GatewaySettings(), state=tmp_path)
     with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
         peer.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
         stopping = threading.Thread(target=listener.stop, args=(10,))
@@ -544,11 +543,10 @@ def test_stopping_lets_an_association_finish(tmp_path: Path) -> None:
         stopping.join(5)
         assert not stopping.is_alive()
     assert len(ledger.received) == 1
-    assert settings.state == tmp_path
 
 
 def test_what_does_not_finish_is_aborted(tmp_path: Path) -> None:
-    """After the time to drain, an association in the middle of an object gets A-ABORT, and its part file goes."""
+    """After the time to drain, an association amid an object gets A-ABORT, and its part file goes."""
     with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
         peer.associate().say(pdata(store_rq("1.2.3"), command=True), pdata(bytes(100), last=False))
         while not files(tmp_path / "incoming"):

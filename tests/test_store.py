@@ -142,7 +142,7 @@ def test_only_part_files_of_the_dead_are_swept(store: Store, tmp_path: Path) -> 
 
 
 def test_a_file_of_ours_is_adopted(store: Store, tmp_path: Path) -> None:
-    """A corrected copy that was written elsewhere gets a digest and a place; its dataset can be read again."""
+    """A corrected copy written elsewhere gets a digest and a place; its dataset can be read again."""
     one = film()
     one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID
     one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID

@@ -44,7 +44,7 @@ def glance(head: bytes, size_bytes: int, transfer_syntax: str) -> Glance:
 
 
 def _begins(head: bytes, size_bytes: int, order: str, implicit: bool) -> bool:
-    """Whether a first element can be read: a group that datasets have, a VR that exists, a value that fits."""
+    """Whether an element begins here: a group that datasets have, a VR that exists, a value that fits."""
     if len(head) < 8 or not _vr_exists(head, 0, implicit):
         return False
     tag, value, length = _header(head, 0, order, implicit)

@@ -147,7 +147,7 @@ class Door:
         return found
 
     def see_off(self, connection: socket.socket, address: str) -> None:
-        """Take a connection that got its last word: read on until the peer closes, else it might lose that word."""
+        """Take a connection that got its last word: read on until the peer closes, else that word is lost."""
         if self._closing:
             connection.close()
             return

@@ -118,7 +118,7 @@ class AssociateRequest:
 
 
 def titles(body: bytes | bytearray) -> tuple[str, str]:
-    """Called and calling AE title of an A-ASSOCIATE-RQ, without reading the rest; empty where there is none."""
+    """Called and calling AE title of an A-ASSOCIATE-RQ, without reading the rest; empty if there is none."""
     return _title(bytes(body[4:20])), _title(bytes(body[20:36]))
 
 
@@ -172,7 +172,7 @@ def encode_abort(reason: AbortReason | None) -> bytes:
 
 
 def encode_command(context_id: int, command: bytes, max_pdu: int) -> bytes:
-    """The P-DATA-TF PDUs that carry one command set (PS3.8 section 9.3.5), for a peer that takes `max_pdu`."""
+    """The P-DATA-TF PDUs of one command set (PS3.8 section 9.3.5), for a peer that takes `max_pdu`."""
     most = max(max_pdu - 6, 16) if max_pdu else len(command)
     pieces = [command[at : at + most] for at in range(0, len(command), most)]
     return b"".join(

@@ -1,9 +1,9 @@
 """Group commit: what several associations finish at the same time shares one ledger transaction.
 
 No thread of its own and no waiting for company: whoever comes first leads and commits alone; all that others
-bring meanwhile is the next batch. So a single association is never delayed by this, and eight of them need far
-fewer than eight commits. (File and folder are synced before, each in its own association's thread: the file
-system groups those itself.)
+bring meanwhile is the next batch. So a single association is never delayed by this, and eight of them need
+far fewer than eight commits. (File and folder are synced before, each in its own association's thread: the
+file system groups those itself.)
 """
 
 from __future__ import annotations

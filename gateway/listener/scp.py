@@ -1,8 +1,9 @@
-"""The listener: a Verification and Storage SCP (PS3.4 annexes A and B) that answers 0x0000 only for what is safe."""
+"""The listener: a Verification and Storage SCP (PS3.4 annexes A, B) that says 0x0000 only of what is safe."""
 
 from __future__ import annotations
 
 import queue
+import resource
 import socket
 import ssl
 import threading
@@ -32,6 +33,7 @@ from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
 
 QUIET_S = 2.0  # an association that has been silent so long is not waited for when we stop
+OPEN_FILES = 8192
 MOST_REFUSALS = 1000  # audit rows that wait for the ledger; more are counted in the log only
 
 log = structlog.get_logger(__name__)
@@ -114,7 +116,7 @@ class Listener:
         log.info("stopped listening", port=self.port, unfinished=len(self._open))
 
     def swap(self, settings: Settings) -> None:
-        """Use other settings from now on (SIGHUP); open associations are checked again at their next object."""
+        """Use other settings from now on (SIGHUP); open associations are checked at their next object."""
         self._settings = settings
 
     def associations(self) -> int:
@@ -130,7 +132,7 @@ class Listener:
             return tuple(self._open)
 
     def _welcome(self, connection: socket.socket, address: str, request: bytes) -> None:
-        """A whole A-ASSOCIATE-RQ came through the door: give it a thread, if there is one for it."""
+        """A whole A-ASSOCIATE-RQ came: give it a thread, if there is one for it."""
         if len(self._open) < self._settings.gateway.max_associations:
             one = Association(self._house, connection, address, request)
             with self._changed:
@@ -212,6 +214,14 @@ def caller_rejection(calling: str, address: str, gateway: GatewaySettings) -> Re
     return None if any(here in peer.network for peer in known) else NOT_ALLOWED
 
 
+def _allow_open_files() -> None:
+    """Raise the soft limit, often 1,024: associations, part files and whoever waits at the door need more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(
     settings: Settings,
     ledger: ReceiveLedger,
@@ -228,6 +238,7 @@ def serve(
         FilmgateError: new connections are not attended to any more.
         OSError: the port cannot be had.
     """
+    _allow_open_files()
     listener = Listener(settings, ledger, store, reuse_port=reuse_port)
     listener.start()
     ready()
