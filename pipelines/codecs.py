@@ -338,7 +338,7 @@ def _jpeg(codestream: bytes, layout: Layout) -> Pixels:
     if marker == 0xF7:
         return _decoded(imagecodecs.jpegls_decode, codestream)
     if layout.samples == 1:
-        return _decoded(imagecodecs.jpeg8_decode, codestream)  # libjpeg-turbo: 8, 12 and 16 bits, lossless too
+        return _decoded(imagecodecs.jpeg8_decode, codestream)  # 8, 12 and 16 bits, lossless too
     if marker == 0xC3:
         return _decoded(imagecodecs.jpegsof3_decode, codestream)
     luminance = _decoded(imagecodecs.jpeg8_decode, codestream, outcolorspace="GRAYSCALE")
