@@ -246,10 +246,10 @@ class Courier:
         """What one thread of a lane does; nothing that goes wrong ends it."""
         while not self._stopping.is_set():
             try:
-                if lane.await_work():
-                    self._round(lane)
-                else:
+                if not lane.await_work():
                     lane.destination.rest()
+                elif not self._stopping.is_set():
+                    self._round(lane)
             except LedgerError as error:
                 log.warning(
                     "ledger not usable", destination=lane.name, error=str(error), meaning="tried again soon"
@@ -283,7 +283,9 @@ class Courier:
         finally:
             lane.probe_over()
             for delivery in hand:
-                self._retry(delivery, lane.error or "put back", 0.0)
+                self._retry(
+                    delivery, lane.error if lane.failing else "filmgate stopped before it was sent", 0.0
+                )
 
     def _carry(self, lane: Lane, delivery: Delivery) -> None:
         try:

@@ -87,10 +87,10 @@ class Association:
         try:
             association._negotiate(wanted, proposals)
         except Interrupted as error:  # no object was on its way yet
-            association.sever()
+            association.close()
             raise Unreachable(f"no association: {error}") from error
         except BaseException:
-            association.sever()
+            association.close()
             raise
         return association
 
@@ -142,7 +142,7 @@ class Association:
         with suppress(Interrupted, OSError):
             if self._open and self._receive(0.1, MAX_PDU)[0] == pdu.A_RELEASE_RQ:
                 self._socket.sendall(pdu.RELEASE_RP)
-        self.sever()
+        self.close()
         return False
 
     @property
@@ -156,7 +156,7 @@ class Association:
                 self._socket.settimeout(within_s)
                 self._socket.sendall(pdu.RELEASE_RQ)
                 self._receive(within_s, MAX_PDU)
-        self.sever()
+        self.close()
 
     def abort(self) -> None:
         """A-ABORT (PS3.8 section 7.3), as far as the peer still takes bytes."""
@@ -164,13 +164,17 @@ class Association:
             if self._open:
                 self._socket.setblocking(False)
                 self._socket.send(pdu.ABORT)
-        self.sever()
+        self.close()
 
     def sever(self) -> None:
-        """Close the connection; a thread that waits in it wakes up with Interrupted."""
+        """End the connection; a thread that waits in it wakes up with Interrupted, and closes."""
         self._open = False
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection and free the socket: only for the thread that uses it."""
+        self.sever()
         self._socket.close()
 
     def _negotiate(self, wanted: bytes, proposals: Sequence[Proposal]) -> None:
@@ -338,8 +342,10 @@ class Association:
 def _connected(target: Target, timeout_s: float) -> socket.socket:
     try:
         sock = socket.create_connection((target.host, target.port), timeout_s)
-    except OSError as error:
-        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or "no connection"
+    except TimeoutError as error:
+        raise Unreachable(f"{target.host}:{target.port} cannot be reached: no answer") from error
+    except (OSError, UnicodeError) as error:  # a host name that is none is a UnicodeError
+        why = getattr(error, "strerror", None) or "no such host"
         raise Unreachable(f"{target.host}:{target.port} cannot be reached: {why.lower()}") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

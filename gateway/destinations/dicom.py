@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from gateway.destinations.association import Association, Interrupted, Target, TimedOut
 from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
 from gateway.destinations.transcode import CannotTranscode, transcode
-from gateway.errors import Busy, Refused, Rejected, Unreachable
+from gateway.errors import Busy, Refused, Rejected, SettingsError, Unreachable
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import Meta, read_meta
@@ -45,10 +45,16 @@ class DicomDestination:
     """
 
     def __init__(self, name: str, settings: DicomSettings, calling: str) -> None:
+        """
+        Raises:
+            SettingsError: an AE title that PS3.5 does not allow.
+        """
         self.name = name
         self.associations = settings.associations
         self._target = Target(settings.ae_title, settings.host, settings.port)
         self._calling = settings.calling_ae_title or calling
+        if not (settings.ae_title + self._calling).isascii():
+            raise SettingsError(f"destinations.{name}: an AE title has ASCII characters only")
         self._timeout_s = settings.timeout_s
         self._lock = threading.Lock()
         self._idle: list[Association] = []
@@ -175,7 +181,7 @@ class DicomDestination:
             if association.is_open and not self._closed:
                 self._idle.append(association)
                 return
-        association.sever()
+        association.close()
 
     def _forget(self, association: Association) -> None:
         with self._lock:

@@ -31,6 +31,7 @@ from pydicom.uid import (
 )
 
 MEMORY_BYTES = 3 << 30
+CPU_S = 120
 
 _JPEG2000 = {JPEG2000Lossless: "jpeg2k_decode", JPEG2000: "jpeg2k_decode"}
 _HTJ2K = dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "htj2k_decode")
@@ -50,6 +51,7 @@ _WORD_BYTES = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
 def main(path: str, transfer_syntax: str) -> None:
     """Dataset bytes on standard output, or an exit status that is not 0."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     dataset = dcmread(path)
     source = dataset.file_meta.TransferSyntaxUID

@@ -1,0 +1,585 @@
+"""Sending to a storage SCP: the object's own bytes, each failure in its class, associations reused."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from dicom_files import dx, part10, ramp
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+)
+from pynetdicom import AllStoragePresentationContexts
+from storage_peers import (
+    CR,
+    DX,
+    WAIT_S,
+    accept,
+    dataset_of,
+    dcmtk_storescp,
+    kept,
+    raw_peer,
+    storage_scp,
+    take_pdu,
+)
+
+from gateway.destinations import DicomDestination, association, build, dicom
+from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
+from gateway.destinations.dicom import OutOfResources
+from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
+from gateway.settings import DicomDestination as DicomSettings
+from gateway.store import read_meta
+
+Connect = Callable[..., DicomDestination]
+SYNTAXES = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEG2000Lossless,
+    "1.2.826.0.1.3680043.9.9",
+]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes destinations at a port, and closes them."""
+    made: list[DicomDestination] = []
+
+    def connected(port: int, **settings: object) -> DicomDestination:
+        block = DicomSettings(ae_title="ARCHIVE", port=port, **settings)  # type: ignore[arg-type]
+        destination = build("archive", block, "FILMGATE")
+        assert isinstance(destination, DicomDestination)
+        made.append(destination)
+        return destination
+
+    yield connected
+    for one in made:
+        one.close()
+
+
+def encoded(ds: Dataset, syntax: str, frames: list[bytes] | None = None) -> bytes:
+    """The dataset bytes that pydicom writes."""
+    file = BytesIO(part10(ds, syntax, frames=frames))
+    read_meta(file)
+    return file.read()
+
+
+# The bytes
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_bytes_go_out_as_they_lie(connect: Connect, free_port: int, tmp_path: Path, syntax: str) -> None:
+    """Nobody parses the dataset on the way: it need not even be one."""
+    data = bytes(np.random.default_rng(1).integers(0, 256, 300_002, dtype=np.uint8))
+    path, delivery = kept(tmp_path, data, syntax=syntax)
+    with storage_scp(free_port, {DX: SYNTAXES}) as peer:
+        connect(free_port).deliver(path, delivery)
+    assert (peer.datasets, peer.syntaxes, peer.uids) == ([data], [syntax], [delivery.sop_instance_uid])
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_keeps_what_the_modality_sent(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """storescp in bit-preserving mode has the same dataset, though pydicom would write it otherwise."""
+    sequence = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + bytes.fromhex(
+        "feffdde000000000"
+    )
+    plain = encoded(dx(ramp(500, 400)), ExplicitVRLittleEndian)
+    cut = plain.index(struct.pack("<HH", 0x0008, 0x2218))  # AnatomicRegionSequence
+    path, delivery = kept(tmp_path, plain[:cut] + sequence + plain[cut:])
+    with dcmtk_storescp(free_port, tmp_path / "out", "+B") as out:
+        connect(free_port).deliver(path, delivery)
+        (stored,) = out.iterdir()
+        assert dataset_of(stored) == dataset_of(path)
+
+
+@pytest.mark.parametrize("max_pdu", [512, 4097, 16382, 0])
+def test_no_pdu_is_longer_than_the_peer_takes(
+    connect: Connect, free_port: int, tmp_path: Path, max_pdu: int
+) -> None:
+    """P-DATA-TF PDUs keep to the maximum length of the A-ASSOCIATE-AC (PS3.8 D.1); 0 is any."""
+    data = bytes(range(256)) * 1000
+    path, delivery = kept(tmp_path, data)
+    with storage_scp(free_port, max_pdu=max_pdu) as peer:
+        connect(free_port).deliver(path, delivery)
+    assert peer.datasets == [data]
+    assert max(peer.pdu_lengths) <= (max_pdu or 256 * 1024 + 6)
+
+
+def test_memory_does_not_grow_with_the_object(connect: Connect, tmp_path: Path) -> None:
+    """64 MB go out through one block of 1 MB."""
+    path, delivery = kept(tmp_path, bytes(64 << 20))
+    with raw_peer(lambda c: _serve(c)) as port:
+        destination = connect(port)
+        tracemalloc.start()
+        destination.deliver(path, delivery)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 6 << 20
+
+
+# Other transfer syntaxes
+
+
+def test_a_peer_of_another_syntax_gets_it_transcoded(
+    connect: Connect, free_port: int, tmp_path: Path
+) -> None:
+    """JPEG-LS for a peer that takes Implicit VR Little Endian only: the same pixels under the same UID."""
+    pixels = ramp(300, 200)
+    data = encoded(dx(pixels), JPEGLSLossless, [imagecodecs.jpegls_encode(pixels)])
+    path, delivery = kept(tmp_path, data, syntax=JPEGLSLossless)
+    with storage_scp(free_port, {DX: [ImplicitVRLittleEndian]}) as peer:
+        connect(free_port).deliver(path, delivery)
+    assert peer.syntaxes == [ImplicitVRLittleEndian]
+    got = dcmread(BytesIO(peer.datasets[0]), force=True)
+    assert got.PixelData == pixels.tobytes()
+    assert got.SOPInstanceUID == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1]
+)
+def test_every_syntax_has_a_way_to_explicit(
+    connect: Connect, free_port: int, tmp_path: Path, syntax: str
+) -> None:
+    """Big endian words are turned, deflate is inflated, codestreams are decoded; no other value changes."""
+    pixels = ramp(60, 50)
+    frames = None
+    if syntax == JPEG2000Lossless:
+        frames = [imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k")]
+    elif syntax == JPEGLosslessSV1:
+        frames = [imagecodecs.ljpeg_encode(pixels, bitspersample=16)]
+    film = dx(pixels.byteswap() if syntax == ExplicitVRBigEndian else pixels)
+    path, delivery = kept(tmp_path, encoded(film, syntax, frames), syntax=syntax)
+    with storage_scp(free_port, {DX: [ExplicitVRLittleEndian]}) as peer:
+        connect(free_port).deliver(path, delivery)
+    assert peer.syntaxes == [ExplicitVRLittleEndian]
+    got = dcmread(BytesIO(peer.datasets[0]), force=True)
+    assert (got.PixelData, got.Rows, str(got.PatientName)) == (pixels.tobytes(), 60, "Film^Test")
+
+
+def test_the_own_syntax_is_preferred(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """A peer that likes Implicit best, but takes JPEG-LS too, gets the bytes as they are."""
+    path, delivery = kept(tmp_path, b"not to be looked at", syntax=JPEGLSLossless)
+    with storage_scp(free_port, {DX: [ImplicitVRLittleEndian, JPEGLSLossless]}) as peer:
+        connect(free_port).deliver(path, delivery)
+    assert peer.syntaxes == [JPEGLSLossless]
+
+
+def test_what_cannot_be_decoded_is_rejected(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """The text says what the peer does not take, and that there is no other way."""
+    path, delivery = kept(tmp_path, encoded(dx(ramp()), JPEGLSLossless, [b"rubbish!"]), syntax=JPEGLSLossless)
+    with storage_scp(free_port) as peer:  # noqa: SIM117 # the peer outlives the failure
+        with pytest.raises(Rejected, match=r"takes no Digital X-Ray.*as it is.*could not be decoded"):
+            connect(free_port).deliver(path, delivery)
+    assert peer.datasets == []
+
+
+def test_a_sop_class_that_the_peer_does_not_know(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """No context at all: for a person; what the peer does take still goes on the same association."""
+    other = kept(tmp_path, b"1234", uid="1.2.9", sop_class=CR)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        destination.deliver(*kept(tmp_path, b"12"))
+        with pytest.raises(Rejected, match="takes no Computed Radiography"):
+            destination.deliver(*other)
+        destination.deliver(*kept(tmp_path, b"12"))
+    assert (len(peer.datasets), peer.accepted) == (2, 2)
+
+
+# Statuses
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007])
+def test_success_and_warnings_are_delivered(
+    connect: Connect, free_port: int, tmp_path: Path, status: int
+) -> None:
+    with storage_scp(free_port) as peer:
+        peer.status = status
+        connect(free_port).deliver(*kept(tmp_path, b"12"))
+    assert len(peer.datasets) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (0xA700, OutOfResources),
+        (0xA7FF, OutOfResources),
+        (0x0110, OutOfResources),
+        (0x0213, OutOfResources),
+        (0xA900, Refused),
+        (0xC000, Refused),
+        (0xCFFF, Refused),
+        (0x0111, Refused),
+        (0x0117, Refused),
+        (0x0122, Refused),
+        (0x0124, Refused),
+    ],
+)
+def test_failures_by_class(
+    connect: Connect, free_port: int, tmp_path: Path, status: int, error: type[DeliveryError]
+) -> None:
+    """What may pass is tried again; the rest is for a person. The association stays in use."""
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        peer.status = status
+        with pytest.raises(error, match=f"0x{status:04X}") as raised:
+            destination.deliver(*kept(tmp_path, b"12"))
+        peer.status = 0
+        destination.deliver(*kept(tmp_path, b"12"))
+    assert raised.value.retry is issubclass(error, Busy)
+    assert peer.accepted == 1
+
+
+def test_patients_stay_out_of_a_refusal(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """The peer's comment is quoted without what looks like a name or number."""
+    answer = Dataset()
+    answer.Status, answer.ErrorComment = 0xC123, "bad date for DOE^JANE id 1234567 in 1.2.3.4.5"
+    with storage_scp(free_port) as peer:
+        peer.status = answer
+        with pytest.raises(Refused) as raised:
+            connect(free_port).deliver(*kept(tmp_path, b"12"))
+    assert str(raised.value) == "the peer refuses it: 0xC123 cannot understand (bad date for … id … in …)"
+
+
+# Associations that are not had
+
+
+def test_nobody_listens(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="connection refused"):
+        connect(free_port).deliver(*kept(tmp_path, b"12"))
+
+
+def test_no_such_host(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        connect(free_port, host="no..host").deliver(*kept(tmp_path, b"12"))
+
+
+def test_our_ae_title_is_not_known(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    with (
+        storage_scp(free_port, require_calling_aet=["ELSE"]),
+        pytest.raises(Unwelcome, match="does not know our AE title"),
+    ):
+        connect(free_port).deliver(*kept(tmp_path, b"12"))
+
+
+def test_its_limit_is_reached(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """pynetdicom's local limit is transient; so is congestion that a peer calls permanent."""
+    with storage_scp(free_port, maximum_associations=1):
+        first, second = connect(free_port), connect(free_port)
+        first.deliver(*kept(tmp_path, b"12"))  # and keeps its association
+        with pytest.raises(Busy, match="limit of associations"):
+            second.deliver(*kept(tmp_path, b"12"))
+
+    def congested(connection: socket.socket) -> None:
+        take_pdu(connection)
+        connection.sendall(bytes.fromhex("030000000004 00010301"))
+
+    with raw_peer(congested) as port, pytest.raises(Busy, match="congestion"):
+        connect(port).deliver(*kept(tmp_path, b"12"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "closed the connection"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not DICOM"),
+        (bytes.fromhex("0200ffffffff"), "not DICOM"),
+        (bytes.fromhex("07000000000400000200"), "aborted"),
+        (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("210000ff0000"), "not DICOM"),
+    ],
+)
+def test_what_answers_is_no_scp(connect: Connect, tmp_path: Path, answer: bytes, text: str) -> None:
+    def script(connection: socket.socket) -> None:
+        take_pdu(connection)
+        connection.sendall(answer)
+
+    with raw_peer(script) as port, pytest.raises(Unreachable, match=text) as raised:
+        connect(port).deliver(*kept(tmp_path, b"12"))
+    assert not isinstance(raised.value, Interrupted)
+
+
+def test_an_ae_title_must_be_ascii() -> None:
+    with pytest.raises(SettingsError, match="ASCII"):
+        build("archive", DicomSettings(ae_title="ÄRCHIV", port=1), "FILMGATE")
+
+
+def test_a_uid_that_is_none_is_refused(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """It would spoil the association for every other object."""
+    path, delivery = kept(tmp_path, b"12")
+    path.write_bytes(path.read_bytes().replace(b"1.2.3.4", b"../../x"))
+    with pytest.raises(Refused, match="not a UID"):
+        connect(free_port).deliver(path, delivery)
+
+
+# Associations that break
+
+
+def _serve(connection: socket.socket) -> None:
+    """Accept, then take and answer C-STORE for ever."""
+    accept(connection)
+    while True:
+        message_id = _take_message(connection)
+        _answer(connection, message_id)
+
+
+def _take_message(connection: socket.socket) -> bytes:
+    message_id = b""
+    while True:
+        kind, body = take_pdu(connection)
+        if kind != 4:
+            raise ConnectionError("no more")
+        if body[5] & 1:
+            at = body.index(bytes.fromhex("0000100102000000")) + 8
+            message_id = body[at : at + 2]
+        if body[5] == 2:
+            return message_id
+
+
+def _answer(connection: socket.socket, message_id: bytes, status: int = 0) -> None:
+    command = struct.pack("<HHI", 0, 0x0120, 2) + message_id + struct.pack("<HHIH", 0, 0x0900, 2, status)
+    pdv = struct.pack(">IBB", len(command) + 2, 1, 3) + command
+    connection.sendall(struct.pack(">BxI", 4, len(pdv)) + pdv)
+
+
+def test_one_association_for_many_objects(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """It stays open between deliveries, and is released when it was idle for long enough."""
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        for number in range(5):
+            destination.deliver(*kept(tmp_path, b"12", uid=f"1.2.{number}"))
+        destination.rest()
+        assert not peer.released.is_set()
+        assert peer.accepted == 1
+
+
+def test_an_idle_association_is_released(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom, "IDLE_S", 0.0)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        destination.deliver(*kept(tmp_path, b"12"))
+        destination.rest()
+        assert peer.released.wait(WAIT_S)
+
+
+def test_another_kind_gets_an_association_with_both(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """A context that is missing costs one new association; after that both kinds share it."""
+    first, second = kept(tmp_path, b"12"), kept(tmp_path, b"34", uid="1.2.9", sop_class=CR)
+    with storage_scp(free_port, {DX: [ExplicitVRLittleEndian], CR: [ExplicitVRLittleEndian]}) as peer:
+        destination = connect(free_port)
+        for path, delivery in (first, second, first, second):
+            destination.deliver(path, delivery)
+    assert (len(peer.datasets), peer.accepted) == (4, 2)
+
+
+def test_more_kinds_than_one_association_takes(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """Of 70 SOP classes the ones used last are proposed, 128 contexts at most."""
+    storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    images = [uid for uid in storage if uid.startswith("1.2.840.10008.5.1.4.1.1.")]
+    classes = {uid: [str(ExplicitVRLittleEndian)] for uid in images[:70]}
+    with storage_scp(free_port, classes) as peer:
+        destination = connect(free_port)
+        for sop_class in classes:
+            destination.deliver(*kept(tmp_path, b"12", sop_class=sop_class))
+    assert len(peer.datasets) == 70
+
+
+def test_a_peer_that_came_back_is_noticed_at_once(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """An association that the peer ended while it was idle is replaced, without an error."""
+    destination = connect(free_port)
+    with storage_scp(free_port) as before:
+        destination.deliver(*kept(tmp_path, b"12"))
+    with storage_scp(free_port) as after:
+        destination.deliver(*kept(tmp_path, b"34"))
+    assert (before.datasets, after.datasets) == ([b"12"], [b"34"])
+
+
+def test_a_pooled_association_that_breaks_is_tried_once_more(connect: Connect, tmp_path: Path) -> None:
+    """The second object meets a peer that drops the connection; a fresh association delivers it."""
+    connections: list[int] = []
+
+    def drops_the_second(connection: socket.socket) -> None:
+        connections.append(1)
+        accept(connection)
+        _answer(connection, _take_message(connection))
+        if len(connections) == 1:
+            take_pdu(connection)
+            return
+        _answer(connection, _take_message(connection))
+
+    with raw_peer(drops_the_second) as port:
+        destination = connect(port)
+        destination.deliver(*kept(tmp_path, b"12"))
+        destination.deliver(*kept(tmp_path, b"12" * 100_000))
+    assert len(connections) == 2
+
+
+def test_a_fresh_association_that_breaks_is_unreachable(connect: Connect, tmp_path: Path) -> None:
+    """No second try at once: the object itself may be what the peer cannot stand."""
+    connections: list[int] = []
+
+    def aborts(connection: socket.socket) -> None:
+        connections.append(1)
+        accept(connection)
+        _take_message(connection)
+        connection.sendall(bytes.fromhex("07000000000400000201"))
+
+    with raw_peer(aborts) as port, pytest.raises(Interrupted, match="DICOM layer aborted"):
+        connect(port).deliver(*kept(tmp_path, b"12"))
+    assert len(connections) == 1
+
+
+def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:
+    """No response within the timeout."""
+
+    def hangs(connection: socket.socket) -> None:
+        accept(connection)
+        _take_message(connection)
+        connection.recv(1)
+
+    with raw_peer(hangs) as port, pytest.raises(TimedOut, match="no response"):
+        connect(port, timeout_s=0.2).deliver(*kept(tmp_path, b"12"))
+
+
+@pytest.mark.parametrize("size", [20 << 20, 200_000])
+def test_a_peer_that_takes_a_byte_a_second(connect: Connect, tmp_path: Path, size: int) -> None:
+    """Neither the kernel's buffers nor trickling progress hide it, be the object large or small."""
+    enough = threading.Event()
+
+    def crawls(connection: socket.socket) -> None:
+        accept(connection)
+        while not enough.wait(0.05):
+            connection.recv(1)
+
+    began = time.monotonic()
+    with raw_peer(crawls) as port:
+        with pytest.raises(TimedOut):
+            connect(port, timeout_s=0.3).deliver(*kept(tmp_path, bytes(size)))
+        enough.set()
+    assert time.monotonic() - began < 5
+
+
+def test_a_slow_link_is_not_a_hanging_peer(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object that takes many timeouts' time goes through, as long as enough of it moves in each."""
+    monkeypatch.setattr(association, "SLOWEST_BYTES_S", 1 << 20)
+    pause = threading.Event()
+
+    def slow(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        accept(connection)
+        take = connection.recv
+
+        class Slowly:
+            def recv(self, count: int) -> bytes:
+                pause.wait(0.002)
+                return take(count)
+
+        _answer(connection, _take_message(Slowly()))  # type: ignore[arg-type]
+        connection.recv(1)
+
+    with raw_peer(slow) as port:
+        began = time.monotonic()
+        connect(port, timeout_s=0.2).deliver(*kept(tmp_path, bytes(12 << 20)))
+    assert time.monotonic() - began > 0.4
+
+
+def test_closing_breaks_off_what_is_under_way(connect: Connect, tmp_path: Path) -> None:
+    """A stop need not wait for a peer that hangs."""
+    sent = threading.Event()
+
+    def hangs(connection: socket.socket) -> None:
+        accept(connection)
+        _take_message(connection)
+        sent.set()
+        connection.recv(1)
+
+    errors: list[DeliveryError] = []
+    with raw_peer(hangs) as port:
+        destination = connect(port)
+
+        def deliver() -> None:
+            try:
+                destination.deliver(*kept(tmp_path, b"12"))
+            except DeliveryError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        assert sent.wait(WAIT_S)
+        destination.close()
+        thread.join(WAIT_S)
+    assert isinstance(errors[0], Interrupted)
+    with pytest.raises(Unreachable, match="stopping"):
+        destination.deliver(*kept(tmp_path, b"12"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        bytes.fromhex("040000000006 00000002 0103"),  # an empty command set
+        bytes.fromhex("040000000006 000000ff 0103"),  # a fragment longer than its PDU
+        bytes.fromhex("040000000006 00000002 0102"),  # a dataset
+        bytes.fromhex("050000000004 00000000"),  # A-RELEASE-RQ in the middle of an operation
+        bytes.fromhex("0400000fffff"),  # longer than we offered to take
+    ],
+)
+def test_a_response_that_is_none(connect: Connect, tmp_path: Path, answer: bytes) -> None:
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        _take_message(connection)
+        connection.sendall(answer)
+        connection.recv(1)
+
+    with raw_peer(script) as port, pytest.raises(Interrupted):
+        connect(port).deliver(*kept(tmp_path, b"12"))
+
+
+def test_a_response_to_another_message(connect: Connect, tmp_path: Path) -> None:
+    """It says nothing about ours."""
+
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        _take_message(connection)
+        _answer(connection, b"\x63\x00")
+        connection.recv(1)
+
+    with raw_peer(script) as port, pytest.raises(Interrupted, match="another message"):
+        connect(port).deliver(*kept(tmp_path, b"12"))
+
+
+def test_many_threads_share_a_destination(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """Each has an association for itself; each object arrives once."""
+    jobs = [kept(tmp_path, bytes([number] * 1000), uid=f"1.2.{number}") for number in range(12)]
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port, associations=3)
+        parts = [jobs[first::3] for first in range(3)]
+        threads = [
+            threading.Thread(target=lambda p=p: [destination.deliver(*job) for job in p]) for p in parts
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT_S)
+    assert sorted(peer.datasets) == sorted(dataset_of(path) for path, _ in jobs)
+    assert peer.accepted <= 3
