@@ -25,6 +25,9 @@ from pipelines.header import quietly, read_header, text
 Source = bytes | mmap.mmap | Path
 
 MAX_INFLATED = 256 * 2**20  # bytes; the largest films are near 100 MB, and modalities hardly ever deflate
+MAX_READS = (
+    800_000  # by the parser, two an element; a film has hundreds of elements, a large enhanced MR 200,000
+)
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
@@ -112,12 +115,18 @@ class _Stream:
     def __init__(self, buffer: bytes | mmap.mmap, start: int) -> None:
         self._view = memoryview(buffer)
         self._at = start
+        self._reads = 0
         self.pixel_tag = 0
+        self.cut_off = False  # whether somebody got less than was asked for, padding with zeros aside
 
     def read(self, size: int | None = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise Undecodable(Reason.UNREADABLE, "more elements than any film has")
         end = len(self._view) if size is None or size < 0 else self._at + size
         found = bytes(self._view[self._at : end])
         self._at += len(found)
+        self.cut_off |= size is not None and 0 < len(found) < size and any(found)
         return found
 
     def tell(self) -> int:
@@ -141,10 +150,10 @@ class _Stream:
 
 def _check_whole(ds: Dataset, stream: _Stream) -> None:
     """pydicom forgives a dataset that ends in the middle of an element; a gateway must not."""
-    last = ds.get_item(max(ds.keys())) if len(ds) else None
+    last = ds.get_item(list(ds.keys())[-1]) if len(ds) else None
     length, value = getattr(last, "length", 0), getattr(last, "value", b"")
     short = isinstance(value, bytes) and length != UNDEFINED_LENGTH and len(value) < length
-    if not len(ds) or short or (not stream.pixel_tag and stream.left >= 8):
+    if not len(ds) or short or stream.cut_off or (not stream.pixel_tag and stream.left):
         raise Undecodable(Reason.UNREADABLE, "the dataset is empty or cut off")
 
 
