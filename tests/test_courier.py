@@ -69,9 +69,9 @@ class Fake:
 class Gateway:
     """A ledger and a store, with objects owed to destinations."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Store) -> None:
         self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.sqlite", busy_timeout_s=5)
-        self.store = Store(folder, 0)
+        self.store = store
 
     def owe(self, *names: str, count: int = 1, first: int = 0, at: datetime | None = None) -> list[str]:
         uids = [f"1.2.{number}" for number in range(first, first + count)]
@@ -114,10 +114,16 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One for all tests: making its 257 folders takes longer, too."""
+    return Store(tmp_path_factory.mktemp("state"), 0)
+
+
 @pytest.fixture
-def gateway(tmp_path: Path, empty_ledger: Path) -> Iterator[Gateway]:
+def gateway(tmp_path: Path, empty_ledger: Path, store: Store) -> Iterator[Gateway]:
     shutil.copy(empty_ledger, tmp_path)
-    gateway = Gateway(tmp_path)
+    gateway = Gateway(tmp_path, store)
     yield gateway
     gateway.ledger.close()
 
