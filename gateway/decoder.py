@@ -69,7 +69,10 @@ class Decoder:
             raise self._distrust() from error
 
     def pixel_digest(self, path: Path) -> str:
-        """sha256 of all stored values, the same in any transfer syntax. Raises DecodeError."""
+        """sha256 of all stored values, the same in any transfer syntax; objects without pixels share one.
+
+        Raises DecodeError.
+        """
         told, _ = self._ask(path, {"do": "digest"}, most=0)
         return str(told.get("digest", ""))[:64]
 

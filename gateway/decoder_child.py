@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from pydicom import config
 
 from gateway.decoder import ANSWER, REQUEST
-from pipelines.decode import Undecodable, decode_film, pixel_digest, stored_pixels
+from pipelines.decode import Undecodable, decode_film, file_digest, stored_pixels
 from pipelines.film import Box, Operations, Reason
 from pipelines.report.derived import Equipment, NotDerivable, derive
 
@@ -78,8 +78,7 @@ def _film(path: Path, request: dict[str, Any]) -> Answer:
 
 
 def _digest(path: Path, _: dict[str, Any]) -> Answer:
-    ds, pixels = stored_pixels(path)
-    return {"digest": pixel_digest(pixels, ds)}, b""
+    return {"digest": file_digest(path)}, b""
 
 
 def _derive(path: Path, request: dict[str, Any]) -> Answer:

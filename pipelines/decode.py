@@ -19,9 +19,9 @@ from pipelines.codecs import GREY, Layout, Pixels, check_there, stored_frame
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
 from pipelines.header import integer, numbers, quietly
-from pipelines.part10 import Part10, Source, Undecodable, parse
+from pipelines.part10 import UNDEFINED_LENGTH, Part10, Source, Undecodable, parse
 
-__all__ = ["Undecodable", "decode_film", "pixel_digest", "stored_pixels"]
+__all__ = ["Undecodable", "decode_film", "file_digest", "pixel_digest", "stored_pixels"]
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as PS3.3 C.7.6.3.1.2 uses it
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
@@ -70,6 +70,20 @@ def pixel_digest(pixels: Pixels, ds: Dataset) -> str:
     size = 1 if layout.stored <= 8 else 2 if layout.stored <= 16 else 4
     digest.update(np.ascontiguousarray(pixels, dtype=f"<{'i' if layout.signed else 'u'}{size}").data)
     return digest.hexdigest()
+
+
+def file_digest(source: Source) -> str:
+    """`pixel_digest` of a file or, where there are no values to be had, the sha256 of the pixels' bytes.
+
+    So two versions of a report have the same pixels: none. Raises Undecodable when it is not DICOM.
+    """
+    try:
+        ds, pixels = stored_pixels(source)
+        return pixel_digest(pixels, ds)
+    except Undecodable:
+        part = parse(source)
+        end = len(part.buffer) if part.pixel_length == UNDEFINED_LENGTH else part.pixel_at + part.pixel_length
+        return hashlib.sha256(memoryview(part.buffer)[part.pixel_at : end]).hexdigest()
 
 
 @contextmanager

@@ -72,8 +72,14 @@ def test_the_child_gives_the_same_film(shared, film):
 
 
 def test_the_digest_is_that_of_the_pixels(shared, film):
-    """The same for another header, another for other pixels."""
+    """Of the values, whatever the header; of the bytes where there are no values to be had."""
     assert shared.pixel_digest(film) == pixel_digest(ramp(700, 600), dx(ramp(700, 600)))
+    digests = []
+    for patient in ("One", "Two"):
+        for lacking in ({"PixelData": None}, {"NumberOfFrames": 2}, {"BitsAllocated": 12}):
+            film.write_bytes(part10(dx(ramp(), PatientName=patient, **lacking)))
+            digests.append(shared.pixel_digest(film))
+    assert digests[:3] == digests[3:]
 
 
 def test_a_copy_is_written_where_it_is_wanted(shared, film, tmp_path):

@@ -43,7 +43,8 @@ from pipelines.header import first, items, number, numbers, quietly, text, upper
 
 SERIES_DESCRIPTION = "filmgate corrected - AI input"
 SERIES_NUMBER_OFFSET = 9000
-IMPLEMENTATION_CLASS = UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_DNS, 'filmgate').int}")
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "filmgate")
+IMPLEMENTATION_CLASS = UID(f"2.25.{NAMESPACE.int}")
 
 COPYABLE = frozenset(
     {
@@ -121,11 +122,8 @@ def _copyable(ds: Dataset, stored: Pixels, operations: Operations) -> Layout:
     layout = Layout.of(ds)
     if text(ds, "SOPClassUID") not in COPYABLE or layout.frames > 1:
         raise NotDerivable("only single frames of projection radiography are copied")
-    if (
-        layout.photometric not in GREY
-        or layout.allocated == 1
-        or stored.shape != (layout.rows, layout.columns)
-    ):
+    grey = layout.photometric in GREY and layout.allocated > 1
+    if not grey or stored.shape != (layout.rows, layout.columns):
         raise NotDerivable("only grey pictures are copied")
     if not operations or operations.turn % 90 or not text(ds, "SOPInstanceUID"):
         raise NotDerivable("nothing to correct, or nothing to name the source by")
@@ -170,10 +168,9 @@ def _set_pixels(made: Dataset, pixels: Pixels, layout: Layout) -> None:
 def _drop(made: Dataset) -> None:
     for keyword in ALWAYS_DROPPED:
         _delete(made, keyword)
-    for tag in [
-        tag for tag in list(made.keys()) if any(low <= tag.group <= high for low, high in GRAPHIC_GROUPS)
-    ]:
-        del made[tag]
+    for tag in list(made.keys()):
+        if any(low <= tag.group <= high for low, high in GRAPHIC_GROUPS):
+            del made[tag]
 
 
 def _delete(made: Dataset, keyword: str) -> None:
@@ -202,12 +199,9 @@ def _describe_grey(made: Dataset, layout: Layout, operations: Operations, pixels
     if operations.invert:
         _mirror_grey(made, layout)
     if operations.invert or operations.crop:
-        for keyword, value in (
-            ("SmallestImagePixelValue", pixels.min()),
-            ("LargestImagePixelValue", pixels.max()),
-        ):
-            if keyword in made:
-                made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", int(value))
+        ends = {"SmallestImagePixelValue": pixels.min(), "LargestImagePixelValue": pixels.max()}
+        for keyword in [keyword for keyword in ends if keyword in made]:
+            made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", int(ends[keyword]))
     if "PresentationLUTShape" in made and is_inverse(made):  # said once of two, and believed: say it of both
         made.PhotometricInterpretation, made.PresentationLUTShape = "MONOCHROME1", "INVERSE"
 
@@ -217,21 +211,15 @@ def _mirror_grey(made: Dataset, layout: Layout) -> None:
     total = layout.lowest + layout.highest
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         if (padding := number(made, keyword)) is not None:
-            made[keyword] = DataElement(
-                keyword, "SS" if layout.signed else "US", _as_padding(total - int(padding), layout)
-            )
+            mirrored = min(max(total - int(padding), layout.lowest), layout.highest)
+            made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", mirrored)
     total_shown = _mirror_modality(made, total)
     _mirror_windows(made, total_shown)
     for item in items(made, "VOILUTSequence"):
         _mirror_lut(item, total_shown)
-    if (
-        "PixelIntensityRelationshipSign" in made
-    ):  # PS3.3 C.8.11.3.1.2: white is where fewer X-rays came through
+    if "PixelIntensityRelationshipSign" in made:
+        # PS3.3 C.8.11.3.1.2: a corrected film is white where fewer X-rays came through
         made.PixelIntensityRelationshipSign = 1 if is_inverse(made) else -1
-
-
-def _as_padding(value: int, layout: Layout) -> int:
-    return min(max(value, layout.lowest), layout.highest)
 
 
 def _mirror_modality(made: Dataset, total: int) -> float:
@@ -261,10 +249,10 @@ def _mirror_lut(item: Dataset, total: float) -> None:
         raise NotDerivable("a lookup table that is not whole")
     entries, start, bits = descriptor[0] or 65536, descriptor[1], descriptor[2]
     packed = isinstance(raw, bytes) and bits == 8 and len(raw) < 2 * entries
-    table = (
+    words = (
         np.frombuffer(raw, "u1" if packed else "<u2") if isinstance(raw, bytes) else np.array(raw, ndmin=1)
     )
-    table = table[:entries].astype(np.int64) & 0xFFFF
+    table = words[:entries].astype(np.int64) & 0xFFFF
     mirrored = (max((1 << bits) - 1, int(table.max())) - table)[::-1]
     begin = round(total) - (start + len(table) - 1)
     if begin < 0 <= start:  # it reaches below every value; that part was never used
@@ -385,10 +373,7 @@ def _identify(made: Dataset, ds: Dataset, digest: str, operations: Operations) -
 
 
 def _uid(*parts: str) -> UID:
-    return UID(f"2.25.{uuid.uuid5(IMPLEMENTATION_NAMESPACE, '|'.join(parts)).int}")
-
-
-IMPLEMENTATION_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "filmgate")
+    return UID(f"2.25.{uuid.uuid5(NAMESPACE, '|'.join(parts)).int}")
 
 
 def _canonical(operations: Operations) -> str:
