@@ -369,10 +369,10 @@ def _jpeg2000(codestream: bytes, layout: Layout, syntax: str, at_least: int) -> 
     rows, columns, samples, precision, signed = _siz(codestream)
     _check_size(rows, columns, samples, layout)
     _check_end(codestream)
-    halvings = max(0, (max(rows, columns) // at_least).bit_length() - 1) if at_least else 0
-    if halvings and samples == 1 and precision <= 16:
-        found = _decoded(_reduced, codestream, halvings=halvings, precision=precision, signed=signed)
-    else:
+    found = None
+    if at_least and samples == 1 and precision <= 16:
+        found = _reduced(codestream, max(rows, columns) // at_least, precision, signed)
+    if found is None:
         found = _decoded(imagecodecs.jpeg2k_decode, codestream)
     return _from_codestream(found, layout, syntax)
 
@@ -387,11 +387,20 @@ def _siz(codestream: bytes) -> tuple[int, int, int, int, bool]:
     return bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80)
 
 
-def _reduced(codestream: bytes, *, halvings: int, precision: int, signed: bool) -> Pixels:
-    """OpenJPEG at a lower resolution, through Pillow, which shifts values up to 16 bits and above zero."""
-    image = Image.open(BytesIO(codestream), formats=("JPEG2000",))
-    image.reduce = halvings  # type: ignore[assignment,method-assign] # Pillow's way to ask for it
-    values = np.asarray(image)
+def _reduced(codestream: bytes, shrink: int, precision: int, signed: bool) -> Pixels | None:
+    """OpenJPEG at a lower resolution, at most `shrink` times; None where there is none, as rarely happens.
+
+    Through Pillow, which shifts values up to 16 bits and above zero.
+    """
+    halvings = shrink.bit_length() - 1
+    if halvings < 1:
+        return None
+    try:
+        image = Image.open(BytesIO(codestream), formats=("JPEG2000",))
+        image.reduce = halvings  # type: ignore[assignment,method-assign] # Pillow's way to ask for it
+        values = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
     if values.dtype == np.uint16:
         values = values >> (16 - precision)
     return values.astype(np.int32) - (1 << (precision - 1)) if signed else values

@@ -367,6 +367,18 @@ def test_jpeg_2000_is_decoded_at_a_lower_resolution(syntax, signed):
     assert np.abs(small.pixels - native.pixels).mean() < 0.005
 
 
+@pytest.mark.parametrize("levels", [1, 2, 6])
+def test_jpeg_2000_without_a_lower_resolution_is_decoded_whole(levels):
+    """Three halvings are wanted; an encoder may have left fewer, or none."""
+    values = ramp(4100, 300)
+    frame = imagecodecs.jpeg2k_encode(
+        values, level=0, codecformat="j2k", bitspersample=12, resolutions=levels
+    )
+    film = decode_film(part10(dx(values), JPEG2000Lossless, frames=[frame]))
+    assert film.pixels.shape == (512, 37)
+    assert np.abs(film.pixels - decode_film(part10(dx(values))).pixels).mean() < 0.01
+
+
 def test_several_fragments_are_one_frame():
     """Fragments are joined; with frames, the first one is shown."""
     from pydicom.encaps import encapsulate
