@@ -110,6 +110,18 @@ def test_dcmtk_keeps_what_the_modality_sent(connect: Connect, free_port: int, tm
         assert dataset_of(stored) == dataset_of(path)
 
 
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("size", [999, 1 << 20, (1 << 20) + 1, (1 << 21) - 1])
+def test_an_odd_dataset_ends_with_a_nul(connect: Connect, free_port: int, tmp_path: Path, size: int) -> None:
+    """A deflated dataset may have an odd length, a fragment may not: DCMTK aborts over one."""
+    data = bytes(number % 251 + 1 for number in range(size))
+    path, delivery = kept(tmp_path, data, syntax=DeflatedExplicitVRLittleEndian)
+    with dcmtk_storescp(free_port, tmp_path / "out", "+B", "+xd") as out:
+        connect(free_port).deliver(path, delivery)
+        (stored,) = out.iterdir()
+        assert dataset_of(stored) == data + bytes(size % 2)
+
+
 @pytest.mark.parametrize("max_pdu", [512, 4097, 16382, 0])
 def test_no_pdu_is_longer_than_the_peer_takes(
     connect: Connect, free_port: int, tmp_path: Path, max_pdu: int

@@ -105,6 +105,8 @@ class Association:
     def store(self, file: BinaryIO, context_id: int, sop_class: str, sop_instance: str) -> Response:
         """C-STORE (PS3.7 section 9.1.1) of everything from `file`'s position to its end, byte for byte.
 
+        One NUL follows when that is an odd number of bytes, as after a deflated dataset (PS3.5 A.5).
+
         Raises:
             Interrupted: the association broke (TimedOut: the peer hung) before the response.
             OSError: the file cannot be read; the association is aborted.
@@ -203,13 +205,17 @@ class Association:
 
     def _send_message(self, context_id: int, command: bytes, file: BinaryIO) -> None:
         size = _rest_of(file)
+        odd = size % 2  # DCMTK aborts over a fragment of odd length (PS3.8 E.1); deflate alone may be odd
         pdus = max(1, min(_BLOCK // self._fragment, _MOST_PDUS))
-        block = memoryview(bytearray(min(size, pdus * self._fragment)))
+        block = memoryview(bytearray(min(size + odd, pdus * self._fragment)))
         pieces = self._fragments(context_id, memoryview(command), command=True)
         while True:
             piece = block[: min(size, len(block))]
             _fill(file, piece)
             size -= len(piece)
+            if odd and not size:
+                piece = block[: len(piece) + 1]
+                piece[-1] = 0
             self._send(pieces + self._fragments(context_id, piece, last=not size))
             pieces = []
             if not size:

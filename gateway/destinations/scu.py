@@ -229,7 +229,7 @@ def _looked_at(path: Path) -> _Object | SentResult:
         with path.open("rb") as file:
             return _read(path, file)
     except NotDicom as error:
-        return SentResult(path, "", None, f"not DICOM: {error}; nothing was sent", ok=False)
+        return SentResult(path, "", None, f"{error}; nothing was sent", ok=False)
     except OSError as error:
         text = f"cannot be read: {(error.strerror or str(error)).lower()}; nothing was sent"
         return SentResult(path, "", None, text, ok=False)
@@ -245,7 +245,7 @@ def _read(path: Path, file: BinaryIO) -> _Object:
     at = 132 if head[128:132] == b"DICM" else 0
     meta, offset = _elements(head, at, 0x0002, str(ExplicitVRLittleEndian))
     if head[offset : offset + 2] == b"\2\0":
-        raise NotDicom("its File Meta group is cut off, or far too long")
+        raise NotDicom("not DICOM: its File Meta group is cut off, or far too long")
     syntax = meta.get(0x0010, "") or _guessed_syntax(head[offset:])
     own: dict[int, str] = {}
     if syntax != DeflatedExplicitVRLittleEndian:
@@ -253,11 +253,11 @@ def _read(path: Path, file: BinaryIO) -> _Object:
     sop_class = own.get(0x0016) or meta.get(0x0002, "")
     sop_instance = own.get(0x0018) or meta.get(0x0003, "")
     if sop_class == _MEDIA_DIRECTORY or meta.get(0x0002) == _MEDIA_DIRECTORY:
-        raise NotDicom("a DICOMDIR names objects and is none")
+        raise NotDicom("no object to send: a DICOMDIR names objects and is none")
     if not all(_UID.fullmatch(uid) for uid in (sop_class, sop_instance, syntax)):
-        if at == 0:
-            raise NotDicom("no DICM prefix, and no object without one either")
-        raise NotDicom("it has a DICM prefix, but no SOP class, SOP instance or transfer syntax")
+        if not syntax:
+            raise NotDicom("not DICOM: no DICM prefix, and no object without one either")
+        raise NotDicom("no object to send: a SOP class or SOP instance UID is missing, or is no UID")
     return _Object(path, sop_class, sop_instance, syntax, offset)
 
 
