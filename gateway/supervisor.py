@@ -40,6 +40,7 @@ from pipelines.policy import Policy
 log = structlog.get_logger()
 
 TICK_S = 0.2  # the end of a process is noticed this late at most
+PORT_WAIT_S = 2.0
 REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
 ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
 # A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then.
@@ -126,7 +127,7 @@ class Supervisor:
         """
         settings = self._settings
         with _alone(settings.state), self._signals():
-            check_port(settings.gateway.host, settings.gateway.port)
+            self._await_port()
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
             self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
@@ -208,6 +209,18 @@ class Supervisor:
             f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
             f"workers: {workers}, state: {self._settings.state}"
         )
+
+    def _await_port(self) -> None:
+        """Wait a little for the port: listeners of an `up` that was killed may still be closing it."""
+        until = time.monotonic() + PORT_WAIT_S
+        gateway = self._settings.gateway
+        while True:
+            try:
+                return check_port(gateway.host, gateway.port)
+            except FilmgateError:
+                if time.monotonic() >= until:
+                    raise
+            self._selector.select(TICK_S)
 
     def _start_redis(self) -> None:
         """Start Redis and wait a little for it: workers that find it there need not try again."""

@@ -39,7 +39,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def logs_on_standard_error() -> None:
     """As in every process of the gateway; also undoes what a test set up."""
-    logs.configure(LogSettings(level="debug"))
+    logs.configure(LogSettings())
 
 
 @pytest.fixture

@@ -115,8 +115,9 @@ def supervise(
 
 
 @pytest.fixture(autouse=True)
-def no_wait_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.redis_server.answers", lambda _: True)
+    monkeypatch.setattr(supervisor, "PORT_WAIT_S", 0.0)
 
 
 def test_it_says_ready_when_all_are_and_stops_them_in_order(settings: Settings, events: Events) -> None:
