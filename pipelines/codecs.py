@@ -10,7 +10,7 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -297,10 +297,8 @@ def _from_codestream(found: Pixels, layout: Layout, syntax: str) -> Pixels:
     if syntax in LOSSY and not layout.signed:
         clipped: Pixels = np.minimum(found, found.dtype.type((1 << bits) - 1))
         return clipped
-    plain = Layout(
-        layout.rows, layout.columns, layout.samples, 1, found.dtype.itemsize * 8, bits, bits - 1,
-        layout.signed, layout.photometric, planar=False,
-    )  # fmt: skip
+    width = found.dtype.itemsize * 8
+    plain = replace(layout, allocated=width, stored=bits, high=bits - 1)
     return settle(np.ascontiguousarray(found), plain)
 
 
@@ -369,12 +367,12 @@ def _jpeg2000(codestream: bytes, layout: Layout, syntax: str, at_least: int) -> 
     rows, columns, samples, precision, signed = _siz(codestream)
     _check_size(rows, columns, samples, layout)
     _check_end(codestream)
-    found = None
-    if at_least and samples == 1 and precision <= 16:
-        found = _reduced(codestream, max(rows, columns) // at_least, precision, signed)
-    if found is None:
-        found = _decoded(imagecodecs.jpeg2k_decode, codestream)
-    return _from_codestream(found, layout, syntax)
+    # two's complement in a codestream that is marked unsigned cannot be averaged, which a lower resolution is
+    if at_least and samples == 1 and precision <= 16 and signed == layout.signed:
+        small = _reduced(codestream, max(rows, columns) // at_least, precision, signed)
+        if small is not None:  # clipped, as filters overshoot: masking would make white black
+            return small.clip(layout.lowest, layout.highest)
+    return _from_codestream(_decoded(imagecodecs.jpeg2k_decode, codestream), layout, syntax)
 
 
 def _siz(codestream: bytes) -> tuple[int, int, int, int, bool]:

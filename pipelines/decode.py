@@ -148,9 +148,10 @@ def _plain(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
 
 
 def _at_least(ds: Dataset, layout: Layout, long_side: int) -> int:
-    """What a codec may leave of the long side; 0 (all) where halving would mix in padding or bend squares."""
+    """What a codec may leave of the long side; 0 (all) where halving would mix in what is not picture."""
     row, column = _spacing(ds)
-    return long_side if row == column and _padding(ds, layout) is None else 0
+    embedded = any((group, 0x0102) in ds for group in range(0x6000, 0x6020, 2))  # Overlay Bit Position
+    return 0 if row != column or embedded or _padding(ds, layout) is not None else long_side
 
 
 def _shrunk(

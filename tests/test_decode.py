@@ -367,6 +367,20 @@ def test_jpeg_2000_is_decoded_at_a_lower_resolution(syntax, signed):
     assert np.abs(small.pixels - native.pixels).mean() < 0.005
 
 
+def test_a_lower_resolution_is_not_made_of_twos_complement():
+    """Signed values in a codestream marked unsigned; and steep edges, where filters overshoot Bits Stored."""
+    values = np.where(np.indices((1100, 1100)).sum(0) // 60 % 2, 2047, -2048).astype("<i2")
+    for ds, coded in (
+        (dx(values, PixelRepresentation=1, WindowCenter=0), values & 0xFFF),
+        (dx((values + 2048).astype("<u2")), values + 2048),
+    ):
+        frame = imagecodecs.jpeg2k_encode(coded.astype("<u2"), level=0, codecformat="j2k")
+        native = decode_film(part10(ds)).pixels
+        shown_small = decode_film(part10(ds, JPEG2000Lossless, frames=[frame])).pixels
+        assert np.abs(shown_small - native).mean() < 0.02
+        assert np.abs(shown_small - native).max() < 0.5
+
+
 @pytest.mark.parametrize("levels", [1, 2, 6])
 def test_jpeg_2000_without_a_lower_resolution_is_decoded_whole(levels):
     """Three halvings are wanted; an encoder may have left fewer, or none."""
