@@ -222,7 +222,14 @@ def test_rest_when_nothing_is_owed(gateway: Gateway, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "error", [Unreachable("dead"), Busy("full"), Interrupted("broke"), OutOfResources("0xA700")]
+    "error",
+    [
+        Unreachable("dead"),
+        Busy("full"),
+        Interrupted("broke"),
+        OutOfResources("0xA700"),
+        Unwelcome("who are you"),
+    ],
 )
 def test_what_may_pass_is_tried_again(gateway: Gateway, error: Exception) -> None:
     archive = Fake("archive", fails_with(error, times=3))
@@ -232,7 +239,7 @@ def test_what_may_pass_is_tried_again(gateway: Gateway, error: Exception) -> Non
     assert len(archive.tried) == 8
 
 
-@pytest.mark.parametrize("error", [Refused("0xC000"), Rejected("no context"), Unwelcome("who are you")])
+@pytest.mark.parametrize("error", [Refused("0xC000"), Rejected("no context")])
 def test_what_will_not_pass_is_parked(gateway: Gateway, error: Exception) -> None:
     """Each object once, with the reason; nothing is tried again by itself."""
     archive = Fake("archive", fails_with(error))

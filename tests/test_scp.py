@@ -30,7 +30,7 @@ from dicom_peers import (
     store_rq,
 )
 from pydicom.uid import AllTransferSyntaxes
-from pynetdicom import AllStoragePresentationContexts
+from pynetdicom import AllStoragePresentationContexts, build_context
 
 from gateway.errors import LedgerBusy
 from gateway.ledger import Ledger
@@ -38,6 +38,7 @@ from gateway.listener import dimse, glance, negotiate, pdu, serve
 from gateway.listener.scp import caller_rejection
 from gateway.settings import GatewaySettings, Peer, Settings
 from gateway.store import Store
+from gateway.upper_layer import BadPdu
 
 IMPLICIT = "1.2.840.10008.1.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -403,18 +404,18 @@ def test_an_error_comment_says_why(tmp_path: Path) -> None:
 def test_the_syntax_taken_is_ours_to_prefer() -> None:
     """Native first, then lossless; deflated and big endian only when the settings say so."""
     plain, old = GatewaySettings(), GatewaySettings(deflated=True, big_endian=True)
-    assert negotiate.choose((DEFLATED, BIG_ENDIAN, IMPLICIT, EXPLICIT), plain) == EXPLICIT
-    assert negotiate.choose((J2K, IMPLICIT), plain) == IMPLICIT
-    assert negotiate.choose(("1.2.840.10008.1.2.4.50", J2K), plain) == J2K
-    assert negotiate.choose((DEFLATED, BIG_ENDIAN), plain) is None
-    assert negotiate.choose((DEFLATED,), old) == DEFLATED
-    assert negotiate.choose((DEFLATED, BIG_ENDIAN), old) == BIG_ENDIAN
-    assert negotiate.choose(("1.2.3", "1.2.840.10008.1.2.4.94"), plain) is None
+    assert negotiate.preferred((DEFLATED, BIG_ENDIAN, IMPLICIT, EXPLICIT), plain)[0] == EXPLICIT
+    assert negotiate.preferred((J2K, IMPLICIT), plain)[0] == IMPLICIT
+    assert negotiate.preferred(("1.2.840.10008.1.2.4.50", J2K), plain)[0] == J2K
+    assert negotiate.preferred((DEFLATED, BIG_ENDIAN), plain) == []
+    assert negotiate.preferred((DEFLATED,), old)[0] == DEFLATED
+    assert negotiate.preferred((DEFLATED, BIG_ENDIAN), old)[0] == BIG_ENDIAN
+    assert negotiate.preferred(("1.2.3", "1.2.840.10008.1.2.4.94"), plain) == []
 
 
 def test_every_syntax_that_pixels_travel_in_is_welcome() -> None:
     """All that pydicom knows, but for those that need a setting or another server."""
-    refused = {one for one in AllTransferSyntaxes if negotiate.choose([one], GatewaySettings()) is None}
+    refused = {one for one in AllTransferSyntaxes if not negotiate.preferred([one], GatewaySettings())}
     assert {DEFLATED, BIG_ENDIAN} <= refused
     assert not [one for one in refused if one.startswith("1.2.840.10008.1.2.4") and "JPIP" not in one.name]
 
@@ -429,8 +430,10 @@ def test_every_storage_class_is_accepted_and_no_query() -> None:
 
 def test_private_classes_are_capped() -> None:
     """An association may bring 64 private SOP classes; the 65th is refused, the known ones are not."""
-    contexts = [pdu.ProposedContext(2 * n + 1, f"1.2.3.{n}", (EXPLICIT,)) for n in range(70)]
-    answers = negotiate.negotiate([*contexts, pdu.ProposedContext(255, DX, (EXPLICIT,))], GatewaySettings())
+    contexts = [build_context(f"1.2.3.{n}", EXPLICIT) for n in range(70)] + [build_context(DX, EXPLICIT)]
+    for n, context in enumerate(contexts):
+        context.context_id = 2 * n + 1
+    answers = negotiate.negotiate(contexts, GatewaySettings())
     assert sum(one.result == 0 for one in answers) == 65
     assert answers[-1].result == 0
 
@@ -447,7 +450,7 @@ def test_private_classes_are_capped() -> None:
 )
 def test_a_broken_request_is_a_bad_pdu(change) -> None:
     """Too short, without contexts, an item that does not fit, an even context id, too many items."""
-    with pytest.raises(pdu.BadPdu):
+    with pytest.raises(BadPdu):
         pdu.decode_associate_rq(change(associate_rq()[6:]))
 
 
@@ -475,11 +478,11 @@ def test_a_glance_reads_both_byte_orders(syntax: str, order: str, form: str) -> 
 
 
 @pytest.mark.parametrize(
-    "data", [b"\0", b"\1\0\0\1\0\0\0\0", b"\0\0\0\1\xff\xff\0\0", dimse._HEADER.pack(0, 0, 0)]
+    "data", [b"\0", b"\1\0\0\1\0\0\0\0", b"\0\0\0\1\xff\xff\0\0", struct.pack("<HHL", 0, 0, 0)]
 )
 def test_a_broken_command_set_is_a_bad_pdu(data: bytes) -> None:
     """It breaks off, holds another group, a length past the end, or no command field."""
-    with pytest.raises(pdu.BadPdu):
+    with pytest.raises(BadPdu):
         dimse.decode_command(data)
 
 

@@ -1,8 +1,8 @@
 """A requestor's association (PS3.8 sections 7 and 9): negotiate, C-STORE and C-ECHO, release.
 
-Written on a plain socket and without threads: pynetdicom's requestor decodes and encodes each dataset anew
-(the archive would not get what the modality sent), cuts it up in Python and answers in steps of its reactor.
-Here the calling thread writes the file's own bytes as P-DATA-TF PDUs, many to a system call.
+pynetdicom's codecs say what PDUs and messages mean. Its requestor is not used: it decodes and encodes each
+dataset anew (the archive would not get what the modality sent), cuts it up in Python and answers in steps of
+its reactor. Here the calling thread writes the file's own bytes as P-DATA-TF PDUs, many to a system call.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from gateway.destinations import pdu
-from gateway.destinations.pdu import Answer, Malformed, Proposal, Response
+from gateway.destinations.pdu import Answer, Proposal, Response
 from gateway.errors import Busy, Rejected, Unreachable
+from gateway.upper_layer import HEADER, RELEASE_RP, RELEASE_RQ, BadPdu, PduType, abort, p_data
 
 SLOWEST_BYTES_S = 16 << 10  # a peer that takes less is treated as hanging
 MAX_PDU = 64 << 10  # what we offer to take; responses are a few hundred bytes
@@ -36,7 +37,13 @@ class Interrupted(Unreachable):
 
 
 class Unwelcome(Rejected):
-    """Raised when the peer rejects our association for good, whatever the object."""
+    """Raised when the peer rejects our association, whatever the object.
+
+    "Permanent" as this may be called in the Standard, it ends when somebody enters our AE title in the
+    peer's table; parking film after film until then would only make work for people.
+    """
+
+    retry = True
 
 
 class TimedOut(Interrupted):
@@ -142,8 +149,8 @@ class Association:
         if self._open and not self._readable(0.0):
             return True
         with suppress(Interrupted, OSError):
-            if self._open and self._receive(0.1, MAX_PDU)[0] == pdu.A_RELEASE_RQ:
-                self._socket.sendall(pdu.RELEASE_RP)
+            if self._open and self._receive(0.1, MAX_PDU)[0] == PduType.RELEASE_RQ:
+                self._socket.sendall(RELEASE_RP)
         self.close()
         return False
 
@@ -156,7 +163,7 @@ class Association:
         with suppress(Interrupted, OSError):
             if self._open:
                 self._socket.settimeout(within_s)
-                self._socket.sendall(pdu.RELEASE_RQ)
+                self._socket.sendall(RELEASE_RQ)
                 self._receive(within_s, MAX_PDU)
         self.close()
 
@@ -165,7 +172,7 @@ class Association:
         with suppress(OSError):
             if self._open:
                 self._socket.setblocking(False)
-                self._socket.send(pdu.ABORT)
+                self._socket.send(abort())
         self.close()
 
     def sever(self) -> None:
@@ -182,16 +189,17 @@ class Association:
     def _negotiate(self, wanted: bytes, proposals: Sequence[Proposal]) -> None:
         self._send([wanted])
         kind, body = self._receive(self._timeout_s, _MAX_ANSWER)
-        if kind == pdu.A_ASSOCIATE_RJ:
-            for_good, told = pdu.associate_rj(body)
+        try:
+            rejected = pdu.associate_rj(body) if kind == PduType.ASSOCIATE_RJ else None
+            answer = pdu.associate_ac(body) if kind == PduType.ASSOCIATE_AC else None
+        except BadPdu as error:
+            raise Unreachable(f"the peer's answer is not DICOM: {error}") from error
+        if rejected is not None:
+            for_good, told = rejected
             text = f"the peer rejects the association: {told}"
             raise Unwelcome(text) if for_good else Busy(text)
-        if kind != pdu.A_ASSOCIATE_AC:
+        if answer is None:
             raise Unreachable(_ended(kind, body))
-        try:
-            answer = pdu.associate_ac(body)
-        except Malformed as error:
-            raise Unreachable(f"the peer's answer is not DICOM: {error}") from error
         for number, proposal in enumerate(proposals):
             given = answer.answers.get(2 * number + 1)
             taken = given is not None and given.transfer_syntax in proposal.transfer_syntaxes
@@ -229,7 +237,7 @@ class Association:
         for at in range(0, len(data) or 1, self._fragment):
             fragment = data[at : at + self._fragment]
             ends = last and at + self._fragment >= len(data)
-            pieces += (pdu.p_data(context_id, len(fragment), command=command, last=ends), fragment)
+            pieces += (p_data(context_id, len(fragment), command=command, last=ends), fragment)
         return pieces
 
     def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -260,16 +268,16 @@ class Association:
         last = False
         while not last:
             kind, body = self._receive(self._timeout_s, MAX_PDU)
-            if kind != pdu.P_DATA_TF:
-                if kind == pdu.A_RELEASE_RQ:
+            if kind != PduType.P_DATA:
+                if kind == PduType.RELEASE_RQ:
                     with suppress(OSError):
-                        self._socket.sendall(pdu.RELEASE_RP)
+                        self._socket.sendall(RELEASE_RP)
                 raise Interrupted(_ended(kind, body))
             try:
                 fragment, last = pdu.command_fragments(body)
                 command += fragment
                 found = pdu.response(command) if last else None
-            except Malformed as error:
+            except BadPdu as error:
                 raise Interrupted(f"the peer's response is not DICOM: {error}") from error
             if len(command) > MAX_PDU:
                 raise Interrupted("the peer's response has no end")
@@ -315,8 +323,8 @@ class Association:
             Interrupted: the connection ended, the time ran out, or it is longer than `most`.
         """
         until = time.monotonic() + within_s
-        kind, length = pdu.HEADER.unpack(self._exactly(pdu.HEADER.size, until))
-        if not pdu.A_ASSOCIATE_RQ <= kind <= pdu.A_ABORT or length > most:
+        kind, length = HEADER.unpack(self._exactly(HEADER.size, until))
+        if not PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT or length > most:
             raise Interrupted("the peer answers with something that is not DICOM")
         return kind, self._exactly(length, until)
 
@@ -359,10 +367,10 @@ def _connected(target: Target, timeout_s: float) -> socket.socket:
 
 
 def _ended(kind: int, body: bytes) -> str:
-    if kind == pdu.A_ABORT:
+    if kind == PduType.ABORT:
         who = "the peer's application" if body[2:3] == b"\0" else "the peer's DICOM layer"
         return f"{who} aborted the association (reason {body[3] if len(body) > 3 else 0})"
-    if kind == pdu.A_RELEASE_RQ:
+    if kind == PduType.RELEASE_RQ:
         return "the peer released the association"
     return f"the peer sent a PDU of type {kind} out of turn"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from gateway.listener.dimse import uid
 from gateway.listener.negotiate import BIG_ENDIAN, DEFLATED, IMPLICIT_LITTLE_ENDIAN
+from gateway.upper_layer import uid
 
 HEAD_BYTES = 64 << 10
 MOST_ELEMENTS = 512

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import structlog
 
-from gateway.listener.pdu import AbortReason, BadPdu, PduType, encode_abort
+from gateway.upper_layer import AbortReason, BadPdu, PduType, abort
 
 MOST_WAITING = 1024  # connections without a whole A-ASSOCIATE-RQ
 MOST_REQUEST_BYTES = 1 << 20  # of one A-ASSOCIATE-RQ
@@ -268,7 +268,7 @@ class Door:
         except BadPdu as bad:
             self._muffler.warning("not a DICOM association request", address=visitor.address, what=str(bad))
             with suppress(OSError):
-                visitor.socket.send(encode_abort(bad.reason))
+                visitor.socket.send(abort(bad.reason))
             self._bid_farewell(visitor)
 
     def _shake_hands(self, visitor: _Visitor) -> None:

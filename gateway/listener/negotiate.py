@@ -12,11 +12,11 @@ something else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydicom._uid_dict import UID_dictionary
+from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
-from gateway.listener.pdu import AcceptedContext, ContextResult, ProposedContext
 from gateway.settings import GatewaySettings
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -85,39 +85,34 @@ def is_storage(abstract_syntax: str) -> bool:
     return not abstract_syntax.startswith("1.2.840.10008.")
 
 
-def negotiate(contexts: Iterable[ProposedContext], settings: GatewaySettings) -> tuple[AcceptedContext, ...]:
-    """Our answer to each proposed context, in order."""
-    private: set[str] = set()
-    return tuple(_answer(context, settings, private) for context in contexts)
+def negotiate(
+    contexts: Sequence[PresentationContext], settings: GatewaySettings
+) -> tuple[PresentationContext, ...]:
+    """Our answer to each proposed context, with its result (PS3.8 table 9-18) and one transfer syntax."""
+    answers, _ = negotiate_as_acceptor(list(contexts), _supported(contexts, settings))
+    return tuple(answers)
 
 
-def choose(proposed: Iterable[str], settings: GatewaySettings) -> str | None:
-    """The transfer syntax we take of those proposed; None when none is welcome."""
+def _supported(
+    contexts: Sequence[PresentationContext], settings: GatewaySettings
+) -> list[PresentationContext]:
+    """What we offer for the abstract syntaxes of this request: all storage, private classes among them."""
+    proposed: dict[str, set[str]] = {}
+    for context in contexts:
+        proposed.setdefault(str(context.abstract_syntax), set()).update(map(str, context.transfer_syntax))
+    private = [one for one in proposed if one not in UID_dictionary][MOST_PRIVATE:]
+    # A class with no welcome syntax is offered in one that was not proposed: refused for its syntaxes, then.
+    return [
+        build_context(abstract, preferred(syntaxes, settings) or EXPLICIT_LITTLE_ENDIAN)
+        for abstract, syntaxes in proposed.items()
+        if abstract not in private and (abstract == VERIFICATION or is_storage(abstract))
+    ]
+
+
+def preferred(proposed: Iterable[str], settings: GatewaySettings) -> list[str]:
+    """The transfer syntaxes that we take of those proposed, the one we like best first."""
     welcome = [syntax for syntax in proposed if _welcome(syntax, settings)]
-    return min(welcome, key=lambda syntax: _RANK.get(syntax, len(_RANK)), default=None)
-
-
-def _answer(context: ProposedContext, settings: GatewaySettings, private: set[str]) -> AcceptedContext:
-    if not _supported(context.abstract_syntax, private):
-        return _refused(context, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)
-    syntax = choose(context.transfer_syntaxes, settings)
-    if syntax is None:
-        return _refused(context, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
-    return AcceptedContext(context.id, ContextResult.ACCEPTANCE, context.abstract_syntax, syntax)
-
-
-def _supported(abstract_syntax: str, private: set[str]) -> bool:
-    if abstract_syntax == VERIFICATION:
-        return True
-    if not is_storage(abstract_syntax):
-        return False
-    if abstract_syntax not in UID_dictionary:
-        private.add(abstract_syntax)
-    return abstract_syntax not in private or len(private) <= MOST_PRIVATE
-
-
-def _refused(context: ProposedContext, result: ContextResult) -> AcceptedContext:
-    return AcceptedContext(context.id, result, context.abstract_syntax, IMPLICIT_LITTLE_ENDIAN)
+    return sorted(welcome, key=lambda syntax: (_RANK.get(syntax, len(_RANK)), syntax))
 
 
 def _welcome(syntax: str, settings: GatewaySettings) -> bool:

@@ -8,7 +8,6 @@ no second thread, queue or poll lies between two PDUs. The states are those of a
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -17,39 +16,48 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from pynetdicom.presentation import PresentationContext
 
 from gateway import crash
 from gateway.errors import FilmgateError, LedgerError, NoRoom, StoreError
 from gateway.ledger.records import Received
-from gateway.listener.dimse import HIGH, Command, CommandField, Status, decode_command, encode_response
+from gateway.listener.dimse import (
+    HIGH,
+    Command,
+    CommandField,
+    Status,
+    decode_command,
+    encode_command,
+    encode_response,
+)
 from gateway.listener.glance import HEAD_BYTES, glance
 from gateway.listener.guard import Closed, Late, Muffler, Wire
 from gateway.listener.negotiate import VERIFICATION, is_uid, negotiate
 from gateway.listener.pdu import (
-    APPLICATION_CONTEXT,
     APPLICATION_CONTEXT_UNKNOWN,
-    RELEASE_RP,
     VERSION_UNKNOWN,
-    AbortReason,
-    AcceptedContext,
     AssociateRequest,
-    BadPdu,
-    ContextResult,
-    PduType,
     Rejection,
     decode_associate_rq,
-    encode_abort,
     encode_associate_ac,
-    encode_command,
 )
 from gateway.listener.recorder import ReceiveLedger, Recorder
 from gateway.settings import GatewaySettings
 from gateway.store import Incoming, Kept, Store
+from gateway.upper_layer import (
+    APPLICATION_CONTEXT,
+    COMMAND,
+    LAST,
+    PDV,
+    RELEASE_RP,
+    AbortReason,
+    BadPdu,
+    PduType,
+    abort,
+)
 
 MOST_COMMAND_BYTES = 64 << 10
 
-_PDV = struct.Struct(">LBB")  # length, presentation context id, message control header
-_COMMAND, _LAST = 0x01, 0x02
 _PDU_TYPES = frozenset(map(int, PduType))
 
 log = structlog.get_logger(__name__)
@@ -67,6 +75,21 @@ class House:
     admit: Callable[[AssociateRequest, str], Rejection | None]
     refused: Callable[[str, str, str, Rejection], None]  # calling, called, address
     see_off: Callable[[socket.socket, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A presentation context that we accepted."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+    @classmethod
+    def accepted(cls, answer: PresentationContext) -> Context | None:
+        if answer.result != 0 or answer.context_id is None:
+            return None
+        return cls(answer.context_id, str(answer.abstract_syntax), str(answer.transfer_syntax[0]))
 
 
 class Refusal(Exception):
@@ -95,7 +118,7 @@ class Arrival:
     def __init__(
         self,
         command: Command,
-        context: AcceptedContext,
+        context: Context,
         *,
         most_bytes: int,
         incoming: Incoming | None = None,
@@ -191,7 +214,7 @@ class Association:
             before_fill=self._flush,
         )
         self._request: AssociateRequest | None = None
-        self._contexts: dict[int, AcceptedContext] = {}
+        self._contexts: dict[int, Context] = {}
         self._command = bytearray()
         self._arrival: Arrival | None = None
         self._began_at = datetime.now(UTC)
@@ -207,14 +230,14 @@ class Association:
         try:
             outcome = self._serve() if self._negotiate() else ""
         except BadPdu as bad:
-            outcome, last_word = "protocol error", encode_abort(bad.reason)
+            outcome, last_word = "protocol error", abort(bad.reason)
             self._house.muffler.warning("protocol error", address=self._address, what=str(bad))
         except Late as late:
-            outcome, last_word = "timed out", encode_abort(AbortReason.NOT_SPECIFIED)
+            outcome, last_word = "timed out", abort(AbortReason.NOT_SPECIFIED)
             self._house.muffler.warning("association timed out", address=self._address, what=str(late))
         except Closed:
             if self._stopping.is_set():
-                outcome, last_word = "stopped", encode_abort(None)
+                outcome, last_word = "stopped", abort()
         finally:
             if self._arrival is not None:
                 self._arrival.abandon()
@@ -244,9 +267,9 @@ class Association:
             self._say(rejection.encode())
             return False
         answers = negotiate(request.contexts, self._settings)
-        self._contexts = {one.id: one for one in answers if one.result == ContextResult.ACCEPTANCE}
+        self._contexts = {one.id: one for one in map(Context.accepted, answers) if one}
         self._request = request
-        self._wire.send(encode_associate_ac(self._request_body, answers, self._max_pdu))
+        self._wire.send(encode_associate_ac(request, answers, self._max_pdu))
         self._request_body = b""
         return True
 
@@ -283,18 +306,18 @@ class Association:
         if length > self._max_pdu + 6:
             raise BadPdu(AbortReason.INVALID_PARAMETER, "a P-DATA-TF PDU longer than we take")
         while length > 0:
-            if length < _PDV.size:
+            if length < PDV.size:
                 raise BadPdu(AbortReason.INVALID_PARAMETER, "a P-DATA-TF PDU breaks off")
-            pdv_length, context_id, control = _PDV.unpack(self._wire.exactly(_PDV.size))
+            pdv_length, context_id, control = PDV.unpack(self._wire.exactly(PDV.size))
             length -= pdv_length + 4
             if pdv_length < 2 or length < 0:
                 raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation data value does not fit its PDU")
             if context_id not in self._contexts:
                 raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation context that was not accepted")
-            if control & _COMMAND:
-                self._command_fragment(context_id, pdv_length - 2, last=bool(control & _LAST))
+            if control & COMMAND:
+                self._command_fragment(context_id, pdv_length - 2, last=bool(control & LAST))
             else:
-                self._dataset_fragment(context_id, pdv_length - 2, last=bool(control & _LAST))
+                self._dataset_fragment(context_id, pdv_length - 2, last=bool(control & LAST))
 
     def _command_fragment(self, context_id: int, size: int, *, last: bool) -> None:
         if self._arrival is not None:
@@ -331,7 +354,7 @@ class Association:
 
     # The services
 
-    def _begin(self, command: Command, context: AcceptedContext) -> None:
+    def _begin(self, command: Command, context: Context) -> None:
         """A whole command set is here: answer it, or make ready for its dataset."""
         if command.field & 0x8000 or command.field == CommandField.C_CANCEL_RQ:
             if command.has_dataset:
@@ -351,7 +374,7 @@ class Association:
         else:
             self._respond(command, context, Status.UNRECOGNIZED_OPERATION, "not a service of this gateway")
 
-    def _open(self, command: Command, context: AcceptedContext) -> Incoming:
+    def _open(self, command: Command, context: Context) -> Incoming:
         if command.field != CommandField.C_STORE_RQ:
             raise Refusal(Status.UNRECOGNIZED_OPERATION, "not a service of this gateway")
         if context.abstract_syntax == VERIFICATION:
@@ -412,7 +435,7 @@ class Association:
         self._bytes += arrival.size_bytes
         log.debug("received", film=recorded.film_id, outcome=recorded.outcome, association=self._row)
 
-    def _respond(self, command: Command, context: AcceptedContext, status: Status, comment: str) -> None:
+    def _respond(self, command: Command, context: Context, status: Status, comment: str) -> None:
         response = encode_response(command, status, comment)
         max_pdu = self._request.max_pdu if self._request is not None else 0
         self._wire.send(encode_command(context.id, response, max_pdu))

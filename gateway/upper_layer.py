@@ -1,0 +1,193 @@
+"""PDUs (PS3.8 section 9.3) and command sets (PS3.7 annex E) as bytes, by pynetdicom's codecs.
+
+Listener and destinations own their sockets, deadlines and the datasets' bytes; what the other bytes mean
+is pynetdicom's business. P-DATA-TF alone is taken apart and put together by its users: a film's fragments
+go between socket and disk without a codec.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Mapping
+from enum import IntEnum
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, TypeVar
+
+import pynetdicom
+from pydicom import config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import decode, encode
+from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP, A_RELEASE_RQ, PDU
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+
+from gateway.store import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+if not pynetdicom.__version__.startswith("3.0."):  # its codecs are used below their public surface
+    raise ImportError(f"filmgate needs pynetdicom 3.0.x, not {pynetdicom.__version__}")
+
+# Whatever a stranger sends, pynetdicom writes a page about it: what matters is logged by us, once.
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+config.settings.reading_validation_mode = config.IGNORE  # pydicom warns of every UID that is none, likewise
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 annex A.2.1
+HEADER = struct.Struct(">BxI")  # type, length of what follows
+PDV = struct.Struct(">IBB")  # length, presentation context id, message control header (PS3.8 annex E.2)
+COMMAND, LAST = 0x01, 0x02  # bits of the message control header
+
+P = TypeVar("P", bound=PDU)
+
+
+class PduType(IntEnum):
+    """PS3.8 section 9.3."""
+
+    ASSOCIATE_RQ = 0x01
+    ASSOCIATE_AC = 0x02
+    ASSOCIATE_RJ = 0x03
+    P_DATA = 0x04
+    RELEASE_RQ = 0x05
+    RELEASE_RP = 0x06
+    ABORT = 0x07
+
+
+class AbortReason(IntEnum):
+    """Why the provider aborts: PS3.8 table 9-26."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNIZED_PDU = 1
+    UNEXPECTED_PDU = 2
+    UNRECOGNIZED_PARAMETER = 4
+    UNEXPECTED_PARAMETER = 5
+    INVALID_PARAMETER = 6
+
+
+class BadPdu(Exception):
+    """Raised when a peer breaks the protocol; `reason` is what an A-ABORT tells it."""
+
+    def __init__(self, reason: AbortReason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+# PDUs
+
+
+def parsed(pdu: P, kind: PduType, body: bytes) -> P:
+    """`pdu` filled from what follows the six bytes of type and length.
+
+    Raises:
+        BadPdu: the bytes are not such a PDU.
+    """
+    try:
+        pdu.decode(HEADER.pack(kind, len(body)) + body)
+    except Exception as error:  # pynetdicom promises no exception type for bytes that make no sense
+        raise BadPdu(AbortReason.INVALID_PARAMETER, f"an unreadable {kind.name} PDU") from error
+    return pdu
+
+
+def associate(calling: str, called: str, max_pdu: int) -> A_ASSOCIATE:
+    """An A-ASSOCIATE primitive (PS3.8 section 7.1) with who we are in it; contexts are for the caller to add.
+
+    Raises:
+        ValueError: not an AE title.
+    """
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = APPLICATION_CONTEXT
+    primitive.calling_ae_title, primitive.called_ae_title = calling, called
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received = max_pdu
+    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    name = ImplementationVersionNameNotification()
+    name.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    primitive.user_information = [length, implementation, name]
+    return primitive
+
+
+def encoded(pdu: PDU) -> bytes:
+    """The bytes of a PDU that we made."""
+    return bytes(pdu.encode())
+
+
+def abort(reason: AbortReason | None = None) -> bytes:
+    """An A-ABORT (PS3.8 section 9.3.8): of the provider for `reason`, of the service user without one."""
+    pdu = A_ABORT_RQ()
+    pdu.source = 0 if reason is None else 2
+    pdu.reason_diagnostic = reason or 0
+    return encoded(pdu)
+
+
+RELEASE_RQ = encoded(A_RELEASE_RQ())
+RELEASE_RP = encoded(A_RELEASE_RP())
+
+
+def p_data(context_id: int, length: int, *, command: bool, last: bool) -> bytes:
+    """What stands before `length` bytes of one fragment: P-DATA-TF and PDV headers (PS3.8 9.3.5, E.2)."""
+    control = (COMMAND if command else 0) | (LAST if last else 0)
+    return HEADER.pack(PduType.P_DATA, length + 6) + PDV.pack(length + 2, context_id, control)
+
+
+# Command sets: Implicit VR Little Endian, whatever the presentation context's transfer syntax (PS3.7 6.3.1)
+
+
+def command_set(elements: Mapping[str, str | int]) -> bytes:
+    """Encode a command set of keyword -> value; its group length comes first."""
+    ordered = sorted((tag_for_keyword(keyword), value) for keyword, value in elements.items())
+    body = b"".join(_element(tag, value) for tag, value in ordered)
+    return _element(0x00000000, len(body)) + body
+
+
+@lru_cache(maxsize=1024)  # all but the SOP Instance UID is the same from film to film
+def _element(tag: int, value: str | int) -> bytes:
+    if isinstance(value, str):
+        value = value.encode("ascii", "replace").decode("ascii")
+    ds = Dataset()
+    # Not validated: a response repeats the request's UIDs, and senders write UIDs with leading zeros.
+    ds.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE))
+    encoded_element = encode(ds, is_implicit_vr=True, is_little_endian=True)
+    if encoded_element is None:
+        raise ValueError(f"a command element {tag:08X} that cannot be encoded")
+    return encoded_element
+
+
+def command_elements(data: bytes) -> dict[int, bytes]:
+    """Element number -> value of a command set, as bytes: nothing a stranger wrote is interpreted here.
+
+    Raises:
+        BadPdu: it is not one.
+    """
+    try:
+        ds = decode(BytesIO(data), is_implicit_vr=True, is_little_endian=True)
+        items: dict[Any, Any] = {tag: ds.get_item(tag) for tag in tuple(ds.keys())}  # as read, not converted
+    except Exception as error:  # pydicom promises no exception type for bytes that make no sense
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "an unreadable command set") from error
+    found: dict[int, bytes] = {}
+    for tag, item in items.items():
+        value = (item.value or b"") if isinstance(item, RawDataElement) else b""  # raw unless it is empty
+        if tag.group != 0 or (value and len(value) != item.length):
+            raise BadPdu(AbortReason.INVALID_PARAMETER, "a command set holds what is no command element")
+        found[tag.element] = value
+    return found
+
+
+def us(elements: Mapping[int, bytes], element: int) -> int | None:
+    """The value of a command element of VR US; None when it is absent or not one."""
+    value = elements.get(element, b"")
+    return int.from_bytes(value, "little") if len(value) == 2 else None
+
+
+def text(elements: Mapping[int, bytes], element: int) -> str:
+    """The value of a text or UID element; empty when it is absent."""
+    return uid(elements.get(element, b""))
+
+
+def uid(value: bytes) -> str:
+    """A UID as text, without the NULs or blanks that pad it (PS3.5 section 9.1)."""
+    return value.decode("ascii", "replace").strip("\0 ")
