@@ -75,3 +75,9 @@ def test_every_command_is_in_the_manual() -> None:
         for inner in getattr(command, "commands", {"": None}):
             full = f"filmgate {name} {inner}".strip()
             assert f"`{full}" in text, full
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    """`make docs` writes it."""
+    shown = CliRunner().invoke(app, ["config", "schema"])
+    assert shown.stdout == (DOCS / "settings.schema.json").read_text()
