@@ -64,7 +64,7 @@ class Bundle:
 def load(folder: Path) -> Bundle:
     """Reads and checks a bundle. Raises BundleError, and nothing else, when it cannot be used."""
     card = read_card(folder)
-    weights = _weights(folder / WEIGHTS, card)
+    weights = read_weights(folder, card)
     net = nets.KINDS[card.network](len(card.classes))
     _check_shapes(card, net.state_dict(), weights)
     net.load_state_dict(weights)
@@ -92,6 +92,21 @@ def read_card(folder: Path) -> Card:
     if card.network not in nets.KINDS:
         raise BundleError(f"{folder.name}: unknown network {card.network!r}")
     return card
+
+
+def read_weights(folder: Path, card: Card) -> dict[str, Tensor]:
+    """The tensors of `models/model.safetensors`, if its digest is the card's. Raises BundleError."""
+    try:
+        packed = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{card.name}: no weights: {error.strerror}") from error
+    if hashlib.sha256(packed).hexdigest() != card.weights_sha256:
+        raise BundleError(f"{card.name}: the weights are not the ones its card names (sha256 differs)")
+    try:
+        weights: dict[str, Tensor] = safetensors.torch.load(packed)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BundleError(f"{card.name}: the weights are not a safetensors file: {error}") from error
+    return weights
 
 
 def save(folder: Path, card: Card, net: nn.Module, training: dict[str, Any] | None = None) -> Card:
@@ -185,19 +200,6 @@ def inference_config(card: Card) -> dict[str, Any]:
         "preprocessing": {"_target_": "pipelines.transforms.gate_chain", "size": SIZE},
         "inferer": {"_target_": "monai.inferers.SimpleInferer"},
     }
-
-
-def _weights(path: Path, card: Card) -> dict[str, Tensor]:
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{card.name}: no weights: {error.strerror}") from error
-    if hashlib.sha256(packed).hexdigest() != card.weights_sha256:
-        raise BundleError(f"{card.name}: the weights are not the ones its card names (sha256 differs)")
-    try:
-        return safetensors.torch.load(packed)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise BundleError(f"{card.name}: the weights are not a safetensors file: {error}") from error
 
 
 def _check_shapes(card: Card, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:

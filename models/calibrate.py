@@ -157,7 +157,7 @@ def scored(
             x = alter(torch.from_numpy(films.greys[start : start + BATCH]).float() / 255)
             if rough:
                 dice = Dice(len(x), generator)
-                x = roughened(posed(augment.toned(x, dice), dice), sheets, dice)
+                x = roughened(posed(x, dice), sheets, dice)
             rounds.append(score(prepare(x)[:, None]).double().numpy())
     return np.concatenate(rounds)
 

@@ -31,8 +31,9 @@ from models.nets import KINDS, Familiar, channels_last
 
 # --- settings -----------------------------------------------------------------------------------------
 
-BATCH = 128  # fills both cores' matrix units; larger batches only slow the number of steps
+BATCH = 96  # a step a second on one busy core; smaller batches make batch norm noisy
 PEAK_RATE = 3e-3  # AdamW with batch norm at this size diverges from about 1e-2
+LATER_RATE = 1e-3  # when a run begins from trained weights: enough to move, too little to forget
 WEIGHT_DECAY = 0.03  # sites are few: prefer the plainer network
 SMOOTHING = 0.02  # a few labels are wrong; do not let the network stake everything on one film
 SAVE_EVERY = 200  # steps between checkpoints: about a minute
@@ -41,7 +42,7 @@ PHANTOM_SEEDS = range(1000, 1150)  # seeds below are kept for tests and demonstr
 ZOOM = (0.85, 1.25)  # magnification: sites collimate more or less closely
 PHANTOM_VIEWS = {"frontal": "frontal", "lateral": "lateral", "hand": "not_chest"}
 FAR_SHARE = 0.08  # of the films are shown small in a border, as a wrong crop or a photograph shows them
-CLOSE_SHARE = 0.06  # of the films for the anatomy gate are shown so near that nobody could name them
+CLOSE_SHARE = 0.04  # of the films for the anatomy gate are shown so near that nobody could name them
 JUNK_SHARE = 0.10  # of the pictures for the anatomy gate are no film at all
 
 Prepare = Callable[[Tensor], Tensor]  # (B, H, W) in [0, 1] -> (B, SIZE, SIZE), as at inference
@@ -148,12 +149,6 @@ def squared(film: NDArray[np.float32]) -> NDArray[np.uint8]:
     return out
 
 
-def drawn(pool: Pool, dice: Dice) -> tuple[Tensor, NDArray[np.int64]]:
-    """Random films (B, CACHE_PX, CACHE_PX) with other grey curves, and their indices."""
-    films, index = pool.draw(dice)
-    return augment.toned(films, dice), index
-
-
 def zooms(dice: Dice) -> Tensor:
     """Magnifications (B,): mostly near 1, now and then a film small in a border."""
     near = torch.exp(dice.between(np.log(ZOOM[0]), np.log(ZOOM[1])))
@@ -166,7 +161,8 @@ def posed(films: Tensor, dice: Dice) -> Tensor:
 
 
 def roughened(films: Tensor, sheets: Tensor, dice: Dice) -> Tensor:
-    """What happens to any film on its way: erased and pasted markers, bars, blur, noise."""
+    """What happens to any film on its way: grey curves, erased and pasted markers, bars, blur, noise."""
+    films = augment.toned(films, dice)
     films = augment.erased(films, dice)
     films = augment.marked(films, sheets, dice)
     films = augment.bordered(films, dice)
@@ -175,7 +171,7 @@ def roughened(films: Tensor, sheets: Tensor, dice: Dice) -> Tensor:
 
 def rotation_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     """Frontal films in four turns, of either polarity and handedness -> quarter turns clockwise (B,)."""
-    films, _ = drawn(pool, dice)
+    films, _ = pool.draw(dice)
     quarters = dice.choice(4)
     films = augment.turned(augment.flipped(films, dice.chance(0.5)), quarters)
     films = augment.inverted(films, dice.chance(0.3))
@@ -184,7 +180,7 @@ def rotation_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
 
 def inversion_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     """Frontal films in four turns -> 1 where black and white are exchanged (B,)."""
-    films, _ = drawn(pool, dice)
+    films, _ = pool.draw(dice)
     wrong = dice.chance(0.5)
     films = augment.turned(augment.flipped(films, dice.chance(0.5)), dice.choice(4))
     return roughened(posed(augment.inverted(films, wrong), dice), pool.sheets, dice), wrong.long()
@@ -192,7 +188,7 @@ def inversion_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
 
 def mirror_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     """Upright frontal films, half of them mirrored -> 1 where mirrored (B,)."""
-    films, _ = drawn(pool, dice)
+    films, _ = pool.draw(dice)
     wrong = dice.chance(0.5)
     films = augment.inverted(augment.flipped(films, wrong), dice.chance(0.2))
     return roughened(posed(films, dice), pool.sheets, dice), wrong.long()
@@ -200,7 +196,7 @@ def mirror_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
 
 def lungs_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     """Films, mostly upright and of the right polarity -> their lung masks (B, SIZE, SIZE)."""
-    films, index = drawn(pool, dice)
+    films, index = pool.draw(dice)
     masks = torch.from_numpy(pool.films.masks[index]).float() / 255
     quarters = dice.choice(4) * dice.chance(0.3)
     films = augment.inverted(augment.turned(films, quarters), dice.chance(0.2))
@@ -215,7 +211,7 @@ def anatomy_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
 
     A close-up of a chest is nothing certain: its truth is spread over all classes.
     """
-    films, index = drawn(pool, dice)
+    films, index = pool.draw(dice)
     truth = torch.tensor([anatomy_class(pool.films.rows[i]) for i in index])
     target = F.one_hot(truth, len(ANATOMY)).float()
     films = augment.turned(augment.flipped(films, dice.chance(0.5)), dice.choice(4))
@@ -312,10 +308,12 @@ def train(
     steps: int | None = None,
     leave_out: str = "",
     fold: int = 0,
+    begin: Path | None = None,
 ) -> Path:
     """Trains the gate `name` on all films but the held-out fold and writes a bundle in `out`.
 
-    `leave_out` names a site that is not trained on either. `resume` goes on from `out/checkpoint.pt`.
+    `leave_out` names a site that is not trained on either. `resume` goes on from `out/checkpoint.pt`;
+    `begin` starts from the weights of another bundle, at LATER_RATE.
     """
     recipe = RECIPES[name]
     steps = steps or recipe.steps
@@ -323,8 +321,11 @@ def train(
     dice = Dice(BATCH, torch.Generator().manual_seed(seed))
     pool = pool_of(training_films(name, films, cache, leave_out, fold), recipe, dice.generator)
     net = channels_last(KINDS[recipe.network](len(recipe.classes))).train()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=steps, pct_start=0.15)
+    if begin:
+        net.load_state_dict(bundle.read_weights(begin, bundle.read_card(begin)))
+    peak = LATER_RATE if begin else PEAK_RATE
+    optimiser = torch.optim.AdamW(net.parameters(), lr=peak, weight_decay=WEIGHT_DECAY)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, total_steps=steps, pct_start=0.15)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(out / "checkpoint.pt", net, optimiser, rate, dice.generator)
     done = checkpoint.restore() if resume else 0
@@ -349,20 +350,26 @@ def train(
     if isinstance(net, Familiar):
         settle(net, pool, dice, prepare)
     bundle.save(
-        out, Card(name, recipe.network, recipe.classes), net, how_trained(name, steps, seed, leave_out, fold)
+        out,
+        Card(name, recipe.network, recipe.classes),
+        net,
+        how_trained(name, steps, seed, leave_out, fold, begin),
     )
     card.write_part(out, "data", card.data_table(pool.films.rows))
     return out
 
 
-def how_trained(name: str, steps: int, seed: int, leave_out: str, fold: int) -> dict[str, Any]:
+def how_trained(
+    name: str, steps: int, seed: int, leave_out: str, fold: int, begin: Path | None = None
+) -> dict[str, Any]:
     """The settings of a run, for `configs/train.json`."""
     return {
         "run": f"filmgate train {name}",
         "recipe": {"_target_": "models.train.train", "name": name, "steps": steps, "seed": seed},
         "held_out": {"fold": fold, "of": FOLDS, "site": leave_out},
+        "begun_from": bundle.read_card(begin).weights_sha256 if begin else "",
         "batch": BATCH,
-        "peak_rate": PEAK_RATE,
+        "peak_rate": LATER_RATE if begin else PEAK_RATE,
         "weight_decay": WEIGHT_DECAY,
         "site_weight": SITE_WEIGHT,
         "phantoms": list(RECIPES[name].phantoms),
