@@ -170,6 +170,15 @@ def test_quarantine_reject_keeps_the_film_from_every_ai(run: Run, ledger: Ledger
     assert run("quarantine", "correct", "2", "--turn", "45").exit_code == 2
 
 
+def test_one_film_that_cannot_be_decided_on_does_not_stop_the_rest(run: Run, ledger: Ledger) -> None:
+    """What was done is told, what was not is told, and the exit code is 1."""
+    shown = run("quarantine", "reject", "9.9", "2", "1", "--json")
+    assert shown.exit_code == 1
+    assert [one["film_id"] for one in json.loads(shown.stdout)] == [2]
+    assert "there is no film 9.9" in shown.stderr
+    assert "film 1 is not held" in shown.stderr
+
+
 def filmgate(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A real process: exit codes and streams as a shell sees them."""
     command = [sys.executable, "-m", "gateway.cli", *map(str, words)]

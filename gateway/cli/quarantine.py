@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import clean, print_json, print_table, say, when
+from gateway.cli.output import clean, complain, print_json, print_table, say, when
+from gateway.errors import DecodeError, NotFound
 from gateway.settings import load
 from pipelines.film import REASON_TEXT, Operations, Reason
 
@@ -47,16 +49,9 @@ def list_holds(
         print_json(map(item, holds))
         return
     print_table(
-        ("film", "held since", "state", "reasons", "copy", "why", "SOP Instance UID"),
+        ("film", "held since", "state", "reasons", "corrected copy", "SOP Instance UID"),
         (
-            (
-                h.film_id,
-                when(h.opened_at),
-                h.state,
-                ", ".join(h.reasons),
-                *_copy_and_why(h),
-                h.sop_instance_uid,
-            )
+            (h.film_id, when(h.opened_at), h.state, ", ".join(h.reasons), _copy(h), h.sop_instance_uid)
             for h in holds
         ),
     )
@@ -98,10 +93,10 @@ def release(
     state: options.State = None,
 ) -> None:
     """Send held films to the AI as they are."""
+    who, receivers = options.person(by), tuple(to or ())
     with options.open_shell(load(config, state)) as shell:
-        quarantine, who = shell.quarantine(), options.person(by)
-        done = [quarantine.release(film, by=who, note=note, to=tuple(to or ())) for film in films]
-    _tell(done, "released", json=json)
+        quarantine = shell.quarantine()
+        _each(films, "released", json, lambda film: quarantine.release(film, by=who, note=note, to=receivers))
 
 
 @app.command()
@@ -117,14 +112,15 @@ def correct(
     state: options.State = None,
 ) -> None:
     """Send corrected copies: the proposal that lies ready, or one made as told."""
-    asked = Operations(turn=turn, invert=invert)
+    asked = Operations(turn=turn, invert=invert) or None
+    who, receivers = options.person(by), tuple(to or ())
     with options.open_shell(load(config, state)) as shell:
-        quarantine, who, receivers = shell.quarantine(), options.person(by), tuple(to or ())
-        done = [
-            quarantine.correct(film, by=who, note=note, operations=asked or None, to=receivers)
-            for film in films
-        ]
-    _tell(done, "corrected", json=json)
+        quarantine = shell.quarantine()
+
+        def one(film: str) -> Hold:
+            return quarantine.correct(film, by=who, note=note, operations=asked, to=receivers)
+
+        _each(films, "corrected", json, one)
 
 
 @app.command()
@@ -137,10 +133,10 @@ def reject(
     state: options.State = None,
 ) -> None:
     """Close the hold: no AI gets these films. The originals stay, here and in the archive."""
+    who = options.person(by)
     with options.open_shell(load(config, state)) as shell:
-        quarantine, who = shell.quarantine(), options.person(by)
-        done = [quarantine.reject(film, by=who, note=note) for film in films]
-    _tell(done, "rejected", json=json)
+        quarantine = shell.quarantine()
+        _each(films, "rejected", json, lambda film: quarantine.reject(film, by=who, note=note))
 
 
 def item(hold: Hold) -> dict[str, Any]:
@@ -159,13 +155,25 @@ def item(hold: Hold) -> dict[str, Any]:
     }
 
 
-def _copy_and_why(hold: Hold) -> tuple[str, str]:
-    return "ready" if hold.proposal else "", hold.why
+def _copy(hold: Hold) -> str:
+    return "ready" if hold.proposal else ""
 
 
-def _tell(done: list[Hold], what: str, *, json: bool) -> None:
+def _each(films: list[str], what: str, json: bool, decide: Callable[[str], Hold]) -> None:
+    """Decide on one film after the other; one that cannot be decided on does not stop the rest."""
+    done: list[dict[str, Any]] = []
+    failed = False
+    for film in films:
+        try:
+            hold = decide(film)
+        except (NotFound, DecodeError) as error:
+            failed = True
+            complain(error)
+            continue
+        done.append({"film_id": hold.film_id, "sop_instance_uid": hold.sop_instance_uid, "done": what})
+        if not json:
+            say(f"film {hold.film_id} {what}")
     if json:
-        print_json({"film_id": h.film_id, "sop_instance_uid": h.sop_instance_uid, "done": what} for h in done)
-        return
-    for hold in done:
-        say(f"film {hold.film_id} {what}")
+        print_json(done)
+    if failed:
+        raise typer.Exit(1)
