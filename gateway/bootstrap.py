@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.policy import Acceptance, Policy
-
 from gateway import redis_server
 from gateway.courier import Courier
 from gateway.decoder import Decoder
@@ -18,6 +16,7 @@ from gateway.ledger import Ledger
 from gateway.quarantine import Quarantine
 from gateway.settings import Accepts, Settings
 from gateway.store import Store
+from pipelines.policy import Acceptance, Policy
 
 
 def now() -> datetime:
