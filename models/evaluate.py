@@ -108,14 +108,28 @@ CASES: dict[str, tuple[Case, ...]] = {
 
 
 def evaluate(name: str, films: Path, folder: Path, judge: Judge, fold: int = 0) -> tuple[Line, ...]:
-    """Judges the held-out films, writes `evaluation.json` and the card's tables; returns the lines."""
-    rows = [row for row in read_rows(films) if row.fold == fold]
-    lines = tuple(line for case in CASES[name] for line in _count(case, rows, films, judge))
+    """Judges the held-out films, writes `evaluation.json` and the card's table; returns the lines."""
+    lines = counted(name, [row for row in read_rows(films) if row.fold == fold], films, judge)
     (folder / "docs" / "evaluation.json").write_text(
         json.dumps([asdict(line) for line in lines], indent=1) + "\n"
     )
     card.write_part(folder, "evaluation", f"## Evaluation\n\n{WHAT}\n{table(lines)}")
     return lines
+
+
+def evaluate_site(name: str, films: Path, folder: Path, judge: Judge, site: str) -> tuple[Line, ...]:
+    """Judges all films of one site with a gate that was trained without it; adds a table to the card."""
+    lines = counted(name, [row for row in read_rows(films) if row.site == site], films, judge)
+    title = (
+        f"## Trained without {site}\n\nThe same recipe in a shorter run that never saw a film of this site."
+    )
+    card.write_part(folder, f"without {site}", f"{title}\n\n{table(lines)}")
+    return lines
+
+
+def counted(name: str, rows: list[Row], films: Path, judge: Judge) -> tuple[Line, ...]:
+    """What a gate does with these films, in all cases of its kind."""
+    return tuple(line for case in CASES[name] for line in _count(case, rows, films, judge))
 
 
 def table(lines: Iterable[Line]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models import bundle, calibrate, evaluate, train
-from models.evaluate import Line, Pixels
+from models.evaluate import Judge, Line, Pixels
 from pipelines import gates
 from pipelines.film import Film, Header, Verdict
 from pipelines.transforms import as_batch
@@ -37,9 +37,23 @@ def evaluate_gate(name: str, films: Path, bundles: Path = bundle.BUNDLES) -> tup
 
     Raises BundleError when the gate has no model to evaluate.
     """
+    return evaluate.evaluate(name, films, bundles / name, _judge(name, bundles))
+
+
+def evaluate_unseen_site(
+    name: str, films: Path, site: str, without: Path, bundles: Path = bundle.BUNDLES
+) -> tuple[Line, ...]:
+    """Counts what the gate in the folder `without`, trained with `leave_out=site`, does with that site.
+
+    The table goes into the card of the gate in `bundles`. Raises BundleError like `evaluate_gate`.
+    """
+    return evaluate.evaluate_site(name, films, bundles / name, _judge(name, without), site)
+
+
+def _judge(name: str, bundles: Path) -> Judge:
     ready = gates.load(bundles)
     for problem in ready.problems():
-        if problem.startswith(name):
+        if problem.startswith(f"{name}:"):
             raise bundle.BundleError(problem)
     gate = next(gate for gate in ready.gates if gate.name == name)
 
@@ -49,4 +63,4 @@ def evaluate_gate(name: str, films: Path, bundles: Path = bundle.BUNDLES) -> tup
             return finding.reason.value
         return finding.verdict.value
 
-    return evaluate.evaluate(name, films, bundles / name, judge)
+    return judge
