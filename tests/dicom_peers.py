@@ -84,12 +84,14 @@ def listening(state: Path, ledger: Any = None, *, min_free_mb: int = 0, **gatewa
 
 
 CHILD = """
-import sys, threading
+import logging, sys, threading
+import structlog
 from pathlib import Path
 from gateway.ledger import Ledger
 from gateway.listener import Listener
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 state = Path(sys.argv[1])
 settings = Settings(gateway=GatewaySettings(**eval(sys.argv[2])), state=state)
 ledger = Ledger.open(settings.ledger_url, migrate_first=True)

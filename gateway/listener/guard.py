@@ -35,6 +35,7 @@ MOST_WAITING_BYTES = 32 << 20  # of all that are on their way
 LEAVE_S = 2.0  # how long a refused peer may take to close (PS3.8 ARTIM, state Sta13)
 BUFFER_BYTES = 256 << 10
 
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 _BACKLOG = 1024
 _TICK_S = 0.25
 _ACCEPT_PAUSE_S = 0.1
@@ -42,6 +43,10 @@ _HEADER = struct.Struct(">BxL")
 _PDU_TYPES = frozenset(map(int, PduType))
 
 log = structlog.get_logger(__name__)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Closed(Exception):
@@ -80,9 +85,16 @@ class Muffler:
 
     def warning(self, event: str, **details: Any) -> None:
         """Log a warning, unless there were too many of them."""
+        self._say(log.warning, event, details)
+
+    def info(self, event: str, **details: Any) -> None:
+        """Log what is no trouble, unless there was too much of it."""
+        self._say(log.info, event, details)
+
+    def _say(self, say: Callable[..., Any], event: str, details: dict[str, Any]) -> None:
         allowed, kept_back = self.allows(event)
         if allowed:
-            log.warning(event, **details, **({"kept_back": kept_back} if kept_back else {}))
+            say(event, **details, **({"kept_back": kept_back} if kept_back else {}))
 
 
 @dataclass(slots=True, eq=False)
@@ -423,6 +435,19 @@ class Wire:
         except OSError as error:
             raise Closed(str(error.strerror)) from error
 
+    def release(self) -> None:
+        """Give the buffer back; nothing is read after this."""
+        self._view = memoryview(b"")
+        self._before_fill = _nothing  # it may refer to who holds this wire: a circle would keep both
+
+    def _acknowledge(self) -> None:
+        """Let the kernel acknowledge now what was read, not 40 ms later.
+
+        A sender that writes a command and then its dataset, with Nagle's algorithm on, waits for just that.
+        """
+        if _QUICKACK is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
     def _fill(self) -> None:
         """Read once from the socket behind what is not used up yet."""
         self._before_fill()
@@ -434,6 +459,7 @@ class Wire:
         while count is None:
             began = time.monotonic()
             try:
+                self._acknowledge()
                 count = self._socket.recv_into(self._view[rest:])
             except TimeoutError:
                 pass

@@ -21,6 +21,7 @@ from pynetdicom.presentation import PresentationContext
 from gateway import crash
 from gateway.errors import FilmgateError, LedgerError, NoRoom, StoreError
 from gateway.ledger.records import Received
+from gateway.listener.audit import Audit, Ended
 from gateway.listener.dimse import (
     HIGH,
     Command,
@@ -73,7 +74,7 @@ class House:
     muffler: Muffler
     settings: Callable[[], GatewaySettings]  # asked for each time: SIGHUP may swap them
     admit: Callable[[AssociateRequest, str], Rejection | None]
-    refused: Callable[[str, str, str, Rejection], None]  # calling, called, address
+    audit: Audit
     see_off: Callable[[socket.socket, str], None]
 
 
@@ -242,6 +243,7 @@ class Association:
             if self._arrival is not None:
                 self._arrival.abandon()
             self._say(last_word)
+            self._wire.release()
             self._house.see_off(self._socket, self._address)
             if outcome:
                 self._note_end(outcome)
@@ -263,7 +265,7 @@ class Association:
         request = decode_associate_rq(self._request_body)
         rejection = self._rejection(request)
         if rejection is not None:
-            self._house.refused(request.calling, request.called, self._address, rejection)
+            self._house.audit.refused(request.calling, request.called, self._address, rejection)
             self._say(rejection.encode())
             return False
         answers = negotiate(request.contexts, self._settings)
@@ -445,7 +447,7 @@ class Association:
             with suppress(Closed, Late):
                 self._wire.send(last_word)
 
-    # The ledger's row of this association: written with its first object, or at its end
+    # The ledger's row of this association: written with its first object, or by `Audit` at its end
 
     def _note_start(self) -> None:
         if self._row is None and self._request is not None:
@@ -457,26 +459,20 @@ class Association:
             )
 
     def _note_end(self, outcome: str) -> None:
-        try:
-            self._note_start()
-            if self._row is not None:
-                self._house.ledger.dissociate(
-                    self._row,
+        if self._request is not None:
+            self._house.audit.ended(
+                Ended(
+                    row=self._row,
+                    calling=self._request.calling,
+                    called=self._request.called,
+                    address=self._address,
+                    began_at=self._began_at,
+                    ended_at=datetime.now(UTC),
                     outcome=outcome,
                     objects=self._objects,
                     size_bytes=self._bytes,
-                    now=datetime.now(UTC),
                 )
-        except LedgerError as error:
-            self._house.muffler.warning("the end of an association is not in the ledger", error=str(error))
-        log.info(
-            "association ended",
-            association=self._row,
-            address=self._address,
-            outcome=outcome,
-            objects=self._objects,
-            size_bytes=self._bytes,
-        )
+            )
 
 
 def _out_of_resources(error: FilmgateError) -> Refusal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import resource
 import socket
 import ssl
@@ -10,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import structlog
 
-from gateway.errors import FilmgateError, LedgerError
+from gateway.errors import FilmgateError
+from gateway.listener.audit import Audit
 from gateway.listener.guard import Door, Muffler
 from gateway.listener.pdu import (
     CALLED_UNKNOWN,
@@ -34,7 +33,6 @@ from gateway.store import Store
 
 QUIET_S = 2.0  # an association that has been silent so long is not waited for when we stop
 OPEN_FILES = 8192
-MOST_REFUSALS = 1000  # audit rows that wait for the ledger; more are counted in the log only
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +78,7 @@ class Listener:
             muffler=self._muffler,
             settings=lambda: self._settings.gateway,
             admit=self._admit,
-            refused=self._audit.refused,
+            audit=self._audit,
             see_off=self._door.see_off,
         )
         self._changed = threading.Condition()
@@ -166,42 +164,6 @@ class Listener:
         return caller_rejection(request.calling, address, gateway) or (
             None if self._store.room() else NO_ROOM
         )
-
-
-class Audit:
-    """Writes refused associations to the ledger from a thread of its own: a refusal waits for nothing."""
-
-    def __init__(self, ledger: ReceiveLedger, muffler: Muffler) -> None:
-        self._ledger = ledger
-        self._muffler = muffler
-        self._queue: queue.Queue[tuple[str, str, str, str, datetime] | None] = queue.Queue(MOST_REFUSALS)
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def refused(self, calling: str, called: str, address: str, rejection: Rejection) -> None:
-        """Log and note that an association was refused."""
-        self._muffler.warning(
-            "association refused", calling=calling, called=called, address=address, reason=rejection.text
-        )
-        try:
-            self._queue.put_nowait((calling, called, address, rejection.text, datetime.now(UTC)))
-        except queue.Full:
-            self._muffler.warning("refused associations come faster than the ledger takes them")
-
-    def stop(self) -> None:
-        with suppress(queue.Full):
-            self._queue.put(None, timeout=2)
-        self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        while (row := self._queue.get()) is not None:
-            calling, called, address, reason, now = row
-            try:
-                self._ledger.refuse(calling=calling, called=called, address=address, reason=reason, now=now)
-            except LedgerError as error:
-                self._muffler.warning("a refusal is not in the ledger", error=str(error))
 
 
 def caller_rejection(calling: str, address: str, gateway: GatewaySettings) -> Rejection | None:
