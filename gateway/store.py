@@ -73,7 +73,10 @@ class Store:
         self._min_free_bytes = min_free_mb << 20
         self._room = (0.0, True)  # (looked at: monotonic seconds, the answer)
         self._numbers = itertools.count()
-        self._make_folders(root)
+        self._durable: set[Path] = set()  # folders whose own name is synced
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        self._objects.mkdir(exist_ok=True)
+        self.sync_folders((root,))
 
     def begin(self, sop_class: str, sop_instance: str, transfer_syntax: str) -> Incoming:
         """Open a part file with preamble and group 2, ready for the dataset's bytes.
@@ -235,12 +238,20 @@ class Store:
             except OSError as error:
                 raise _store_error(error) from error
 
-    def _make_folders(self, root: Path) -> None:
-        self.incoming.mkdir(parents=True, exist_ok=True)
-        self._objects.mkdir(exist_ok=True)
-        for number in range(256):
-            (self._objects / f"{number:02x}").mkdir(exist_ok=True)
-        self.sync_folders((root, self._objects))
+    def make_folder(self, folder: Path) -> None:
+        """Make one of the 256 folders, durably: whoever made it, this process syncs its name once.
+
+        Raises:
+            StoreError: it could not be made or synced.
+        """
+        if folder in self._durable:
+            return
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _store_error(error) from error
+        self.sync_folders((self._objects,))
+        self._durable.add(folder)
 
 
 class Incoming:
@@ -323,7 +334,11 @@ class Incoming:
         digest = self._hash.hexdigest()
         path = self._store.path(digest)
         try:
+            self._store.make_folder(path.parent)
             self._part.replace(path)
+        except StoreError:
+            self.abandon()
+            raise
         except OSError as error:
             self.abandon()
             raise self._failed(error) from error
