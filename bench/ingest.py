@@ -1,10 +1,11 @@
 """How fast C-STORE is taken in: filmgate beside Orthanc and DCMTK's storescp, in one run on one machine.
 
-    python bench/ingest.py [--rounds 3] [--senders 4] [--processes 1] [--json]
+    python bench/ingest.py [--rounds 3] [--senders 4] [--processes 1] [--workers N] [--json]
 
-Each round starts every server on an empty folder and sends it the same films with DCMTK's dcmsend, several at
-a time. filmgate answers 0x0000 only when file, folder and ledger are synced; the other two sync nothing. Only
-films answered with 0x0000 count. Compare ratios within a run: the machine may have other things to do.
+Each round starts every server on an empty folder and sends it the same films with DCMTK's dcmsend, several
+at a time. filmgate answers 0x0000 only when file, folder and ledger are synced; the other two sync nothing.
+Only films answered with 0x0000 count. With --workers it is all of `filmgate up`: gates run meanwhile.
+Compare ratios within a run: the machine may have other things to do.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command_of(target: str, folder: Path, port: int, processes: int) -> list[str]:
+def command_of(target: str, folder: Path, port: int, processes: int, workers: int) -> list[str]:
     if target == "dcmtk":
         (folder / "received").mkdir()
         return [STORESCP, "--fork", "-od", str(folder / "received"), str(port)]
@@ -99,17 +100,22 @@ def command_of(target: str, folder: Path, port: int, processes: int) -> list[str
         (folder / "orthanc.json").write_text(json.dumps(settings))
         assert ORTHANC is not None
         return [ORTHANC, str(folder / "orthanc.json")]
+    if workers:
+        config = {"gateway": {"port": port, "processes": processes}, "work": {"workers": workers}}
+        (folder / "filmgate.yaml").write_text(json.dumps(config))
+        filmgate = str(Path(sys.executable).with_name("filmgate"))
+        return [filmgate, "up", "--config", str(folder / "filmgate.yaml"), "--state", str(folder / "state")]
     return [sys.executable, __file__, "--listen", str(folder / "state"), str(port), str(processes)]
 
 
-def start(target: str, folder: Path, port: int, processes: int) -> subprocess.Popen[bytes]:
+def start(target: str, folder: Path, port: int, processes: int, workers: int) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
-        command_of(target, folder, port, processes),
+        command_of(target, folder, port, processes, workers),
         stdout=subprocess.DEVNULL,
         stderr=(folder / "log").open("wb"),
         start_new_session=True,
     )
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end and server.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -152,13 +158,13 @@ def send(films: list[Path], folder: Path, port: int, senders: int) -> tuple[int,
     return stored, seconds
 
 
-def one_round(target: str, films: list[Path], work: Path, senders: int, processes: int) -> float:
+def one_round(target: str, films: list[Path], work: Path, how: argparse.Namespace) -> float:
     """Films a second."""
     folder = Path(tempfile.mkdtemp(prefix=f"{target}-", dir=work))
-    server = start(target, folder, port := free_port(), processes)
+    server = start(target, folder, port := free_port(), how.processes, how.workers)
     try:
         os.sync()  # what others left dirty is not this one's burden
-        stored, seconds = send(films, folder, port, senders)
+        stored, seconds = send(films, folder, port, how.senders)
     finally:
         stop(server)
         log = (folder / "log").read_text(errors="replace")
@@ -207,8 +213,7 @@ def measure(arguments: argparse.Namespace) -> list[Measured]:
             rates: dict[str, list[float]] = {target: [] for target in arguments.targets}
             for _ in range(arguments.rounds):
                 for target in arguments.targets:
-                    rate = one_round(target, films, Path(work), arguments.senders, arguments.processes)
-                    rates[target].append(rate)
+                    rates[target].append(one_round(target, films, Path(work), arguments))
             for target, measured in rates.items():
                 middle = statistics.median(measured)
                 rounds = tuple(round(one, 1) for one in measured)
@@ -243,6 +248,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--senders", type=int, default=4)
     parser.add_argument("--processes", type=int, default=1, help="filmgate listeners on one port")
+    parser.add_argument("--workers", type=int, default=0, help="run `filmgate up` with so many workers")
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--folder", default="/var/tmp", help="on the disk to measure, not on tmpfs")
