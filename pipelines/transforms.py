@@ -8,6 +8,7 @@ no cue here, for any class.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,8 @@ from monai.transforms.spatial.array import Resize
 from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from torch import Tensor
+
+See = Callable[[NDArray[np.float32]], Tensor]  # (H, W) -> (1, GATE_PX, GATE_PX)
 
 GATE_PX = 128  # side of the square that every gate sees
 LOWEST, HIGHEST = 0.005, 0.995  # percentiles that become black and white; outside lie markers and dead pixels
@@ -52,6 +55,23 @@ def gate_chain(size: int = GATE_PX) -> Compose:
 def gate_input(pixels: NDArray[np.float32], size: int = GATE_PX) -> Tensor:
     """One film (H, W) in [0, 1], as displayed -> (1, size, size) float32 in [0, 1]."""
     return as_batch(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None], size)
+
+
+class SeenOnce:
+    """`gate_input` that remembers the last film, because five gates ask for the same one.
+
+    Films are frozen: an array that is the same object holds the same picture. What it returns is shared
+    and must not be written to.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[NDArray[np.float32], Tensor] | None = None
+
+    def __call__(self, pixels: NDArray[np.float32]) -> Tensor:
+        last = self._last
+        if last is None or last[0] is not pixels:
+            last = self._last = (pixels, gate_input(pixels))
+        return last[1]
 
 
 def as_batch(greys: Tensor, size: int = GATE_PX) -> Tensor:

@@ -21,6 +21,7 @@ from pipelines.gates.inversion import InversionGate
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
 from pipelines.gates.rotation import RotationGate
+from pipelines.transforms import SeenOnce
 
 GATES: tuple[Callable[..., Gate], ...] = (
     HeaderGate,
@@ -94,22 +95,26 @@ class Gates:
 def load(bundles: Path | None = None) -> Gates:
     """All gates with the models in `bundles` (ours unless told otherwise). Never raises for a bad model."""
     found: dict[str, Bundle | BundleError] = {}
-    gates = tuple(_built(kind, bundles or bundle.BUNDLES, found) for kind in GATES)
+    see = SeenOnce()
+    gates = tuple(_built(kind, bundles or bundle.BUNDLES, found, see) for kind in GATES)
     return Gates(gates, {name: model for name, model in found.items() if isinstance(model, Bundle)})
 
 
-def _built(kind: Callable[..., Gate], bundles: Path, found: dict[str, Bundle | BundleError]) -> Gate:
+def _built(
+    kind: Callable[..., Gate], bundles: Path, found: dict[str, Bundle | BundleError], see: SeenOnce
+) -> Gate:
+    name = str(getattr(kind, "name", ""))
     needs: tuple[str, ...] = getattr(kind, "needs", ())
-    models = [
-        found.setdefault(name, _model(bundles / name)) if name not in found else found[name] for name in needs
-    ]
-    for model in models:
-        if isinstance(model, BundleError):
-            return ClosedGate(str(getattr(kind, "name", "")), str(model))
+    for need in needs:
+        if need not in found:
+            found[need] = _model(bundles / need)
+    missing = [str(model) for need in needs if isinstance(model := found[need], BundleError)]
+    if missing:
+        return ClosedGate(name, missing[0])
     try:
-        return kind(*models)
+        return kind(*(found[need] for need in needs), see=see) if needs else kind()
     except KeyError as error:
-        return ClosedGate(str(getattr(kind, "name", "")), f"the card gives no threshold {error}")
+        return ClosedGate(name, f"the card gives no threshold {error}")
 
 
 def _model(folder: Path) -> Bundle | BundleError:

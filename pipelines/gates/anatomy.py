@@ -7,7 +7,7 @@ import torch
 from models.bundle import Bundle
 from models.nets import look
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import gate_input
+from pipelines.transforms import See, gate_input
 
 NAMES = ("frontal chest", "lateral chest", "another body part", "not a radiograph")
 REASONS = (None, Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH)
@@ -23,7 +23,8 @@ class AnatomyGate:
     name = "anatomy"
     needs = ("anatomy",)
 
-    def __init__(self, anatomy: Bundle) -> None:
+    def __init__(self, anatomy: Bundle, see: See = gate_input) -> None:
+        self.see = see
         self.net, self.card = anatomy.net, anatomy.card
         thresholds = anatomy.card.thresholds
         self.low, self.high = thresholds["low"], thresholds["high"]
@@ -31,7 +32,7 @@ class AnatomyGate:
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         with torch.inference_mode():
-            logits, distances = look(self.net, gate_input(film.pixels)[None])
+            logits, distances = look(self.net, self.see(film.pixels)[None])
         shares, apart = torch.softmax(logits[0], dim=0).tolist(), distances[0].tolist()
         seen = max(range(len(NAMES)), key=shares.__getitem__)
         verdict, reason = self._verdict(seen, shares[0], apart)

@@ -7,7 +7,7 @@ import torch
 from models.bundle import Bundle
 from models.nets import inverted_share
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import gate_input
+from pipelines.transforms import See, gate_input
 
 
 class InversionGate:
@@ -16,13 +16,14 @@ class InversionGate:
     name = "inversion"
     needs = ("inversion",)
 
-    def __init__(self, inversion: Bundle) -> None:
+    def __init__(self, inversion: Bundle, see: See = gate_input) -> None:
+        self.see = see
         self.net, self.card = inversion.net, inversion.card
         self.low, self.high = inversion.card.thresholds["low"], inversion.card.thresholds["high"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         with torch.inference_mode():
-            right = 1 - inverted_share(self.net, gate_input(film.pixels)[None]).item()
+            right = 1 - inverted_share(self.net, self.see(film.pixels)[None]).item()
         verdict, reason = self._verdict(right)
         detail = f"right polarity, p {right:.3f}" if right >= 0.5 else f"inverted, p {1 - right:.3f}"
         return (

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from models.bundle import Bundle
 from pipelines.film import Box, Film, Finding, Reason, Verdict
-from pipelines.transforms import gate_input
+from pipelines.transforms import See, gate_input
 
 LUNGS = 2
 COARSE = 4  # px a cell: lungs are further apart than that, or one piece anyway
@@ -26,13 +26,14 @@ class LungsGate:
     name = "lungs"
     needs = ("lungs",)
 
-    def __init__(self, lungs: Bundle) -> None:
+    def __init__(self, lungs: Bundle, see: See = gate_input) -> None:
+        self.see = see
         self.net, self.card = lungs.net, lungs.card
         self.least, self.touching = lungs.card.thresholds["least"], lungs.card.thresholds["touching"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         with torch.inference_mode():
-            mask = self.net(gate_input(film.pixels)[None])[0, 0].numpy() > 0
+            mask = self.net(self.see(film.pixels)[None])[0, 0].numpy() > 0
         mask = two_largest(mask)
         area, touch = float(mask.mean()), touched(mask)
         if area < self.least:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from models.bundle import Bundle
-from models.nets import mirrored_share, turn_shares
+from models.nets import mirrored_share
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import gate_input
+from pipelines.transforms import See, gate_input
 
 
 class MirrorGate:
@@ -20,14 +20,17 @@ class MirrorGate:
     name = "mirror"
     needs = ("rotation", "mirror")
 
-    def __init__(self, rotation: Bundle, mirror: Bundle) -> None:
+    def __init__(self, rotation: Bundle, mirror: Bundle, see: See = gate_input) -> None:
+        self.see = see
         self.rotation, self.net, self.card = rotation.net, mirror.net, mirror.card
         self.low, self.high = mirror.card.thresholds["low"], mirror.card.thresholds["high"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         with torch.inference_mode():
-            x = gate_input(film.pixels)[None]
-            turn = int(turn_shares(self.rotation, x).argmax())
+            x = self.see(film.pixels)[None]
+            turn = int(
+                self.rotation(x).argmax()
+            )  # one look: when it is in doubt the rotation gate holds the film
             share = mirrored_share(self.net, torch.rot90(x, turn, dims=(-2, -1))).item()
         suspected = share >= self.high
         return (

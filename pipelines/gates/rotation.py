@@ -7,7 +7,7 @@ import torch
 from models.bundle import Bundle
 from models.nets import turn_shares
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import gate_input
+from pipelines.transforms import See, gate_input
 
 TURNED = (None, Reason.ROTATED_90, Reason.ROTATED_180, Reason.ROTATED_270)
 
@@ -18,7 +18,8 @@ class RotationGate:
     name = "rotation"
     needs = ("rotation",)
 
-    def __init__(self, rotation: Bundle) -> None:
+    def __init__(self, rotation: Bundle, see: See = gate_input) -> None:
+        self.see = see
         self.net, self.card = rotation.net, rotation.card
         self.low, self.high = rotation.card.thresholds["low"], rotation.card.thresholds["high"]
 
@@ -45,7 +46,7 @@ class RotationGate:
     def shares(self, film: Film) -> list[float]:
         """Probability of 0, 1, 2, 3 quarter turns clockwise."""
         with torch.inference_mode():
-            out: list[float] = turn_shares(self.net, gate_input(film.pixels)[None])[0].tolist()
+            out: list[float] = turn_shares(self.net, self.see(film.pixels)[None])[0].tolist()
         return out
 
     def _verdict(self, turn: int, shares: list[float]) -> tuple[Verdict, Reason | None]:
