@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -283,9 +282,3 @@ class RawPeer:
 def files(folder: Path) -> list[Path]:
     """Every regular file below a folder."""
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def now() -> datetime:
-    from datetime import UTC
-
-    return datetime.now(UTC)

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -31,10 +32,13 @@ from dicom_peers import (
 )
 from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AllStoragePresentationContexts, build_context
+from structlog.testing import capture_logs
 
-from gateway.errors import LedgerBusy
+from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger import Ledger
+from gateway.ledger.records import Outcome, Received
 from gateway.listener import dimse, glance, negotiate, pdu, serve
+from gateway.listener.recorder import Recorder
 from gateway.listener.scp import caller_rejection
 from gateway.settings import GatewaySettings, Peer, Settings
 from gateway.store import Store
@@ -238,6 +242,15 @@ def test_other_services_are_not_recognised(tmp_path: Path) -> None:
         assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
 
 
+def test_a_cancel_needs_no_answer_and_a_store_needs_a_dataset(tmp_path: Path) -> None:
+    """C-CANCEL-RQ is passed over; a C-STORE-RQ that announces no dataset gets 0xC000."""
+    no_dataset = (struct.pack("<HHLH", 0, 0x0800, 2, 1), struct.pack("<HHLH", 0, 0x0800, 2, 0x0101))
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq("1.2.3", field=0x0FFF).replace(*no_dataset), command=True))
+        peer.say(pdata(store_rq("1.2.3").replace(*no_dataset), command=True))
+        assert peer.status() == 0xC000
+
+
 def test_an_object_above_the_cap_ends_the_association(tmp_path: Path) -> None:
     """0xA700, then A-ABORT; the part file is gone."""
     with listening(tmp_path, max_object_mb=1) as listener, RawPeer(listener.port) as peer:
@@ -315,6 +328,46 @@ def test_a_ledger_that_breaks_does_not_break_the_listener(tmp_path: Path) -> Non
     with listening(tmp_path, Broken()) as listener, RawPeer(listener.port) as peer:
         peer.associate()
         assert [peer.store((one := film()).SOPInstanceUID, encoded(one)) for _ in range(3)] == [0xA700, 0, 0]
+
+
+def test_one_bad_object_does_not_fail_its_batch() -> None:
+    """What the ledger cannot take is tried alone; the others of the batch are recorded."""
+    gate = threading.Event()
+
+    class Picky(MemoryLedger):
+        def record(self, batch, *, always=()):
+            gate.wait(10)
+            if any(one.sop_instance_uid == "bad" for one in batch):
+                raise LedgerError("refused a statement")
+            return super().record(batch, always=always)
+
+    def received(uid: str) -> Received:
+        return Received(DX, uid, EXPLICIT, "0" * 64, 1, None, datetime.now(UTC))
+
+    recorder = Recorder(Picky(), lambda: ())
+    with ThreadPoolExecutor(4) as pool:
+        results = {uid: pool.submit(recorder.record, received(uid)) for uid in ("1", "2", "bad", "3")}
+        gate.set()
+    assert isinstance(results.pop("bad").exception(), LedgerError)
+    assert all(one.result().outcome == Outcome.NEW for one in results.values())
+
+
+def test_a_refusal_that_cannot_be_written_is_said_in_the_log(tmp_path: Path) -> None:
+    """The audit thread outlives a ledger that fails."""
+
+    class Full(MemoryLedger):
+        def refuse(self, **row):
+            super().refuse(**row)
+            raise LedgerError("the ledger is full")
+
+    ledger = Full()
+    with listening(tmp_path, ledger) as listener, capture_logs() as logs:
+        for number in (1, 2):
+            with RawPeer(listener.port) as peer:
+                assert peer.say(associate_rq(called="ELSEWHERE")).pdu()[0] == 3
+            assert ledger.wait(lambda number=number: len(ledger.refused) == number)
+        listener.stop(drain_s=0)
+    assert [one["error"] for one in logs if "not in the ledger" in one["event"]] == ["the ledger is full"] * 2
 
 
 def test_one_batch_one_transaction(tmp_path: Path) -> None:
