@@ -25,7 +25,9 @@ from pipelines.policy import Acceptance, Policy, decide
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--repeat", type=int, default=30)
     args = options.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
