@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +69,10 @@ class Gateway:
     port: int
     ai: Receiver
     archive: Receiver
-    process: subprocess.Popen[str]
+    env: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] = field(init=False)
+    _reader: threading.Thread = field(init=False)
 
     @property
     def config(self) -> Path:
@@ -79,6 +81,35 @@ class Gateway:
     @property
     def state(self) -> Path:
         return self.root / "state"
+
+    def start(self) -> None:
+        """Start `filmgate up` and wait until it is ready."""
+        self.process = subprocess.Popen(
+            [*FILMGATE, "up", "--config", str(self.config), "--state", str(self.state)],
+            cwd=ROOT,
+            env={**os.environ, **self.env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        ready = threading.Event()
+        self._reader = threading.Thread(target=_read, args=(self, ready))
+        self._reader.start()
+        if not ready.wait(90):
+            raise RuntimeError("filmgate up was not ready after 90 s:\n" + "".join(self.lines[-40:]))
+
+    def stop(self) -> float:
+        """SIGTERM, as an operator does it; the seconds that the end took."""
+        asked = time.monotonic()
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        took_s = time.monotonic() - asked
+        self._reader.join()  # it ends when the last writer of the pipe does
+        return took_s
 
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a filmgate command on this gateway's configuration and state."""
@@ -137,7 +168,14 @@ class Gateway:
 
 
 @contextmanager
-def gateway(root: Path | None = None, *, start_ai: bool = True, **sections: Any) -> Iterator[Gateway]:
+def gateway(
+    root: Path | None = None,
+    *,
+    start_ai: bool = True,
+    start_archive: bool = True,
+    env: Mapping[str, str] | None = None,
+    **sections: Any,
+) -> Iterator[Gateway]:
     """Start receivers and `filmgate up`; `sections` are merged over the configuration."""
     with ExitStack() as stack:
         root = root or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filmgate-rig-")))
@@ -156,43 +194,30 @@ def gateway(root: Path | None = None, *, start_ai: bool = True, **sections: Any)
         for name, section in sections.items():
             config[name] = {**config.get(name, {}), **section}
         (root / "filmgate.yaml").write_text(yaml.safe_dump(config))
-        for receiver in (ai, archive) if start_ai else (archive,):
+        for receiver, wanted in ((ai, start_ai), (archive, start_archive)):
             stack.callback(receiver.stop)
-            receiver.start()
-        process = subprocess.Popen(
-            [*FILMGATE, "up", "--config", str(root / "filmgate.yaml"), "--state", str(root / "state")],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        running = Gateway(root, port, ai, archive, process)
-        ready = threading.Event()
-        reader = threading.Thread(target=_read, args=(running, ready))
-        stack.callback(reader.join)  # it ends when the last writer of the pipe does
-        stack.callback(_stop, process)
-        reader.start()
-        if not ready.wait(90):
-            raise RuntimeError("filmgate up was not ready after 90 s:\n" + "".join(running.lines[-40:]))
+            receiver.folder.mkdir(parents=True, exist_ok=True)
+            if wanted:
+                receiver.start()
+        running = Gateway(root, port, ai, archive, env or {})
+        stack.callback(_stop, running)
+        running.start()
         yield running
 
 
 def _read(running: Gateway, ready: threading.Event) -> None:
-    assert running.process.stdout
-    with running.process.stdout as output:
+    output = running.process.stdout
+    assert output
+    with output:
         for line in output:
             running.lines.append(line)
             if "filmgate is ready" in line:
                 ready.set()
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
+def _stop(running: Gateway) -> None:
+    if hasattr(running, "process"):
+        running.stop()
 
 
 def _is_settled(film: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 The sender (dcmsend) sends again what got no success, as a modality does. At the end every SOP Instance
 UID that was acknowledged is listed, its bytes lie in the store, it is delivered, withheld, held with a
-reason, or queued; and the AI has at most one object a film.
+reason, or queued; the archive has every byte of it; and the AI has at most one object a film.
 
     python bench/survive.py [--films 500] [--seed 0]
 """
@@ -26,6 +26,8 @@ from typing import Any
 import pydicom
 from rig import DCMSEND, Gateway, gateway
 
+DEATHS = 3  # of each victim, at least
+GIVEN_UP = {"ATTEMPTS_EXHAUSTED", "DECODE_FAILED", "COPY_FAILED"}
 VICTIMS = (" listen ", " dispatch ", " work ", "gateway.decoder", "redis-server")
 
 
@@ -68,8 +70,9 @@ def push(running: Gateway, todo: dict[str, Path], note: Path) -> set[str]:
 
 
 def killer(running: Gateway, done: threading.Event, rng: random.Random, log: list[str]) -> None:
-    """Every 1.5 to 3 s one of the processes dies without a word."""
-    while not done.wait(rng.uniform(1.5, 3.0)):
+    """Every 1.5 to 3 s one of the processes dies without a word, until all is sent and each died often."""
+    while not done.is_set() or len(log) < DEATHS * len(VICTIMS):
+        time.sleep(rng.uniform(1.5, 3.0))
         victim = VICTIMS[len(log) % len(VICTIMS)]
         with suppress(ValueError, ProcessLookupError):
             kill(running.pid_of(victim), signal.SIGKILL)
@@ -92,11 +95,11 @@ def survive(count: int, seed: int) -> dict[str, Any]:
         done.set()
         hunting.join()
         listed = {f["sop_instance_uid"]: f for f in running.settled(acknowledged, 300)}
-        return report(running, acknowledged, listed, killed)
+        return report(running, {uid: sent[uid] for uid in acknowledged}, listed, killed)
 
 
 def report(
-    running: Gateway, acknowledged: set[str], listed: dict[str, Any], killed: list[str]
+    running: Gateway, acknowledged: dict[str, Path], listed: dict[str, Any], killed: list[str]
 ) -> dict[str, Any]:
     at_ai: dict[str, int] = {}
     for path in running.ai.files():
@@ -104,6 +107,7 @@ def report(
         sources = [str(item.ReferencedSOPInstanceUID) for item in ds.get("SourceImageSequence", [])]
         film = sources[0] if sources else str(ds.SOPInstanceUID)
         at_ai[film] = at_ai.get(film, 0) + 1
+    archived = {uid_in(path.name): path for path in running.archive.files()}
     decided = {uid: listed.get(uid, {}) for uid in acknowledged}
     return {
         "acknowledged": len(acknowledged),
@@ -113,8 +117,15 @@ def report(
         "held without a reason": sum(
             film.get("decision") not in (None, "pass") and not film["reasons"] for film in decided.values()
         ),
-        "not at the archive": len(acknowledged)
-        - len(acknowledged & {uid_in(p.name) for p in running.archive.files()}),
+        "given up": sum(bool(GIVEN_UP & set(film.get("reasons", ()))) for film in decided.values()),
+        "undelivered": sum(
+            d["state"] != "delivered" for film in decided.values() for d in film.get("deliveries", ())
+        ),
+        "not at the archive": len(acknowledged.keys() - archived),
+        "changed on the way": sum(
+            dataset_bytes(acknowledged[uid]) != dataset_bytes(archived[uid])
+            for uid in archived.keys() & acknowledged
+        ),
         "two objects at the AI": sum(count > 1 for count in at_ai.values()),
         "fsck": running.cli("fsck", "--deep", "--json").stdout.strip(),
         "decisions": {
@@ -127,6 +138,12 @@ def report(
 def uid_in(name: str) -> str:
     """storescp names files <modality>.<SOP Instance UID>."""
     return name.partition(".")[2]
+
+
+def dataset_bytes(path: Path) -> bytes:
+    """What follows group 2 of a Part 10 file."""
+    data = path.read_bytes()
+    return data[144 + int.from_bytes(data[140:144], "little") :]
 
 
 def main() -> None:
