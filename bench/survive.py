@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from os import kill
 from pathlib import Path
@@ -132,6 +133,7 @@ def report(
             d: sum(f.get("decision") == d for f in decided.values())
             for d in ("pass", "correct", "withhold", "quarantine")
         },
+        "reasons": Counter(code for film in decided.values() for code in film.get("reasons", ())),
     }
 
 

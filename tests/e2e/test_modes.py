@@ -156,12 +156,17 @@ def test_an_archive_that_sends_everything_back_makes_no_loop(
 def test_observing_sends_everything_and_an_ai_that_is_away_gets_it_later(folder: Path) -> None:
     """Nothing is held; the archive does not wait for the AI; a stop under load loses nothing."""
     often = {"FILMGATE_DESTINATIONS__CHEST_AI__RETRY__LONGEST_S": "2"}
+    films = [film(), film("hand"), film(turn=90), *(film() for _ in range(27))]
+    paths = {str(ds.SOPInstanceUID): saved(ds, folder) for ds in films}
     with gateway(start_ai=False, env=often, policy={"mode": "observe"}, work=ONE_WORKER) as line:
-        films = [film(), film("hand"), film(turn=90), *(film() for _ in range(9))]
-        push(line, *(saved(ds, folder) for ds in films))
-        assert line.stop() < 20
+        with pushing(line, list(paths.values())) as answers:
+            wait_for(lambda: len(answers) > 3, 15, "nothing was answered")
+            assert line.stop() < 20
         assert any(row["decision"] is None for row in line.films())
         line.start()
+        safe = {answer.sop_instance_uid for answer in answers if answer.ok}
+        assert safe <= {row["sop_instance_uid"] for row in line.films()}
+        push(line, *(path for uid, path in paths.items() if uid not in safe))
         wait_for(lambda: everything_at(line.archive, films), 30, "not at the archive")
         assert line.ai.files() == []
         line.ai.start()
@@ -170,6 +175,23 @@ def test_observing_sends_everything_and_an_ai_that_is_away_gets_it_later(folder:
         assert [row["decision"] for row in rows[:3]] == ["pass", "quarantine", "correct"]
         assert len(line.ai.files()) == len(line.archive.files()) == len(films)
         assert held(line, films[1]) == []
+
+
+@contextmanager
+def pushing(line: Gateway, paths: list[Path]) -> Iterator[list[scu.SentResult]]:
+    """Files are sent while the body runs; what was answered so far."""
+    answers: list[scu.SentResult] = []
+
+    def push_all() -> None:
+        for answer in scu.send(paths, "127.0.0.1", line.port, "FILMGATE"):
+            answers.append(answer)
+
+    thread = threading.Thread(target=push_all)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        thread.join(30)
 
 
 def everything_at(receiver: Receiver, films: list[Dataset]) -> bool:
