@@ -317,9 +317,24 @@ def test_hostile_films_are_held_with_their_reason_and_harm_nobody(line: Gateway,
 # --- what is left ---------------------------------------------------------------------------------
 
 
+THIRTEEN = (b"1234567890.12", b"ISO 2022 IR 6", b"1.2.3.4.5.6.7")  # as long as the canary
+
+
+def misplaced(ds: Dataset, folder: Path, value: bytes) -> Path:
+    """A film with the canary where a date, a sex, or the one `value` should be: parsers complain of it."""
+    change(ds, PatientBirthDate=CANARY, StudyDate=CANARY, PatientSex=CANARY)
+    ds.PatientWeight = ds.PatientSize = "1234567890.12"
+    ds.SpecificCharacterSet, ds.StudyInstanceUID = "ISO 2022 IR 6", "1.2.3.4.5.6.7"
+    path = saved(ds, folder)
+    path.write_bytes(path.read_bytes().replace(value, CANARY.encode()) if value else path.read_bytes())
+    return path
+
+
 def test_no_patient_is_in_the_log_or_in_redis(line: Gateway, folder: Path) -> None:
     """Redis's append-only file holds all that was ever written to it."""
-    sent(line, film(turn=90), folder)
+    films = [film(turn=90) for _ in range(4)]
+    push(line, *(misplaced(ds, folder, value) for ds, value in zip(films, (b"", *THIRTEEN), strict=True)))
+    settled(line, films)
     films = line.films()
     kept = b"".join(path.read_bytes() for path in (line.state / "redis").rglob("*") if path.is_file())
     with client(line) as server:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from dicom_peers import RawPeer, pdata, store_rq
 from pydicom import Dataset
 from rig import DCMSEND, ROOT, STORESCP, Gateway, Receiver, gateway, wait_for
 from storage_peers import Peer, storage_scp
-from test_faults import film, history, push, saved, sent, settled
+from test_faults import film, history, push, saved, sent, settled, stopped
 from test_line import at, copies_of, dataset_bytes
 
 from gateway.destinations import scu
@@ -246,10 +246,22 @@ def test_a_missing_network_holds_films_and_a_full_disk_refuses_them(
 
         assert offered(line, big(folder, 100)).status == 0xA700  # full in the middle of an object
         assert list((state / "incoming").iterdir()) == []
-        (state / "filler").write_bytes(bytes(os.statvfs(state).f_bavail * 4096 - (8 << 20)))
-        refused = film()
+        waiting, refused = film(), film()
+        with stopped(line, " work "):
+            wait_for(lambda: offered(line, saved(waiting, folder)).ok, 15, "still refused")
+            fill(state)
         wait_for(lambda: "congestion" in offered(line, saved(refused, folder)).text, 15, "not refused")
+        wait_for(
+            lambda: any("worker" in said and "disk is full" in said for said in line.lines), 15, "worked"
+        )
         assert at(line.archive, refused.SOPInstanceUID) == []
         (state / "filler").unlink()
         wait_for(lambda: offered(line, saved(refused, folder)).ok, 15, "still refused")
-        assert settled(line, [refused])[0]["decision"] == "quarantine"
+        assert [row["decision"] for row in settled(line, [waiting, refused])] == ["quarantine"] * 2
+
+
+def fill(state: Path) -> None:
+    """Leave not one byte."""
+    with suppress(OSError), (state / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(1 << 16))
