@@ -25,7 +25,7 @@ import pytest
 import redis
 from dicom_files import change, dx, part10, ramp
 from pydicom import Dataset, uid
-from rig import DCMSEND, STORESCP, Gateway, gateway, wait_for
+from rig import DCMSEND, STORESCP, Gateway, gateway, listening, wait_for
 from test_line import at, copies_of
 
 from gateway.destinations import scu
@@ -90,6 +90,23 @@ def push(line: Gateway, *paths: Path) -> list[scu.SentResult]:
     assert [answer.text for answer in answers if not answer.ok] == []
     assert len(answers) == len(paths)
     return answers
+
+
+@contextmanager
+def pushing(line: Gateway, paths: list[Path]) -> Iterator[list[scu.SentResult]]:
+    """Files are sent while the body runs; what was answered so far."""
+    answers: list[scu.SentResult] = []
+
+    def push_all() -> None:
+        for answer in scu.send(paths, "127.0.0.1", line.port, "FILMGATE"):
+            answers.append(answer)
+
+    thread = threading.Thread(target=push_all)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        thread.join(30)
 
 
 def sent(line: Gateway, ds: Dataset, folder: Path) -> dict[str, Any]:
@@ -249,6 +266,29 @@ def test_a_dispatcher_that_dies_loses_and_doubles_nothing(line: Gateway, folder:
     os.kill(line.pid_of(" dispatch "), signal.SIGKILL)
     rows = settled(line, films)
     assert {d["state"] for row in rows for d in row["deliveries"]} == {"delivered"}
+    assert all(len(at(line.archive, ds.SOPInstanceUID)) == 1 for ds in films)
+    assert len(line.ai.files()) == before + len(films)
+
+
+# --- any of them ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["listen", "dispatch", "work"])
+def test_a_process_that_is_asked_to_stop_at_work_loses_and_doubles_nothing(
+    line: Gateway, folder: Path, role: str
+) -> None:
+    """SIGTERM under load: gone within 20 s, started again; what got no 0x0000 is sent again."""
+    films = [film(turn=turn) for turn in (0, 90) * 5]
+    paths = {str(ds.SOPInstanceUID): saved(ds, folder) for ds in films}
+    pid, before = line.pid_of(f" {role} "), len(line.ai.files())
+    with pushing(line, list(paths.values())) as answers:
+        wait_for(lambda: len(answers) > 2, 15, "nothing was answered")
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: pid not in line.pids(), 20, "it did not end")
+    wait_for(lambda: listening(line.port), 15, "nobody listens again")
+    safe = {answer.sop_instance_uid for answer in answers if answer.ok}
+    push(line, *(path for uid, path in paths.items() if uid not in safe))
+    assert [row["decision"] for row in settled(line, films)] == ["pass", "correct"] * 5
     assert all(len(at(line.archive, ds.SOPInstanceUID)) == 1 for ds in films)
     assert len(line.ai.files()) == before + len(films)
 

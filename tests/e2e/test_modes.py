@@ -18,7 +18,7 @@ from dicom_peers import RawPeer, pdata, store_rq
 from pydicom import Dataset
 from rig import DCMSEND, ROOT, STORESCP, Gateway, Receiver, gateway, wait_for
 from storage_peers import Peer, storage_scp
-from test_faults import film, history, push, saved, sent, settled, stopped
+from test_faults import film, history, push, pushing, saved, sent, settled, stopped
 from test_line import at, copies_of, dataset_bytes
 
 from gateway.destinations import scu
@@ -175,23 +175,6 @@ def test_observing_sends_everything_and_an_ai_that_is_away_gets_it_later(folder:
         assert [row["decision"] for row in rows[:3]] == ["pass", "quarantine", "correct"]
         assert len(line.ai.files()) == len(line.archive.files()) == len(films)
         assert held(line, films[1]) == []
-
-
-@contextmanager
-def pushing(line: Gateway, paths: list[Path]) -> Iterator[list[scu.SentResult]]:
-    """Files are sent while the body runs; what was answered so far."""
-    answers: list[scu.SentResult] = []
-
-    def push_all() -> None:
-        for answer in scu.send(paths, "127.0.0.1", line.port, "FILMGATE"):
-            answers.append(answer)
-
-    thread = threading.Thread(target=push_all)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        thread.join(30)
 
 
 def everything_at(receiver: Receiver, films: list[Dataset]) -> bool:
