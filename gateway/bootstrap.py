@@ -70,7 +70,14 @@ class Shell:
         return Courier(self.ledger, self.store, self.destinations(), retry)
 
     def quarantine(self) -> Quarantine:
-        return Quarantine(self.ledger, self.store, self.settings.routes, decoder=self.decoder, clock=now)
+        return Quarantine(
+            self.ledger,
+            self.store,
+            self.settings.routes,
+            known=self.settings.destinations,
+            decoder=self.decoder,
+            clock=now,
+        )
 
     def policy(self) -> Policy:
         """The rules in force: the site's file, or the default that ships.

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from gateway.destinations import Destination
-from gateway.destinations.association import Interrupted, Unwelcome
+from gateway.destinations.association import Interrupted
 from gateway.destinations.dicom import OutOfResources
 from gateway.destinations.retry import next_delay_s
 from gateway.errors import BadTransition, DeliveryError, LedgerError, Missing, StoreError
@@ -312,10 +312,7 @@ class Courier:
         now = self._clock()
         if not error.retry:
             self._fail(lane, delivery, str(error))
-            if isinstance(error, Unwelcome):  # so will it be for the next one
-                lane.fails(error, now)
-            else:
-                lane.takes(now)
+            lane.takes(now)
             return
         if self._stopping.is_set():  # we broke it off ourselves
             self._retry(delivery, "filmgate stopped while it was sent", 0.0)

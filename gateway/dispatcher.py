@@ -29,10 +29,11 @@ class LeaseWatch:
     The counter, not a time of day, is compared: wall clocks step, and differ between machines.
     """
 
-    def __init__(self, ledger: Ledger, *, lease_s: float, attempts: int) -> None:
+    def __init__(self, ledger: Ledger, *, lease_s: float, attempts: int, mode: str = "enforce") -> None:
         self._ledger = ledger
         self._lease_s = lease_s
         self._attempts = attempts
+        self._mode = mode
         self._seen: dict[int, tuple[tuple[int, int], float]] = {}
 
     def look(self, monotonic_s: float, now: datetime) -> int:
@@ -45,9 +46,12 @@ class LeaseWatch:
         return sum(self._free(job, now) for job in still)
 
     def _free(self, job: int, now: datetime) -> bool:
-        (token, _), _ = self._seen.pop(job)
+        (token, _), _ = self._seen[job]
         error = f"no heartbeat for {self._lease_s:g} s"
-        freed = self._ledger.free_lease(job, token, max_attempts=self._attempts, error=error, now=now)
+        freed = self._ledger.free_lease(
+            job, token, max_attempts=self._attempts, error=error, now=now, mode=self._mode
+        )
+        del self._seen[job]
         if freed:
             log.warning("lease freed", job=job, error=error)
         return freed
@@ -77,8 +81,8 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
     Raises:
         FilmgateError: another dispatcher works on the same state folder.
     """
-    work = shell.settings.work
-    watch = LeaseWatch(shell.ledger, lease_s=work.lease_s, attempts=work.attempts)
+    work, mode = shell.settings.work, shell.settings.policy.mode
+    watch = LeaseWatch(shell.ledger, lease_s=work.lease_s, attempts=work.attempts, mode=mode)
     dispatcher = Dispatcher(shell.ledger, shell.doorbell(), watch)
     with _alone(shell.settings.state / "dispatch.lock"):
         courier = shell.courier()

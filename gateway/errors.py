@@ -15,7 +15,7 @@ FilmgateError
 ├── DeliveryError           a destination did not take an object
 │   ├── Unreachable         no connection, no association, or it broke: try again
 │   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
-│   ├── Rejected            association rejected for good, or no context accepted: for a person
+│   ├── Rejected            no presentation context for this object is accepted: for a person
 │   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
 └── NotFound                what a person named does not exist
 """

@@ -12,6 +12,8 @@ from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.store import Store
 
+YOUNG_S = 60.0  # between a file's rename and its row lie milliseconds; a copy is gated in between
+
 
 class Trouble(StrEnum):
     """What can be wrong with one object."""
@@ -19,6 +21,7 @@ class Trouble(StrEnum):
     ORPHAN = "orphan"  # a file without a row: a crash between rename and commit
     MISSING = "missing"  # a row without a file
     DAMAGED = "damaged"  # the bytes no longer have the digest that names them
+    LEFTOVER = "leftover"  # a corrected copy that no decision names: its maker died; it is made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,20 @@ def check(
 
     Mending an orphan puts it into the ledger as if it had just arrived: its sender may or may not have
     been told 0x0000, and a film too many is better than one too few. Mending a missing or damaged
-    object stops its deliveries and tells people; it cannot be made again. An object that is being
-    received at this moment is in neither list: the store is read first.
+    object stops its deliveries and tells people; they resume when its sender sends it again. What is
+    younger than YOUNG_S is left alone: a row may be about to follow its file.
     """
     stored = set(store.digests())
     promised = ledger.digests()
     for digest in sorted(stored - promised - ledger.digests()):
-        yield Found(digest, Trouble.ORPHAN, _adopt(ledger, store, digest, always, clock()) if mend else "")
+        if clock().timestamp() - store.path(digest).stat().st_mtime < YOUNG_S:
+            continue
+        if _is_copy(store, digest):
+            yield Found(digest, Trouble.LEFTOVER, _remove(store, digest) if mend else "")
+        else:
+            yield Found(
+                digest, Trouble.ORPHAN, _adopt(ledger, store, digest, always, clock()) if mend else ""
+            )
     for digest in sorted(promised - stored):
         if not store.has(digest):
             yield Found(digest, Trouble.MISSING, _give_up(ledger, digest, clock()) if mend else "")
@@ -58,6 +68,20 @@ def check(
         progress(1)
         if not store.verify(digest):
             yield Found(digest, Trouble.DAMAGED, _give_up(ledger, digest, clock()) if mend else "")
+
+
+def _is_copy(store: Store, digest: str) -> bool:
+    try:
+        meta, file = store.open_dataset(digest)
+    except StoreError:
+        return False
+    file.close()
+    return meta.copy
+
+
+def _remove(store: Store, digest: str) -> str:
+    store.remove(digest)
+    return "removed: nobody was promised it"
 
 
 def _adopt(ledger: Ledger, store: Store, digest: str, always: tuple[str, ...], now: datetime) -> str:

@@ -26,7 +26,12 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
         return event
 
     renderer: list[Processor] = [
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            pad_level=False,
+            exception_formatter=structlog.dev.plain_traceback,  # the other one prints local variables: UIDs
+        )
     ]
     if settings.json_:
         renderer = [named, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from gateway.copies import make_copy
 from gateway.decoder import Decoder
-from gateway.errors import FilmgateError
+from gateway.errors import FilmgateError, NotFound
 from gateway.ledger import Ledger
 from gateway.ledger.records import Hold
 from gateway.settings import Routes
@@ -28,19 +28,21 @@ class Quarantine:
         store: Store,
         routes: Routes,
         *,
+        known: Collection[str],
         decoder: Callable[[], Decoder],
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._routes = routes
+        self._known = frozenset(known)
         self._decoder = decoder
         self._clock = clock
 
     def release(self, film: str | int, *, by: str, note: str, to: tuple[str, ...] = ()) -> Hold:
-        """Send a held film to the AI as it is; to the destinations of routes.pass unless told otherwise."""
+        """Send a held film to the AI as it is: to those that accept such films, unless `to` names others."""
         hold = self._ledger.open_hold(film)
-        self._ledger.release(hold, self._receivers(to), by=by, note_text=note, now=self._clock())
+        self._ledger.release(hold, self._receivers(hold, to), by=by, note_text=note, now=self._clock())
         return hold
 
     def correct(
@@ -56,10 +58,9 @@ class Quarantine:
         hold = self._ledger.open_hold(film)
         copy = None
         if operations:
-            _, digest = self._ledger.version_of_hold(hold.id)
             with self._decoder() as decoder:
-                copy = make_copy(self._store, decoder, digest, operations, models={}, at=self._clock())
-        receivers = self._receivers(to) + self._routes.copies
+                copy = make_copy(self._store, decoder, hold.digest, operations, models={}, at=hold.opened_at)
+        receivers = tuple(dict.fromkeys(self._receivers(hold, to) + self._routes.copies))
         self._ledger.correct(hold, copy, receivers, by=by, note_text=note, now=self._clock())
         return hold
 
@@ -69,10 +70,15 @@ class Quarantine:
         self._ledger.reject(hold, by=by, note_text=note, now=self._clock())
         return hold
 
-    def _receivers(self, to: tuple[str, ...]) -> tuple[str, ...]:
-        if not (to or self._routes.pass_):
-            raise FilmgateError(
-                "no AI destination is configured (routes.pass is empty), so a release would send the film "
-                "nowhere. It stays held. Add a destination to routes.pass, or reject the film."
+    def _receivers(self, hold: Hold, to: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in to if name not in self._known]:
+            raise NotFound(
+                f"there is no destination {unknown[0]!r}. The film stays held. "
+                f"Known are: {', '.join(sorted(self._known)) or 'none'}."
             )
-        return to or self._routes.pass_
+        if not (to or hold.takers):
+            raise FilmgateError(
+                "no AI destination takes such a film (its age, view or modality; or routes.pass is empty): "
+                "this would send it nowhere. It stays held. Name a destination with --to, or reject the film."
+            )
+        return to or hold.takers

@@ -31,6 +31,7 @@ from gateway.errors import Missing, NoRoom, StoreError
 
 IMPLEMENTATION_CLASS_UID = "2.25.90830521677406739298854848985053473188"
 IMPLEMENTATION_VERSION_NAME = "FILMGATE_0_1"
+COPY_VERSION_NAME = "FILMGATE_COPY"  # of objects that we made ourselves
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -57,6 +58,7 @@ class Meta:
     sop_instance_uid: str
     transfer_syntax_uid: str
     offset: int  # of the dataset, in bytes
+    copy: bool = False  # made by this gateway, not received
 
 
 class Store:
@@ -78,7 +80,9 @@ class Store:
         self._objects.mkdir(exist_ok=True)
         self.sync_folders((root,))
 
-    def begin(self, sop_class: str, sop_instance: str, transfer_syntax: str) -> Incoming:
+    def begin(
+        self, sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: bool = False
+    ) -> Incoming:
         """Open a part file with preamble and group 2, ready for the dataset's bytes.
 
         Raises:
@@ -88,7 +92,10 @@ class Store:
         self.require_room()
         name = f"{os.getpid()}-{next(self._numbers)}-{secrets.token_hex(4)}.part"
         return Incoming(
-            self, self.incoming / name, file_meta(sop_class, sop_instance, transfer_syntax), transfer_syntax
+            self,
+            self.incoming / name,
+            file_meta(sop_class, sop_instance, transfer_syntax, copy=copy),
+            transfer_syntax,
         )
 
     def keep(self, sealed: Sequence[Incoming]) -> list[Kept]:
@@ -110,7 +117,9 @@ class Store:
         """
         with _opened(path) as source:
             meta = read_meta(source)
-            incoming = self.begin(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid)
+            incoming = self.begin(
+                meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, copy=True
+            )
             try:
                 while chunk := source.read(_READ_BYTES):
                     incoming.write(chunk)
@@ -373,8 +382,8 @@ class Incoming:
         return _store_error(error)
 
 
-def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
-    """Preamble and File Meta Information (PS3.10 section 7.1), as we write them.
+def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: bool = False) -> bytes:
+    """Preamble and File Meta Information (PS3.10 section 7.1), as we write them; `copy` marks what we made.
 
     Raises:
         StoreError: a UID is not ASCII.
@@ -387,7 +396,7 @@ def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
                 _element(0x03, b"UI", sop_instance),
                 _element(0x10, b"UI", transfer_syntax),
                 _element(0x12, b"UI", IMPLEMENTATION_CLASS_UID),
-                _element(0x13, b"SH", IMPLEMENTATION_VERSION_NAME),
+                _element(0x13, b"SH", COPY_VERSION_NAME if copy else IMPLEMENTATION_VERSION_NAME),
             )
         )
     except UnicodeEncodeError as error:
@@ -417,7 +426,8 @@ def read_meta(file: BinaryIO) -> Meta:
         at += length
     if not {0x02, 0x03, 0x10} <= found.keys():
         raise StoreError("the File Meta group of a Part 10 file is not complete")
-    return Meta(found[0x02], found[0x03], found[0x10], 144 + len(group))
+    copy = found.get(0x13) == COPY_VERSION_NAME
+    return Meta(found[0x02], found[0x03], found[0x10], 144 + len(group), copy)
 
 
 def _element(element: int, vr: bytes, text: str) -> bytes:

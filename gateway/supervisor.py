@@ -35,7 +35,7 @@ from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
 from gateway.settings import PREFIX, Settings, load
-from pipelines.policy import Policy
+from pipelines.policy import Policy, PolicyError
 
 log = structlog.get_logger()
 
@@ -194,7 +194,13 @@ class Supervisor:
         attempts = self._settings.work.attempts
         owner, error = f"{socket.gethostname()}:{pid}", f"its worker ended: {how}"
         try:
-            self._ledger.free_owner(owner, max_attempts=attempts, error=error, now=datetime.now(UTC))
+            self._ledger.free_owner(
+                owner,
+                max_attempts=attempts,
+                error=error,
+                now=datetime.now(UTC),
+                mode=self._settings.policy.mode,
+            )
         except LedgerError as failure:
             log.warning("lease not freed", error=str(failure), meaning="it ends by itself")
 
@@ -285,7 +291,8 @@ class Supervisor:
     def _roll_on(self) -> None:
         """Replace one child after the other, each when the one before is ready."""
         for old in self._leavers:
-            if self._children[old.spec.name].ready:
+            new = self._children.get(old.spec.name)  # None: there are fewer of them now
+            if new is None or new.ready:
                 old.ask()
         if self._rolling is not None:
             new, since = self._rolling
@@ -343,9 +350,29 @@ def write_snapshot(settings: Settings) -> Path:
     draft = path.with_suffix(".part")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
+    settings = _with_own_policy(settings, folder)
     draft.write_text(json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1), encoding="utf-8")
     draft.replace(path)
     return path
+
+
+def _with_own_policy(settings: Settings, folder: Path) -> Settings:
+    """The rules are copied too: a worker that starts again must not find half-edited ones.
+
+    Raises:
+        SettingsError: the rules cannot be read or used.
+    """
+    if settings.policy.file is None:
+        return settings
+    try:
+        text = settings.policy.file.read_text(encoding="utf-8")
+        Policy.load(text)
+    except (OSError, PolicyError) as error:
+        raise SettingsError(f"policy.file {settings.policy.file} cannot be used: {error}") from error
+    copy, draft = folder / "policy.yaml", folder / "policy.part"
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(copy)
+    return settings.model_copy(update={"policy": settings.policy.model_copy(update={"file": copy})})
 
 
 def child_environment(env: Mapping[str, str]) -> dict[str, str]:

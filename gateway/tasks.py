@@ -19,11 +19,11 @@ from gateway import crash
 from gateway.bootstrap import Shell, now
 from gateway.copies import make_copy
 from gateway.decoder import Decoder
-from gateway.errors import DecodeError, LedgerError, StaleLease
+from gateway.errors import DecodeError, LedgerError, Missing, StaleLease, StoreError
 from gateway.ledger.records import CopyMade, Job, Judged
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import Gates, load
-from pipelines.policy import Policy, decide, decide_unreadable
+from pipelines.policy import Policy, accepts, decide, decide_unreadable
 
 log = structlog.get_logger()
 
@@ -62,19 +62,39 @@ class Examiner:
             self._examine(job)
         except StaleLease as error:
             log.warning("lease lost", job=job.id, film=job.film_id, error=str(error))
+        except (Missing, FileNotFoundError) as error:
+            self._failed(job, error)
+        except (StoreError, LedgerError, OSError) as error:  # not the film's doing: it costs no attempt
+            text = str(error)
+            log.warning("examination postponed", job=job.id, film=job.film_id, error=text)
+            self._report(lambda: self._ledger.postpone(job, error=text))
+            self.stopping.wait(LOOK_S)
         except Exception as error:  # whatever happens to one film, the queue goes on
             log.exception("examination failed", job=job.id, film=job.film_id)
-            attempts = self._shell.settings.work.attempts
-            text = f"{type(error).__name__}: {error}"[:500]
-            self._ledger.fail(job, error=text, max_attempts=attempts, now=now())
+            self._failed(job, error)
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        attempts = self._shell.settings.work.attempts
+        text = f"{type(error).__name__}: {error}"[:500]
+        self._report(
+            lambda: self._ledger.fail(job, error=text, max_attempts=attempts, now=now(), mode=self._mode)
+        )
+
+    def _report(self, tell: Callable[[], None]) -> None:
+        """Tell the ledger how an attempt ended; if it does not listen, the lease runs out by itself."""
+        try:
+            tell()
+        except LedgerError as error:
+            log.warning("attempt not in the ledger", error=str(error), meaning="the lease will run out")
 
     def _examine(self, job: Job) -> None:
-        if job.first_digest and self._shows_the_same(job.first_digest, job.digest):
+        same = self._shows_the_same(job.first_digest, job.digest) if job.first_digest else False
+        if same:
             self._ledger.same_pixels(job, now=now())
             return
         judged = self._look(job)  # decode, gate, decide
-        if job.first_digest:
-            judged = _other_pixels(judged)
+        if job.first_digest and judged.decision.act is not Act.WITHHOLD:
+            judged = _other_pixels(judged, compared=same is not None)
         crash.at("record")
         self._ledger.judge(job, judged, now=now())  # record and act, in one transaction
         crash.at("act")
@@ -87,7 +107,7 @@ class Examiner:
             decision = decide_unreadable(
                 self._policy, error.header, error.reason, str(error), mode=self._mode
             )
-            return self._judged(decision, ())
+            return self._judged(error.header, decision, ())
         crash.at("decode")
         findings = self._gates.look(film)
         crash.at("gate")
@@ -95,7 +115,7 @@ class Examiner:
         crash.at("decide")
         if decision.act is Act.CORRECT and self._mode == "enforce":
             return self._corrected(job, film, findings, decision)
-        return self._judged(decision, findings)
+        return self._judged(film.header, decision, findings)
 
     def _decide(self, header: Header, findings: tuple[Finding, ...], at: datetime) -> Decision:
         words = self._shell.settings.policy
@@ -119,17 +139,20 @@ class Examiner:
             )
             again = self._decoder.film(store.path(copy.digest))
         except DecodeError as error:
-            return self._judged(_copy_failed(decision, str(error)), findings, hold=True)
+            return self._judged(film.header, _copy_failed(decision, str(error)), findings, hold=True)
         # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
         copy_findings = self._gates.look(replace(again, header=film.header))
         second = self._decide(film.header, copy_findings, now())
         if second.act is not Act.PASS:
             decision = _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
         send = decision.act is Act.CORRECT and self._shell.settings.policy.correct == "auto"
-        return self._judged(decision, findings, copy, copy_findings, hold=not send, send_copy=send)
+        return self._judged(
+            film.header, decision, findings, copy, copy_findings, hold=not send, send_copy=send
+        )
 
     def _judged(
         self,
+        header: Header | None,
         decision: Decision,
         findings: tuple[Finding, ...],
         copy: CopyMade | None = None,
@@ -139,7 +162,7 @@ class Examiner:
         send_copy: bool = False,
     ) -> Judged:
         enforce = self._mode == "enforce"  # in observe mode everything went to the AI when it arrived
-        passes = decision.act is Act.PASS
+        to_ai = decision.destinations if decision.act is Act.PASS else ()
         copies_to = decision.destinations + self._shell.settings.routes.copies
         return Judged(
             decision=decision,
@@ -148,20 +171,28 @@ class Examiner:
             digests=self._digests,
             copy=copy,
             copy_findings=copy_findings,
-            send_original_to=decision.destinations if enforce and passes else (),
+            # Observing, the AI was owed it when it arrived; or is now, if the mode changed meanwhile.
+            send_original_to=self._shell.settings.routes.pass_ if not enforce else to_ai,
             send_copy_to=tuple(dict.fromkeys(copies_to)) if send_copy else (),
             hold=enforce and (hold or decision.act is Act.QUARANTINE),
+            takers=self._takers(header),
         )
 
-    def _shows_the_same(self, first: str, second: str) -> bool:
-        """Whether two versions of one instance have the same pixels, whatever their headers say."""
+    def _takers(self, header: Header | None) -> tuple[str, ...]:
+        """The AI destinations that accept such a film: where a person's release or correction sends it."""
+        if header is None:
+            return ()
+        today = now().date()
+        return tuple(name for name, ai in self._destinations.items() if accepts(ai, header, today)[0])
+
+    def _shows_the_same(self, first: str, second: str) -> bool | None:
+        """Whether two versions of one instance have the same pixels; None when that cannot be said."""
         store = self._shell.store
         try:
-            return self._decoder.pixel_digest(store.path(first)) == self._decoder.pixel_digest(
-                store.path(second)
-            )
+            digests = {self._decoder.pixel_digest(store.path(digest)) for digest in (first, second)}
         except DecodeError:
-            return False
+            return None
+        return len(digests) == 1
 
 
 class Heart:
@@ -186,6 +217,8 @@ class Heart:
                 self._beat()
             except LedgerError as error:
                 log.warning("heartbeat not written", error=str(error))
+        log.error("worker hangs", meaning="it ends itself; its film is tried again by another")
+        os._exit(1)  # nothing else gets a thread out of a call that does not return
 
 
 def _copy_failed(decision: Decision, why: str) -> Decision:
@@ -195,9 +228,10 @@ def _copy_failed(decision: Decision, why: str) -> Decision:
     )
 
 
-def _other_pixels(judged: Judged) -> Judged:
+def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
     """The same SOP Instance UID with another picture: both are kept, a person decides."""
-    why = "this SOP Instance UID was received before with other pixels; both objects are kept"
+    what = "with other pixels" if compared else "and the pixels of the two cannot be compared"
+    why = f"this SOP Instance UID was received before {what}; both objects are kept"
     decision = replace(
         judged.decision,
         act=Act.QUARANTINE,
@@ -218,8 +252,11 @@ def run_worker(shell: Shell, *, ready: Callable[[], None]) -> None:
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
         examiner = Examiner(shell, decoder, gates, shell.policy(), owner)
-        threading.Thread(target=_look_alone, args=(examiner,), daemon=True).start()
+        alone = threading.Thread(target=_look_alone, args=(examiner,), daemon=True)
+        alone.start()
         shell.doorbell().answer(examiner.work, name=owner, ready=ready, stopping=examiner.stopping)
+        examiner.stopping.set()
+        alone.join()  # it may have a film in hand
 
 
 def _look_alone(examiner: Examiner) -> None:

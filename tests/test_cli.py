@@ -63,7 +63,7 @@ def ledger(state: Path) -> Iterator[Ledger]:
     held = Decision(Act.QUARANTINE, (Reason.ROTATION_UNSURE,), "not sure", "a gate is not sure")
     judged: list[Judged | None] = [
         Judged(passed, (), "enforce", {}, send_original_to=("chest-ai",)),
-        Judged(held, (finding,), "enforce", {}, hold=True),
+        Judged(held, (finding,), "enforce", {}, hold=True, takers=("chest-ai",)),
         None,
     ]
     for number, judgement in enumerate(judged, 1):
@@ -145,6 +145,23 @@ def test_films_show_explains_one_film(run: Run, ledger: Ledger) -> None:
     assert "0.600" in shown
     (one,) = items(run("films", "show", "2", "--json"))
     assert one["events"]
+
+
+def test_a_destination_that_does_not_exist_is_named(run: Run, ledger: Ledger) -> None:
+    """A slip of the pen closes no hold."""
+    done = run("quarantine", "release", "2", "--to", "chst-ai", "--by", "Dr. Ada")
+    assert done.exit_code == 1
+    assert "there is no destination 'chst-ai'" in done.output
+    assert len(ledger.holds()) == 1
+
+
+def test_films_are_sent_and_gated_again(run: Run, ledger: Ledger) -> None:
+    (one, *_) = ledger.claim_deliveries("archive", 1, NOW + timedelta(days=1))
+    ledger.fail_delivery(one.id, error="refused", now=NOW)
+    assert run("films", "send-again", "1").stdout == "film 1: 1 deliveries queued\n"
+    assert run("films", "send-again", "1").exit_code == 1
+    assert run("films", "gate-again", "2").stdout == "film 2: queued\n"
+    assert run("films", "gate-again", "3").exit_code == 1  # it waits for its first decision
 
 
 def test_quarantine_shows_and_releases_a_film_with_who_and_why(run: Run, ledger: Ledger) -> None:

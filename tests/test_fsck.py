@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def keep(store: Store, uid: str = "1.2.3") -> str:
     return incoming.finish().digest
 
 
+def aged(store: Store, digest: str) -> str:
+    """The file as it is when its row had time enough to follow."""
+    os.utime(store.path(digest), times=(NOW.timestamp() - 3600,) * 2)
+    return digest
+
+
 def run(ledger: Ledger, store: Store, *, mend: bool = False, deep: bool = False) -> list[Found]:
     options = {"mend": mend, "deep": deep, "always": ("archive",)}
     return list(check(ledger, store, clock=lambda: NOW, **options))  # type: ignore[arg-type]
@@ -49,7 +56,7 @@ def test_a_sound_store_has_nothing_to_tell(ledger: Ledger, store: Store) -> None
 
 def test_an_orphan_is_found_and_put_into_the_ledger(ledger: Ledger, store: Store) -> None:
     """A file that was renamed but never committed becomes a film like any other."""
-    digest = keep(store)
+    digest = aged(store, keep(store))
     assert [f.trouble for f in run(ledger, store)] == [Trouble.ORPHAN]
     (mended,) = run(ledger, store, mend=True)
     assert "put into the ledger" in mended.mended
@@ -58,10 +65,30 @@ def test_an_orphan_is_found_and_put_into_the_ledger(ledger: Ledger, store: Store
     assert run(ledger, store) == []
 
 
+def test_a_file_whose_row_may_follow_is_left_alone(ledger: Ledger, store: Store) -> None:
+    digest = keep(store)
+    os.utime(store.path(digest), times=((NOW - timedelta(seconds=5)).timestamp(),) * 2)
+    assert run(ledger, store, mend=True) == []
+    assert ledger.films() == []
+
+
+def test_a_copy_that_no_decision_names_is_no_film(ledger: Ledger, store: Store, tmp_path: Path) -> None:
+    """Its maker died before the decision: it is removed, and nothing is queued or delivered."""
+    made = tmp_path / "made.dcm"
+    made.write_bytes(store.path(keep(store, "1.2.9")).read_bytes())
+    store.remove(keep(store, "1.2.9"))
+    copy = aged(store, store.put_file(made).digest)
+    assert [f.trouble for f in run(ledger, store)] == [Trouble.LEFTOVER]
+    run(ledger, store, mend=True)
+    assert not store.has(copy)
+    assert ledger.films() == []
+
+
 def test_an_orphan_that_was_cut_short_is_removed(ledger: Ledger, store: Store) -> None:
     digest = keep(store)
     with store.path(digest).open("r+b") as file:
         file.truncate(store.path(digest).stat().st_size - 3)
+    aged(store, digest)
     (found,) = run(ledger, store, mend=True)
     assert "removed" in found.mended
     assert not store.has(digest)
@@ -76,6 +103,8 @@ def test_a_missing_object_stops_its_deliveries(ledger: Ledger, store: Store) -> 
     (found,) = run(ledger, store, mend=True)
     assert "1 deliveries stopped" in found.mended
     assert ledger.film("1.2.3").deliveries[0]["state"] == "cancelled"
+    record(ledger, keep(store))  # its sender sends it again
+    assert ledger.film("1.2.3").deliveries[0]["state"] == "pending"
 
 
 def test_a_damaged_object_is_found_only_when_every_byte_is_read(ledger: Ledger, store: Store) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from gateway.errors import (
     BadTransition,
@@ -23,7 +25,7 @@ from gateway.errors import (
 from gateway.ledger import Ledger
 from gateway.ledger.moves import allowed
 from gateway.ledger.records import CopyMade, CopyState, HoldState, Job, Judged, Outcome, Received
-from gateway.ledger.tables import TRANSITIONS, deliveries, holds, jobs
+from gateway.ledger.tables import TRANSITIONS, deliveries, holds, instances, jobs
 from pipelines.film import Act, Decision, Finding, Reason, Verdict
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -194,6 +196,120 @@ def test_correcting_without_a_copy_keeps_the_hold(ledger: Ledger) -> None:
     with pytest.raises(NotFound, match="no corrected copy"):
         ledger.correct(ledger.open_hold(1), None, ("ai",), by="ann", note_text="", now=NOW)
     assert len(ledger.holds()) == 1
+
+
+def test_what_failed_for_good_is_owed_anew_when_it_is_sent_again(ledger: Ledger) -> None:
+    """0x0000 for a resend means safe: the archive gets it after all."""
+    ledger.record([received()], always=("archive",))
+    (one,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.fail_delivery(one.id, error="refused", now=NOW)
+    ledger.record([received(received_at=NOW + timedelta(days=9))], always=("archive",))
+    (again,) = ledger.claim_deliveries("archive", 5, NOW)
+    assert again.created_at == NOW + timedelta(days=9)
+
+
+def test_a_person_sends_failed_deliveries_again(ledger: Ledger) -> None:
+    ledger.record([received()], always=("archive",))
+    (one,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.fail_delivery(one.id, error="refused", now=NOW)
+    assert ledger.send_again(1, by="ann", now=NOW) == 1
+    assert ledger.send_again(1, by="ann", now=NOW) == 0
+    assert ledger.due_destinations(NOW) == {"archive": 1}
+
+
+def test_a_clock_set_back_delays_no_new_delivery(ledger: Ledger) -> None:
+    ledger.record([received()], always=("archive",))
+    assert ledger.due_destinations(NOW - timedelta(hours=3)) == {"archive": 1}
+
+
+def test_a_version_is_not_sent_back_to_where_it_came_from(ledger: Ledger) -> None:
+    """An archive that changes what it reflects would otherwise be sent its changes without end."""
+    ledger.record([received()], always=("archive",))
+    ledger.record([received(digest="b", came_from=("archive",))], always=("archive", "backup"))
+    assert ledger.due_destinations(NOW) == {"archive": 1, "backup": 1}
+
+
+def test_each_version_is_held_by_itself(ledger: Ledger) -> None:
+    """Other pixels under the same UID: two holds, and a person says which of them they mean."""
+    ledger.record([received(), received(digest="b")])
+    for _ in range(2):
+        ledger.judge(claimed(ledger), HELD, now=NOW)
+    with pytest.raises(NotFound, match="h1, h2"):
+        ledger.open_hold(1)
+    hold = ledger.open_hold("h2")
+    ledger.release(hold, ("ai",), by="ann", note_text="", now=NOW)
+    assert [d.digest for d in ledger.claim_deliveries("ai", 5, NOW)] == ["b" * 64]
+
+
+def test_a_person_decides_only_on_what_they_saw(ledger: Ledger) -> None:
+    """The film was examined again while they looked: nothing is sent, the hold stays."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    seen = ledger.open_hold(1)
+    ledger.gate_again(1, by="bob", now=NOW)
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    with pytest.raises(NotFound, match="no longer held as you saw it"):
+        ledger.release(seen, ("ai",), by="ann", note_text="", now=NOW)
+    assert len(ledger.holds()) == 1
+    assert ledger.due_destinations(NOW) == {}
+
+
+def test_gating_again_settles_what_the_old_decision_left(ledger: Ledger) -> None:
+    """Held, then passed: the hold ends. Passed, then held: what was not sent yet is not sent."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    assert ledger.holds() == []
+    assert ledger.due_destinations(NOW) == {"ai": 1}
+    ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    assert ledger.due_destinations(NOW) == {}
+    ledger.release(ledger.open_hold(1), ("ai",), by="ann", note_text="", now=NOW)
+    assert ledger.due_destinations(NOW) == {"ai": 1}
+
+
+def test_a_postponed_job_costs_no_attempt(ledger: Ledger) -> None:
+    """A full disk is not the film's doing: however often, it is not parked."""
+    ledger.record([received()])
+    for _ in range(5):
+        job = claimed(ledger)
+        ledger.postpone(job, error="no room")
+        with pytest.raises(StaleLease):
+            ledger.postpone(job, error="no room")
+    assert claimed(ledger).attempts == 1
+
+
+def test_a_film_parked_while_observing_is_not_held(ledger: Ledger) -> None:
+    ledger.record([received()])
+    ledger.fail(claimed(ledger), error="boom", max_attempts=1, now=NOW, mode="observe")
+    assert ledger.film(1).reasons == ("ATTEMPTS_EXHAUSTED",)
+    assert ledger.holds() == []
+
+
+def test_errors_hold_no_uid(ledger: Ledger) -> None:
+    """What SQLAlchemy says of a failed statement is logged: without its parameters."""
+    uid = ".".join(("1", "2", "99"))  # not a literal: tracebacks quote the source
+    with pytest.raises(LedgerError) as caught, ledger.writing() as db:
+        db.execute(insert(instances).values(sop_instance_uid=uid, sop_class_uid=None, received_at=NOW))
+    assert uid not in "".join(traceback.format_exception(caught.value))
+
+
+def test_many_threads_on_a_locked_ledger_are_all_told_it_is_busy(ledger: Ledger, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def record(number: int) -> str:
+        try:
+            ledger.record([received(f"1.{number}", f"{number % 16:x}")])
+        except LedgerError as error:
+            return type(error).__name__
+        return ""
+
+    with ThreadPoolExecutor(40) as pool:
+        assert set(pool.map(record, range(40))) == {"LedgerBusy"}
+    other.execute("ROLLBACK")
+    other.close()
 
 
 def test_a_delivery_goes_through_its_states(ledger: Ledger) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from gateway.cli.output import clean, print_json, print_table, say, when
 from pipelines.film import REASON_TEXT, Act, Reason
 
 if TYPE_CHECKING:
+    from gateway.ledger import Ledger
     from gateway.ledger.records import FilmRow
 
 app = typer.Typer(no_args_is_help=True, help="What was received, what was decided, where it went.")
@@ -51,6 +54,7 @@ def _since(text: str | None) -> datetime | None:
 Decision = Annotated[str | None, typer.Option(callback=_decision, help=f"{', '.join(_DECISIONS)}.")]
 WithReason = Annotated[str | None, typer.Option("--reason", callback=_reason, help="A reason code.")]
 Since = Annotated[str | None, typer.Option(help="Received since: 30m, 8h, 7d, or a date and time.")]
+Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `films list`.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many; a table shows 50 unless told.")]
 
 
@@ -110,6 +114,52 @@ def show(
     )
     print_table(("destination", "state", "attempts", "error"), sent, title="deliveries")
     print_table(("when", "what", "who", "detail"), map(_event, events), title="history")
+
+
+@app.command("send-again")
+def send_again(
+    films: Films,
+    by: options.By = "",
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Queue the failed deliveries of films once more."""
+    _each(films, config, state, lambda ledger, film_id: _sent_again(ledger, film_id, options.person(by)))
+
+
+@app.command("gate-again")
+def gate_again(
+    films: Films,
+    by: options.By = "",
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Have films examined once more; the new decision supersedes the old one."""
+    _each(films, config, state, lambda ledger, film_id: _gated_again(ledger, film_id, options.person(by)))
+
+
+def _sent_again(ledger: Ledger, film_id: int, who: str) -> str:
+    count = ledger.send_again(film_id, by=who, now=datetime.now(UTC))
+    return f"{count} deliveries queued" if count else ""
+
+
+def _gated_again(ledger: Ledger, film_id: int, who: str) -> str:
+    return "queued" if ledger.gate_again(film_id, by=who, now=datetime.now(UTC)) else ""
+
+
+def _each(
+    films: list[str], config: Path | None, state: Path | None, act: Callable[[Ledger, int], str]
+) -> None:
+    """Do it for one film after the other; exit code 1 when for one there was nothing to do."""
+    idle = False
+    with options.open_ledger(config, state) as ledger:
+        for film in films:
+            row = ledger.film(film)
+            done = act(ledger, row.film_id)
+            idle = idle or not done
+            say(f"film {row.film_id}: {done or 'nothing to do'}")
+    if idle:
+        raise typer.Exit(1)
 
 
 def item(row: FilmRow) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli import options
 from gateway.cli.output import clean, complain, print_json, print_table, say, when
-from gateway.errors import DecodeError, NotFound
+from gateway.errors import FilmgateError
 from gateway.settings import load
 from pipelines.film import REASON_TEXT, Operations, Reason
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The films that wait for a person.")
 
-Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `quarantine list`.")]
-To = Annotated[list[str] | None, typer.Option("--to", help="Destinations; else those of routes.pass.")]
+Films = Annotated[
+    list[str], typer.Argument(help="SOP Instance UIDs, film ids or hold names (h7) of `quarantine list`.")
+]
+To = Annotated[
+    list[str] | None, typer.Option("--to", help="Destinations; else those that accept such films.")
+]
 
 
 def _turn(degrees: int) -> int:
@@ -49,9 +53,17 @@ def list_holds(
         print_json(map(item, holds))
         return
     print_table(
-        ("film", "held since", "state", "reasons", "corrected copy", "SOP Instance UID"),
+        ("film", "hold", "held since", "state", "reasons", "corrected copy", "SOP Instance UID"),
         (
-            (h.film_id, when(h.opened_at), h.state, ", ".join(h.reasons), _copy(h), h.sop_instance_uid)
+            (
+                h.film_id,
+                f"h{h.id}",
+                when(h.opened_at),
+                h.state,
+                ", ".join(h.reasons),
+                _copy(h),
+                h.sop_instance_uid,
+            )
             for h in holds
         ),
     )
@@ -143,7 +155,9 @@ def item(hold: Hold) -> dict[str, Any]:
     """What a program is given of a hold."""
     return {
         "film_id": hold.film_id,
+        "hold": f"h{hold.id}",
         "sop_instance_uid": hold.sop_instance_uid,
+        "takers": hold.takers,
         "reasons": hold.reasons,
         "why": hold.why,
         "state": hold.state,
@@ -166,7 +180,7 @@ def _each(films: list[str], what: str, json: bool, decide: Callable[[str], Hold]
     for film in films:
         try:
             hold = decide(film)
-        except (NotFound, DecodeError) as error:
+        except FilmgateError as error:
             failed = True
             complain(error)
             continue

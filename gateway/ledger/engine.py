@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
@@ -19,10 +20,15 @@ def make_engine(url: str, busy_timeout_s: float) -> Engine:
     """An engine whose SQLite connections wait `busy_timeout_s` for a lock and sync every commit."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, max_overflow=-1, hide_parameters=True)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": busy_timeout_s, "check_same_thread": False})
+    engine = create_engine(
+        parsed,
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
+        max_overflow=-1,  # a thread that waits for the database's lock must not wait for a connection first
+        hide_parameters=True,  # they hold UIDs, and errors are logged
+    )
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -52,9 +58,16 @@ def honest_errors() -> Iterator[None]:
     except OperationalError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise LedgerBusy("the ledger is locked by another process") from error
-        raise LedgerError(f"the ledger cannot be used: {error.orig}") from error
+        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}") from error
     except DBAPIError as error:
-        raise LedgerError(f"the ledger refused a statement: {error.orig}") from error
+        raise LedgerError(f"the ledger refused a statement: {_first_line(error)}") from error
+    except PoolTimeout as error:
+        raise LedgerBusy("the ledger has no connection left") from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    """What the driver says; what follows may quote values."""
+    return str(error.orig).partition("\n")[0]
 
 
 class Database:

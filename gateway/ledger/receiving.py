@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import note
+from gateway.ledger.moves import allowed, note
 from gateway.ledger.records import DeliveryState, JobState, Outcome, Received, Recorded
 from gateway.ledger.tables import associations, copies, decisions, deliveries, instances, jobs, versions
 from pipelines.film import REASON_TEXT, Act, Reason
@@ -74,11 +74,14 @@ def _record(db: Connection, received: Received, always: Sequence[str]) -> Record
         return _first(db, received, always)
     film_id, ours, version_id = found
     if version_id is not None:
+        _owe_again(db, film_id, received)
         return Recorded(film_id, version_id, Outcome.SAME)
     version_id = _version(db, film_id, received)
     if ours:
         return Recorded(film_id, version_id, Outcome.OURS)
-    _queue(db, film_id, version_id, received, always, "version received")
+    # An archive that changes what it reflects would otherwise get every change back, without end.
+    others = [name for name in always if name not in received.came_from]
+    _queue(db, film_id, version_id, received, others, "version received")
     return Recorded(film_id, version_id, Outcome.VERSION)
 
 
@@ -99,6 +102,20 @@ def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorde
         return Recorded(film_id, version_id, Outcome.OURS)
     _queue(db, film_id, version_id, received, always, "received")
     return Recorded(film_id, version_id, Outcome.NEW)
+
+
+def _owe_again(db: Connection, film_id: int, received: Received) -> None:
+    """Somebody sends an object again: what had failed for good, or was lost with its file, is owed anew."""
+    ended = (DeliveryState.FAILED, DeliveryState.CANCELLED)
+    for state in ended:
+        allowed(deliveries, state, DeliveryState.PENDING)
+    now = received.received_at
+    lost = deliveries.c.state.in_(ended) & (deliveries.c.kind == "always")
+    db.execute(
+        update(deliveries)
+        .where(deliveries.c.film_id == film_id, deliveries.c.digest == received.digest, lost)
+        .values(state=DeliveryState.PENDING, next_at=now, created_at=now, ended_at=None)
+    )
 
 
 def _version(db: Connection, film_id: int, received: Received) -> int:
@@ -123,7 +140,7 @@ def _queue(
             film_id=film_id,
             version_id=version_id,
             state=JobState.READY,
-            urgent=received.urgent,
+            rank=0 if received.urgent else 1,
             created_at=now,
         )
     )

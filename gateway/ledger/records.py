@@ -31,6 +31,7 @@ class HoldState(StrEnum):
     RELEASED = "released"
     CORRECTED = "corrected"
     REJECTED = "rejected"
+    SUPERSEDED = "superseded"  # the film was examined again and is no longer held
 
 
 class CopyState(StrEnum):
@@ -51,6 +52,7 @@ class Received:
     association_id: int | None
     received_at: datetime
     urgent: bool = False
+    came_from: tuple[str, ...] = ()  # names of destinations that sent it to us themselves
 
 
 class Outcome(StrEnum):
@@ -100,9 +102,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
+    """One version of a film that waits for a person. A person decides on what they saw: `decision_id`."""
+
     id: int
     film_id: int
+    version_id: int
+    decision_id: int
+    digest: str  # of the object that is held
     sop_instance_uid: str
+    takers: tuple[str, ...]  # AI destinations that accept such a film, by its header
     reasons: tuple[str, ...]
     why: str
     state: HoldState
@@ -156,3 +164,4 @@ class Judged:
     send_original_to: tuple[str, ...] = ()
     send_copy_to: tuple[str, ...] = ()
     hold: bool = False
+    takers: tuple[str, ...] = ()

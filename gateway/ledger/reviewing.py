@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -120,38 +121,33 @@ class Reviewing(Database):
             return [_hold(row) for row in db.execute(query)]
 
     def open_hold(self, film: str | int) -> Hold:
-        """The open hold of a film.
+        """The open hold of a film; "h7" names a hold by itself, for films that are held in two versions.
 
         Raises:
-            NotFound: no such film, or it is not held.
+            NotFound: no such film, it is not held, or it is held twice.
         """
         with self.reading() as db:
-            uid = _film_uid(db, film)
-            is_open = (instances.c.sop_instance_uid == uid) & (holds.c.state == HoldState.OPEN)
-            row = db.execute(_HOLDS.where(is_open)).one_or_none()
-        if row is None:
+            if _HOLD_NAME.fullmatch(str(film)):
+                which = holds.c.id == int(str(film)[1:])
+            else:
+                which = instances.c.sop_instance_uid == _film_uid(db, film)
+            rows = db.execute(_HOLDS.where(which, holds.c.state == HoldState.OPEN)).all()
+        if not rows:
             raise NotFound(f"film {film} is not held. Nothing was changed. See `filmgate quarantine list`.")
-        return _hold(row)
-
-    def version_of_hold(self, hold_id: int) -> tuple[int, str]:
-        """(version id, digest) of the object that is held."""
-        query = (
-            select(versions.c.id, versions.c.digest)
-            .join(decisions, decisions.c.version_id == versions.c.id)
-            .join(holds, holds.c.decision_id == decisions.c.id)
-            .where(holds.c.id == hold_id)
-        )
-        with self.reading() as db:
-            row = db.execute(query).one()
-            return row.id, row.digest
+        if len(rows) > 1:
+            names = ", ".join(f"h{row.id}" for row in rows)
+            raise NotFound(
+                f"film {film} is held in {len(rows)} versions with different pixels. Nothing was changed. "
+                f"Name one of them: {names}."
+            )
+        return _hold(rows[0])
 
     def release(self, hold: Hold, to: tuple[str, ...], *, by: str, note_text: str, now: datetime) -> None:
         """Close a hold and owe the film, as it was received, to `to`."""
-        version_id, _ = self.version_of_hold(hold.id)
         with self.writing() as db:
             _close(db, hold, HoldState.RELEASED, by, note_text, now, to=list(to))
-            _discard(db, hold.film_id)
-            owe_original(db, hold.film_id, version_id, to, now)
+            _discard(db, hold)
+            owe_original(db, hold.film_id, hold.version_id, to, now)
 
     def correct(
         self,
@@ -178,13 +174,17 @@ class Reviewing(Database):
         """Close a hold for good: no AI gets the film."""
         with self.writing() as db:
             _close(db, hold, HoldState.REJECTED, by, note_text, now)
-            _discard(db, hold.film_id)
+            _discard(db, hold)
 
     def gate_again(self, film_id: int, *, by: str, now: datetime) -> bool:
-        """Ask for a film's last job to be done again; the new decision supersedes the old one."""
-        latest = select(jobs).where(jobs.c.film_id == film_id).order_by(jobs.c.id.desc()).limit(1)
+        """Ask for a film to be examined again; the new decision supersedes the old one."""
+        judged = (
+            select(jobs)
+            .join(decisions, decisions.c.version_id == jobs.c.version_id)
+            .where(decisions.c.film_id == film_id, ~decisions.c.superseded)
+        )
         with self.writing() as db:
-            job = db.execute(latest).one_or_none()
+            job = db.execute(judged).one_or_none()
             if job is None or job.state not in (JobState.DONE, JobState.PARKED):
                 return False
             note(db, now, "gate again", film_id=film_id, who=by)
@@ -195,7 +195,11 @@ class Reviewing(Database):
         allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
         failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
         with self.writing() as db:
-            again = update(deliveries).where(failed).values(state=DeliveryState.PENDING, next_at=now)
+            again = (
+                update(deliveries)
+                .where(failed)
+                .values(state=DeliveryState.PENDING, next_at=now, created_at=now, ended_at=None)
+            )
             count = db.execute(again).rowcount
             note(db, now, "send again", film_id=film_id, who=by, deliveries=count)
             return count
@@ -220,17 +224,23 @@ class Reviewing(Database):
 
 
 _HOLDS = (
-    select(holds, instances.c.sop_instance_uid, copies.c.digest.label("proposal"))
+    select(holds, instances.c.sop_instance_uid, versions.c.digest, copies.c.digest.label("proposal"))
     .join(instances, instances.c.id == holds.c.film_id)
+    .join(versions, versions.c.id == holds.c.version_id)
     .outerjoin(copies, copies.c.id == holds.c.copy_id)
 )
+_HOLD_NAME = re.compile(r"h[0-9]{1,18}")
 
 
 def _hold(row: Any) -> Hold:
     return Hold(
         id=row.id,
         film_id=row.film_id,
+        version_id=row.version_id,
+        decision_id=row.decision_id,
+        digest=row.digest,
         sop_instance_uid=row.sop_instance_uid,
+        takers=tuple(row.takers),
         reasons=tuple(row.reasons),
         why=row.why,
         state=HoldState(row.state),
@@ -255,15 +265,22 @@ def _film_uid(db: Connection, film: str | int) -> str:
 def _close(
     db: Connection, hold: Hold, state: HoldState, by: str, text: str, now: datetime, **detail: Any
 ) -> None:
-    closed = {"closed_at": now, "closed_by": by, "note": text}
-    if not move(db, holds, hold.id, HoldState.OPEN, state, **closed):
-        raise NotFound(f"film {hold.film_id} is no longer held: somebody else was faster.")
+    """Close what the person saw: not a hold that stands for another decision by now."""
+    allowed(holds, HoldState.OPEN, state)
+    seen = (holds.c.id == hold.id) & (holds.c.decision_id == hold.decision_id)
+    closed = {"state": state, "closed_at": now, "closed_by": by, "note": text}
+    if db.execute(update(holds).where(seen, holds.c.state == HoldState.OPEN).values(**closed)).rowcount != 1:
+        raise NotFound(
+            f"film {hold.film_id} is no longer held as you saw it: somebody else decided, or it was examined "
+            "again. Nothing was changed. Look at it once more."
+        )
     note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
 
 
-def _discard(db: Connection, film_id: int) -> None:
+def _discard(db: Connection, hold: Hold) -> None:
     allowed(copies, CopyState.PROPOSED, CopyState.DISCARDED)
-    proposed = (copies.c.film_id == film_id) & (copies.c.state == CopyState.PROPOSED)
+    its_copy = (copies.c.film_id == hold.film_id) & (copies.c.digest == hold.proposal)
+    proposed = its_copy & (copies.c.state == CopyState.PROPOSED)
     db.execute(update(copies).where(proposed).values(state=CopyState.DISCARDED))
 
 

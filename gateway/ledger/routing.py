@@ -18,8 +18,10 @@ HORIZON = timedelta(
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
-    return waiting & or_(deliveries.c.next_at <= now, deliveries.c.next_at > now + HORIZON)
+    """New ones at once, whatever the clock says; others at their time."""
+    its_time = or_(deliveries.c.next_at <= now, deliveries.c.next_at > now + HORIZON)
+    retry = (deliveries.c.state == DeliveryState.RETRY) & its_time
+    return or_(deliveries.c.state == DeliveryState.PENDING, retry)
 
 
 class Routing(Database):

@@ -47,10 +47,12 @@ TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
         ("delivery", DeliveryState.SENDING, DeliveryState.PENDING),  # its sender died
         ("delivery", DeliveryState.RETRY, DeliveryState.SENDING),
         ("delivery", DeliveryState.RETRY, DeliveryState.CANCELLED),
-        ("delivery", DeliveryState.FAILED, DeliveryState.PENDING),  # a person sends it again
+        ("delivery", DeliveryState.FAILED, DeliveryState.PENDING),  # sent again
+        ("delivery", DeliveryState.CANCELLED, DeliveryState.PENDING),  # sent again
         ("hold", HoldState.OPEN, HoldState.RELEASED),
         ("hold", HoldState.OPEN, HoldState.CORRECTED),
         ("hold", HoldState.OPEN, HoldState.REJECTED),
+        ("hold", HoldState.OPEN, HoldState.SUPERSEDED),
         ("copy", CopyState.PROPOSED, CopyState.ACCEPTED),
         ("copy", CopyState.PROPOSED, CopyState.DISCARDED),
     }
@@ -128,7 +130,7 @@ jobs = Table(
     _film(),
     Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
     Column("state", String(8), nullable=False),
-    Column("urgent", Boolean, nullable=False, default=False),
+    Column("rank", Integer, nullable=False),  # 0 before 1: urgent films first
     Column("attempts", Integer, nullable=False, default=0),
     Column("token", Integer, nullable=False, default=0),
     Column("beat", Integer, nullable=False, default=0),
@@ -136,7 +138,7 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("done_at", UtcDateTime),
-    Index("ix_jobs_state", "state", "urgent", "id"),
+    Index("ix_jobs_state", "state", "rank", "id"),  # the order in which they are claimed
 )
 
 decisions = Table(
@@ -210,8 +212,10 @@ holds = Table(
     metadata,
     _id(),
     _film(),
+    Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
     Column("decision_id", _Id, ForeignKey("decisions.id"), nullable=False),
     Column("copy_id", _Id, ForeignKey("copies.id")),
+    Column("takers", JSON, nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("why", Text, nullable=False),
     Column("state", String(16), nullable=False, index=True),

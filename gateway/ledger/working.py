@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
 
 from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
@@ -48,7 +48,7 @@ class Working(Database):
         following = (
             select(jobs.c.id)
             .where(jobs.c.state == JobState.READY, ~waits)
-            .order_by(jobs.c.urgent.desc(), jobs.c.id)
+            .order_by(jobs.c.rank, jobs.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway
         )
@@ -82,28 +82,45 @@ class Working(Database):
             held = select(jobs.c.id, jobs.c.token, jobs.c.beat).where(jobs.c.state == JobState.LEASED)
             return {row.id: (row.token, row.beat) for row in db.execute(held)}
 
-    def free_lease(self, job_id: int, token: int, *, max_attempts: int, error: str, now: datetime) -> bool:
+    def free_lease(
+        self, job_id: int, token: int, *, max_attempts: int, error: str, now: datetime, mode: str = "enforce"
+    ) -> bool:
         """Take a lease back that stands still; True when it was still held under `token`."""
         with self.writing() as db:
-            return _give_back(db, job_id, token, max_attempts, error, now)
+            return _give_back(db, job_id, token, max_attempts, error, now, mode)
 
-    def free_owner(self, owner: str, *, max_attempts: int, error: str, now: datetime) -> int:
+    def free_owner(
+        self, owner: str, *, max_attempts: int, error: str, now: datetime, mode: str = "enforce"
+    ) -> int:
         """Take back all leases of a worker that is known to be dead; how many there were."""
         with self.writing() as db:
             held = select(jobs.c.id, jobs.c.token).where(
                 jobs.c.owner == owner, jobs.c.state == JobState.LEASED
             )
             rows = db.execute(held).all()
-            return sum(_give_back(db, row.id, row.token, max_attempts, error, now) for row in rows)
+            return sum(_give_back(db, row.id, row.token, max_attempts, error, now, mode) for row in rows)
 
-    def fail(self, job: Job, *, error: str, max_attempts: int, now: datetime) -> None:
+    def postpone(self, job: Job, *, error: str) -> None:
+        """Give a job back without counting the attempt: what went wrong was not the film's doing.
+
+        Raises:
+            StaleLease: somebody else holds the job by now.
+        """
+        with self.writing() as db:
+            held = (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.state == JobState.LEASED)
+            allowed(jobs, JobState.LEASED, JobState.READY)
+            back = {"state": JobState.READY, "owner": None, "error": error, "attempts": jobs.c.attempts - 1}
+            if db.execute(update(jobs).where(held).values(**back)).rowcount != 1:
+                raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
+
+    def fail(self, job: Job, *, error: str, max_attempts: int, now: datetime, mode: str = "enforce") -> None:
         """Report that an attempt failed: the job is ready again, or parked for a person.
 
         Raises:
             StaleLease: somebody else holds the job by now.
         """
         with self.writing() as db:
-            if not _give_back(db, job.id, job.token, max_attempts, error, now):
+            if not _give_back(db, job.id, job.token, max_attempts, error, now, mode):
                 raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
     def judge(self, job: Job, judged: Judged, *, now: datetime) -> int:
@@ -161,32 +178,37 @@ def _finish(db: Connection, job: Job, now: datetime) -> None:
         raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
 
-def _give_back(db: Connection, job_id: int, token: int, max_attempts: int, error: str, now: datetime) -> bool:
+def _give_back(
+    db: Connection, job_id: int, token: int, max_attempts: int, error: str, now: datetime, mode: str
+) -> bool:
     row = db.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.token == token)).one_or_none()
     if row is None or row.state != JobState.LEASED:
         return False
     if row.attempts < max_attempts:
         return move(db, jobs, job_id, JobState.LEASED, JobState.READY, error=error, owner=None)
     move(db, jobs, job_id, JobState.LEASED, JobState.PARKED, error=error, done_at=now)
-    _park(db, row, error, now)
+    _park(db, row, error, now, mode)
     return True
 
 
-def _park(db: Connection, row: Any, error: str, now: datetime) -> None:
+def _park(db: Connection, row: Any, error: str, now: datetime, mode: str) -> None:
     """A film that cannot be examined is held like any other, with its error as the why."""
     reason = Reason.ATTEMPTS_EXHAUSTED
     decision = Decision(
         act=Act.QUARANTINE, reasons=(reason,), rule="parked", why=f"{REASON_TEXT[reason]}: {error}"
     )
     job = Job(row.id, row.film_id, row.version_id, "", "", row.attempts, row.token, now, None)
-    _judge(db, job, Judged(decision, (), mode="enforce", digests={}, hold=True), now)
+    _judge(db, job, Judged(decision, (), mode=mode, digests={}, hold=mode == "enforce"), now)
 
 
 def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     decision_id = _decide(db, job, judged, now)
     copy_id = _keep_copy(db, job, decision_id, judged.copy, now) if judged.copy else None
     if judged.hold:
-        _hold(db, job.film_id, decision_id, copy_id, judged.decision, now)
+        _take_back(db, job, now)
+        _hold(db, job, decision_id, copy_id, judged, now)
+    else:
+        _no_longer_held(db, job, now)
     owe_original(db, job.film_id, job.version_id, judged.send_original_to, now)
     if judged.copy and copy_id is not None:
         owe_copy(db, copy_id, judged.send_copy_to, now)
@@ -251,19 +273,47 @@ def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: 
 
 
 def _hold(
-    db: Connection, film_id: int, decision_id: int, copy_id: int | None, decision: Decision, now: datetime
+    db: Connection, job: Job, decision_id: int, copy_id: int | None, judged: Judged, now: datetime
 ) -> None:
-    """Open a hold; one that is still open for the film is replaced, not doubled."""
+    """Open a hold for this version; one that is still open for it is replaced, not doubled."""
     values = {
         "decision_id": decision_id,
         "copy_id": copy_id,
-        "reasons": list(decision.reasons),
-        "why": decision.why,
+        "takers": list(judged.takers),
+        "reasons": list(judged.decision.reasons),
+        "why": judged.decision.why,
         "opened_at": now,
     }
-    is_open = (holds.c.film_id == film_id) & (holds.c.state == HoldState.OPEN)
-    if db.execute(update(holds).where(is_open).values(**values)).rowcount == 0:
-        db.execute(insert(holds).values(film_id=film_id, state=HoldState.OPEN, **values))
+    if db.execute(update(holds).where(_open_of(job)).values(**values)).rowcount == 0:
+        row = {"film_id": job.film_id, "version_id": job.version_id, "state": HoldState.OPEN}
+        db.execute(insert(holds).values(**row, **values))
+
+
+def _no_longer_held(db: Connection, job: Job, now: datetime) -> None:
+    allowed(holds, HoldState.OPEN, HoldState.SUPERSEDED)
+    closed = {"state": HoldState.SUPERSEDED, "closed_at": now, "closed_by": WHO}
+    db.execute(update(holds).where(_open_of(job)).values(**closed))
+
+
+def _open_of(job: Job) -> ColumnElement[bool]:
+    return (holds.c.version_id == job.version_id) & (holds.c.state == HoldState.OPEN)
+
+
+def _take_back(db: Connection, job: Job, now: datetime) -> None:
+    """What an earlier decision on this version owed to AI, and nobody has sent yet, is not sent."""
+    allowed(deliveries, DeliveryState.PENDING, DeliveryState.CANCELLED)
+    allowed(deliveries, DeliveryState.RETRY, DeliveryState.CANCELLED)
+    version = select(versions.c.digest).where(versions.c.id == job.version_id)
+    its_copies = (
+        select(copies.c.digest)
+        .join(decisions, decisions.c.id == copies.c.decision_id)
+        .where(decisions.c.version_id == job.version_id)
+    )
+    waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
+    to_ai = (deliveries.c.film_id == job.film_id) & deliveries.c.kind.in_(("ai", "copy"))
+    either = deliveries.c.digest.in_(version) | deliveries.c.digest.in_(its_copies)
+    cancelled = {"state": DeliveryState.CANCELLED, "ended_at": now}
+    db.execute(update(deliveries).where(waiting, to_ai, either).values(**cancelled))
 
 
 def owe_original(
@@ -288,7 +338,11 @@ def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: d
 
 def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
     same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
-    if db.scalar(select(deliveries.c.id).where(same, deliveries.c.digest == row.digest)) is not None:
+    found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
+    if found is not None:
+        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
+            again = {"next_at": now, "created_at": now, "ended_at": None}
+            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **again)
         return
     db.execute(
         insert(deliveries).values(

@@ -76,6 +76,7 @@ class House:
     admit: Callable[[AssociateRequest, str], Rejection | None]
     audit: Audit
     see_off: Callable[[socket.socket, str], None]
+    destinations_of: Callable[[str], tuple[str, ...]]  # AE title -> names of destinations that have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ class Association:
             before_fill=self._flush,
         )
         self._request: AssociateRequest | None = None
+        self._came_from: tuple[str, ...] = ()
         self._contexts: dict[int, Context] = {}
         self._command = bytearray()
         self._arrival: Arrival | None = None
@@ -271,6 +273,7 @@ class Association:
         answers = negotiate(request.contexts, self._settings)
         self._contexts = {one.id: one for one in map(Context.accepted, answers) if one}
         self._request = request
+        self._came_from = self._house.destinations_of(request.calling)
         self._wire.send(encode_associate_ac(request, answers, self._max_pdu))
         self._request_body = b""
         return True
@@ -429,6 +432,7 @@ class Association:
                     association_id=self._row,
                     received_at=datetime.now(UTC),
                     urgent=arrival.command.priority == HIGH,
+                    came_from=self._came_from,
                 )
             )
         except LedgerError as error:

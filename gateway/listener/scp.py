@@ -80,6 +80,7 @@ class Listener:
             admit=self._admit,
             audit=self._audit,
             see_off=self._door.see_off,
+            destinations_of=self._destinations_of,
         )
         self._changed = threading.Condition()
         self._open: set[Association] = set()
@@ -156,6 +157,11 @@ class Listener:
         with self._changed:
             self._open.discard(one)
             self._changed.notify_all()
+
+    def _destinations_of(self, ae_title: str) -> tuple[str, ...]:
+        """Destinations with this AE title: what their peer sends us is not news to it."""
+        named = self._settings.destinations.items()
+        return tuple(name for name, one in named if getattr(one, "ae_title", None) == ae_title)
 
     def _admit(self, request: AssociateRequest, address: str) -> Rejection | None:
         gateway = self._settings.gateway
