@@ -25,6 +25,7 @@ from models.data import Films, load
 from models.train import ANATOMY, BATCH, RECIPES, SIZE, Prepare, anatomy_class, posed, roughened
 
 SURE = 0.90  # no threshold is laxer than this, however well the held-out films are told apart
+SURE_OF_PART = 0.80  # for the anatomy gate, whose answer is the mean of four looks and so less extreme
 SURE_AT_MOST = 0.995  # and none so strict that a calm network is never sure
 LOST = 0.003  # the share of good films that a threshold may cost
 FALSE_ALARMS = 0.002  # of the mirror gate: it can only ever suspect
@@ -54,11 +55,11 @@ def calibrate(
     return thresholds
 
 
-def two_thresholds(good: Scores, bad: Scores) -> tuple[float, float]:
+def two_thresholds(good: Scores, bad: Scores, sure: float = SURE) -> tuple[float, float]:
     """(low, high): no bad score reaches `high` and no good one `low`, unless that costs too many films."""
-    high = min(max(float(bad.max()), SURE), max(float(np.quantile(good, LOST)), SURE), SURE_AT_MOST)
+    high = min(max(float(bad.max()), sure), max(float(np.quantile(good, LOST)), sure), SURE_AT_MOST)
     low = max(
-        min(float(good.min()), 1 - SURE), min(float(np.quantile(bad, 1 - LOST)), 1 - SURE), 1 - SURE_AT_MOST
+        min(float(good.min()), 1 - sure), min(float(np.quantile(bad, 1 - LOST)), 1 - sure), 1 - SURE_AT_MOST
     )
     return low, high
 
@@ -96,7 +97,7 @@ def anatomy_choice(net: nn.Module, films: Films, prepare: Prepare) -> Choice:
     seen = np.concatenate([scored(films, prepare, look, view) for view in views])  # (n, 2 * classes)
     apart = seen[:, len(ANATOMY) :]
     frontal = np.tile([anatomy_class(row) == 0 for row in films.rows], len(seen) // len(films))
-    thresholds, counted = _two(seen[frontal, 0], seen[~frontal, 0], films)
+    thresholds, counted = _two(seen[frontal, 0], seen[~frontal, 0], films, SURE_OF_PART)
     thresholds["far_frontal"] = float(np.quantile(apart[frontal, 0], KNOWN)) * SLACK
     thresholds["far"] = float(np.quantile(apart[~frontal].min(axis=1), KNOWN)) * SLACK
     return thresholds, counted
@@ -181,8 +182,10 @@ def _by_site(values: Scores, films: Films) -> dict[str, float]:
     return {str(site): round(float(values[sites == site].mean()), 4) for site in np.unique(sites)}
 
 
-def _two(good: Scores, bad: Scores, films: Films) -> tuple[dict[str, float], dict[str, Any]]:
-    low, high = two_thresholds(good, bad)
+def _two(
+    good: Scores, bad: Scores, films: Films, sure: float = SURE
+) -> tuple[dict[str, float], dict[str, Any]]:
+    low, high = two_thresholds(good, bad, sure)
     counted = {
         "films": len(films),
         "good": len(good),

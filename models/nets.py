@@ -124,10 +124,16 @@ KINDS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def look(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Films (B, 1, S, S) -> a Familiar's logits (B, classes) and distances (B, classes)."""
+    """Films (B, 1, S, S) -> a Familiar's logits (B, classes) and distances (B, classes).
+
+    Each film is looked at in all four turns and the answers are averaged: what it shows does not depend
+    on how it lies, and a film that came turned is then judged as surely as one that came upright.
+    """
     if not isinstance(net, Familiar):
         raise TypeError(f"{type(net).__name__} knows no distances")
-    return net.look(x)
+    turned = torch.cat([x.rot90(k, (-2, -1)) for k in range(4)])
+    logits, distances = net.look(turned)
+    return logits.unflatten(0, (4, -1)).mean(dim=0), distances.unflatten(0, (4, -1)).mean(dim=0)
 
 
 def turn_shares(net: nn.Module, x: Tensor) -> Tensor:
