@@ -21,6 +21,8 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 HEALTHY_S = 60.0  # a child that lived so long starts again without delay
 
+LOWEST = 19  # niceness
+
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 1 << 16
 
@@ -172,3 +174,6 @@ def tie_to_parent(parent: int, nice: int = 0) -> None:
         os._exit(1)
     if nice:
         os.nice(nice)
+    if nice == LOWEST:
+        # Even at niceness 19 a busy worker keeps the listener waiting for a time slice; so it does not.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -97,7 +97,7 @@ class WorkSettings(_Block):
     """The Celery workers."""
 
     workers: int = Field(0, ge=0, le=64, description="0: one a core")
-    nice: int = Field(10, ge=0, le=19)
+    nice: int = Field(19, ge=0, le=19)
     attempts: int = Field(3, ge=1, le=20, description="failed attempts before a film is parked")
     lease_s: float = Field(60.0, gt=0, description="a lease whose heartbeat stands still so long is freed")
     decode_timeout_s: float = Field(10.0, gt=0)
