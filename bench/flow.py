@@ -34,14 +34,23 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
 
 
-def arrival(receiver: Receiver, uid: str, timeout_s: float = 30) -> float:
-    """Wall-clock time at which the receiver had written the object, s."""
+def arrival(receiver: Receiver, sent: Path, timeout_s: float = 30) -> float:
+    """Wall-clock time at which the receiver had written the whole object, s."""
+    uid, size = uid_of(sent), dataset_size(sent)
 
-    def mine() -> list[Path]:
-        return [path for path in receiver.files() if path.name.endswith(uid)]
+    def whole() -> list[Path]:
+        mine = [path for path in receiver.files() if path.name.endswith(uid)]
+        return [path for path in mine if path.stat().st_size > 144 and dataset_size(path) == size]
 
-    wait_for(mine, timeout_s, "did not arrive")
-    return mine()[0].stat().st_mtime
+    wait_for(whole, timeout_s, "did not arrive")
+    return whole()[0].stat().st_mtime
+
+
+def dataset_size(path: Path) -> int:
+    """Bytes of what follows group 2."""
+    with path.open("rb") as file:
+        head = file.read(144)
+    return path.stat().st_size - 144 - int.from_bytes(head[140:144], "little")
 
 
 def uid_of(path: Path) -> str:
@@ -54,10 +63,8 @@ def latency(films: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, gateway() as running:
         for path in big_films(Path(folder), films + 3, salt=f"latency-{time.time_ns()}"):
             running.send(path)
-            answered = (
-                time.time()
-            )  # dcmsend ends when it has its 0x0000 and released: a little late, so honest
-            took.append(max(0.0, arrival(running.ai, uid_of(path)) - answered))
+            answered = time.time()  # when dcmsend ended: it has its 0x0000 and released
+            took.append(max(0.0, arrival(running.ai, path) - answered))
             time.sleep(0.2)
     took = took[3:]  # the first ones warm caches
     return {
@@ -118,7 +125,7 @@ def _archived(running: Gateway, paths: list[Path]) -> dict[str, Any]:
         running.send(path)
         answered = time.time()
         uid = uid_of(path)
-        took.append(max(0.0, arrival(running.archive, uid) - answered))
+        took.append(max(0.0, arrival(running.archive, path) - answered))
         stored = next(p for p in running.archive.files() if p.name.endswith(uid))
         identical += _dataset_digest(path) == _dataset_digest(stored)
     return {

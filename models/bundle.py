@@ -192,10 +192,12 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
 def inference_config(card: Card) -> dict[str, Any]:
     """How `monai.bundle.ConfigParser` builds the same network and input chain."""
     return {
-        "imports": ["$import safetensors.torch"],
         "bundle_root": ".",
         "network_def": {"_target_": f"models.nets.{card.network}", "classes": len(card.classes)},
-        "weights": f"$safetensors.torch.load_file(@bundle_root + '/{WEIGHTS}')",
+        "weights": {
+            "_target_": "safetensors.torch.load_file",
+            "filename": f"$@bundle_root + '/{WEIGHTS}'",
+        },
         "network": "$(@network_def.load_state_dict(@weights), @network_def.eval())[1]",
         "preprocessing": {"_target_": "pipelines.transforms.gate_chain", "size": SIZE},
         "inferer": {"_target_": "monai.inferers.SimpleInferer"},

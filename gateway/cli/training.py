@@ -32,6 +32,7 @@ Bundles = Annotated[Path, typer.Option("--bundles", help="Folder of bundles.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed and films give the same network.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches; else as the recipe says.")]
+Begin = Annotated[Path | None, typer.Option("--begin", help="Start from the weights of this bundle.")]
 LeaveOut = Annotated[str, typer.Option("--leave-out", help="A site not to train on, to test on it.")]
 
 CACHE = Path("work/cache")
@@ -47,6 +48,7 @@ def train(
     seed: Seed = 0,
     steps: Steps = None,
     leave_out: LeaveOut = "",
+    begin: Begin = None,
     json: options.Json = False,
     config: options.Config = None,
     state: options.State = None,
@@ -58,7 +60,7 @@ def train(
 
         cache.mkdir(parents=True, exist_ok=True)
         folder = out or BUNDLES / name
-        bundle = training.train_gate(name, films, folder, cache, resume, seed, steps, leave_out)
+        bundle = training.train_gate(name, films, folder, cache, resume, seed, steps, leave_out, begin)
     if json:
         print_json([{"name": name, "bundle": bundle}])
     else:

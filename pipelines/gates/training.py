@@ -20,9 +20,10 @@ def train_gate(
     seed: int = 0,
     steps: int | None = None,
     leave_out: str = "",
+    begin: Path | None = None,
 ) -> Path:
     """Trains the gate `name` on what it will see at work and chooses its thresholds; returns its bundle."""
-    train.train(name, films, out, cache, as_batch, resume, seed, steps, leave_out)
+    train.train(name, films, out, cache, as_batch, resume, seed, steps, leave_out, begin=begin)
     calibrate_gate(name, films, out, cache)
     return out
 
