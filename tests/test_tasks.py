@@ -1,0 +1,171 @@
+"""The worker's flow, with real ledger, store and decoder, and gates that say what the test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from gateway import tasks
+from gateway.bootstrap import Shell
+from gateway.decoder import Decoder
+from gateway.errors import NoRoom
+from gateway.ledger.records import Received
+from gateway.settings import Settings
+from gateway.tasks import Examiner
+from pipelines.film import Film, Finding, Reason, Verdict
+from pipelines.policy import Policy
+from pipelines.report.phantom_dx import phantom_dx
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+ALL = ("header", "exposure", "anatomy", "inversion", "rotation", "mirror", "lungs")
+
+
+class Says:
+    """Gates that find what they are told: `faults` are (gate, reason); every other gate is content."""
+
+    def __init__(self, *faults: tuple[str, Reason]) -> None:
+        self.faults = dict(faults)
+
+    def look(self, film: Film) -> tuple[Finding, ...]:
+        assert film.pixels.size
+        return tuple(self._finding(gate) for gate in ALL)
+
+    def models(self) -> dict[str, str]:
+        return {}
+
+    def _finding(self, gate: str) -> Finding:
+        reason = self.faults.get(gate)
+        return Finding(gate, Verdict.BAD if reason else Verdict.GOOD, 0.9, reason=reason)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder() as one:
+        yield one
+
+
+def shell(tmp_path: Path, **policy: str) -> Shell:
+    ai = {"kind": "folder", "path": tmp_path / "ai"}
+    settings = Settings.model_validate(
+        {
+            "state": tmp_path,
+            "store": {"min_free_mb": 0},
+            "destinations": {"ai": ai, "kids": ai | {"accepts": {"min_age": 0, "max_age": 16}}},
+            "routes": {"pass": ["ai", "kids"]},
+            "policy": policy,
+        }
+    )
+    return Shell.open(settings, migrate_first=True)
+
+
+def receive(one: Shell, ds: Dataset, tmp_path: Path) -> None:
+    """Keep and record a film as the listener does."""
+    path = tmp_path / "sent.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    kept = one.store.put_file(path)
+    syntax = str(ds.file_meta.TransferSyntaxUID)
+    row = Received(ds.SOPClassUID, ds.SOPInstanceUID, syntax, kept.digest, kept.size_bytes, None, NOW)
+    one.ledger.record([row])
+
+
+def examine(one: Shell, decoder: Decoder, gates: object) -> Examiner:
+    examiner = Examiner(one, decoder, gates, Policy.default(), "w")  # type: ignore[arg-type]
+    examiner.work()
+    return examiner
+
+
+def test_a_held_film_knows_who_would_take_it(tmp_path: Path, decoder: Decoder) -> None:
+    """A person's release sends a child's film to the AI for children, not to the one for adults."""
+    one = shell(tmp_path)
+    receive(one, phantom_dx("frontal", 1, age="005Y"), tmp_path)
+    examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
+    assert one.ledger.open_hold(1).takers == ("kids",)
+    one.quarantine().release(1, by="ann", note="")
+    assert one.ledger.due_destinations(NOW) == {"kids": 1}
+
+
+def test_observing_holds_nothing_and_keeps_nothing_from_the_ai(tmp_path: Path, decoder: Decoder) -> None:
+    """Also a film that arrived while the mode was still enforce."""
+    one = shell(tmp_path, mode="observe")
+    receive(one, phantom_dx("hand", 1), tmp_path)
+    examine(one, decoder, Says(("anatomy", Reason.OTHER_PART)))
+    assert one.ledger.film(1).decision == "quarantine"
+    assert one.ledger.holds() == []
+    assert one.ledger.due_destinations(NOW) == {"ai": 1, "kids": 1}
+
+
+def test_a_full_disk_costs_the_film_no_attempt(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy cannot be kept now: the film waits, and is corrected when there is room."""
+    one = shell(tmp_path, correct="auto")
+    receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
+    turned = Says(("rotation", Reason.ROTATED_90))
+    examiner = Examiner(one, decoder, turned, Policy.default(), "w")  # type: ignore[arg-type]
+
+    def full(*_: object, **__: object) -> None:
+        examiner.stopping.set()
+        raise NoRoom("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "make_copy", full)
+        examiner.work()
+    assert one.ledger.ready_jobs() == 1
+    job = one.ledger.claim("next")
+    assert job is not None
+    assert job.attempts == 1
+
+
+def test_a_gate_that_breaks_the_worker_parks_the_film(tmp_path: Path, decoder: Decoder) -> None:
+    class Broken(Says):
+        def look(self, film: Film) -> tuple[Finding, ...]:
+            raise RuntimeError("boom")
+
+    one = shell(tmp_path)
+    receive(one, phantom_dx("frontal", 1), tmp_path)
+    examine(one, decoder, Broken())
+    assert one.ledger.film(1).reasons == ("ATTEMPTS_EXHAUSTED",)
+    assert "boom" in one.ledger.open_hold(1).why
+
+
+def test_a_copy_that_does_not_pass_is_held(tmp_path: Path, decoder: Decoder) -> None:
+    """Still turned after the correction: nothing goes to the AI, and a person sees both."""
+    one = shell(tmp_path, correct="auto")
+    receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
+    examine(one, decoder, Says(("rotation", Reason.ROTATED_90)))
+    film = one.ledger.film(1)
+    assert (film.decision, film.reasons) == ("quarantine", ("ROTATED_90", "COPY_FAILED"))
+    assert one.ledger.open_hold(1).proposal
+    assert one.ledger.due_destinations(NOW) == {}
+
+
+def test_versions_are_compared_by_their_pixels(tmp_path: Path, decoder: Decoder) -> None:
+    """Another name is no news; another picture is held beside the first."""
+    one = shell(tmp_path)
+    ds = phantom_dx("frontal", 1)
+    other = phantom_dx("frontal", 2)
+    for version in (ds, ds, other):
+        version.PatientName = "Corrected^Name" if version is ds and one.ledger.films() else "First^Name"
+        version.SOPInstanceUID = version.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        receive(one, version, tmp_path)
+        examine(one, decoder, Says())
+    assert one.ledger.film(1).reasons == ("OTHER_PIXELS",)
+    assert one.ledger.due_destinations(NOW) == {"ai": 1}
+    assert "other pixels" in one.ledger.open_hold(1).why
+
+
+def test_a_later_version_that_is_no_film_holds_nobody_up(tmp_path: Path, decoder: Decoder) -> None:
+    one = shell(tmp_path)
+    for name in ("First^Name", "Second^Name"):
+        ds = phantom_dx("frontal", 1)
+        del ds.PixelData
+        ds.Modality, ds.PatientName = "SR", name
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"
+        receive(one, ds, tmp_path)
+        examine(one, decoder, Says())
+    assert one.ledger.film(1).decision == "withhold"
+    assert one.ledger.holds() == []
