@@ -18,8 +18,8 @@ from pipelines.film import Operations
 class Quarantine:
     """Release, correct or reject held films.
 
-    `film` is everywhere a SOP Instance UID or a film id. Raises NotFound when the film does not
-    exist or is not held; nothing is changed then.
+    `film` is everywhere a SOP Instance UID, a film id or a hold name (h7). Raises NotFound when the film
+    does not exist or is not held; nothing is changed then.
     """
 
     def __init__(

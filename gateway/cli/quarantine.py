@@ -21,6 +21,9 @@ app = typer.Typer(no_args_is_help=True, help="The films that wait for a person."
 Films = Annotated[
     list[str], typer.Argument(help="SOP Instance UIDs, film ids or hold names (h7) of `quarantine list`.")
 ]
+Held = Annotated[
+    str, typer.Argument(help="SOP Instance UID, film id or hold name (h7) of `quarantine list`.")
+]
 To = Annotated[
     list[str] | None, typer.Option("--to", help="Destinations; else those that accept such films.")
 ]
@@ -71,7 +74,7 @@ def list_holds(
 
 @app.command()
 def show(
-    film: options.FilmId,
+    film: Held,
     json: options.Json = False,
     config: options.Config = None,
     state: options.State = None,
