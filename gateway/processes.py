@@ -21,8 +21,6 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 HEALTHY_S = 60.0  # a child that lived so long starts again without delay
 
-LOWEST = 19  # niceness
-
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 1 << 16
 
@@ -34,7 +32,6 @@ class Spec:
     role: str  # "redis", "listener", "dispatcher" or "worker"
     number: int
     command: tuple[str, ...]
-    nice: int = 0
 
     @property
     def name(self) -> str:
@@ -87,7 +84,7 @@ class Child:
                 env={**env, **own},
                 pass_fds=(ready_end,),
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
-                preexec_fn=partial(tie_to_parent, os.getpid(), self.spec.nice),  # noqa: PLW1509  one thread
+                preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  one thread
             )
         except OSError as error:
             log.error("process not started", name=self.spec.name, error=str(error))
@@ -167,13 +164,8 @@ class Child:
         self.output = self.ready_pipe = -1
 
 
-def tie_to_parent(parent: int, nice: int = 0) -> None:
+def tie_to_parent(parent: int) -> None:
     """For `preexec_fn`: the child is asked to stop when `parent` ends, whatever ends that."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
-    if nice:
-        os.nice(nice)
-    if nice == LOWEST:
-        # Even at niceness 19 a busy worker keeps the listener waiting for a time slice; so it does not.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -84,8 +84,7 @@ def plan(settings: Settings, config: Path) -> list[Spec]:
     specs += [Spec("listener", n, (*ours, "listen", *same)) for n in listeners]
     specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
     workers = range(1, (settings.work.workers or os.cpu_count() or 1) + 1)
-    nice = settings.work.nice
-    return specs + [Spec("worker", n, (*ours, "work", *same), nice) for n in workers]
+    return specs + [Spec("worker", n, (*ours, "work", *same)) for n in workers]
 
 
 class Supervisor:

@@ -21,6 +21,7 @@ from gateway.copies import make_copy
 from gateway.decoder import Decoder
 from gateway.errors import DecodeError, LedgerError, Missing, StaleLease, StoreError
 from gateway.ledger.records import CopyMade, Job, Judged
+from gateway.manners import Clerk, give_way
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import Gates, load
 from pipelines.policy import Policy, accepts, decide, decide_unreadable
@@ -35,8 +36,11 @@ LOOK_S = 2.0  # how often an idle worker looks by itself, in case nobody can rin
 class Examiner:
     """One worker: examines what the ledger gives it, one film at a time."""
 
-    def __init__(self, shell: Shell, decoder: Decoder, gates: Gates, policy: Policy, owner: str) -> None:
+    def __init__(
+        self, shell: Shell, decoder: Decoder, gates: Gates, policy: Policy, owner: str, clerk: Clerk
+    ) -> None:
         self._shell = shell
+        self._ask = clerk.ask
         self._ledger = shell.ledger
         self._decoder = decoder
         self._gates = gates
@@ -46,16 +50,19 @@ class Examiner:
         self._destinations = shell.acceptances()
         self._digests = {"policy": policy.digest, "code": version("filmgate"), **gates.models()}
         self._one_at_a_time = threading.Lock()
-        self._heart = Heart(lambda: self._ledger.beat(owner))
+        self._heart = Heart(lambda: self._ask(lambda: self._ledger.beat(owner)))
         self.stopping = threading.Event()
 
     def work(self) -> None:
         """Examine films until none is ready."""
         with self._one_at_a_time:
-            while not self.stopping.is_set() and (job := self._ledger.claim(self._owner)):
+            while not self.stopping.is_set() and (job := self._claim()):
                 crash.at("claim")
                 with self._heart:
                     self._attempt(job)
+
+    def _claim(self) -> Job | None:
+        return self._ask(lambda: self._ledger.claim(self._owner))
 
     def _attempt(self, job: Job) -> None:
         try:
@@ -83,20 +90,20 @@ class Examiner:
     def _report(self, tell: Callable[[], None]) -> None:
         """Tell the ledger how an attempt ended; if it does not listen, the lease runs out by itself."""
         try:
-            tell()
+            self._ask(tell)
         except LedgerError as error:
             log.warning("attempt not in the ledger", error=str(error), meaning="the lease will run out")
 
     def _examine(self, job: Job) -> None:
         same = self._shows_the_same(job.first_digest, job.digest) if job.first_digest else False
         if same:
-            self._ledger.same_pixels(job, now=now())
+            self._ask(lambda: self._ledger.same_pixels(job, now=now()))
             return
         judged = self._look(job)  # decode, gate, decide
         if job.first_digest and judged.decision.act is not Act.WITHHOLD:
             judged = _other_pixels(judged, compared=same is not None)
         crash.at("record")
-        self._ledger.judge(job, judged, now=now())  # record and act, in one transaction
+        self._ask(lambda: self._ledger.judge(job, judged, now=now()))  # record and act, in one transaction
         crash.at("act")
         log.info("decided", film=job.film_id, act=judged.decision.act.value, rule=judged.decision.rule)
 
@@ -247,11 +254,13 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
 def run_worker(shell: Shell, *, ready: Callable[[], None]) -> None:
     """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
+    clerk = Clerk()
+    give_way(shell.settings.work.nice)
     with shell.decoder() as decoder:
         gates = load(shell.bundles())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
-        examiner = Examiner(shell, decoder, gates, shell.policy(), owner)
+        examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk)
         alone = threading.Thread(target=_look_alone, args=(examiner,), daemon=True)
         alone.start()
         shell.doorbell().answer(examiner.work, name=owner, ready=ready, stopping=examiner.stopping)

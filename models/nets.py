@@ -133,7 +133,8 @@ def look(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         raise TypeError(f"{type(net).__name__} knows no distances")
     turned = torch.cat([x.rot90(k, (-2, -1)) for k in range(4)])
     logits, distances = net.look(turned)
-    return logits.unflatten(0, (4, -1)).mean(dim=0), distances.unflatten(0, (4, -1)).mean(dim=0)
+    shape = (4, len(x), -1)
+    return logits.reshape(shape).mean(dim=0), distances.reshape(shape).mean(dim=0)
 
 
 def turn_shares(net: nn.Module, x: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ events.connect(sys.argv[1])
 name, say = os.environ["FILMGATE_PROCESS"], lambda text: events.send(text.encode())
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("a line of", name, flush=True)
-say(f"{name} started {os.getpid()} {os.nice(0)}")
+say(f"{name} started {os.getpid()}")
 pipe = int(os.environ["FILMGATE_READY_FD"])
 os.write(pipe, b"ready")
 os.close(pipe)
@@ -79,7 +79,7 @@ def settings(tmp_path: Path, free_port: int) -> Settings:
 def stand_ins(events: Events, *extra: str) -> Callable[[Settings, Path], list[Spec]]:
     command = (sys.executable, "-S", "-c", STAND_IN, events.path, *extra)
     return lambda settings, _: [
-        Spec(role, number, command, nice=settings.work.nice if role == "worker" else 0)
+        Spec(role, number, command)
         for role in ROLES
         for number in range(1, settings.gateway.processes + 1 if role == "listener" else 2)
     ]
@@ -137,20 +137,17 @@ def test_it_says_ready_when_all_are_and_stops_them_in_order(settings: Settings, 
     assert order[-1] == "redis"
 
 
-def test_children_write_with_their_name_in_front_and_workers_are_nice(
+def test_children_write_with_their_name_in_front(
     settings: Settings, events: Events, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One stream for all, and it can be told who wrote what."""
-    nice = []
-    base = os.nice(0)
 
     def act(said: queue.Queue[str]) -> None:
         said.get(timeout=20)
-        nice.append(int(events.next("worker 1 started")[-1]))
+        events.next("worker 1 started")
 
     supervise(settings, act, stand_ins(events))
     assert "worker 1   | a line of worker 1\n" in capfd.readouterr().err
-    assert nice == [min(base + settings.work.nice, 19)]
 
 
 def test_a_worker_that_dies_is_started_again_and_its_film_is_free_at_once(
@@ -197,7 +194,7 @@ def test_a_child_that_will_not_stop_is_killed(
 
     def act(said: queue.Queue[str]) -> None:
         said.get(timeout=20)
-        pids.extend(int(events.next()[-2]) for _ in ROLES)
+        pids.extend(int(events.next()[-1]) for _ in ROLES)
 
     supervise(settings, act, stand_ins(events, "stubborn"))
     for pid in pids:
@@ -221,7 +218,7 @@ def test_bad_new_settings_are_refused_and_the_old_stay(
         reloads.get(timeout=20)
 
     supervise(settings, act, stand_ins(events), reload)
-    started = [events.next()[-3] for _ in ROLES]
+    started = [events.next()[-2] for _ in ROLES]
     assert started == ["started"] * len(ROLES)
     shown = capfd.readouterr()
     assert "filmgate.yaml:3: unknown key 'destinatons'" in shown.out + shown.err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from gateway.bootstrap import Shell
 from gateway.decoder import Decoder
 from gateway.errors import NoRoom
 from gateway.ledger.records import Received
+from gateway.manners import LOWEST, Clerk, give_way
 from gateway.settings import Settings
 from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Reason, Verdict
@@ -73,7 +76,7 @@ def receive(one: Shell, ds: Dataset, tmp_path: Path) -> None:
 
 
 def examine(one: Shell, decoder: Decoder, gates: object) -> Examiner:
-    examiner = Examiner(one, decoder, gates, Policy.default(), "w")  # type: ignore[arg-type]
+    examiner = Examiner(one, decoder, gates, Policy.default(), "w", Clerk())  # type: ignore[arg-type]
     examiner.work()
     return examiner
 
@@ -105,7 +108,7 @@ def test_a_full_disk_costs_the_film_no_attempt(
     one = shell(tmp_path, correct="auto")
     receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
     turned = Says(("rotation", Reason.ROTATED_90))
-    examiner = Examiner(one, decoder, turned, Policy.default(), "w")  # type: ignore[arg-type]
+    examiner = Examiner(one, decoder, turned, Policy.default(), "w", Clerk())  # type: ignore[arg-type]
 
     def full(*_: object, **__: object) -> None:
         examiner.stopping.set()
@@ -169,3 +172,21 @@ def test_a_later_version_that_is_no_film_holds_nobody_up(tmp_path: Path, decoder
         examine(one, decoder, Says())
     assert one.ledger.film(1).decision == "withhold"
     assert one.ledger.holds() == []
+
+
+def test_the_thread_that_writes_does_not_give_way() -> None:
+    """A worker put aside amid a transaction would keep the listener from the ledger."""
+
+    def lowered() -> tuple[int, int, int]:
+        clerk = Clerk()
+        give_way(LOWEST)
+        return (
+            os.sched_getscheduler(0),
+            clerk.ask(lambda: os.sched_getscheduler(0)),
+            clerk.ask(lambda: os.nice(0)),
+        )
+
+    before = os.nice(0)
+    with ThreadPoolExecutor(1) as thread:  # its priority goes with it
+        mine, ledgers, nice = thread.submit(lowered).result()
+    assert (mine, ledgers, nice) == (os.SCHED_IDLE, os.SCHED_OTHER, before)

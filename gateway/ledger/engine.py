@@ -16,8 +16,12 @@ from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
 
 
-def make_engine(url: str, busy_timeout_s: float) -> Engine:
-    """An engine whose SQLite connections wait `busy_timeout_s` for a lock and sync every commit."""
+def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -> Engine:
+    """An engine whose SQLite connections wait `busy_timeout_s` for a lock and sync every commit.
+
+    With `synchronous` NORMAL a commit survives the death of any process, and a power cut only once a
+    synced commit followed it.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True, max_overflow=-1, hide_parameters=True)
@@ -33,7 +37,7 @@ def make_engine(url: str, busy_timeout_s: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -73,8 +77,9 @@ def _first_line(error: DBAPIError) -> str:
 class Database:
     """Transactions on one engine; the parts of `Ledger` build on it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, leases: Engine) -> None:
         self._engine = engine
+        self._leases = leases
         self._reader = engine.execution_options(filmgate_reading=True)
 
     @contextmanager
@@ -84,12 +89,22 @@ class Database:
             yield connection
 
     @contextmanager
+    def leasing(self) -> Iterator[Connection]:
+        """A transaction that says who works on what: not synced, for a power cut ends that work anyway.
+
+        Half of all syncs of a busy gateway would be these, and each makes the listener's wait.
+        """
+        with honest_errors(), self._leases.begin() as connection:
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         with honest_errors(), self._reader.connect() as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
         self._engine.dispose()
+        self._leases.dispose()
 
 
 def revision(engine: Engine) -> str | None:

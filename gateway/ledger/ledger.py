@@ -29,4 +29,4 @@ class Ledger(Receiving, Working, Routing, Reviewing):
         if migrate_first:
             migrate(engine)
         check_schema(engine)
-        return cls(engine)
+        return cls(engine, make_engine(url, busy_timeout_s, synchronous="NORMAL"))

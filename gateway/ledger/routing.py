@@ -44,7 +44,7 @@ class Routing(Database):
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        with self.writing() as db:
+        with self.leasing() as db:
             rows = db.execute(due).all()
             db.execute(
                 update(deliveries)

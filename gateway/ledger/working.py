@@ -53,7 +53,7 @@ class Working(Database):
             .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway
         )
         allowed(jobs, JobState.READY, JobState.LEASED)
-        with self.writing() as db:
+        with self.leasing() as db:
             job_id = db.scalar(following)
             if job_id is None:
                 return None
@@ -72,7 +72,7 @@ class Working(Database):
 
     def beat(self, owner: str) -> None:
         """Say that the worker `owner` still works on what it holds."""
-        with self.writing() as db:
+        with self.leasing() as db:
             leased = (jobs.c.owner == owner) & (jobs.c.state == JobState.LEASED)
             db.execute(update(jobs).where(leased).values(beat=jobs.c.beat + 1))
 
