@@ -223,6 +223,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 TERMS = """The weights in this folder were made by the filmgate authors and are offered under the licence
 of the project, as far as it is theirs to give. The films they were trained on keep their own terms,
-which docs/README.md names source by source. Where it names sources for non-commercial use, have your
-own lawyer say whether that reaches the weights; `filmgate train` makes others.
+which docs/README.md names source by source. Where it names sources for non-commercial use,
+or of unclear terms, have your own lawyer say whether that reaches the weights; `filmgate train`
+makes others.
 """

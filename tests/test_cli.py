@@ -168,7 +168,7 @@ def test_quarantine_shows_and_releases_a_film_with_who_and_why(run: Run, ledger:
     """The decision is kept with the person's name and note, and the film goes to the AI."""
     (held,) = items(run("quarantine", "list", "--json"))
     assert (held["film_id"], held["reasons"], held["copy_ready"]) == (2, ["ROTATION_UNSURE"], False)
-    assert "quarantine correct 2 --turn 90" in run("quarantine", "show", "2").stdout
+    assert "quarantine correct h1 --turn 90" in run("quarantine", "show", "2").stdout
     done = run("quarantine", "release", "2", "--by", "Dr. Ada", "--note", "upright")
     assert done.stdout == "film 2 released\n", done.output
     assert items(run("quarantine", "list", "--json")) == []

@@ -89,12 +89,12 @@ def show(
     say(f"why: {hold.why}")
     for code in hold.reasons:
         say(f"  {code}: {REASON_TEXT[Reason(code)]}")
-    say(f"filmgate quarantine release {hold.film_id}   sends it to the AI as it is")
+    say(f"filmgate quarantine release h{hold.id}   sends it to the AI as it is")
     if hold.proposal:
-        say(f"filmgate quarantine correct {hold.film_id}   sends the corrected copy that lies ready")
+        say(f"filmgate quarantine correct h{hold.id}   sends the corrected copy that lies ready")
     else:
-        say(f"filmgate quarantine correct {hold.film_id} --turn 90   sends a copy turned so (or --invert)")
-    say(f"filmgate quarantine reject {hold.film_id}    no AI gets it; the archive has it")
+        say(f"filmgate quarantine correct h{hold.id} --turn 90   sends a copy turned so (or --invert)")
+    say(f"filmgate quarantine reject h{hold.id}    no AI gets it; the archive has it")
 
 
 @app.command()
