@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 LOWEST = 19  # niceness
@@ -36,4 +37,5 @@ def give_way(nice: int) -> None:
     """
     os.nice(nice)
     if nice == LOWEST:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(PermissionError):  # a container may forbid it; then niceness has to do
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
