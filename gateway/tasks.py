@@ -21,7 +21,7 @@ from gateway.copies import make_copy
 from gateway.decoder import Decoder
 from gateway.errors import DecodeError, LedgerError, Missing, StaleLease, StoreError
 from gateway.ledger.records import CopyMade, Job, Judged
-from gateway.manners import Clerk, give_way
+from gateway.manners import Clerk
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import Gates, load
 from pipelines.policy import Policy, accepts, decide, decide_unreadable
@@ -251,11 +251,9 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
     return replace(judged, decision=decision, send_original_to=(), send_copy_to=(), hold=hold)
 
 
-def run_worker(shell: Shell, *, ready: Callable[[], None]) -> None:
+def run_worker(shell: Shell, clerk: Clerk, *, ready: Callable[[], None]) -> None:
     """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    clerk = Clerk()
-    give_way(shell.settings.work.nice)
     with shell.decoder() as decoder:
         gates = load(shell.bundles())
         for problem in gates.problems():

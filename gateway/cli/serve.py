@@ -56,13 +56,17 @@ def dispatch(config: options.Config = None, state: options.State = None) -> None
 
 def work(config: options.Config = None, state: options.State = None) -> None:
     """Run one worker: it decodes films, asks the gates and decides."""
+    from gateway.manners import Clerk, give_way
+
     settings = _settings(config, state)
+    clerk = Clerk()
+    give_way(settings.work.nice)  # before torch is loaded: that alone keeps a core busy for seconds
     from gateway import tasks
 
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     with options.open_shell(settings) as shell:
-        tasks.run_worker(shell, ready=_ready("worker"))
+        tasks.run_worker(shell, clerk, ready=_ready("worker"))
 
 
 def _settings(config: Path | None, state: Path | None) -> Settings:
