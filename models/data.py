@@ -17,6 +17,13 @@ from PIL import Image
 
 CACHE_PX = 192  # side of a cached film: room to turn and zoom before the 128 px of the networks
 FOLDS = 5  # a fifth of the groups is held out for choosing thresholds and for the tables in the cards
+ROUNDS: dict[
+    str, tuple[str, ...]
+] = {  # what each round of leave-site-out never sees: a site of chests, others
+    "nih": ("nih", "cadma_spine", "rsna_boneage", "yolo8_upperlimb"),
+    "web": ("web", "ufba425_dental", "oai_knee_clahe", "hbfmid"),
+    "kermany": ("kermany", "fracatlas", "mednist_nonxray", "roboflow_scires2022"),
+}
 TURNED_SOURCES = ("roboflow_scires2022", "hbfmid", "yolo8_upperlimb")  # hold turned and flipped copies
 
 
@@ -34,6 +41,10 @@ class Row:
     age: str
     note: str
     mask: str  # path of the lung mask, "" when there is none
+    sex: str = ""
+    projection: str = ""  # PA, AP, "unknown" or ""
+    labels: str = ""
+    box: str = ""  # "x0 y0 x1 y1" round both lungs in pixels of the picture, "" when there is none
 
     @property
     def child(self) -> bool:
@@ -89,6 +100,21 @@ def read_rows(films: Path) -> tuple[Row, ...]:
         return tuple(_row(line) for line in csv.DictReader(handle) if not line["split"] and not line["flag"])
 
 
+def left_out(rows: tuple[Row, ...], round_: str) -> NDArray[np.bool_]:
+    """Which films (N,) the round never sees: its sites, and a third of the patients with a lateral film.
+
+    All laterals come from one site, so they are left out by patient, with their frontal films.
+    """
+    laterals = {row.group for row in rows if row.view == "lateral"}
+    in_order = sorted(laterals, key=lambda group: hashlib.sha256(group.encode()).hexdigest())
+    unseen = set(in_order[list(ROUNDS).index(round_) :: len(ROUNDS)])
+
+    def out(row: Row) -> bool:
+        return row.group in unseen or (row.site in ROUNDS[round_] and row.view != "lateral")
+
+    return np.array([out(row) for row in rows], dtype=bool)
+
+
 def load(films: Path, cache: Path) -> Films:
     """The usable films with their pixels, decoded once and then read from `cache`."""
     rows = read_rows(films)
@@ -122,4 +148,8 @@ def _row(line: dict[str, str]) -> Row:
         age=line["age"],
         note=line["note"],
         mask=line["lung_mask"],
+        sex=line["sex"],
+        projection=line["projection"],
+        labels=line["labels"],
+        box=line["lung_box"],
     )

@@ -51,12 +51,18 @@ class Reason(StrEnum):
     WASHED_OUT = "WASHED_OUT"
     CLIPPED = "CLIPPED"
     BORDER = "BORDER"
+    OVEREXPOSED = "OVEREXPOSED"
+    UNDEREXPOSED = "UNDEREXPOSED"
+    SEVERAL_FILMS = "SEVERAL_FILMS"
     # anatomy
     LATERAL = "LATERAL"
     OTHER_PART = "OTHER_PART"
     NOT_A_RADIOGRAPH = "NOT_A_RADIOGRAPH"
     UNKNOWN_ANATOMY = "UNKNOWN_ANATOMY"
     HEADER_CONTRADICTS = "HEADER_CONTRADICTS"
+    AGE_CONTRADICTS = "AGE_CONTRADICTS"
+    NOT_THIS_REGION = "NOT_THIS_REGION"
+    REGION_UNSURE = "REGION_UNSURE"
     # orientation and polarity
     ROTATED_90 = "ROTATED_90"
     ROTATED_180 = "ROTATED_180"
@@ -68,6 +74,7 @@ class Reason(StrEnum):
     # lungs
     LUNGS_NOT_FOUND = "LUNGS_NOT_FOUND"
     LUNGS_CUT_OFF = "LUNGS_CUT_OFF"
+    LUNG_BY_SYMMETRY = "LUNG_BY_SYMMETRY"
     # the chain
     GATE_FAILED = "GATE_FAILED"
     MODEL_MISSING = "MODEL_MISSING"
@@ -94,11 +101,17 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.WASHED_OUT: "the contrast is squeezed into a small part of the grey range",
     Reason.CLIPPED: "much of the picture is cut off at black or white",
     Reason.BORDER: "a small film inside a large border",
+    Reason.OVEREXPOSED: "far too dark, as displayed: the exposure or its window is too high",
+    Reason.UNDEREXPOSED: "far too bright, as displayed: the exposure or its window is too low",
+    Reason.SEVERAL_FILMS: "several films in one picture",
     Reason.LATERAL: "a lateral chest film",
     Reason.OTHER_PART: "another body part, not a chest",
     Reason.NOT_A_RADIOGRAPH: "not a radiograph",
     Reason.UNKNOWN_ANATOMY: "nothing the anatomy gate knows well enough",
     Reason.HEADER_CONTRADICTS: "the header claims something else than the picture shows",
+    Reason.AGE_CONTRADICTS: "the picture shows a child where the header says adult, or the other way round",
+    Reason.NOT_THIS_REGION: "does not show the body region this gate was made for",
+    Reason.REGION_UNSURE: "perhaps shows the body region this gate was made for",
     Reason.ROTATED_90: "turned 90 degrees clockwise",
     Reason.ROTATED_180: "upside down (turned 180 degrees)",
     Reason.ROTATED_270: "turned 270 degrees clockwise",
@@ -108,6 +121,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.MIRROR_SUSPECTED: "perhaps left-right flipped",
     Reason.LUNGS_NOT_FOUND: "no lung field was found",
     Reason.LUNGS_CUT_OFF: "the lung field touches the edge of the film",
+    Reason.LUNG_BY_SYMMETRY: "one lung could not be seen; its place was taken from the other",
     Reason.GATE_FAILED: "a gate failed with an error",
     Reason.MODEL_MISSING: "a gate's model is missing or is not the one its card names",
     Reason.COPY_FAILED: "the corrected copy could not be made, or did not pass the gates itself",
@@ -190,7 +204,8 @@ class Finding:
     """What one gate found. `score` lies between the two thresholds `low` and `high` when it is unsure.
 
     GOOD has no reason. `detail` is a short plain text for people ("turned 90 degrees, p 0.998").
-    `model_digest` is the sha256 of the weights, "" for a computed gate.
+    `model_digest` is the sha256 of the weights, "" for a computed gate. `facts` are measured values that
+    nothing is held for: ("tilt_deg", 3.1), ("ap", 0.97), ("child", 0.02).
     """
 
     gate: str
@@ -202,6 +217,7 @@ class Finding:
     detail: str = ""
     box: Box | None = None
     model_digest: str = ""
+    facts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
