@@ -79,13 +79,28 @@ def inverted(films: Tensor, which: Tensor) -> Tensor:
     return torch.where(which[:, None, None], 1 - films, films)
 
 
-def placement(dice: Dice, zoom: Tensor, tilt_deg: float = TILT_DEG) -> Tensor:
-    """Random tilt, squash, shift and the given magnification (B,) -> sampling grids' matrices (B, 2, 3)."""
-    angle = dice.between(-tilt_deg, tilt_deg) * (math.pi / 180)
+def placement(
+    dice: Dice,
+    zoom: Tensor,
+    tilt_deg: float = TILT_DEG,
+    tilt: Tensor | None = None,
+    zoom_y: Tensor | None = None,
+) -> Tensor:
+    """Random squash and shift and the given magnification (B,) -> sampling grids' matrices (B, 2, 3).
+
+    The tilt (B,) in degrees clockwise is drawn up to `tilt_deg` unless given; `zoom_y` is the
+    magnification from top to bottom when it is another.
+    """
+    if tilt is None:
+        tilt = dice.between(-tilt_deg, tilt_deg)
+    angle = -tilt * (math.pi / 180)  # a grid says where each pixel comes from
     squash = torch.exp(dice.between(-SQUASH, SQUASH))
-    scale_x, scale_y = squash / zoom, 1 / (squash * zoom)
-    reach = SHIFT + (1 - 1 / zoom).clamp(min=0)  # a close-up may show any part of the film
-    shift_x, shift_y = dice.between(-1, 1) * reach, dice.between(-1, 1) * reach
+    zoom_y = zoom if zoom_y is None else zoom_y
+    scale_x, scale_y = squash / zoom, 1 / (squash * zoom_y)
+    shift_x, shift_y = (
+        dice.between(-1, 1) * (SHIFT + (1 - 1 / z).clamp(min=0))  # a close-up may show any part of the film
+        for z in (zoom, zoom_y)
+    )
     row_x = torch.stack([scale_x * angle.cos(), -scale_y * angle.sin(), shift_x], dim=1)
     row_y = torch.stack([scale_x * angle.sin(), scale_y * angle.cos(), shift_y], dim=1)
     return torch.stack([row_x, row_y], dim=1)
@@ -204,6 +219,31 @@ def shuffled(films: Tensor, dice: Dice, tiles: int = 4) -> Tensor:
     order = torch.rand(len(films), tiles * tiles, generator=dice.generator).argsort(dim=1)
     cut = cut.gather(1, order[:, :, None, None].expand_as(cut)).reshape(len(films), tiles, tiles, side, side)
     return cut.permute(0, 1, 3, 2, 4).reshape(len(films), tiles * side, tiles * side)
+
+
+def swirled(films: Tensor, dice: Dice, cells: int = 5) -> Tensor:
+    """Films (B, S, S) bent so far that their anatomy is gone, though their greys and textures are not."""
+    size = films.shape[-1]
+    bend = dice.normal(2, cells, cells) * dice.between(0.12, 0.3)[:, None, None, None]
+    bend = F.interpolate(bend, size=(size, size), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    line = torch.linspace(-1, 1, size)
+    straight = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
+    out = F.grid_sample(
+        films[:, None], straight + bend, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return out[:, 0]
+
+
+def joined(films: Tensor, others: Tensor, dice: Dice) -> Tensor:
+    """Two films (B, S, S) in one picture: side by side or one above the other, squeezed or cut in halves."""
+    size = films.shape[-1]
+    across = dice.chance(0.6)
+    first, second = (torch.where(_each(across), x, x.transpose(1, 2)) for x in (films, others))
+    squeezed = torch.cat([F.avg_pool2d(x[:, None], (1, 2))[:, 0] for x in (first, second)], dim=2)
+    seam = (torch.arange(size)[None, None, :] < _each(dice.between(0.35, 0.65) * size)).expand_as(first)
+    cut = torch.where(seam, first, second)
+    out = torch.where(_each(dice.chance(0.7)), squeezed, cut)
+    return torch.where(_each(across), out, out.transpose(1, 2))
 
 
 def junk(films: Tensor, dice: Dice, size: int) -> Tensor:

@@ -193,7 +193,7 @@ def inference_config(card: Card) -> dict[str, Any]:
     """How `monai.bundle.ConfigParser` builds the same network and input chain."""
     return {
         "bundle_root": ".",
-        "network_def": {"_target_": f"models.nets.{card.network}", "classes": len(card.classes)},
+        "network_def": {"_target_": f"models.nets.{card.network}", "outputs": len(card.classes)},
         "weights": {
             "_target_": "safetensors.torch.load_file",
             "filename": f"$@bundle_root + '/{WEIGHTS}'",

@@ -10,9 +10,12 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-WIDTHS = (24, 32, 64, 96)  # 0.38 M parameters, some 3 ms a film on one core at 128 px
+WIDTHS = (16, 32, 64, 96)  # 0.5 M parameters, some 2 ms a look on one core at 128 px
+FEW = (16, 24, 48, 80)  # 0.33 M: enough for which way is up, and what is black
 LUNG_WIDTHS = (16, 32, 64, 96)
 DROPOUT = 0.2  # before the last layer: the sites are few, the network should not lean on one feature
+PLACE = 16  # dimensions in which the anatomy network lays films out: kinds near their own centre
+NEAR = 4.0  # log-odds of a film that lies right on a centre
 
 
 class Residual(nn.Module):
@@ -50,39 +53,70 @@ class Classifier(nn.Module):
         return out
 
 
-class Familiar(Classifier):
-    """A classifier that also says how far a film lies from everything it was trained on.
+class Turns(nn.Module):
+    """Which way is up: a film is turned back four ways, and each is asked "does this stand upright?".
 
-    The distance is Mahalanobis' to the nearest class mean in feature space (Lee et al. 2018), divided by
-    the root of the number of features, so that a film of the training kind lies at about 1.
+    Output (B, 8): log-odds, up to a constant, of 0, 1, 2, 3 quarter turns clockwise, then the tilt that
+    remains after each turn is taken back, in units of TILT_UNIT degrees clockwise. The same question is
+    asked of the same film four times, so neither site nor style nor format can prefer an answer: turning
+    the film by a quarter turns the answers, exactly, and changes nothing else (Cohen and Welling 2016).
     """
 
-    means: Tensor  # (classes, F)
-    whitening: Tensor  # (F, F): covariance of the features round their class means, to the power -1/2
+    TILT_UNIT = 20.0  # degrees
 
-    def __init__(self, classes: int, widths: tuple[int, ...] = WIDTHS) -> None:
-        super().__init__(classes, widths)
-        self.register_buffer("means", torch.zeros(classes, widths[-1]))
-        self.register_buffer("whitening", torch.eye(widths[-1]))
+    def __init__(self, outputs: int = 8, widths: tuple[int, ...] = FEW) -> None:
+        super().__init__()
+        if outputs != 8:
+            raise ValueError(f"Turns has 8 outputs, not {outputs}")
+        self.one_way = Classifier(2, widths)
 
-    def settle(self, features: Tensor, labels: Tensor) -> None:
-        """Remembers where the films with these features (N, F) and classes (N,) lie."""
-        classes, width = self.means.shape
-        self.means.copy_(torch.stack([features[labels == c].mean(dim=0) for c in range(classes)]))
-        spread = torch.cov((features - self.means[labels]).T) + 1e-3 * torch.eye(width)
-        values, vectors = torch.linalg.eigh(spread)
-        self.whitening.copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
+    def forward(self, x: Tensor) -> Tensor:
+        ways = torch.cat([x.rot90(k, (-2, -1)) for k in range(4)])
+        out = self.one_way(ways).reshape(4, len(x), 2)
+        answers: Tensor = out.permute(1, 2, 0).reshape(len(x), 8)
+        return answers
 
-    def distances(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> distance to each class (B, classes)."""
-        apart = (features[:, None] - self.means[None]) @ self.whitening
-        out: Tensor = apart.norm(dim=-1) / self.means.shape[1] ** 0.5
+
+class Polarity(nn.Module):
+    """Log-odds (B, 1) that black and white are exchanged; the negative's is the film's with the sign changed.
+
+    What a film and its negative have in common cannot tell them apart, and here it cannot try.
+    """
+
+    def __init__(self, outputs: int = 1, widths: tuple[int, ...] = FEW) -> None:
+        super().__init__()
+        self.one_side = Classifier(outputs, widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        film, negative = self.one_side(torch.cat([x, 1 - x])).chunk(2)
+        out: Tensor = film - negative
         return out
 
-    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A film (B, 1, S, S) -> logits (B, classes) and distances (B, classes)."""
-        features = self.features(x)
-        return self.head(features), self.distances(features)
+
+class Parts(nn.Module):
+    """What a film shows: log-odds (B, parts) of each kind by its distance alone, then (B, 2) AP and child.
+
+    A film is laid out in PLACE dimensions, and each kind has a centre there. The log-odds of a kind are
+    NEAR less the squared distance to its centre, each kind against everything else (van Amersfoort et al.
+    2020), so a film far from all centres is nothing known. It is taught with films that are none of the
+    kinds (outlier exposure, Hendrycks et al. 2019).
+    """
+
+    def __init__(self, outputs: int, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.kinds = outputs - 2
+        self.body = Classifier(2, widths)  # its head answers AP and child
+        self.place = nn.Linear(widths[-1], PLACE)
+        self.centres = nn.Parameter(
+            torch.randn(self.kinds, PLACE, generator=torch.Generator().manual_seed(0))
+        )
+        self.scale = nn.Parameter(torch.zeros(self.kinds))  # log of the inverse squared radius
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body.features(x)
+        apart = self.place(features)[:, None] - self.centres[None]  # (B, kinds, PLACE)
+        odds = NEAR - self.scale.exp() * apart.square().sum(dim=2)
+        return torch.cat([odds, self.body.head(self.body.dropout(features))], dim=1)
 
 
 class Antisymmetric(nn.Module):
@@ -91,21 +125,21 @@ class Antisymmetric(nn.Module):
     What is the same in a film and its mirror image cannot tell them apart, and here it cannot try.
     """
 
-    def __init__(self, classes: int = 1, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self, outputs: int = 1, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        self.one_side = Classifier(classes, widths)
+        self.one_side = Classifier(outputs, widths)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.one_side(x) - self.one_side(x.flip(-1))
         return out
 
 
-def lung_net(classes: int = 1) -> nn.Module:
+def lung_net(outputs: int = 1) -> nn.Module:
     """A film (B, 1, S, S) in [0, 1] -> lung logits (B, 1, S, S); S a multiple of 16."""
     return UNet(
         spatial_dims=2,
         in_channels=1,
-        out_channels=classes,
+        out_channels=outputs,
         channels=LUNG_WIDTHS,
         strides=(2, 2, 2),
         num_res_units=1,
@@ -116,48 +150,12 @@ def lung_net(classes: int = 1) -> nn.Module:
 
 # What a card may name as its network.
 KINDS: dict[str, Callable[[int], nn.Module]] = {
-    "Classifier": Classifier,
-    "Familiar": Familiar,
+    "Turns": Turns,
+    "Polarity": Polarity,
+    "Parts": Parts,
     "Antisymmetric": Antisymmetric,
     "lung_net": lung_net,
 }
-
-
-def look(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Films (B, 1, S, S) -> a Familiar's logits (B, classes) and distances (B, classes).
-
-    Each film is looked at in all four turns and the answers are averaged: what it shows does not depend
-    on how it lies, and a film that came turned is then judged as surely as one that came upright.
-    """
-    if not isinstance(net, Familiar):
-        raise TypeError(f"{type(net).__name__} knows no distances")
-    turned = torch.cat([x.rot90(k, (-2, -1)) for k in range(4)])
-    logits, distances = net.look(turned)
-    shape = (4, len(x), -1)
-    return logits.reshape(shape).mean(dim=0), distances.reshape(shape).mean(dim=0)
-
-
-def turn_shares(net: nn.Module, x: Tensor) -> Tensor:
-    """Films (B, 1, S, S) -> probability (B, 4) of 0, 1, 2, 3 quarter turns clockwise.
-
-    Each film is shown in all four turns and the answers, turned back, are averaged: an opinion that
-    depends on how the film happens to lie cancels out.
-    """
-    views = torch.cat([torch.rot90(x, -k, dims=(-2, -1)) for k in range(4)])
-    answers = net(views).chunk(4)
-    logits = torch.stack([torch.roll(answer, -k, dims=1) for k, answer in enumerate(answers)]).mean(dim=0)
-    return torch.softmax(logits, dim=1)
-
-
-def inverted_share(net: nn.Module, x: Tensor) -> Tensor:
-    """Films (B, 1, S, S) in [0, 1] -> probability (B,) of being inverted, from the film and its negative."""
-    film, negative = net(torch.cat([x, 1 - x])).chunk(2)
-    return torch.sigmoid((film[:, 1] - film[:, 0] + negative[:, 0] - negative[:, 1]) / 2)
-
-
-def mirrored_share(net: nn.Module, x: Tensor) -> Tensor:
-    """Upright films (B, 1, S, S) -> probability (B,) of being mirrored."""
-    return torch.sigmoid(net(x)[:, 0])
 
 
 def fused(net: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ Nothing here raises for a film or a model that is bad: it becomes a finding, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,12 +16,12 @@ from models.bundle import Bundle, BundleError
 from pipelines.film import Film, Finding, Reason, Verdict
 from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.exposure import ExposureGate
+from pipelines.gates.eyes import Eyes
 from pipelines.gates.header import HeaderGate
 from pipelines.gates.inversion import InversionGate
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
 from pipelines.gates.rotation import RotationGate
-from pipelines.transforms import SeenOnce
 
 GATES: tuple[Callable[..., Gate], ...] = (
     HeaderGate,
@@ -32,6 +32,8 @@ GATES: tuple[Callable[..., Gate], ...] = (
     MirrorGate,
     LungsGate,
 )
+
+POSE = ("rotation", "inversion")  # the networks by which every other one sees a film upright
 
 # No network looks at what is no film or shows nothing ...
 NOTHING_TO_SEE = frozenset(
@@ -92,27 +94,29 @@ class Gates:
         return {name: found.card.weights_sha256 for name, found in self.bundles.items()}
 
 
-def load(bundles: Path | None = None) -> Gates:
-    """All gates with the models in `bundles` (ours unless told otherwise). Never raises for a bad model."""
+def load(bundles: Path | None = None, variants: Mapping[str, str] | None = None) -> Gates:
+    """All gates with the models in `bundles` (ours unless told otherwise). Never raises for a bad model.
+
+    `variants` names another bundle for a gate: {"anatomy": "open"} takes the folder `anatomy-open`.
+    """
     found: dict[str, Bundle | BundleError] = {}
-    see = SeenOnce()
-    gates = tuple(_built(kind, bundles or bundle.BUNDLES, found, see) for kind in GATES)
-    return Gates(gates, {name: model for name, model in found.items() if isinstance(model, Bundle)})
+    for name in dict.fromkeys(need for kind in GATES for need in getattr(kind, "needs", ())):
+        variant = (variants or {}).get(name, "")
+        found[name] = _model((bundles or bundle.BUNDLES) / (f"{name}-{variant}" if variant else name))
+    usable = {name: model for name, model in found.items() if isinstance(model, Bundle)}
+    nets = {name: usable[name].net for name in POSE if name in usable}
+    eyes = Eyes(nets.get("rotation"), nets.get("inversion"))
+    return Gates(tuple(_built(kind, eyes, found) for kind in GATES), usable)
 
 
-def _built(
-    kind: Callable[..., Gate], bundles: Path, found: dict[str, Bundle | BundleError], see: SeenOnce
-) -> Gate:
+def _built(kind: Callable[..., Gate], eyes: Eyes, found: Mapping[str, Bundle | BundleError]) -> Gate:
     name = str(getattr(kind, "name", ""))
     needs: tuple[str, ...] = getattr(kind, "needs", ())
-    for need in needs:
-        if need not in found:
-            found[need] = _model(bundles / need)
     missing = [str(model) for need in needs if isinstance(model := found[need], BundleError)]
     if missing:
         return ClosedGate(name, missing[0])
     try:
-        return kind(*(found[need] for need in needs), see=see) if needs else kind()
+        return kind(eyes, *(found[need] for need in needs)) if needs else kind()
     except KeyError as error:
         return ClosedGate(name, f"the card gives no threshold {error}")
 

@@ -5,54 +5,90 @@ from __future__ import annotations
 import torch
 
 from models.bundle import Bundle
-from models.nets import look
+from models.recipes.anatomy import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import See, gate_input
+from pipelines.gates.eyes import Eyes
 
-NAMES = ("frontal chest", "lateral chest", "another body part", "not a radiograph")
-REASONS = (None, Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH)
+KNOWN = 0.5  # a kind is named from here on; below, the film is nothing that the network knows
+CHILD_YEARS, ADULT_YEARS = 10, 18  # between them a chest may look like either
+SURE_OF_AGE = 0.95  # of being a child, or of not being one, before the header is doubted
 
 
 class AnatomyGate:
-    """Good when surely a frontal chest, in any turn and polarity; bad when surely something else.
+    """Good when surely a frontal chest; bad when surely something else that it knows; else unsure.
 
-    A film that lies far from all training films in feature space is not known, whatever the
-    probabilities say: far off they mean nothing.
+    The film is seen upright and of right polarity, as far as the pose networks can tell. Every kind is
+    known by the distance to its own centre, against everything else, so that a film may be none of them.
+    The score is the certainty of "a frontal chest, and nothing else".
     """
 
     name = "anatomy"
-    needs = ("anatomy",)
+    needs = ("rotation", "inversion", "anatomy")
 
-    def __init__(self, anatomy: Bundle, see: See = gate_input) -> None:
-        self.see = see
-        self.net, self.card = anatomy.net, anatomy.card
-        thresholds = anatomy.card.thresholds
-        self.low, self.high = thresholds["low"], thresholds["high"]
-        self.far_frontal, self.far = thresholds["far_frontal"], thresholds["far"]
+    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle, anatomy: Bundle) -> None:  # noqa: ARG002
+        self.eyes, self.net, self.card = eyes, anatomy.net, anatomy.card
+        self.low, self.high = anatomy.card.thresholds["low"], anatomy.card.thresholds["high"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         with torch.inference_mode():
-            logits, distances = look(self.net, self.see(film.pixels)[None])
-        shares, apart = torch.softmax(logits[0], dim=0).tolist(), distances[0].tolist()
-        seen = max(range(len(NAMES)), key=shares.__getitem__)
-        verdict, reason = self._verdict(seen, shares[0], apart)
-        detail = f"{NAMES[seen]}, p {shares[seen]:.3f}, distance {min(apart):.1f}"
+            shares = torch.sigmoid(self.net(self.eyes.pose(film.pixels).upright)[0]).tolist()
+        score, reason = judged(shares)
+        verdict = self._verdict(score, reason)
+        if verdict is Verdict.GOOD:
+            found = self._finding(verdict, score, None, shares)
+            return (found, *self._age(film, shares[CHILD]))
+        return (self._finding(verdict, score, reason if verdict is Verdict.BAD else None, shares),)
+
+    def _verdict(self, score: float, reason: Reason) -> Verdict:
+        if score >= self.high:
+            return Verdict.GOOD
+        sure = score <= self.low and reason is not Reason.UNKNOWN_ANATOMY
+        return Verdict.BAD if sure else Verdict.UNSURE
+
+    def _finding(self, verdict: Verdict, score: float, reason: Reason | None, shares: list[float]) -> Finding:
+        if verdict is Verdict.UNSURE:
+            reason = Reason.UNKNOWN_ANATOMY
+        kind = max(range(len(PARTS)), key=shares.__getitem__)
+        named = PARTS[kind] if shares[kind] >= KNOWN else f"nothing known, most like {PARTS[kind]}"
+        facts = (("ap", round(shares[AP], 3)), ("child", round(shares[CHILD], 3)))
+        return Finding(
+            self.name,
+            verdict,
+            score,
+            self.low,
+            self.high,
+            reason,
+            f"{named}, p {shares[kind]:.3f}",
+            model_digest=self.card.weights_sha256,
+            facts=facts if verdict is Verdict.GOOD else (),
+        )
+
+    def _age(self, film: Film, child: float) -> tuple[Finding, ...]:
+        """A finding of its own when a frontal chest is surely not of the age that the header gives."""
+        age = film.header.age_years
+        if age is None or not (
+            (age >= ADULT_YEARS and child >= SURE_OF_AGE) or (age < CHILD_YEARS and child <= 1 - SURE_OF_AGE)
+        ):
+            return ()
+        seen = f"a child's chest, p {child:.3f}" if child > 0.5 else f"an adult's chest, p {1 - child:.3f}"
         return (
             Finding(
                 self.name,
-                verdict,
-                shares[0],
-                self.low,
-                self.high,
-                reason,
-                detail,
+                Verdict.BAD,
+                child,
+                1 - SURE_OF_AGE,
+                SURE_OF_AGE,
+                Reason.AGE_CONTRADICTS,
+                f"{seen}; the header says {age:.0f} years",
                 model_digest=self.card.weights_sha256,
             ),
         )
 
-    def _verdict(self, seen: int, frontal: float, apart: list[float]) -> tuple[Verdict, Reason | None]:
-        if frontal >= self.high and apart[0] <= self.far_frontal:
-            return Verdict.GOOD, None
-        if frontal <= self.low and seen and min(apart) <= self.far:
-            return Verdict.BAD, REASONS[seen]
-        return Verdict.UNSURE, Reason.UNKNOWN_ANATOMY
+
+def judged(shares: list[float]) -> tuple[float, Reason]:
+    """From the certainty of each kind: the score, and the reason that a low one means."""
+    other = max(range(LATERAL, len(PARTS)), key=shares.__getitem__)
+    score = min(shares[FRONTAL], 1 - shares[other])
+    if shares[other] < KNOWN:
+        return score, Reason.UNKNOWN_ANATOMY
+    return score, {LATERAL: Reason.LATERAL, NO_FILM: Reason.NOT_A_RADIOGRAPH}.get(other, Reason.OTHER_PART)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import torch
-
 from models.bundle import Bundle
-from models.nets import inverted_share
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import See, gate_input
+from pipelines.gates.eyes import Eyes
 
 
 class InversionGate:
     """Good when bone is bright, however the film lies. It speaks of frontal chests only."""
 
     name = "inversion"
-    needs = ("inversion",)
+    needs = ("rotation", "inversion")
 
-    def __init__(self, inversion: Bundle, see: See = gate_input) -> None:
-        self.see = see
-        self.net, self.card = inversion.net, inversion.card
+    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle) -> None:  # noqa: ARG002 - the eyes'
+        self.eyes, self.card = eyes, inversion.card
         self.low, self.high = inversion.card.thresholds["low"], inversion.card.thresholds["high"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
-        with torch.inference_mode():
-            right = 1 - inverted_share(self.net, self.see(film.pixels)[None]).item()
+        right = self.eyes.pose(film.pixels).right
         verdict, reason = self._verdict(right)
-        detail = f"right polarity, p {right:.3f}" if right >= 0.5 else f"inverted, p {1 - right:.3f}"
         return (
             Finding(
                 self.name,
@@ -34,7 +28,7 @@ class InversionGate:
                 self.low,
                 self.high,
                 reason,
-                detail,
+                f"right polarity, p {right:.3f}" if right >= 0.5 else f"inverted, p {1 - right:.3f}",
                 model_digest=self.card.weights_sha256,
             ),
         )

@@ -1,6 +1,11 @@
-"""The lung field: where it is, whether there is one, and whether the film cuts it off."""
+"""The lung field: where it is, whether there is one, and whether the film cuts it off.
+
+The network sees the film upright; the box is told in the film as it lies.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,40 +14,59 @@ from torch.nn import functional
 
 from models.bundle import Bundle
 from pipelines.film import Box, Film, Finding, Reason, Verdict
-from pipelines.transforms import See, gate_input
+from pipelines.gates.eyes import Eyes
 
 LUNGS = 2
 COARSE = 4  # px a cell: lungs are further apart than that, or one piece anyway
 EDGE = 2  # px of the mask: a lung that comes this near to the edge of the film is cut off
+SIDES = ("apices at the top", "angles at the bottom", "left side", "right side")
+LEAST_OTHER = 0.25  # a lung smaller than this part of the other one was not seen whole
+GAP = 0.30  # of a lung's width lies between two lungs: the median of 3,600 masks
+MARGIN = 0.04  # of the film, round the box, in what a classifier of chests is given
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where the lungs are on an upright film."""
+
+    box: Box
+    area: float  # share of the film that is lung
+    by_symmetry: bool  # one lung was hardly seen, and its place taken from the other
+    cut: tuple[str, ...]  # of SIDES: where lung runs along the film's edge
 
 
 class LungsGate:
-    """Finds the box round both lungs; made for upright frontal films of right polarity.
+    """Finds the box round both lungs of a frontal film. The score is the share of the film that is lung.
 
-    The score is the share of the film that is lung. `low` is the least share that counts as a lung
-    field, `high` the share of the edge's length that lungs may touch before the film counts as cut off.
+    `least` is the least share that counts as a lung field, `touching` the share of an edge's length that
+    lungs may touch before the film counts as cut off. A cut or a guessed lung is noted, not held for.
     """
 
     name = "lungs"
-    needs = ("lungs",)
+    needs = ("rotation", "inversion", "lungs")
 
-    def __init__(self, lungs: Bundle, see: See = gate_input) -> None:
-        self.see = see
-        self.net, self.card = lungs.net, lungs.card
+    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle, lungs: Bundle) -> None:  # noqa: ARG002
+        self.eyes, self.net, self.card = eyes, lungs.net, lungs.card
         self.least, self.touching = lungs.card.thresholds["least"], lungs.card.thresholds["touching"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
+        pose = self.eyes.pose(film.pixels)
         with torch.inference_mode():
-            mask = self.net(self.see(film.pixels)[None])[0, 0].numpy() > 0
-        mask = two_largest(mask)
-        area, touch = float(mask.mean()), touched(mask)
-        if area < self.least:
+            mask = self.net(pose.upright)[0, 0].numpy() > 0
+        found = field_of(mask, self.touching)
+        if found is None or found.area < self.least:
+            area = found.area if found else 0.0
             return (self._finding(Verdict.BAD, area, Reason.LUNGS_NOT_FOUND, "no lung field", None),)
-        box = box_of(mask)
-        if touch > self.touching:
-            detail = f"lung along {touch:.0%} of an edge"
-            return (self._finding(Verdict.BAD, area, Reason.LUNGS_CUT_OFF, detail, box),)
-        return (self._finding(Verdict.GOOD, area, None, f"lungs on {area:.0%} of the film", box),)
+        box = turned(found.box, pose.turn)
+        noted = []
+        if found.cut:
+            detail = f"lung along the edge: {', '.join(found.cut)}"
+            noted.append(self._finding(Verdict.BAD, found.area, Reason.LUNGS_CUT_OFF, detail, box))
+        if found.by_symmetry:
+            detail = "one lung not seen; its place taken from the other"
+            noted.append(self._finding(Verdict.BAD, found.area, Reason.LUNG_BY_SYMMETRY, detail, box))
+        good = self._finding(Verdict.GOOD, found.area, None, f"lungs on {found.area:.0%} of the film", box)
+        return tuple(noted) or (good,)
 
     def _finding(
         self, verdict: Verdict, area: float, reason: Reason | None, detail: str, box: Box | None
@@ -52,35 +76,82 @@ class LungsGate:
         )
 
 
-def two_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask (S, S) without all but its two largest pieces, S a multiple of COARSE.
+def field_of(mask: NDArray[np.bool_], touching: float) -> Field | None:
+    """The lung field of an upright film from a lung mask (S, S); None when nothing is lung."""
+    mask = two_largest(mask)
+    if not mask.any():
+        return None
+    box = box_of(mask)
+    other = missing_lung(mask)
+    if other is not None:
+        box = Box(min(box.x0, other.x0), min(box.y0, other.y0), max(box.x1, other.x1), max(box.y1, other.y1))
+    along = (mask[:EDGE].any(0), mask[-EDGE:].any(0), mask[:, :EDGE].any(1), mask[:, -EDGE:].any(1))
+    cut = tuple(name for name, edge in zip(SIDES, along, strict=True) if edge.mean() > touching)
+    return Field(box, float(mask.mean()), other is not None, cut)
 
-    Pieces are told apart on a coarse grid: each cell takes the largest label of its neighbours until
+
+def missing_lung(mask: NDArray[np.bool_]) -> Box | None:
+    """The box of a lung that is hardly seen, mirrored from the other; None when both are seen.
+
+    A white lung leaves one piece, or a small second one, on one side of the film. The midline is taken to
+    lie half a usual gap beside the lung that is seen, on the side where the film has more room.
+    """
+    labels, count = pieces(mask)
+    sizes = [(labels == n).sum() for n in range(1, count + 1)]
+    if len(sizes) > 1 and min(sizes) >= LEAST_OTHER * max(sizes):
+        return None
+    seen = box_of(labels == 1 + int(np.argmax(sizes)))
+    width = seen.x1 - seen.x0
+    if width > 0.5 * (seen.y1 - seen.y0) * 2:  # as wide as both: two lungs that the mask has joined
+        return None
+    if seen.x0 + seen.x1 < 1:
+        x0, x1 = seen.x1 + GAP * width, seen.x1 + (1 + GAP) * width
+    else:
+        x0, x1 = seen.x0 - (1 + GAP) * width, seen.x0 - GAP * width
+    x0, x1 = max(x0, 0.0), min(x1, 1.0)
+    return Box(x0, seen.y0, x1, seen.y1) if x0 < x1 else None
+
+
+def turned(box: Box, quarters: int) -> Box:
+    """A box on an upright film -> the same box on the film turned clockwise by so many quarters."""
+    for _ in range(quarters % 4):
+        box = Box(1 - box.y1, box.x0, 1 - box.y0, box.x1)
+    return box
+
+
+def crop_of(box: Box) -> Box:
+    """What a classifier of chests is given: the lung box and a margin, inside the film."""
+    return Box(
+        max(box.x0 - MARGIN, 0.0),
+        max(box.y0 - MARGIN, 0.0),
+        min(box.x1 + MARGIN, 1.0),
+        min(box.y1 + MARGIN, 1.0),
+    )
+
+
+def two_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask (S, S) without all but its two largest pieces, S a multiple of COARSE."""
+    labels, count = pieces(mask)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    keep = 1 + np.argsort(-sizes, kind="stable")[:LUNGS]
+    return mask & np.isin(labels, keep)
+
+
+def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """A number for each piece of the mask (S, S), 0 where there is none; and how many there are.
+
+    Pieces are told apart on a coarse grid: each cell takes the largest number of its neighbours until
     nothing changes.
     """
-    whole = torch.from_numpy(mask)[None, None].float()
-    cells = functional.max_pool2d(whole, COARSE)
+    cells = functional.max_pool2d(torch.from_numpy(mask)[None, None].float(), COARSE)
     labels = cells * torch.arange(1, cells.numel() + 1).view_as(cells)
     before = torch.zeros_like(labels)
     while not torch.equal(labels, before):
         before, labels = labels, functional.max_pool2d(labels, 3, stride=1, padding=1) * cells
-    area = functional.avg_pool2d(whole, COARSE).flatten()
-    sizes = torch.zeros(cells.numel() + 1).scatter_add(0, labels.flatten().long(), area)
-    keep = torch.isin(labels, sizes.topk(LUNGS).indices.float()) & (labels > 0)
-    wide = functional.interpolate(keep.float(), scale_factor=COARSE, mode="nearest")
-    out: NDArray[np.bool_] = mask & (wide[0, 0] > 0).numpy()
-    return out
-
-
-def touched(mask: NDArray[np.bool_]) -> float:
-    """The largest share of any one edge of the film along which lung comes within EDGE pixels."""
-    sides = (
-        mask[:EDGE].any(axis=0),
-        mask[-EDGE:].any(axis=0),
-        mask[:, :EDGE].any(axis=1),
-        mask[:, -EDGE:].any(axis=1),
-    )
-    return max(float(side.mean()) for side in sides)
+    names, numbers = torch.unique(labels, return_inverse=True)
+    numbers = numbers if names[0] == 0 else numbers + 1
+    wide = functional.interpolate(numbers.float(), scale_factor=COARSE, mode="nearest")[0, 0].long().numpy()
+    return wide * mask, int(numbers.max())
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:

@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
 from models.bundle import Bundle
-from models.nets import turn_shares
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.transforms import See, gate_input
+from pipelines.gates.eyes import Eyes
 
-TURNED = (None, Reason.ROTATED_90, Reason.ROTATED_180, Reason.ROTATED_270)
+TURNED = (Reason.ROTATION_UNSURE, Reason.ROTATED_90, Reason.ROTATED_180, Reason.ROTATED_270)
 
 
 class RotationGate:
-    """Good when upright. Blind to polarity and to mirroring; it speaks of frontal chests only."""
+    """Good when upright, to within a slouch. Blind to polarity and to mirroring; it speaks of frontal chests.
+
+    The score is the probability of lying upright or, where another turn is likelier, what that turn lacks
+    to certainty. The tilt that remains is told in degrees; nothing is done about it.
+    """
 
     name = "rotation"
-    needs = ("rotation",)
+    needs = ("rotation", "inversion")
 
-    def __init__(self, rotation: Bundle, see: See = gate_input) -> None:
-        self.see = see
-        self.net, self.card = rotation.net, rotation.card
+    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle) -> None:  # noqa: ARG002 - the eyes'
+        self.eyes, self.card = eyes, rotation.card
         self.low, self.high = rotation.card.thresholds["low"], rotation.card.thresholds["high"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
-        shares = self.shares(film)
-        turn = max(range(4), key=shares.__getitem__)
-        verdict, reason = self._verdict(turn, shares)
-        detail = (
-            f"turned {90 * turn} degrees, p {shares[turn]:.3f}" if turn else f"upright, p {shares[0]:.3f}"
-        )
+        pose = self.eyes.pose(film.pixels)
+        score, named = judged(pose.shares)
+        verdict, reason = self._verdict(score, named)
+        sure = pose.shares[pose.turn]
+        told = f"turned {90 * pose.turn} degrees" if pose.turn else "upright"
         return (
             Finding(
                 self.name,
                 verdict,
-                shares[0],
+                score,
                 self.low,
                 self.high,
                 reason,
-                detail,
+                f"{told}, p {sure:.3f}",
                 model_digest=self.card.weights_sha256,
+                facts=(("tilt_deg", round(pose.tilt_deg, 1)),),
             ),
         )
 
-    def shares(self, film: Film) -> list[float]:
-        """Probability of 0, 1, 2, 3 quarter turns clockwise."""
-        with torch.inference_mode():
-            out: list[float] = turn_shares(self.net, self.see(film.pixels)[None])[0].tolist()
-        return out
-
-    def _verdict(self, turn: int, shares: list[float]) -> tuple[Verdict, Reason | None]:
-        if shares[0] >= self.high:
+    def _verdict(self, score: float, named: Reason) -> tuple[Verdict, Reason | None]:
+        if score >= self.high:
             return Verdict.GOOD, None
-        if turn and shares[turn] >= 1 - self.low:
-            return Verdict.BAD, TURNED[turn]
-        return Verdict.UNSURE, Reason.ROTATION_UNSURE
+        return (Verdict.BAD, named) if score <= self.low else (Verdict.UNSURE, Reason.ROTATION_UNSURE)
+
+
+def judged(shares: Sequence[float]) -> tuple[float, Reason]:
+    """From the probabilities of the four turns: the score, and the reason that a low one means."""
+    turn = max(range(4), key=shares.__getitem__)
+    return (1 - shares[turn], TURNED[turn]) if turn else (shares[0], Reason.ROTATION_UNSURE)

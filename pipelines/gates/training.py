@@ -1,14 +1,39 @@
-"""Where training meets the gates' own input chain; `filmgate train`, `calibrate` and `evaluate` call this."""
+"""Where training meets the gates' own input chain; the commands for models call this.
+
+A round of leave-site-out lives in one folder of runs:
+
+    runs/<round>/<gate>/              a bundle trained without the round's sites (models.data.ROUNDS)
+    runs/<round>/<gate>/scores.csv    what it made of the films it never saw (models.scores)
+    runs/<round>/lungs/boxes.csv      and where it found their lungs
+
+A gate is asked with the pose networks of its own round, so nothing that it relies on has seen the site.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from models import bundle, calibrate, evaluate, train
-from models.evaluate import Judge, Line, Pixels
-from pipelines import gates
-from pipelines.film import Film, Header, Verdict
-from pipelines.transforms import as_batch
+import torch
+from torch import Tensor, nn
+
+from models import bundle, evaluate, train
+from models.data import Row, left_out, read_rows
+from models.evaluate import Ask, FindBox, Pixels, Span
+from pipelines.gates import anatomy, lungs, rotation
+from pipelines.gates.eyes import Eyes
+from pipelines.transforms import as_batch, gate_input
+
+SCORES, BOXES = "scores.csv", "boxes.csv"
+TOUCHING = 0.15  # of an edge: only boxes are asked of the lung network here
+NEEDS = {  # the networks that a gate is asked with
+    "rotation": ("rotation",),
+    "inversion": ("inversion",),
+    "anatomy": ("rotation", "inversion", "anatomy"),
+    "mirror": ("rotation", "inversion", "mirror"),
+    "lungs": ("rotation", "inversion", "lungs"),
+}
 
 
 def train_gate(
@@ -16,52 +41,160 @@ def train_gate(
     films: Path,
     out: Path,
     cache: Path,
+    *,
+    without: str = "",
+    terms: str = "all",
     resume: bool = False,
     seed: int = 0,
     steps: int | None = None,
-    leave_out: str = "",
-    begin: Path | None = None,
+    threads: int = 1,
 ) -> Path:
-    """Trains the gate `name` on what it will see at work and chooses its thresholds; returns its bundle."""
-    train.train(name, films, out, cache, as_batch, resume, seed, steps, leave_out, begin=begin)
-    calibrate_gate(name, films, out, cache)
+    """Trains the gate `name` on what it will see at work and writes a bundle, without thresholds."""
+    return train.train(
+        name,
+        films,
+        out,
+        cache,
+        as_batch,
+        without=without,
+        terms=terms,
+        resume=resume,
+        seed=seed,
+        steps=steps,
+        threads=threads,
+    )
+
+
+def train_round(name: str, films: Path, runs: Path, round_: str, cache: Path) -> Path:
+    """Trains `name` without the sites of the round, if that is not done; goes on where it was stopped."""
+    out = runs / round_ / name
+    if not (out / bundle.METADATA).exists():
+        train_gate(name, films, out, cache, without=round_, resume=True)
     return out
 
 
-def calibrate_gate(name: str, films: Path, out: Path, cache: Path) -> dict[str, float]:
-    """Chooses the thresholds of the bundle in `out` on held-out patients and writes them into its card."""
-    return calibrate.calibrate(name, films, out, cache, as_batch)
+def score_round(name: str, films: Path, runs: Path, round_: str) -> Path:
+    """Asks the round's gate about the films it never saw; returns the table of scores.
 
-
-def evaluate_gate(name: str, films: Path, bundles: Path = bundle.BUNDLES) -> tuple[Line, ...]:
-    """Counts what the gate does with held-out patients and writes it into the card in `bundles/name`.
-
-    Raises BundleError when the gate has no model to evaluate.
+    Of a children's site one film a patient is asked about: its patients have up to thirty. Raises
+    BundleError when a network of the round is missing.
     """
-    return evaluate.evaluate(name, films, bundles / name, _judge(name, bundles))
+    folder = runs / round_
+    rows = unseen_rows(films, round_)
+    if name == "lungs":
+        find = box_finder(folder)
+        evaluate.box_scores(find, films, [row for row in rows if row.box], round_, folder / name / BOXES)
+    out = folder / name / SCORES
+    evaluate.score_films(name, asks(name, folder), films, rows, round_, out=out)
+    return out
 
 
-def evaluate_unseen_site(
-    name: str, films: Path, site: str, without: Path, bundles: Path = bundle.BUNDLES
-) -> tuple[Line, ...]:
-    """Counts what the gate in the folder `without`, trained with `leave_out=site`, does with that site.
+def unseen_rows(films: Path, round_: str) -> list[Row]:
+    """The films that the round leaves out."""
+    rows = read_rows(films)
+    seen: set[str] = set()
+    out = []
+    for row, wanted in zip(rows, left_out(rows, round_), strict=True):
+        if wanted and not (row.source == "kermany" and row.group in seen):
+            seen.add(row.group)
+            out.append(row)
+    return out
 
-    The table goes into the card of the gate in `bundles`. Raises BundleError like `evaluate_gate`.
+
+def asks(name: str, bundles: Path) -> Ask:
+    """The gate of the bundles in this folder as a question: pixels -> (score, reason if it is bad).
+
+    It needs no thresholds. Raises BundleError when a network is missing.
     """
-    return evaluate.evaluate_site(name, films, bundles / name, _judge(name, without), site)
+    nets = {need: bundle.load(bundles / need).net for need in NEEDS[name]}
+    return ASKS[name](nets)
 
 
-def _judge(name: str, bundles: Path) -> Judge:
-    ready = gates.load(bundles)
-    for problem in ready.problems():
-        if problem.startswith(f"{name}:"):
-            raise bundle.BundleError(problem)
-    gate = next(gate for gate in ready.gates if gate.name == name)
+def box_finder(bundles: Path) -> FindBox:
+    """The lung gate as a question: pixels -> box in fractions of the film, or None."""
+    nets = {need: bundle.load(bundles / need).net for need in NEEDS["lungs"]}
+    return partial(_lung_box, Eyes(nets["rotation"], nets["inversion"]), nets["lungs"])
 
-    def judge(pixels: Pixels) -> str:
-        (finding,) = gate(Film(Header(), pixels))
-        if finding.verdict is Verdict.BAD and finding.reason:
-            return finding.reason.value
-        return finding.verdict.value
 
-    return judge
+def features(name: str, bundles: Path) -> Callable[[Tensor], Tensor]:
+    """What the network `name` has before its last layer: (B, S, S) -> (B, F). For probes."""
+    net = bundle.load(bundles / name).net
+    inner = next(getattr(net, part) for part in ("one_way", "one_side", "body") if hasattr(net, part))
+
+    def ask(x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            out: Tensor = inner.features(x[:, None])
+        return out
+
+    return ask
+
+
+def _rotation(nets: dict[str, nn.Module]) -> Ask:
+    def ask(pixels: Pixels) -> tuple[float, str]:
+        with torch.inference_mode():
+            shares = torch.softmax(nets["rotation"](gate_input(pixels)[None])[0, :4], dim=0).tolist()
+        score, reason = rotation.judged(shares)
+        return score, reason.value
+
+    return ask
+
+
+def _inversion(nets: dict[str, nn.Module]) -> Ask:
+    def ask(pixels: Pixels) -> tuple[float, str]:
+        with torch.inference_mode():
+            return float(torch.sigmoid(-nets["inversion"](gate_input(pixels)[None])[0, 0])), "INVERTED"
+
+    return ask
+
+
+def _anatomy(nets: dict[str, nn.Module]) -> Ask:
+    eyes = Eyes(nets["rotation"], nets["inversion"])
+
+    def ask(pixels: Pixels) -> tuple[float, str]:
+        with torch.inference_mode():
+            shares = torch.sigmoid(nets["anatomy"](eyes.pose(pixels).upright)[0]).tolist()
+        score, reason = anatomy.judged(shares)
+        return score, reason.value
+
+    return ask
+
+
+def _mirror(nets: dict[str, nn.Module]) -> Ask:
+    eyes = Eyes(nets["rotation"], nets["inversion"])
+
+    def ask(pixels: Pixels) -> tuple[float, str]:
+        with torch.inference_mode():
+            odds = nets["mirror"](eyes.pose(pixels).upright)[0, 0]
+        return float(torch.sigmoid(-odds)), "MIRROR_SUSPECTED"
+
+    return ask
+
+
+def _lungs(nets: dict[str, nn.Module]) -> Ask:
+    eyes = Eyes(nets["rotation"], nets["inversion"])
+
+    def ask(pixels: Pixels) -> tuple[float, str]:
+        with torch.inference_mode():
+            found = lungs.field_of(nets["lungs"](eyes.pose(pixels).upright)[0, 0].numpy() > 0, TOUCHING)
+        return (found.area if found else 0.0), "LUNGS_NOT_FOUND"
+
+    return ask
+
+
+ASKS: dict[str, Callable[[dict[str, nn.Module]], Ask]] = {
+    "rotation": _rotation,
+    "inversion": _inversion,
+    "anatomy": _anatomy,
+    "mirror": _mirror,
+    "lungs": _lungs,
+}
+
+
+def _lung_box(eyes: Eyes, net: nn.Module, pixels: Pixels) -> Span | None:
+    pose = eyes.pose(pixels)
+    with torch.inference_mode():
+        found = lungs.field_of(net(pose.upright)[0, 0].numpy() > 0, TOUCHING)
+    if found is None:
+        return None
+    box = lungs.turned(found.box, pose.turn)
+    return box.x0, box.y0, box.x1, box.y1
