@@ -1,202 +1,417 @@
-"""Chooses a gate's two thresholds on patients it was not trained on.
+"""Chooses a gate's two thresholds so that its share of the budget is kept, and says how surely.
 
-Each held-out film is shown as it is, in all turns and both polarities, and again as other sites might
-have made it (models.augment), because scores on films of known sites look better than they are.
-Good scores must lie at or above `high`, bad ones at or below `low`; between lies *not sure*.
+A gate's score is 1 for what is surely good. At or above `high` a film is good, at or below `low` it is
+called faulty, between them the gate is not sure. Counts are in patients:
+
+- *lost*: any clean picture of the patient lies below `high`; grows with `high`
+- *called faulty*: any clean picture lies at or below `low`; grows with `low`
+- *missed*: any faulty picture lies at or above `high`; falls with `high`
+
+Each rate is monotone in its threshold, so how many errors a budget allows is settled by the number of
+patients before a score is looked at, and the threshold is an order statistic of the scores. For such a
+threshold the exact bound of Clopper and Pearson (1934) is the distribution-free tolerance limit of Wilks
+(1941): it holds although the threshold was chosen on the same patients. docs/calibration.md explains it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from models import augment, bundle, nets
-from models.augment import Dice
-from models.data import Films, load
-from models.train import ANATOMY, BATCH, RECIPES, SIZE, Prepare, anatomy_class, posed, roughened
+from models import bundle, card, scores
+from models.budget import Share, percent, share_of
+from models.platt import calibration, log_odds, sigmoid
+from models.rates import CONFIDENCE, Rate, allowed, needed, upper
+from models.scores import GOOD, Score
 
-SURE = 0.90  # no threshold is laxer than this, however well the held-out films are told apart
-SURE_OF_PART = 0.80  # for the anatomy gate, whose answer is the mean of four looks and so less extreme
-SURE_AT_MOST = 0.995  # and none so strict that a calm network is never sure
-LOST = 0.003  # the share of good films that a threshold may cost
-FALSE_ALARMS = 0.002  # of the mirror gate: it can only ever suspect
-ROUGH_COPIES = 2  # how often each film is shown with other grey curves, borders and markers
-MOST = 250  # films of one site and view to choose by
-KNOWN = 0.998  # share of the held-out films that must count as known by their distance
-SLACK = 1.15  # and what other sites' films may lie further out
+EXTREME = 0.02  # scores nearer to 0 or 1 count as this near: labels are smoothed by as much in training
+ROOM = 1 / 3  # of the gap between faulty and clean films, in log-odds: left on either side
+LEAST_HIGH = 0.5  # no film is good that the network holds for faulty, unless the budget demands it
+SURE_AT_MOST = 0.995  # a calm network never says more
+MARGIN = 0.5  # log-odds below the lowest clean film where there is no gap to share
+ASIDE = ("tilt", "marker", "letter")  # cases with these words are stress, not films as they come
+SUSPICION_RATES = (0.0002, 0.01)  # false alarms at which the recall of a gate that only suspects is told
 
-Scores = NDArray[np.float64]
-Score = Callable[[Tensor], Tensor]  # (B, 1, S, S) -> (B,) or (B, n)
-Choice = tuple[dict[str, float], dict[str, Any]]  # thresholds, and what was counted in choosing them
+Values = NDArray[np.float64]
 
 
-def calibrate(
-    name: str, films: Path, folder: Path, cache: Path, prepare: Prepare, fold: int = 0
-) -> dict[str, float]:
-    """Chooses the thresholds of the bundle in `folder`, writes them into its card and returns them."""
-    card = bundle.read_card(folder)
-    net = bundle.load(folder).net
-    held_out = load(films, cache).with_group(held_out=True, fold=fold)
-    held_out = held_out.where(np.array([RECIPES[name].weight(row) > 0 for row in held_out.rows]))
-    held_out = some_of_each(held_out)
-    with torch.no_grad():
-        thresholds, counted = CHOICES[name](net, held_out, prepare)
-    evidence = bundle.evidence(folder) | {"calibration": counted}
-    bundle.save_card(folder, replace(card, thresholds=thresholds), evidence)
-    return thresholds
+class CannotPromise(Exception):
+    """Raised when the films cannot carry the promise; nothing was changed."""
 
 
-def two_thresholds(good: Scores, bad: Scores, sure: float = SURE) -> tuple[float, float]:
-    """(low, high): no bad score reaches `high` and no good one `low`, unless that costs too many films."""
-    high = min(max(float(bad.max()), sure), max(float(np.quantile(good, LOST)), sure), SURE_AT_MOST)
-    low = max(
-        min(float(good.min()), 1 - sure), min(float(np.quantile(bad, 1 - LOST)), 1 - sure), 1 - SURE_AT_MOST
+# --- thresholds -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Two thresholds, and what they do to the patients they were chosen on."""
+
+    low: float
+    high: float
+    lost: Rate
+    wrong: Rate  # clean, called faulty
+    missed: Rate | None  # None for a gate that only suspects, and where no faulty film was shown
+    caught: float  # share of faulty patients of whom every picture is called faulty; nan without any
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """As a card keeps them."""
+        return {"low": self.low, "high": self.high}
+
+
+def search(
+    good: Values,
+    bad: Values,
+    share: Share,
+    confidence: float = CONFIDENCE,
+    begin: tuple[float, float] | None = None,
+) -> Found:
+    """The thresholds for the worst clean (n,) and worst faulty (m,) score of each patient, in [0, 1].
+
+    `high` never costs more clean patients than the budget allows; where the faulty ones leave a choice, it
+    lies in the gap between the two, nearer to the clean ones, and `low` nearer to the faulty ones. Without
+    faulty films the thresholds to `begin` with are kept as far as the budget allows. Raises ValueError
+    without clean films, or without any way to choose.
+    """
+    if not good.size or not (bad.size or begin or share.only_suspects):
+        raise ValueError("thresholds are chosen on clean films and faulty ones, or from thresholds to keep")
+    top = _lowest(good, allowed(good.size, share.loss, confidence))
+    below = _shifted(_lowest(good, allowed(good.size, share.wrong, confidence)), -MARGIN)
+    if share.miss is None:
+        high = low = _shifted(top, -MARGIN)
+    elif bad.size:
+        low, high = _in_gap(good, bad, top, allowed(bad.size, share.miss, confidence))
+        low = max(min(low, below), 1 - SURE_AT_MOST)
+    else:
+        assert begin is not None
+        low, high = min(begin[0], below), min(begin[1], top)
+    return counted(good, bad, share, min(low, high), high, confidence)
+
+
+def counted(
+    good: Values, bad: Values, share: Share, low: float, high: float, confidence: float = CONFIDENCE
+) -> Found:
+    """What these thresholds do to these patients."""
+    lost = Rate(int((good < high).sum()), good.size, share.loss, confidence)
+    wrong = Rate(int(((good <= low) & (good < high)).sum()), good.size, share.wrong, confidence)
+    missed = None
+    if bad.size and share.miss is not None:
+        missed = Rate(int((bad >= high).sum()), bad.size, share.miss, confidence)
+    caught = float(((bad <= low) & (bad < high)).mean()) if bad.size else math.nan
+    if share.only_suspects:
+        wrong = replace(lost)
+        caught = float((bad < high).mean()) if bad.size else math.nan
+    return Found(low, high, lost, wrong, missed, caught)
+
+
+def recall_at(good: Values, bad: Values, false_alarms: float) -> tuple[float, int]:
+    """(share of faulty patients found, clean patients suspected) with one threshold at that rate."""
+    allowed_ = math.floor(false_alarms * good.size)
+    threshold = _lowest(good, allowed_)
+    return float((bad < threshold).mean()), int((good < threshold).sum())
+
+
+def _in_gap(good: Values, bad: Values, top: float, may_miss: int) -> tuple[float, float]:
+    """(low, high) between faulty and clean films; `top` is the highest `high` that keeps the budget."""
+    bottom = float(np.sort(bad)[::-1][may_miss]) if may_miss < bad.size else 0.0
+    if bad.max() < good.min():
+        edges = float(bad.max()), float(good.min())
+    elif bottom < top:
+        edges = bottom, top  # what the budgets allow lies outside of it, on either side
+    else:
+        return min(1 - LEAST_HIGH, top), min(top, SURE_AT_MOST)  # the budget of clean films comes first
+    low, high = _between(*edges, ROOM), _between(*edges, 1 - ROOM)
+    if top >= LEAST_HIGH:
+        high = max(high, LEAST_HIGH)
+    return min(low, 1 - LEAST_HIGH), min(high, top)
+
+
+def _lowest(values: Values, spared: int) -> float:
+    """The lowest value when so many lower ones are set aside."""
+    return float(np.sort(values)[min(spared, values.size - 1)])
+
+
+def _between(a: float, b: float, part: float) -> float:
+    """The point at `part` of the way from a to b in log-odds, values beyond EXTREME taken as EXTREME."""
+    near, far = (min(max(x, EXTREME), 1 - EXTREME) for x in (a, b))
+    if near >= far:
+        near, far = a, b
+    return float(sigmoid((1 - part) * log_odds(near) + part * log_odds(far)))
+
+
+def _shifted(value: float, by: float) -> float:
+    return float(sigmoid(log_odds(value) + by))
+
+
+# --- the table of scores --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """The worst clean and the worst faulty score of each patient."""
+
+    good: dict[str, float]
+    bad: dict[str, float]
+    site: dict[str, str]
+
+    @property
+    def goods(self) -> Values:
+        """(n,)"""
+        return np.array(list(self.good.values()), dtype=np.float64)
+
+    @property
+    def bads(self) -> Values:
+        """(m,)"""
+        return np.array(list(self.bad.values()), dtype=np.float64)
+
+    def of(self, site: str) -> Patients:
+        """Those of one site."""
+        return Patients(
+            {group: v for group, v in self.good.items() if self.site[group] == site},
+            {group: v for group, v in self.bad.items() if self.site[group] == site},
+            self.site,
+        )
+
+
+def clean(row: Score) -> bool | None:
+    """Whether the picture is clean or faulty to this gate.
+
+    None for what chooses no threshold: stress cases, and pictures to which no answer or several are right.
+    """
+    if any(word in row.case for word in ASIDE) or not row.wanted:
+        return None
+    if row.wanted == GOOD:
+        return True
+    return None if GOOD in row.wanted.split("|") else False
+
+
+def patients(table: Iterable[Score]) -> Patients:
+    """By patient, from the pictures that are clean or faulty and nothing between (`clean`)."""
+    good: dict[str, float] = {}
+    bad: dict[str, float] = {}
+    site: dict[str, str] = {}
+    for row in table:
+        told = clean(row)
+        if told is None:
+            continue
+        site.setdefault(row.group, row.site)
+        if told:
+            good[row.group] = min(good.get(row.group, math.inf), row.score)
+        else:
+            bad[row.group] = max(bad.get(row.group, -math.inf), row.score)
+    return Patients(good, bad, site)
+
+
+def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | None = None) -> Found:
+    """The thresholds for a table of one gate. Raises ValueError, as `search` does."""
+    found = patients(table)
+    return search(found.goods, found.bads, share, begin=begin)
+
+
+def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:
+    """For each round, the thresholds chosen without it: frozen with respect to the sites it leaves out.
+
+    Neither the round's films nor their patients in other rounds choose them. The rates in them are of the
+    patients they were chosen on. Raises ValueError when there is only one round.
+    """
+    out = {}
+    for round_ in sorted({row.left_out for row in table}):
+        unseen = {row.group for row in table if row.left_out == round_}
+        out[round_] = choose([row for row in table if row.group not in unseen], share)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLine:
+    """What the thresholds do to the patients of one site."""
+
+    site: str
+    clean: int  # patients
+    lost: int
+    called_faulty: int
+    faulty: int  # patients with altered or other films
+    missed: int
+    unsure: int  # not missed, but not all called faulty
+
+
+def by_site(found: Patients, low: float, high: float) -> tuple[SiteLine, ...]:
+    """A line a site."""
+    return tuple(_site_line(site, found.of(site), low, high) for site in sorted(set(found.site.values())))
+
+
+def _site_line(site: str, found: Patients, low: float, high: float) -> SiteLine:
+    good, bad = found.goods, found.bads
+    return SiteLine(
+        site,
+        good.size,
+        int((good < high).sum()),
+        int(((good <= low) & (good < high)).sum()),
+        bad.size,
+        int((bad >= high).sum()),
+        int(((bad > low) & (bad < high)).sum()),
     )
-    return low, high
 
 
-def rotation_choice(net: nn.Module, films: Films, prepare: Prepare) -> Choice:
-    """From the probability of lying upright, for films in four turns."""
+# --- the card -------------------------------------------------------------------------------------------
 
-    def upright(x: Tensor) -> Tensor:
-        return nets.turn_shares(net, x)[:, 0]
-
-    good = scored(films, prepare, upright)
-    bad = np.concatenate([scored(films, prepare, upright, _quarters(k)) for k in (1, 2, 3)])
-    return _two(good, bad, films)
-
-
-def inversion_choice(net: nn.Module, films: Films, prepare: Prepare) -> Choice:
-    """From the probability of right polarity, for films and their negatives, upright and on their side."""
-
-    def right(x: Tensor) -> Tensor:
-        return 1 - nets.inverted_share(net, x)
-
-    good = np.concatenate([scored(films, prepare, right, _quarters(k)) for k in (0, 1)])
-    bad = np.concatenate([scored(films, prepare, right, _quarters(k, negative=True)) for k in (0, 1)])
-    return _two(good, bad, films)
+CLAIM = (
+    "At {confidence} confidence, for films exchangeable with these: of these sites, made with the same "
+    "equipment and habits in the same period. It is void on a drift alarm."
+)
+POOLED = (
+    "The scores are of networks that never saw the sites they were asked about; the network that ships saw "
+    "all of them, so that its thresholds are carried over, not proven for it."
+)
 
 
-def anatomy_choice(net: nn.Module, films: Films, prepare: Prepare) -> Choice:
-    """From the probability of a frontal chest, and from the distances of what is known."""
-
-    def look(x: Tensor) -> Tensor:
-        logits, distances = nets.look(net, x)
-        return torch.cat([torch.softmax(logits, dim=1), distances], dim=1)
-
-    views = (_quarters(0), _quarters(3, negative=True))
-    seen = np.concatenate([scored(films, prepare, look, view) for view in views])  # (n, 2 * classes)
-    apart = seen[:, len(ANATOMY) :]
-    frontal = np.tile([anatomy_class(row) == 0 for row in films.rows], len(seen) // len(films))
-    thresholds, counted = _two(seen[frontal, 0], seen[~frontal, 0], films, SURE_OF_PART)
-    thresholds["far_frontal"] = float(np.quantile(apart[frontal, 0], KNOWN)) * SLACK
-    thresholds["far"] = float(np.quantile(apart[~frontal].min(axis=1), KNOWN)) * SLACK
-    return thresholds, counted
+def digest(paths: Sequence[Path]) -> str:
+    """The sha256 of the tables one after the other; of one table what `sha256sum` says."""
+    sha = hashlib.sha256()
+    for path in paths:
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
-def mirror_choice(net: nn.Module, films: Films, prepare: Prepare) -> Choice:
-    """A high threshold that few unmirrored films reach."""
+def calibrate(folder: Path, tables: Sequence[Path]) -> Found:
+    """Chooses the thresholds of the bundle in `folder` on tables of scores and writes them into its card.
 
-    def share(x: Tensor) -> Tensor:
-        return nets.mirrored_share(net, x)
+    Raises BundleError, OSError, or ValueError when the tables hold no scores of this gate to choose by.
+    """
+    ours = bundle.read_card(folder)
+    table = of_gate([row for path in tables for row in scores.read(path)], ours.name)
+    found = choose(table, share_of(ours.name))
+    counted_ = evidence(ours.name, table, found) | {"tables sha256": digest(tables), "note": POOLED}
+    write(folder, ours, table, found, counted_)
+    return found
 
-    good, bad = scored(films, prepare, share), scored(films, prepare, share, lambda x: x.flip(-1))
-    high = max(float(np.quantile(good, 1 - FALSE_ALARMS)), SURE)
-    counted = {"films": len(films), "false alarms": _share(good >= high), "suspected": _share(bad >= high)}
-    return {"low": 1 - high, "high": high}, counted
+
+def calibrate_on_site(
+    folder: Path, out: Path, table: Sequence[Score], share: Share, period: str, site: str
+) -> Found:
+    """Chooses the thresholds on a hospital's own films and writes a copy of the bundle to `out`.
+
+    Raises CannotPromise when there are too few patients, or the budgets cannot both be kept; then nothing
+    is written. Raises BundleError as well.
+    """
+    ours = bundle.read_card(folder)
+    seen = patients(of_gate(table, ours.name))
+    enough(ours.name, len(seen.good), share)
+    begin = (ours.thresholds["low"], ours.thresholds["high"]) if "low" in ours.thresholds else None
+    found = search(seen.goods, seen.bads, share, begin=begin)
+    if found.missed and found.missed.observed > found.missed.budget:
+        raise CannotPromise(
+            f"{ours.name}: no thresholds keep both promises on these films. At {found.high:.4f}, which keeps "
+            f"the budget of clean films, it would call faulty films good: {found.missed.text()}"
+        )
+    if folder.resolve() != out.resolve():
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+    about = {"site": site, "period": period, "rows sha256": rows_digest(table)}
+    write(out, ours, table, found, evidence(ours.name, table, found) | about)
+    return found
 
 
-def lungs_choice(net: nn.Module, films: Films, prepare: Prepare) -> Choice:
-    """Too small an area for lungs, too long a contact with the edge: from the true masks; and the overlap."""
-    masks = torch.from_numpy(films.masks) > 127
-    edges = torch.stack(
-        [masks[:, :3].any(1), masks[:, -3:].any(1), masks[:, :, :3].any(2), masks[:, :, -3:].any(2)]
+def enough(gate: str, n: int, share: Share, confidence: float = CONFIDENCE) -> None:
+    """Raises CannotPromise when `n` patients are too few for the budget even without an error."""
+    needs = needed(share.loss, 0, confidence)
+    if n < needs:
+        raise CannotPromise(
+            f"{gate}: {needs - n:,} patients are missing. To promise that at most {percent(share.loss)} of "
+            f"clean films are lost takes {needs:,} patients without an error at {percent(confidence)} "
+            f"confidence; these films show {n:,}, enough for {percent(upper(0, n, confidence))} at best"
+        )
+
+
+def of_gate(table: Iterable[Score], gate: str) -> list[Score]:
+    """The rows of one gate. Raises ValueError when there are none."""
+    rows = [row for row in table if row.gate == gate]
+    if not rows:
+        raise ValueError(f"there are no scores of the gate {gate} in the tables")
+    return rows
+
+
+def rows_digest(table: Sequence[Score]) -> str:
+    """The sha256 of the rows, whatever their order."""
+    lines = sorted(json.dumps(asdict(row), sort_keys=True) for row in table)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def evidence(gate: str, table: Sequence[Score], found: Found) -> dict[str, Any]:
+    """What the card keeps of a calibration: counts, bounds, confidence, budgets, a line a site."""
+    seen = patients(table)
+    fitted = calibration([row for row in table if clean(row) is not None])
+    suspects = found.missed is None and seen.bad
+    return {
+        "gate": gate,
+        "pictures": len(table),
+        "patients": len(seen.site),
+        "rounds": sorted({row.left_out for row in table}),
+        "lost": found.lost.evidence(),
+        "called faulty": found.wrong.evidence(),
+        "missed": found.missed.evidence() if found.missed else None,
+        "caught": round(found.caught, 5) if seen.bad else None,
+        "recall at false alarms": {
+            percent(rate): round(recall_at(seen.goods, seen.bads, rate)[0], 5) for rate in SUSPICION_RATES
+        }
+        if suspects
+        else None,
+        "by site": [asdict(line) for line in by_site(seen, found.low, found.high)],
+        "probability": fitted[1] if fitted else None,
+        "claim": CLAIM.format(confidence=percent(found.lost.confidence)),
+    }
+
+
+def write(
+    folder: Path, ours: bundle.Card, table: Sequence[Score], found: Found, counted_: dict[str, Any]
+) -> None:
+    """Writes thresholds and evidence into the card, for the program and for people."""
+    fitted = calibration([row for row in table if clean(row) is not None])
+    scaling = {"platt_a": fitted[0].a, "platt_b": fitted[0].b} if fitted else {}
+    thresholds = ours.thresholds | found.thresholds | scaling
+    bundle.save_card(
+        folder,
+        replace(ours, thresholds=thresholds),
+        bundle.evidence(folder) | {"calibration": counted_},
     )
-    touching = edges.float().mean(dim=2).amax(dim=0)
-    found = scored(films, prepare, lambda x: net(x)[:, 0] > 0, copies=0)
-    size = found.shape[-1]
-    true = F.interpolate(masks[:, None].float(), size=(size, size), mode="area")[:, 0].numpy() > 0.5
-    shared, total = (found * true).sum(axis=(1, 2)), (found + true).sum(axis=(1, 2))
-    thresholds = {
-        "least": float(masks.float().mean(dim=(1, 2)).quantile(0.001)) / 2,
-        "touching": max(float(touching.quantile(0.95)), 0.15),
-    }
-    return thresholds, {"films": len(films), "Dice by site": _by_site(2 * shared / total, films)}
+    card.write_part(folder, "calibration", markdown(found, counted_))
 
 
-CHOICES: dict[str, Callable[[nn.Module, Films, Prepare], Choice]] = {
-    "rotation": rotation_choice,
-    "inversion": inversion_choice,
-    "anatomy": anatomy_choice,
-    "mirror": mirror_choice,
-    "lungs": lungs_choice,
-}
-
-
-def scored(
-    films: Films,
-    prepare: Prepare,
-    score: Score,
-    alter: Callable[[Tensor], Tensor] = lambda x: x,
-    copies: int = ROUGH_COPIES,
-) -> Scores:
-    """Scores of all films, altered, first as they are and then `copies` times roughened."""
-    generator = torch.Generator().manual_seed(1)
-    sheets = augment.marker_sheets(SIZE, generator)
-    rounds = []
-    for rough in range(copies + 1):
-        for start in range(0, len(films), BATCH):
-            x = alter(torch.from_numpy(films.greys[start : start + BATCH]).float() / 255)
-            if rough:
-                dice = Dice(len(x), generator)
-                x = roughened(posed(x, dice), sheets, dice)
-            rounds.append(score(prepare(x)[:, None]).double().numpy())
-    return np.concatenate(rounds)
-
-
-def some_of_each(films: Films, most: int = MOST) -> Films:
-    """At most so many films of each site and view, so that a large site does not choose alone."""
-    seen: Counter[tuple[str, str]] = Counter()
-    keep = []
-    for row in films.rows:
-        seen[row.site, row.view] += 1
-        keep.append(seen[row.site, row.view] <= most)
-    return films.where(np.array(keep, dtype=bool))
-
-
-def _quarters(k: int, negative: bool = False) -> Callable[[Tensor], Tensor]:
-    return lambda x: torch.rot90(1 - x if negative else x, -k, dims=(-2, -1))
-
-
-def _by_site(values: Scores, films: Films) -> dict[str, float]:
-    sites = np.array([row.site for row in films.rows])
-    return {str(site): round(float(values[sites == site].mean()), 4) for site in np.unique(sites)}
-
-
-def _two(
-    good: Scores, bad: Scores, films: Films, sure: float = SURE
-) -> tuple[dict[str, float], dict[str, Any]]:
-    low, high = two_thresholds(good, bad, sure)
-    counted = {
-        "films": len(films),
-        "good": len(good),
-        "good passed": _share(good >= high),
-        "good called bad": int((good <= low).sum()),
-        "bad": len(bad),
-        "bad caught": _share(bad <= low),
-        "bad passed": int((bad >= high).sum()),
-    }
-    return {"low": low, "high": high}, counted
-
-
-def _share(which: NDArray[np.bool_]) -> float:
-    return round(float(which.mean()), 5)
+def markdown(found: Found, counted_: dict[str, Any]) -> str:
+    """The calibration for people, with the lines of the sites."""
+    lines = [
+        "## Calibration",
+        "",
+        f"Good at or above {found.high:.4f}, faulty at or below {found.low:.4f}, between them not sure.",
+        "",
+        f"- clean patients lost: {found.lost.text()}",
+        f"- clean patients called faulty: {found.wrong.text()}",
+    ]
+    if found.missed:
+        lines.append(f"- faulty patients missed: {found.missed.text()}")
+    for rate, recall in (counted_["recall at false alarms"] or {}).items():
+        lines.append(f"- recall at {rate} false alarms: {recall:.4f}")
+    if counted_["probability"]:
+        p = counted_["probability"]
+        lines.append(
+            f"- expected calibration error: {p['error before']:.4f}, with Platt's scaling "
+            f"{p['error after']:.4f} ({p['judged']})"
+        )
+    lines += ["", f"{counted_['claim']} {counted_.get('note', '')}".rstrip(), ""]
+    lines += [
+        "| site | clean | lost | called faulty | faulty | missed | not sure |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {x['site']} | {x['clean']} | {x['lost']} | {x['called_faulty']} | {x['faulty']} | {x['missed']} "
+        f"| {x['unsure']} |"
+        for x in counted_["by site"]
+    ]
+    return "\n".join(lines) + "\n"
