@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway import redis_server
 from gateway.courier import Courier
@@ -93,8 +94,13 @@ class Shell:
         blocks = self.settings.destinations
         return {name: _acceptance(blocks[name].accepts) for name in self.settings.routes.pass_}
 
-    def bundles(self) -> Path | None:
-        return Path(self.settings.work.bundles) if self.settings.work.bundles else None
+    def models(self) -> dict[str, Any]:
+        """What `pipelines.gates.load` is told: which bundles, which variants of them, and further regions."""
+        work = self.settings.work
+        told = {"variants": work.variants, "regions": work.regions}
+        return {"bundles": Path(work.bundles) if work.bundles else None} | {
+            k: v for k, v in told.items() if v
+        }
 
 
 def _acceptance(accepts: Accepts) -> Acceptance:

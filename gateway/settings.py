@@ -33,6 +33,7 @@ from gateway.lined_yaml import Lined, Loc
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+BundleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # part of a folder's name, never a path
 
 
 class _Block(BaseModel):
@@ -103,6 +104,10 @@ class WorkSettings(_Block):
     decode_timeout_s: float = Field(10.0, gt=0)
     decode_memory_mb: int = Field(2048, ge=256)
     bundles: str = Field("", description="folder of model bundles; empty: the shipped ones")
+    variants: dict[BundleName, BundleName] = Field(
+        {}, description="which variant of a bundle: {anatomy: open} is the bundle anatomy-open"
+    )
+    regions: tuple[Path, ...] = Field((), description="bundles of gates for further body regions")
 
 
 class Accepts(_Block):
@@ -114,6 +119,7 @@ class Accepts(_Block):
     unknown_age: bool = False
     modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
     max_study_age_days: int | None = Field(None, ge=0)
+    regions: tuple[str, ...] = ("chest",)
 
 
 class RetrySettings(_Block):
@@ -235,7 +241,7 @@ NOT_SETTINGS = frozenset(
 DEFAULT_FILE = Path("filmgate.yaml")
 
 # paths in the file are meant from where the file lies
-_PATHS: tuple[Loc, ...] = (("state",), ("policy", "file"), ("work", "bundles"))
+_PATHS: tuple[Loc, ...] = (("state",), ("policy", "file"), ("work", "bundles"), ("work", "regions"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,8 +354,15 @@ def _anchor(tree: dict[str, Any], folder: Path) -> None:
         block: Any = tree
         for step in loc[:-1]:
             block = block.get(step) if isinstance(block, dict) else None
-        if isinstance(block, dict) and isinstance(block.get(loc[-1]), str) and block[loc[-1]]:
-            block[loc[-1]] = str(folder / Path(block[loc[-1]]).expanduser())
+        value = block.get(loc[-1]) if isinstance(block, dict) else None
+        if isinstance(value, str) and value:
+            block[loc[-1]] = _anchored(value, folder)
+        elif isinstance(value, list):
+            block[loc[-1]] = [_anchored(item, folder) if isinstance(item, str) else item for item in value]
+
+
+def _anchored(path: str, folder: Path) -> str:
+    return str(folder / Path(path).expanduser())
 
 
 def _environment(env: Mapping[str, str], tree: dict[str, Any]) -> Iterator[tuple[str, Loc, Any]]:

@@ -23,8 +23,8 @@ from gateway.errors import DecodeError, LedgerError, Missing, StaleLease, StoreE
 from gateway.ledger.records import CopyMade, Job, Judged
 from gateway.manners import Clerk
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
-from pipelines.gates import Gates, load
-from pipelines.policy import Policy, accepts, decide, decide_unreadable
+from pipelines.gates import GATES, Gates, load
+from pipelines.policy import Policy, decide, decide_unreadable, would_take
 
 log = structlog.get_logger()
 
@@ -48,6 +48,7 @@ class Examiner:
         self._owner = owner
         self._mode = shell.settings.policy.mode
         self._destinations = shell.acceptances()
+        self._region_gates = region_gates(gates)
         self._digests = {"policy": policy.digest, "code": version("filmgate"), **gates.models()}
         self._one_at_a_time = threading.Lock()
         self._heart = Heart(lambda: self._ask(lambda: self._ledger.beat(owner)))
@@ -134,6 +135,7 @@ class Examiner:
             today=at.date(),
             mode=words.mode,
             correct=words.correct,
+            region_gates=self._region_gates,
         )
 
     def _corrected(self, job: Job, film: Film, findings: tuple[Finding, ...], decision: Decision) -> Judged:
@@ -182,15 +184,20 @@ class Examiner:
             send_original_to=self._shell.settings.routes.pass_ if not enforce else to_ai,
             send_copy_to=tuple(dict.fromkeys(copies_to)) if send_copy else (),
             hold=enforce and (hold or decision.act is Act.QUARANTINE),
-            takers=self._takers(header),
+            takers=self._takers(header, findings),
         )
 
-    def _takers(self, header: Header | None) -> tuple[str, ...]:
+    def _takers(self, header: Header | None, findings: tuple[Finding, ...]) -> tuple[str, ...]:
         """The AI destinations that accept such a film: where a person's release or correction sends it."""
         if header is None:
             return ()
-        today = now().date()
-        return tuple(name for name, ai in self._destinations.items() if accepts(ai, header, today)[0])
+        return would_take(
+            header,
+            findings,
+            destinations=self._destinations,
+            today=now().date(),
+            region_gates=self._region_gates,
+        )
 
     def _shows_the_same(self, first: str, second: str) -> bool | None:
         """Whether two versions of one instance have the same pixels; None when that cannot be said."""
@@ -251,11 +258,17 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
     return replace(judged, decision=decision, send_original_to=(), send_copy_to=(), hold=hold)
 
 
+def region_gates(gates: Gates) -> tuple[str, ...]:
+    """The names of the gates that `work.regions` added to those for chests."""
+    for_chests = {getattr(kind, "name", "") for kind in GATES}
+    return tuple(gate.name for gate in gates.gates if gate.name not in for_chests)
+
+
 def run_worker(shell: Shell, clerk: Clerk, *, ready: Callable[[], None]) -> None:
     """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     with shell.decoder() as decoder:
-        gates = load(shell.bundles())
+        gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
         examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk)

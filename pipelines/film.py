@@ -125,7 +125,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.GATE_FAILED: "a gate failed with an error",
     Reason.MODEL_MISSING: "a gate's model is missing or is not the one its card names",
     Reason.COPY_FAILED: "the corrected copy could not be made, or did not pass the gates itself",
-    Reason.NO_AI_ACCEPTS: "no AI destination accepts this film (view, age, modality or study age)",
+    Reason.NO_AI_ACCEPTS: "no AI destination accepts this film (region, view, age, modality or study age)",
     Reason.OTHER_PIXELS: "the same SOP Instance UID arrived before with other pixels",
     Reason.ATTEMPTS_EXHAUSTED: "every attempt to examine this film failed",
 }

@@ -10,8 +10,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
+from pipelines import facts, regions
 from pipelines.film import (
     REASON_TEXT,
     Act,
@@ -35,6 +36,7 @@ from pipelines.film import (
     Verdict,
 )
 from pipelines.kinds import header_findings
+from pipelines.regions import CHEST
 
 Mode = Literal["observe", "enforce"]
 Correct = Literal["propose", "auto"]
@@ -43,7 +45,8 @@ DEFAULT_RULES = Path(__file__).with_name("policy.yaml")
 
 TURN_BACK = {Reason.ROTATED_90: 270, Reason.ROTATED_180: 180, Reason.ROTATED_270: 90}
 CORRECTABLE = frozenset({*TURN_BACK, Reason.INVERTED, Reason.BORDER})
-ASKED_AGAIN = frozenset({Reason.LUNGS_NOT_FOUND, Reason.LUNGS_CUT_OFF})  # of the copy, which is gated in full
+# Of the copy, which is gated in full
+ASKED_AGAIN = frozenset({Reason.LUNGS_NOT_FOUND, Reason.LUNGS_CUT_OFF, Reason.LUNG_BY_SYMMETRY})
 NEVER_FLAGGED = frozenset({Reason.GATE_FAILED, Reason.MODEL_MISSING})
 CLASS_MODALITY: dict[str, str] = {
     ComputedRadiographyImageStorage: "CR",
@@ -53,9 +56,11 @@ CLASS_MODALITY: dict[str, str] = {
 E = TypeVar("E", bound=StrEnum)
 
 ANY, ALL, FLAG = "any", "all", "flag"
-TOP_KEYS = ("version", "requires", "optional", "rules")
+TOP_KEYS = ("version", "requires", "optional", "regions", "rules")
 RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
 UNEXPLAINED = "no rule explains this"  # the built-in last rule
+REGION = "region"  # the built-in rule for films of other regions; their names follow
+MEASURED = "measured, nothing held for it"  # the row of the trace that holds the facts
 ACCEPTS = "destinations accept"  # the built-in rule after a pass
 
 
@@ -104,11 +109,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules in their order, the gates that must have spoken, and the digest of both."""
+    """The rules in their order, the gates that must have spoken, and the digest of it all.
+
+    `region_words` are the words of BodyPartExamined that fit a region other than the chest.
+    """
 
     rules: tuple[Rule, ...]
     requires: tuple[str, ...]
     digest: str
+    region_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod
     def load(text: str) -> Policy:
@@ -132,6 +141,7 @@ class Acceptance:
     unknown_age: bool = False
     modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
     max_study_age_days: int | None = None
+    regions: tuple[str, ...] = (CHEST,)
 
 
 # Deciding
@@ -146,15 +156,25 @@ def decide(
     today: date,
     mode: Mode = "enforce",
     correct: Correct = "propose",
+    region_gates: Collection[str] = (),
 ) -> Decision:
     """The decision for one film from its header and the findings of every gate.
 
     `mode` and `correct` change no act, only the words: what is delivered, held or made at once is for the
     shell. `destinations` are the AI destinations of routes.pass by name; with none, a good film just passes.
+    `region_gates` name the gates for regions other than the chest: their findings are no part of the rules.
     """
-    decision = _examined(policy, header, tuple(_sound(finding) for finding in findings))
+    sound = tuple(_sound(finding) for finding in findings)
+    others = tuple(finding for finding in sound if finding.gate not in region_gates)
+    decision = _examined(policy, header, others)
+    shown: tuple[str, ...] = (CHEST,)
+    if decision.act is Act.WITHHOLD:
+        wanted = {region for acceptance in destinations.values() for region in acceptance.regions} - {CHEST}
+        regional = tuple(f for f in sound if f.gate in region_gates and f.gate in wanted)
+        decision, shown = _of_another_region(decision, policy, header, others, regional)
+    decision = _with_facts(decision, sound)
     if decision.act in (Act.PASS, Act.CORRECT):
-        decision = _select_destinations(decision, header, destinations, today)
+        decision = _select_destinations(decision, header, destinations, today, shown)
     return _in_words(decision, mode, correct)
 
 
@@ -193,11 +213,30 @@ def claim(header: Header, finding: Finding) -> Claim:
     return Claim.CONTRADICTS if disputed else Claim.SILENT
 
 
-def accepts(acceptance: Acceptance, header: Header, today: date) -> tuple[bool, str]:
-    """Whether a destination takes a film that is a frontal chest by its pixels, and if not, why not."""
+def would_take(
+    header: Header,
+    findings: Iterable[Finding],
+    *,
+    destinations: Mapping[str, Acceptance],
+    today: date,
+    region_gates: Collection[str] = (),
+) -> tuple[str, ...]:
+    """The AI destinations that take such a film by its header: where a person's release sends it."""
+    shown = regions.released_as(findings, region_gates)
+    return tuple(name for name, ai in destinations.items() if accepts(ai, header, today, shown)[0])
+
+
+def accepts(
+    acceptance: Acceptance, header: Header, today: date, shown: tuple[str, ...] = (CHEST,)
+) -> tuple[bool, str]:
+    """Whether a destination takes a film that shows one of these regions, and if not, why not.
+
+    A film of the chest is a frontal one by its pixels.
+    """
     refusals = (
+        _region_refused(acceptance, shown),
         _modality_refused(acceptance, header),
-        _view_refused(acceptance, header),
+        _view_refused(acceptance, header, shown),
         _age_refused(acceptance, header),
         _study_refused(acceptance, header, today),
     )
@@ -210,8 +249,18 @@ def _modality_refused(acceptance: Acceptance, header: Header) -> str:
     return "" if modality in acceptance.modalities else f"modality {modality or 'unknown'} is not taken"
 
 
-def _view_refused(acceptance: Acceptance, header: Header) -> str:
+def _region_refused(acceptance: Acceptance, shown: tuple[str, ...]) -> str:
+    taken = any(region in acceptance.regions for region in shown)
+    return "" if taken else f"region {', '.join(shown)} is not taken"
+
+
+def _view_refused(acceptance: Acceptance, header: Header, shown: tuple[str, ...]) -> str:
+    """Of a chest the pixels say that it is frontal; of other regions only the header speaks of the view."""
     view = claimed_view(header)
+    if CHEST not in shown and view == "frontal":
+        view = header.view
+        if not view:
+            return ""
     return "" if view in acceptance.views else f"view {view} is not taken"
 
 
@@ -252,12 +301,61 @@ def _examined(policy: Policy, header: Header, findings: tuple[Finding, ...]) -> 
     only here.
     """
     decision = _first_rule(policy, header, findings)
-    spoke = {finding.gate for finding in findings}
-    silent = (gate for gate in policy.requires if gate not in spoke)
-    missing = tuple(_failure(gate, "the gate gave no finding") for gate in silent)
+    missing = _silent(policy.requires, findings)
     if missing and decision.act in (Act.PASS, Act.CORRECT):
         return _first_rule(policy, header, (*findings, *missing))
     return decision
+
+
+def _silent(gates: Iterable[str], findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """A failure for each of these gates that did not speak. Of an age only the anatomy gate has not yet said
+    what the film shows."""
+    spoke = {finding.gate for finding in findings if finding.reason is not Reason.AGE_CONTRADICTS}
+    return tuple(_failure(gate, "the gate gave no finding") for gate in gates if gate not in spoke)
+
+
+def _of_another_region(
+    decision: Decision,
+    policy: Policy,
+    header: Header,
+    others: tuple[Finding, ...],
+    regional: tuple[Finding, ...],
+) -> tuple[Decision, tuple[str, ...]]:
+    """The decision for a film that the rules withhold, and what it passes for: it may show another region that
+    somebody wants."""
+    flagged = tuple(f for rule in policy.rules if rule.act is None for f in rule.hits(header, others))
+    missing = _silent(("header", "exposure"), others)
+    left = tuple(finding for finding in (*others, *missing) if finding not in flagged)
+    seen = regions.outlook(header, left, regional, policy.region_words)
+    if seen is None:
+        return decision, (CHEST,)
+    act, hits = (Act.PASS, seen.sure) if seen.regions else (Act.QUARANTINE, seen.faults)
+    name = " ".join((REGION, ", ".join(dict.fromkeys(f.gate for f in seen.sure or seen.doubts)))).strip()
+    trace = (*decision.trace, _row(name, bool(hits), _described((*regional, *seen.against))))
+    if not hits:
+        return replace(decision, trace=trace), (CHEST,)
+    made = _region_decision(act, name, header, hits)
+    flags = _unique((*decision.flags, *_reasons(flagged)))
+    return replace(made, flags=flags, trace=trace, policy_digest=policy.digest), seen.regions
+
+
+def _region_decision(act: Act, name: str, header: Header, hits: tuple[Finding, ...]) -> Decision:
+    says = f"The header says: {header.body_part or 'no part'}"
+    if act is Act.PASS:
+        shown = ", ".join(f"{f.gate} ({f.detail})" if f.detail else f.gate for f in hits)
+        return Decision(act, (), name, f"no chest, but surely a region that an AI takes: {shown}. {says}")
+    reasons = _reasons(hits)
+    why = "no chest, but perhaps of a region that an AI takes, and not surely or not well shown"
+    return Decision(act, reasons, name, f"{why}. {_found(reasons, hits)}. {says}")
+
+
+def _with_facts(decision: Decision, findings: Iterable[Finding]) -> Decision:
+    """The decision with a row of its trace for what was measured."""
+    told = ((finding.gate, facts.in_words(finding.facts)) for finding in findings)
+    words = "; ".join(f"{gate}: {text}" for gate, text in told if text)
+    if not words:
+        return decision
+    return replace(decision, trace=(*decision.trace, _row(MEASURED, False, words)))
 
 
 def _sound(finding: Finding) -> Finding:
@@ -341,9 +439,13 @@ def _finished(
 
 
 def _select_destinations(
-    decision: Decision, header: Header, destinations: Mapping[str, Acceptance], today: date
+    decision: Decision,
+    header: Header,
+    destinations: Mapping[str, Acceptance],
+    today: date,
+    shown: tuple[str, ...],
 ) -> Decision:
-    answers = {name: accepts(acceptance, header, today) for name, acceptance in destinations.items()}
+    answers = {name: accepts(acceptance, header, today, shown) for name, acceptance in destinations.items()}
     takers = tuple(name for name, (taken, _) in answers.items() if taken)
     refusals = "; ".join(f"{name}: {why_not}" for name, (taken, why_not) in answers.items() if not taken)
     held = bool(destinations) and not takers
@@ -457,7 +559,19 @@ def _read_policy(text: str) -> Policy:
     if twice is not None:
         raise PolicyError(f"rule {twice!r} stands twice")
     canonical = json.dumps(top, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest())
+    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest(), _read_regions(top))
+
+
+def _read_regions(top: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By region: the words of BodyPartExamined that fit it, in capitals."""
+    fitting: dict[str, tuple[str, ...]] = {}
+    for region, listed in _mapping(top.get("regions", {}), "regions").items():
+        fitting[str(region)] = tuple(
+            _text(word, f"regions: {region}").upper() for word in _words(listed, f"regions: {region}")
+        )
+    if CHEST in fitting:
+        raise PolicyError(f"regions: {CHEST!r} is what the rules are about; it cannot stand here")
+    return fitting
 
 
 def _read_rule(entry: object, number: int, gates: tuple[str, ...]) -> Rule:

@@ -6,12 +6,14 @@ import sqlite3
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 
 from gateway.errors import (
     BadTransition,
@@ -25,7 +27,7 @@ from gateway.errors import (
 from gateway.ledger import Ledger
 from gateway.ledger.moves import allowed
 from gateway.ledger.records import CopyMade, CopyState, HoldState, Job, Judged, Outcome, Received
-from gateway.ledger.tables import TRANSITIONS, deliveries, holds, instances, jobs
+from gateway.ledger.tables import TRANSITIONS, deliveries, findings, holds, instances, jobs
 from pipelines.film import Act, Decision, Finding, Reason, Verdict
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -139,6 +141,25 @@ def test_a_decision_writes_findings_and_deliveries_together(ledger: Ledger) -> N
     assert film.findings[0]["gate"] == "rotation"
     assert film.findings[0]["score"] == 0.99
     assert {d["destination"]: d["state"] for d in film.deliveries} == {"ai": "pending", "ai2": "pending"}
+
+
+def test_what_a_gate_measured_is_kept_with_its_finding(ledger: Ledger) -> None:
+    """As numbers by name; what is no number is left out: JSON knows none of the kind."""
+    ledger.record([received()])
+    facts = (("tilt_deg", np.float32(3.5)), ("ap", 0.97), ("child", float("nan")))
+    seen = Finding("rotation", Verdict.GOOD, 0.99, facts=facts)  # type: ignore[arg-type]
+    ledger.judge(claimed(ledger), replace(PASS, findings=(seen,)), now=NOW)
+    assert ledger.film(1).findings[0]["facts"] == {"tilt_deg": 3.5, "ap": 0.97}
+
+
+def test_findings_that_were_kept_before_gates_measured_anything_can_be_read(ledger: Ledger) -> None:
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), replace(PASS, findings=(Finding("rotation", Verdict.GOOD, 0.9),)), now=NOW)
+    with ledger.writing() as db:
+        body = {"score": 0.9, "low": 0.1, "high": 0.8, "reason": None, "detail": "upright", "box": None}
+        db.execute(update(findings).values(body=body | {"model_digest": ""}))
+    (found,) = ledger.film(1).findings
+    assert (found["gate"], found["score"], found["facts"]) == ("rotation", 0.9, {})
 
 
 def test_a_stale_lease_writes_nothing(ledger: Ledger) -> None:

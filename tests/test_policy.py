@@ -18,6 +18,7 @@ from pipelines.film import Act, Box, Claim, Decision, Finding, Header, Operation
 from pipelines.policy import (
     ACCEPTS,
     DEFAULT_RULES,
+    MEASURED,
     UNEXPLAINED,
     Acceptance,
     Policy,
@@ -52,12 +53,20 @@ DEFAULT_TEXT = DEFAULT_RULES.read_text(encoding="utf-8")
 def gate_of(reason: Reason) -> str:
     """The gate that gives a reason."""
     names = {
-        "exposure": ("BLANK", "WASHED_OUT", "CLIPPED", "BORDER"),
-        "anatomy": ("LATERAL", "OTHER_PART", "NOT_A_RADIOGRAPH", "UNKNOWN_ANATOMY"),
+        "exposure": (
+            "BLANK",
+            "WASHED_OUT",
+            "CLIPPED",
+            "BORDER",
+            "OVEREXPOSED",
+            "UNDEREXPOSED",
+            "SEVERAL_FILMS",
+        ),
+        "anatomy": ("LATERAL", "OTHER_PART", "NOT_A_RADIOGRAPH", "UNKNOWN_ANATOMY", "AGE_CONTRADICTS"),
         "inversion": ("INVERTED", "INVERSION_UNSURE"),
         "rotation": ("ROTATED_90", "ROTATED_180", "ROTATED_270", "ROTATION_UNSURE"),
         "mirror": ("MIRROR_SUSPECTED",),
-        "lungs": ("LUNGS_NOT_FOUND", "LUNGS_CUT_OFF"),
+        "lungs": ("LUNGS_NOT_FOUND", "LUNGS_CUT_OFF", "LUNG_BY_SYMMETRY"),
         "history": ("OTHER_PIXELS", "ATTEMPTS_EXHAUSTED", "COPY_FAILED"),
         "decode": ("UNREADABLE", "UNSUPPORTED", "NO_PIXELS", "PIXELS_MISMATCH", "DECODE_FAILED"),
     }
@@ -75,7 +84,7 @@ def says(word: str, gate: str = "") -> Finding:
 def film(*words: str) -> tuple[Finding, ...]:
     """The findings of every gate: good, except for those that say something."""
     said = tuple(says(word) for word in words)
-    spoke = {finding.gate for finding in said}
+    spoke = {finding.gate for finding in said if finding.reason is not Reason.AGE_CONTRADICTS}
     return (*(Finding(gate, Verdict.GOOD, 0.9, 0.2, 0.8) for gate in GATES if gate not in spoke), *said)
 
 
@@ -110,6 +119,11 @@ CASES = [
     (CHEST, "WASHED_OUT", Q, "badly exposed", "WASHED_OUT"),
     (CHEST, "CLIPPED", Q, "badly exposed", "CLIPPED"),
     (CHEST, "WASHED_OUT?", Q, "badly exposed", "WASHED_OUT"),
+    (CHEST, "OVEREXPOSED", Q, "badly exposed", "OVEREXPOSED"),
+    (CHEST, "UNDEREXPOSED?", Q, "badly exposed", "UNDEREXPOSED"),
+    (CHEST, "SEVERAL_FILMS", Q, "several films", "SEVERAL_FILMS"),
+    (SILENT, "SEVERAL_FILMS? OTHER_PART", Q, "several films", "SEVERAL_FILMS"),
+    (HAND, "SEVERAL_FILMS OTHER_PART", W, "header and picture rule out a frontal chest", "OTHER_PART"),
     (SILENT, "BLANK OTHER_PART", Q, "badly exposed", "BLANK"),
     (CHEST, "OTHER_PART", Q, "header claims a frontal chest", "HEADER_CONTRADICTS OTHER_PART"),
     (CHEST, "LATERAL", Q, "header claims a frontal chest", "HEADER_CONTRADICTS LATERAL"),
@@ -145,13 +159,15 @@ def test_each_rule_fires_for_its_case(header: Header, words: str, act: Act, rule
 
 
 def test_every_default_rule_has_a_case() -> None:
-    fired = {rule for *_, rule, _ in CASES} | {"gate failed", "worth a note"}  # these have tests of their own
+    of_their_own = {"gate failed", "worth a note", "age contradicts"}  # tests
+    fired = {rule for *_, rule, _ in CASES} | of_their_own
     assert fired == {rule.name for rule in Policy.default().rules}
 
 
 def test_every_reason_that_a_gate_can_give_holds_a_film_or_flags_it() -> None:
-    """NO_AI_ACCEPTS and HEADER_CONTRADICTS are reasons of decisions; no gate gives them."""
-    for reason in set(Reason) - {Reason.NO_AI_ACCEPTS, Reason.HEADER_CONTRADICTS}:
+    """NO_AI_ACCEPTS and HEADER_CONTRADICTS are reasons of decisions; those of region gates hold no chest."""
+    decisions = {Reason.NO_AI_ACCEPTS, Reason.HEADER_CONTRADICTS}
+    for reason in set(Reason) - decisions - {Reason.NOT_THIS_REGION, Reason.REGION_UNSURE}:
         decision = judge(CHEST, film(reason.value))
         assert reason in (*decision.reasons, *decision.flags)
         assert decision.rule != UNEXPLAINED, reason
@@ -271,6 +287,50 @@ def test_what_is_flagged_passes_and_is_noted() -> None:
 def test_a_doubt_about_lungs_is_a_flag_but_no_lungs_at_all_is_held() -> None:
     assert judge(CHEST, film("LUNGS_NOT_FOUND?")).flags == (Reason.LUNGS_NOT_FOUND,)
     assert judge(CHEST, film("LUNGS_NOT_FOUND")).act is Q
+
+
+def test_one_lung_boxed_by_symmetry_is_a_flag_also_on_a_film_that_is_turned() -> None:
+    assert judge(CHEST, film("LUNG_BY_SYMMETRY")).flags == (Reason.LUNG_BY_SYMMETRY,)
+    turned = judge(CHEST, film("LUNG_BY_SYMMETRY", "ROTATED_90"))
+    assert (turned.act, turned.operations) == (C, Operations(turn=270))
+
+
+@pytest.mark.parametrize("word", ["AGE_CONTRADICTS", "AGE_CONTRADICTS?"])
+def test_an_age_that_does_not_fit_is_noted_and_holds_nothing(word: str) -> None:
+    decision = judge(CHEST, film(word))
+    assert (decision.act, decision.flags) == (P, (Reason.AGE_CONTRADICTS,))
+    assert judge(HAND, film(word)).rule == "header denies a frontal chest"
+
+
+def test_an_age_that_does_not_fit_is_held_where_a_site_says_so() -> None:
+    """One word of the shipped rules, as the manual tells."""
+    name, rest = DEFAULT_TEXT.split("  - name: age contradicts\n")
+    policy = Policy.load(
+        f"{name}  - name: age contradicts\n{rest.replace('act: flag', 'act: quarantine', 1)}"
+    )
+    decision = decide(
+        policy, CHEST, film("AGE_CONTRADICTS", "MIRROR_SUSPECTED"), destinations={}, today=TODAY
+    )
+    assert (decision.act, decision.rule) == (Q, "age contradicts")
+    assert set(decision.reasons) == {Reason.AGE_CONTRADICTS, Reason.MIRROR_SUSPECTED}
+
+
+def test_an_age_alone_does_not_say_what_the_film_shows() -> None:
+    """The anatomy gate that says no more than that has not spoken."""
+    without = tuple(f for f in film() if f.gate != "anatomy")
+    assert judge(CHEST, (*without, says("AGE_CONTRADICTS"))).reasons == (Reason.GATE_FAILED,)
+
+
+# What was measured
+
+
+def test_what_was_measured_stands_in_the_trace_and_holds_nothing() -> None:
+    facts = {"rotation": (("tilt_deg", -12.4),), "anatomy": (("ap", 0.03), ("child", float("nan")))}
+    findings = tuple(replace(f, facts=facts.get(f.gate, ())) for f in film())
+    decision = judge(CHEST, findings)
+    (row,) = (row for row in decision.trace if row["rule"] == MEASURED)
+    assert row["because"] == "anatomy: PA, p .97; rotation: tilted 12 degrees counter-clockwise"
+    assert (decision.act, row["fired"]) == (P, False)
 
 
 # The header's claim
@@ -465,6 +525,9 @@ OK = "{name: hold, when: {any: [BLANK]}, act: quarantine, why: empty}"
         ),
         (rules("{when: {any: [BLANK]}, act: withhold, why: x}"), "rule 1: name must be a text"),
         (rules("hold"), "rule 1 must be a mapping"),
+        (f"regions: {{chest: [CHEST]}}\n{rules(OK)}", "regions: 'chest' is what the rules are about"),
+        (f"regions: {{hip: HIP}}\n{rules(OK)}", "regions: hip must be a list of words"),
+        (f"regions: {{hip: ['']}}\n{rules(OK)}", "regions: hip must be a text"),
         ("version: 2\nrules: []", "version: 1"),
         ("version: 1\nrules: []", "a list of rules"),
         ("version: 1\nrule: []", "unknown key 'rule'.*'rules'"),

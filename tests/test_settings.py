@@ -163,6 +163,26 @@ def test_paths_in_the_file_are_meant_from_where_it_lies(write: Write, tmp_path: 
     assert load(write("state: films"), None, {"FILMGATE_STATE": "/x"}).state == Path("/x")
 
 
+def test_regions_and_variants_are_read_from_file_and_environment(write: Write, tmp_path: Path) -> None:
+    """Folders are meant from where the file lies; a variant is a word, never a path."""
+    text = "work: {regions: [models/hip, /srv/knee], variants: {anatomy: open}}\n"
+    work = load(write(text), env={}).work
+    assert work.regions == (tmp_path / "models" / "hip", Path("/srv/knee"))
+    assert work.variants == {"anatomy": "open"}
+    env = {"FILMGATE_WORK__REGIONS": "[/srv/hip]", "FILMGATE_WORK__VARIANTS__LUNGS": "open"}
+    work = load(write(text), env=env).work
+    assert (work.regions, work.variants) == ((Path("/srv/hip"),), {"anatomy": "open", "lungs": "open"})
+    assert "work.variants.anatomy" in complaint(write("work: {variants: {anatomy: ../open}}"))
+
+
+def test_a_destination_takes_the_chest_unless_it_names_regions(write: Write) -> None:
+    text = (
+        "destinations:\n  a: {port: 1, ae_title: A}\n  b: {port: 1, ae_title: B, accepts: {regions: [hip]}}\n"
+    )
+    one, other = load(write(text), env={}).destinations.values()
+    assert (one.accepts.regions, other.accepts.regions) == (("chest",), ("hip",))
+
+
 def test_each_value_knows_where_it_was_said(write: Write, tmp_path: Path) -> None:
     """`config show` can tell file and line, variable, option or default."""
     path = write("gateway:\n  port: 104\n")

@@ -20,6 +20,7 @@ from gateway.manners import LOWEST, Clerk, give_way
 from gateway.settings import Settings
 from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Reason, Verdict
+from pipelines.gates import ClosedGate, Gates
 from pipelines.policy import Policy
 from pipelines.report.phantom_dx import phantom_dx
 
@@ -30,12 +31,14 @@ ALL = ("header", "exposure", "anatomy", "inversion", "rotation", "mirror", "lung
 class Says:
     """Gates that find what they are told: `faults` are (gate, reason); every other gate is content."""
 
-    def __init__(self, *faults: tuple[str, Reason]) -> None:
+    def __init__(self, *faults: tuple[str, Reason], regions: tuple[str, ...] = ()) -> None:
         self.faults = dict(faults)
+        self.names = (*ALL, *regions)
+        self.gates = tuple(ClosedGate(name, "") for name in self.names)
 
     def look(self, film: Film) -> tuple[Finding, ...]:
         assert film.pixels.size
-        return tuple(self._finding(gate) for gate in ALL)
+        return tuple(self._finding(gate) for gate in self.names)
 
     def models(self) -> dict[str, str]:
         return {}
@@ -51,13 +54,15 @@ def decoder() -> Iterator[Decoder]:
         yield one
 
 
-def shell(tmp_path: Path, **policy: str) -> Shell:
+def shell(tmp_path: Path, accepts: dict[str, object] | None = None, **policy: str) -> Shell:
+    """A gateway with an AI for adults and one for children, or for what `accepts` says instead."""
     ai = {"kind": "folder", "path": tmp_path / "ai"}
+    kids = accepts or {"min_age": 0, "max_age": 16}
     settings = Settings.model_validate(
         {
             "state": tmp_path,
             "store": {"min_free_mb": 0},
-            "destinations": {"ai": ai, "kids": ai | {"accepts": {"min_age": 0, "max_age": 16}}},
+            "destinations": {"ai": ai, "kids": ai | {"accepts": kids}},
             "routes": {"pass": ["ai", "kids"]},
             "policy": policy,
         }
@@ -172,6 +177,53 @@ def test_a_later_version_that_is_no_film_holds_nobody_up(tmp_path: Path, decoder
         examine(one, decoder, Says())
     assert one.ledger.film(1).decision == "withhold"
     assert one.ledger.holds() == []
+
+
+def hip(number: int) -> Dataset:
+    ds = phantom_dx("hand", number)
+    ds.BodyPartExamined = "HIP"
+    return ds
+
+
+def test_a_film_of_another_region_goes_to_the_ai_for_it(tmp_path: Path, decoder: Decoder) -> None:
+    """The decision names the region; a chest that the same gate does not know goes where it always went."""
+    one = shell(tmp_path, accepts={"regions": ["hip"]})
+    receive(one, hip(1), tmp_path)
+    examine(one, decoder, Says(("anatomy", Reason.OTHER_PART), regions=("hip",)))
+    film = one.ledger.film(1)
+    assert (film.decision, film.rule) == ("pass", "region hip")
+    assert one.ledger.due_destinations(NOW) == {"kids": 1}
+    receive(one, phantom_dx("frontal", 2), tmp_path)
+    examine(one, decoder, Says(("hip", Reason.NOT_THIS_REGION), regions=("hip",)))
+    assert one.ledger.due_destinations(NOW) == {"kids": 1, "ai": 1}
+
+
+def test_a_person_releases_a_hip_to_the_ai_for_hips(tmp_path: Path, decoder: Decoder) -> None:
+    one = shell(tmp_path, accepts={"regions": ["hip"]})
+    receive(one, hip(1), tmp_path)
+    faults = (("anatomy", Reason.OTHER_PART), ("exposure", Reason.WASHED_OUT))
+    examine(one, decoder, Says(*faults, regions=("hip",)))
+    assert one.ledger.film(1).decision == "quarantine"
+    assert one.ledger.open_hold(1).takers == ("kids",)
+
+
+def test_the_gates_that_regions_added_are_known_by_name() -> None:
+    """Those that look at chests are never among them."""
+    gates = Gates(tuple(ClosedGate(name, "") for name in (*ALL, "hip", "knee")), {})
+    assert tasks.region_gates(gates) == ("hip", "knee")
+
+
+def test_workers_are_told_of_bundles_variants_and_regions(tmp_path: Path) -> None:
+    """And of no more than the settings name."""
+    plain = shell(tmp_path)
+    assert plain.models() == {"bundles": None}
+    work = {"bundles": "b", "variants": {"anatomy": "open"}, "regions": ["r/hip"]}
+    more = Shell(Settings.model_validate({"work": work}), plain.ledger, plain.store)
+    assert more.models() == {
+        "bundles": Path("b"),
+        "variants": {"anatomy": "open"},
+        "regions": (Path("r/hip"),),
+    }
 
 
 def test_the_thread_that_writes_does_not_give_way() -> None:

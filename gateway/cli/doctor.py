@@ -91,6 +91,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _port(settings)
     yield _reach(settings)
     yield from _bundles(settings)
+    yield _regions(settings)
     yield from _destinations(settings)
     yield _clock()
 
@@ -194,22 +195,48 @@ def _reach(settings: Settings) -> Check:
 
 def _bundles(settings: Settings) -> Iterator[Check]:
     """Each model's weights against the digest on its card; torch is not needed for that."""
-    folder = Path(settings.work.bundles or str(resources.files("models") / "bundles"))
-    cards = sorted(folder.glob("*/configs/metadata.json"))
-    if not cards:
+    work = settings.work
+    folder = Path(work.bundles or str(resources.files("models") / "bundles"))
+    there = {card.parent.parent.name for card in folder.glob("*/configs/metadata.json")}
+    if not there:
         yield Check("bundles", "error", f"no model in {folder}: every film would be held")
-    for card in cards:
-        name = f"bundle {card.parent.parent.name}"
-        try:
-            told = loads(card.read_text(encoding="utf-8"))["filmgate"]["weights_sha256"]
-            found = sha256((card.parent.parent / "models" / "model.safetensors").read_bytes()).hexdigest()
-        except (OSError, ValueError, KeyError) as error:
-            yield Check(name, "error", f"cannot be read: {error}; films are held")
-            continue
-        if told == found:
-            yield Check(name, "ok", f"sha256 {found[:16]}")
-        else:
-            yield Check(name, "error", "its weights are not the ones its card names; films are held")
+    chosen = {f"{name}-{variant}" for name, variant in work.variants.items()}
+    for name in sorted(there | chosen):
+        others = {one for one in there if name.startswith(f"{one}-")}  # it is a variant of these
+        used = name in chosen or not (others or name in work.variants)
+        yield _bundle(f"bundle {name}", folder / name, "films are held" if used else "not in use")
+    for region in work.regions:
+        yield _bundle(f"region {region.name}", region, "films that may be of it are held")
+
+
+def _bundle(what: str, folder: Path, meaning: str) -> Check:
+    """A model that is not in use may be broken; one that is may not."""
+    bad = "warning" if meaning == "not in use" else "error"
+    try:
+        told = loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))["filmgate"]
+        found = sha256((folder / "models" / "model.safetensors").read_bytes()).hexdigest()
+        whole = told["weights_sha256"] == found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Check(what, bad, f"cannot be read: {error}; {meaning}")
+    if not whole:
+        return Check(what, bad, f"its weights are not the ones its card names; {meaning}")
+    return Check(what, "ok", f"sha256 {found[:16]}" + ("" if bad == "error" else "; not in use"))
+
+
+def _regions(settings: Settings) -> Check:
+    """Whether what destinations wait for can come."""
+    blocks = settings.destinations
+    wanted = {region for name in settings.routes.pass_ for region in blocks[name].accepts.regions} - {"chest"}
+    if wanted and not settings.work.regions:
+        named = ", ".join(sorted(wanted))
+        return Check(
+            "regions", "warning", f"destinations accept {named}, but work.regions names no gate for it"
+        )
+    if settings.work.regions and not wanted:
+        return Check(
+            "regions", "warning", "work.regions adds gates, but no destination of routes.pass takes more"
+        )
+    return Check("regions", "ok", ", ".join(sorted(wanted)) or "the chest alone")
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:

@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli import options
 from gateway.cli.output import clean, print_json, print_table, say, when
+from pipelines.facts import in_words
 from pipelines.film import REASON_TEXT, Act, Reason
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def show(
         (f["gate"] + (" (of the copy)" if f.get("of_copy") else ""), f["verdict"], *_measured(f))
         for f in row.findings
     )
-    print_table(("gate", "verdict", "score", "thresholds", "reason"), found, title="findings")
+    columns = ("gate", "verdict", "score", "thresholds", "reason", "measured")
+    print_table(columns, found, title="findings")
     sent = (
         (d["destination"], d["state"], d.get("attempts", ""), d.get("error") or "") for d in row.deliveries
     )
@@ -191,12 +193,13 @@ def _row(row: FilmRow) -> tuple[object, ...]:
     return row.film_id, when(row.received_at), decision, reasons, deliveries_text(row), uid
 
 
-def _measured(finding: dict[str, Any]) -> tuple[str, str, str]:
+def _measured(finding: dict[str, Any]) -> tuple[str, str, str, str]:
     low, high = finding.get("low") or 0.0, finding.get("high") or 0.0
     reason = finding.get("reason") or ""
     detail = finding.get("detail") or ""
     text = f"{reason}: {detail}" if reason and detail else reason or detail
-    return f"{finding.get('score') or 0.0:.3f}", f"{low:.3f} {high:.3f}" if low or high else "", text
+    between = f"{low:.3f} {high:.3f}" if low or high else ""
+    return f"{finding.get('score') or 0.0:.3f}", between, text, in_words(finding["facts"].items())
 
 
 def _event(event: dict[str, Any]) -> tuple[str, str, str, str]:

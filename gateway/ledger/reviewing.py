@@ -341,6 +341,11 @@ def _grouped(
     return grouped
 
 
+def _finding(row: Any) -> dict[str, Any]:
+    """What one gate found; rows that were written before there were `facts` have none."""
+    return {"gate": row.gate, "verdict": row.verdict, "of_copy": row.of_copy, "facts": {}, **row.body}
+
+
 def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> FilmRow:
     return FilmRow(
         film_id=row.id,
@@ -351,7 +356,7 @@ def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> F
         rule=row.rule,
         why=row.why,
         reasons=tuple(row.reasons or ()),
-        findings=tuple(dict(gate=f.gate, verdict=f.verdict, of_copy=f.of_copy, **f.body) for f in found),
+        findings=tuple(map(_finding, found)),
         deliveries=tuple(
             {
                 "destination": d.destination,

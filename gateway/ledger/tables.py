@@ -167,7 +167,7 @@ findings = Table(
     Column("of_copy", Boolean, nullable=False, default=False),
     Column("gate", String(32), nullable=False),
     Column("verdict", String(8), nullable=False),
-    Column("body", JSON, nullable=False),  # score, low, high, reason, detail, box, model_digest
+    Column("body", JSON, nullable=False),  # score, low, high, reason, detail, box, model_digest, facts
 )
 
 copies = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
@@ -245,7 +246,8 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
-    body = asdict(found)
+    measured = {name: float(value) for name, value in found.facts if isfinite(value)}
+    body = asdict(found) | {"facts": measured}
     gate, verdict = body.pop("gate"), body.pop("verdict")
     return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
 

@@ -1,0 +1,43 @@
+"""Measured values of a finding (`Finding.facts`) in plain words. Nothing is held for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+
+def in_words(facts: Iterable[tuple[str, float]]) -> str:
+    """`(("tilt_deg", 3.1), ("ap", 0.97))` is "tilted 3 degrees clockwise; AP, p .97".
+
+    A value that is not finite is left out; a name that is not known here is shown as it is.
+    """
+    return "; ".join(
+        WORDS[name](value) if name in WORDS else f"{name} {value:.4g}"
+        for name, value in facts
+        if math.isfinite(value)
+    )
+
+
+def _tilt(degrees: float) -> str:
+    """Positive is clockwise, as displayed."""
+    whole = round(abs(degrees))
+    if not whole:
+        return "not tilted"
+    way = "clockwise" if degrees > 0 else "counter-clockwise"
+    return f"tilted {whole} degree{'s' if whole > 1 else ''} {way}"
+
+
+def _either(first: str, second: str) -> Callable[[float], str]:
+    """Words for a probability of `first` against `second`."""
+    return lambda p: f"{first}, p {_share(p)}" if p >= 0.5 else f"{second}, p {_share(1 - p)}"
+
+
+def _share(p: float) -> str:
+    return f"{p:.2f}".removeprefix("0")
+
+
+WORDS: dict[str, Callable[[float], str]] = {
+    "tilt_deg": _tilt,
+    "ap": _either("AP", "PA"),
+    "child": _either("a child's chest", "an adult's chest"),
+}

@@ -1,0 +1,107 @@
+"""Films of other body regions: how one that is no frontal chest stands with the gates of `work.regions`.
+
+A region gate finds GOOD (surely its region), UNSURE or BAD. What it finds is no part of the rules for chests:
+those decide first, and a film that they pass, correct or take for a frontal chest is none of its business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipelines.film import Claim, Finding, Header, Reason, Verdict
+from pipelines.header import NO_PART
+
+CHEST = "chest"  # the region of the rules in policy.yaml; no region gate can take its place
+
+# What these gates say of a hip means nothing: they were made for chests.
+FOR_CHESTS = frozenset({"inversion", "rotation", "mirror", "lungs"})
+
+Words = Mapping[str, tuple[str, ...]]  # by region: words of BodyPartExamined that fit it
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A film that is no frontal chest, as one of another region; the header contradicts none of these.
+
+    `sure` are findings of region gates that are GOOD, `doubts` those that are not sure or failed, and
+    `against` is what the other gates have against the picture, whatever it shows.
+    """
+
+    sure: tuple[Finding, ...]
+    doubts: tuple[Finding, ...]
+    against: tuple[Finding, ...]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions that this film surely and cleanly shows."""
+        return () if self.against else tuple(dict.fromkeys(found.gate for found in self.sure))
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        """What keeps it from passing as a film of its region; () when nothing speaks for one at all."""
+        if self.sure:
+            return self.against
+        return (*self.against, *self.doubts) if self.doubts else ()
+
+
+def outlook(
+    header: Header, others: Iterable[Finding], regional: Iterable[Finding], words: Words
+) -> Outlook | None:
+    """How a film stands as one of another region; None when it may be a chest, or is not for AI at all.
+
+    Args:
+        others: findings of the gates that are no region gates, without those that were flagged.
+        regional: findings of region gates, of the regions that somebody wants.
+        words: what in BodyPartExamined fits a region; a region that is not named there fits its own name.
+    """
+    found = tuple(others)
+    if any(one.gate == "header" and one.verdict is not Verdict.GOOD for one in found):
+        return None
+    claims = _claims_left([one for one in found if one.gate == "anatomy"])
+    fitting = [one for one in regional if claim(header, one.gate, words) in claims]
+    against = [one for one in found if one.gate not in FOR_CHESTS | {"header", "anatomy"}]
+    if not fitting:
+        return None
+    return Outlook(
+        sure=tuple(one for one in fitting if one.verdict is Verdict.GOOD),
+        doubts=tuple(one for one in fitting if one.verdict in (Verdict.UNSURE, Verdict.FAILED)),
+        against=tuple(one for one in against if one.verdict is not Verdict.GOOD),
+    )
+
+
+def claim(header: Header, region: str, words: Words) -> Claim:
+    """How the header stands to a region: every part that BodyPartExamined names must fit it."""
+    if header.part == CHEST:
+        return Claim.CONTRADICTS
+    named = [part for part in header.body_part.split("\\") if re.sub(r"[^A-Z0-9]", "", part) not in NO_PART]
+    if not named:
+        return Claim.SILENT
+    fitting = words.get(region, (region.upper(),))
+    fits = all(any(word in part for word in fitting) for part in named)
+    return Claim.AGREES if fits else Claim.CONTRADICTS
+
+
+def released_as(findings: Iterable[Finding], names: Iterable[str]) -> tuple[str, ...]:
+    """What a held film is sent on as when a person releases it: a chest, unless it is surely none and a gate
+    for another region sees, or perhaps sees, its own."""
+    found = tuple(findings)
+    anatomy = {one.verdict for one in found if one.gate == "anatomy"}
+    regional = [one for one in found if one.gate in frozenset(names) - {CHEST}]
+    sure = tuple(one.gate for one in regional if one.verdict is Verdict.GOOD)
+    perhaps = tuple(one.gate for one in regional if one.verdict in (Verdict.UNSURE, Verdict.FAILED))
+    if Verdict.GOOD in anatomy:
+        return (CHEST,)
+    return sure or (perhaps if anatomy == {Verdict.BAD} else ()) or (CHEST,)
+
+
+def _claims_left(anatomy: list[Finding]) -> tuple[Claim, ...]:
+    """What the header may say of the region after what the anatomy gate found: its silence is enough where
+    the picture is surely another part; where the gate does not know, two opinions are needed."""
+    if not anatomy or any(one.verdict in (Verdict.GOOD, Verdict.FAILED) for one in anatomy):
+        return ()
+    reasons = {one.reason for one in anatomy}
+    if reasons == {Reason.OTHER_PART} and all(one.verdict is Verdict.BAD for one in anatomy):
+        return (Claim.AGREES, Claim.SILENT)
+    return (Claim.AGREES,) if reasons <= {Reason.OTHER_PART, Reason.UNKNOWN_ANATOMY} else ()
