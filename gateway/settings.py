@@ -33,7 +33,9 @@ from gateway.lined_yaml import Lined, Loc
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
-BundleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # part of a folder's name, never a path
+# The bundles of the gates. A slip here would quietly use a model under other terms, so it is refused.
+BundleName = Literal["anatomy", "inversion", "rotation", "mirror", "lungs"]
+Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # part of a folder's name, never a path
 
 
 class _Block(BaseModel):
@@ -104,7 +106,7 @@ class WorkSettings(_Block):
     decode_timeout_s: float = Field(10.0, gt=0)
     decode_memory_mb: int = Field(2048, ge=256)
     bundles: str = Field("", description="folder of model bundles; empty: the shipped ones")
-    variants: dict[BundleName, BundleName] = Field(
+    variants: dict[BundleName, Variant] = Field(
         {}, description="which variant of a bundle: {anatomy: open} is the bundle anatomy-open"
     )
     regions: tuple[Path, ...] = Field((), description="bundles of gates for further body regions")
@@ -485,7 +487,8 @@ def _shown(loc: Loc, value: Any) -> str:
 
 
 def _untagged(loc: Loc) -> Loc:
-    """Without the word that pydantic puts in for the kind of a destination."""
+    """Without the words that pydantic puts in: the kind of a destination, and that it is about a key."""
+    loc = tuple(step for step in loc if step != "[key]")
     if len(loc) > 2 and loc[0] == "destinations" and loc[2] in ("dicom", "folder"):
         return (*loc[:2], *loc[3:])
     return loc

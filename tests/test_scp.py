@@ -434,16 +434,6 @@ def test_addresses_of_both_families_are_compared() -> None:
     assert caller_rejection("V6", "fd00::1%eth0", allow) is None
 
 
-def test_settings_swapped_under_an_open_association(tmp_path: Path) -> None:
-    """Who is not allowed any more gets 0x0124 for the next object."""
-    one = film()
-    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
-        assert peer.associate().store(one.SOPInstanceUID, encoded(one)) == 0x0000
-        gateway = GatewaySettings(allow=(Peer(ae_title="OTHER"),))
-        listener.swap(Settings(gateway=gateway, state=tmp_path))
-        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0124
-
-
 def test_an_error_comment_says_why(tmp_path: Path) -> None:
     """The response carries (0000,0902), without a UID in it."""
     with listening(tmp_path) as listener, RawPeer(listener.port) as peer:

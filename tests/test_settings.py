@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import SettingsError
 from gateway.settings import DicomDestination, FolderDestination, Settings, load, read, values
+from pipelines.gates import GATES
 
 Write = Callable[[str], Path]
 
@@ -173,6 +174,14 @@ def test_regions_and_variants_are_read_from_file_and_environment(write: Write, t
     work = load(write(text), env=env).work
     assert (work.regions, work.variants) == ((Path("/srv/hip"),), {"anatomy": "open", "lungs": "open"})
     assert "work.variants.anatomy" in complaint(write("work: {variants: {anatomy: ../open}}"))
+
+
+def test_a_variant_of_a_bundle_that_no_gate_has_is_refused(write: Write) -> None:
+    """A slip of the pen must not leave a model in use whose terms somebody meant to avoid."""
+    needed = {need for kind in GATES for need in getattr(kind, "needs", ())}
+    text = "work: {variants: {" + ", ".join(f"{name}: open" for name in needed) + "}}"
+    assert set(load(write(text), env={}).work.variants) == needed
+    assert ":1: work.variants.anatomi must be" in complaint(write("work: {variants: {anatomi: open}}"))
 
 
 def test_a_destination_takes_the_chest_unless_it_names_regions(write: Write) -> None:

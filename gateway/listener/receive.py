@@ -72,7 +72,7 @@ class House:
     ledger: ReceiveLedger
     recorder: Recorder
     muffler: Muffler
-    settings: Callable[[], GatewaySettings]  # asked for each time: SIGHUP may swap them
+    settings: GatewaySettings
     admit: Callable[[AssociateRequest, str], Rejection | None]
     audit: Audit
     see_off: Callable[[socket.socket, str], None]
@@ -207,7 +207,7 @@ class Association:
         self._socket = connection
         self._address = address
         self._request_body = request
-        self._settings = house.settings()
+        self._settings = house.settings
         self._max_pdu = self._settings.max_pdu_kb << 10
         self._wire = Wire(
             connection,
@@ -388,17 +388,12 @@ class Association:
             raise Refusal(Status.DATASET_DOES_NOT_MATCH, "Affected SOP Class UID is not a UID")
         if not is_uid(command.sop_instance_uid):
             raise Refusal(Status.DATASET_DOES_NOT_MATCH, "Affected SOP Instance UID is not a UID")
-        if self._settings is not self._house.settings() and not self._still_admitted():
-            raise Refusal(Status.NOT_AUTHORIZED, "no longer allowed to send here")
         try:
             return self._house.store.begin(
                 command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
             )
         except StoreError as error:
             raise _out_of_resources(error) from error
-
-    def _still_admitted(self) -> bool:
-        return self._request is not None and self._house.admit(self._request, self._address) is None
 
     def _complete(self, arrival: Arrival) -> None:
         """The dataset is whole: keep it, and only then answer 0x0000 (PS3.4 section B.2.3)."""

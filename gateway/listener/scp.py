@@ -76,7 +76,7 @@ class Listener:
             ledger=ledger,
             recorder=Recorder(ledger, lambda: self._settings.routes.always),
             muffler=self._muffler,
-            settings=lambda: self._settings.gateway,
+            settings=settings.gateway,
             admit=self._admit,
             audit=self._audit,
             see_off=self._door.see_off,
@@ -113,10 +113,6 @@ class Listener:
         self._door.close()
         self._audit.stop()
         log.info("stopped listening", port=self.port, unfinished=len(self._open))
-
-    def swap(self, settings: Settings) -> None:
-        """Use other settings from now on (SIGHUP); open associations are checked at their next object."""
-        self._settings = settings
 
     def associations(self) -> int:
         """How many are open."""
