@@ -308,6 +308,18 @@ def test_a_film_parked_while_observing_is_not_held(ledger: Ledger) -> None:
     assert ledger.holds() == []
 
 
+def test_refused_associations_are_listed_newest_first(ledger: Ledger) -> None:
+    """Who was not let in, and why; those that were let in are not among them."""
+    ledger.associate(calling="ROOM_1", called="FILMGATE", address="10.0.0.1", now=NOW)
+    for calling in ("ROOM_2", "ROOM_3"):
+        ledger.refuse(calling=calling, called="FILMGATE", address="10.0.0.2", reason="not allowed", now=NOW)
+    rows = ledger.refusals()
+    assert [(row["calling"], row["reason"]) for row in rows] == [
+        ("ROOM_3", "not allowed"),
+        ("ROOM_2", "not allowed"),
+    ]
+
+
 def test_errors_hold_no_uid(ledger: Ledger) -> None:
     """What SQLAlchemy says of a failed statement is logged: without its parameters."""
     uid = ".".join(("1", "2", "99"))  # not a literal: tracebacks quote the source
