@@ -12,14 +12,15 @@ from models import bundle, nets, phantom
 from models.bundle import Bundle, Card
 from pipelines import gates
 from pipelines.film import Film, Finding, Header, Reason, Verdict
-from pipelines.gates import Gates
+from pipelines.gates import Gates, anatomy, lungs, rotation
 from pipelines.gates.anatomy import AnatomyGate
+from pipelines.gates.eyes import Eyes
 from pipelines.gates.inversion import InversionGate
-from pipelines.gates.lungs import LungsGate, box_of, touched, two_largest
+from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
 from pipelines.gates.rotation import RotationGate
 
-SURE = {"low": 0.1, "high": 0.9, "far_frontal": 2.0, "far": 3.0, "least": 0.02, "touching": 0.2}
+SURE = {"low": 0.1, "high": 0.9, "least": 0.02, "touching": 0.2}
 DX = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage, for presentation
 ODD_FILMS = {
     "black": np.zeros((512, 420), dtype=np.float32),
@@ -56,18 +57,20 @@ def says(name: str, verdict: Verdict, reason: Reason | None = None) -> object:
 @pytest.mark.parametrize("pixels", ODD_FILMS.values(), ids=ODD_FILMS)
 def test_no_gate_raises_for_any_film(pixels: np.ndarray) -> None:
     """Black, white, NaN, one pixel, noise: each gate answers with finite numbers."""
-    rotation = RotationGate(model("Classifier", 4))
-    mirror = MirrorGate(model("Classifier", 4), model("Antisymmetric", 1))
-    others = (
-        InversionGate(model("Classifier", 2)),
-        AnatomyGate(model("Familiar", 4)),
-        LungsGate(model("lung_net", 1)),
+    turns, polarity = model("Turns", 8), model("Polarity", 1)
+    eyes = Eyes(turns.net, polarity.net)
+    chain = (
+        RotationGate(eyes, turns, polarity),
+        InversionGate(eyes, turns, polarity),
+        AnatomyGate(eyes, turns, polarity, model("Parts", 10)),
+        MirrorGate(eyes, turns, polarity, model("Antisymmetric", 1)),
+        LungsGate(eyes, turns, polarity, model("lung_net", 1)),
     )
-    for gate in (rotation, mirror, *others):
-        (finding,) = gate(film(pixels))
-        assert finding.gate == gate.name
-        assert np.isfinite(finding.score)
-        assert (finding.reason is None) == (finding.verdict is Verdict.GOOD)
+    for gate in chain:
+        for finding in gate(film(pixels)):
+            assert finding.gate == gate.name
+            assert np.isfinite(finding.score)
+            assert (finding.reason is None) == (finding.verdict is Verdict.GOOD)
 
 
 def test_the_gates_stand_in_order_and_without_models_hold_every_film(tmp_path: Path) -> None:
@@ -84,8 +87,15 @@ def test_the_gates_stand_in_order_and_without_models_hold_every_film(tmp_path: P
 
 def test_a_card_without_thresholds_closes_its_gate(tmp_path: Path) -> None:
     """Weights that load but were never calibrated must not judge."""
-    bundle.save(tmp_path / "inversion", Card("inversion", "Classifier", ("a", "b")), nets.Classifier(2))
+    bundle.save(tmp_path / "rotation", Card("rotation", "Turns", tuple("abcdefgh"), SURE), nets.Turns())
+    bundle.save(tmp_path / "inversion", Card("inversion", "Polarity", ("a",)), nets.Polarity())
     assert "inversion: the card gives no threshold 'low'" in gates.load(tmp_path).problems()
+
+
+def test_another_variant_of_a_model_is_another_folder(tmp_path: Path) -> None:
+    """{"rotation": "open"} takes `rotation-open`, and what is missing is named by it."""
+    problems = gates.load(tmp_path, {"rotation": "open"}).problems()
+    assert any(problem.startswith("rotation: rotation-open") for problem in problems)
 
 
 def test_a_gate_that_raises_is_a_finding_of_its_own() -> None:
@@ -121,29 +131,112 @@ def test_networks_are_not_asked_what_makes_no_sense(first: str, reason: Reason, 
     assert [f.gate for f in findings[1:]] == asked
 
 
-def test_between_the_thresholds_a_gate_is_not_sure() -> None:
-    """Rotation: upright, turned, and a doubt between two turns; anatomy: known, other, and far from all."""
-    rotation, anatomy = RotationGate(model("Classifier", 4)), AnatomyGate(model("Familiar", 4))
-    assert rotation._verdict(0, [0.95, 0.05, 0, 0]) == (Verdict.GOOD, None)
-    assert rotation._verdict(3, [0.02, 0, 0, 0.98]) == (Verdict.BAD, Reason.ROTATED_270)
-    assert rotation._verdict(3, [0.0, 0.5, 0, 0.5]) == (Verdict.UNSURE, Reason.ROTATION_UNSURE)
-    assert anatomy._verdict(0, 0.95, [1, 9, 9, 9]) == (Verdict.GOOD, None)
-    assert anatomy._verdict(0, 0.95, [2.1, 9, 9, 9]) == (Verdict.UNSURE, Reason.UNKNOWN_ANATOMY)
-    assert anatomy._verdict(1, 0.01, [9, 1, 9, 9]) == (Verdict.BAD, Reason.LATERAL)
-    assert anatomy._verdict(2, 0.01, [9, 9, 9, 9]) == (Verdict.UNSURE, Reason.UNKNOWN_ANATOMY)
+def test_between_two_answers_a_gate_is_not_sure() -> None:
+    """Rotation: upright, turned, and a doubt between two turns. Anatomy: chest, lateral, both, nothing."""
+    assert rotation.judged([0.95, 0.05, 0, 0]) == (0.95, Reason.ROTATION_UNSURE)
+    assert rotation.judged([0.02, 0, 0, 0.98]) == (pytest.approx(0.02), Reason.ROTATED_270)
+    assert rotation.judged([0.0, 0.5, 0, 0.5])[0] == 0.5
+    assert anatomy.judged([0.98, 0.01, 0, 0, 0, 0, 0, 0, 0.5, 0.5]) == (0.98, Reason.UNKNOWN_ANATOMY)
+    assert anatomy.judged([0.01, 0.97, 0, 0, 0, 0, 0, 0, 0.5, 0.5]) == (0.01, Reason.LATERAL)
+    assert anatomy.judged([0.9, 0, 0, 0.8, 0, 0, 0, 0, 0.5, 0.5]) == (pytest.approx(0.2), Reason.OTHER_PART)
+    assert anatomy.judged([0.01] * 10) == (0.01, Reason.UNKNOWN_ANATOMY)
+
+
+def test_a_turned_film_is_seen_upright_and_of_right_polarity() -> None:
+    """The pose takes back the likeliest turn and polarity; the box of lungs is told as the film lies."""
+
+    class Turn(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.0, 9.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0]])
+
+    class Negative(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[5.0]])
+
+    upright = phantom.render("frontal", 4)[:256, :256]
+    eyes = Eyes(Turn(), Negative())
+    shown = 1 - np.ascontiguousarray(np.rot90(upright, -1))
+    pose = eyes.pose(shown)
+    assert pose.turn == 1
+    assert pose.tilt_deg == pytest.approx(2.0)
+    assert pose.right < 0.01
+    assert torch.allclose(pose.upright, eyes.see(upright), atol=0.02)
+    assert lungs.turned(lungs.Box(0.1, 0.2, 0.3, 0.6), 1) == lungs.Box(0.4, 0.1, 0.8, 0.3)
+    assert lungs.turned(lungs.Box(0.1, 0.2, 0.3, 0.6), 4) == lungs.Box(0.1, 0.2, 0.3, 0.6)
+
+
+def two_lungs() -> np.ndarray:
+    """A mask (128, 128) of two upright blocks and a speck."""
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[32:96, 16:48] = mask[32:96, 58:90] = mask[4:6, 4:6] = True
+    return mask
 
 
 def test_the_lung_box_ignores_specks_and_sees_the_edge() -> None:
     """Two lungs and a speck: the box is round the lungs; a lung along the left edge is noticed."""
-    mask = np.zeros((128, 128), dtype=bool)
-    mask[32:96, 16:48] = mask[32:96, 80:112] = mask[4:6, 4:6] = True
-    lungs = two_largest(mask)
-    assert lungs.sum() == 2 * 64 * 32
-    box = box_of(lungs)
-    assert (box.x0, box.y0, box.x1, box.y1) == (16 / 128, 32 / 128, 112 / 128, 96 / 128)
-    assert touched(lungs) == 0
-    lungs[32:96, :16] = True
-    assert touched(lungs) == 0.5
+    mask = two_lungs()
+    found = lungs.field_of(mask, touching=0.15)
+    assert found is not None
+    assert found.box == lungs.Box(16 / 128, 32 / 128, 90 / 128, 96 / 128)
+    assert not found.cut
+    assert not found.by_symmetry
+    mask[32:96, :16] = True
+    assert lungs.field_of(mask, touching=0.15).cut == ("left side",)  # type: ignore[union-attr]
+    assert lungs.field_of(np.zeros_like(mask), touching=0.15) is None
+
+
+def test_a_white_lung_is_boxed_by_the_other() -> None:
+    """Without the left half the box still spans both sides, to within the usual gap, and says so."""
+    whole, half = two_lungs(), two_lungs()
+    half[:, 50:] = False
+    full, guessed = (lungs.field_of(mask, touching=0.15) for mask in (whole, half))
+    assert full is not None
+    assert guessed is not None
+    assert guessed.by_symmetry
+    assert guessed.box.x1 == pytest.approx(full.box.x1, abs=0.02)
+    half[40:50, 60:70] = True  # a remnant of the white lung
+    assert lungs.field_of(half, touching=0.15).by_symmetry  # type: ignore[union-attr]
+
+
+def test_the_crop_for_a_classifier_stays_inside_the_film() -> None:
+    """The lung box and a margin."""
+    assert lungs.crop_of(lungs.Box(0.01, 0.2, 0.9, 0.99)) == lungs.Box(
+        0.0, pytest.approx(0.16), pytest.approx(0.94), 1.0
+    )
+
+
+def child(score: float, age: float | None) -> list[Reason | None]:
+    """The reasons of the anatomy gate for a sure frontal chest that looks so much like a child's."""
+
+    class Sure(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            odds = torch.full((1, 10), -6.0)
+            odds[0, 0], odds[0, 9] = 6.0, float(np.log(score / (1 - score)))
+            return odds
+
+    turns, polarity = model("Turns", 8), model("Polarity", 1)
+    card = Card("anatomy", "Parts", tuple("abcdefghij"), SURE, "digest")
+    gate = AnatomyGate(Eyes(turns.net, polarity.net), turns, polarity, Bundle(card, Sure()))
+    header = Header(sop_class_uid=DX, modality="DX", age_years=age)
+    return [finding.reason for finding in gate(Film(header, phantom.render("frontal", 3)))]
+
+
+@pytest.mark.parametrize(
+    ("score", "age", "reasons"),
+    [
+        (0.99, 50, [None, Reason.AGE_CONTRADICTS]),
+        (0.99, 3, [None]),
+        (0.99, 15, [None]),
+        (0.99, None, [None]),
+        (0.01, 3, [None, Reason.AGE_CONTRADICTS]),
+        (0.60, 50, [None]),
+    ],
+)
+def test_a_chest_of_another_age_than_the_header_says(
+    score: float, age: float | None, reasons: list[Reason | None]
+) -> None:
+    """Only when it is sure, and never between ten and eighteen years."""
+    assert child(score, age) == reasons
 
 
 def test_our_own_gates_judge_a_phantom_as_a_radiographer_would() -> None:

@@ -13,12 +13,13 @@ def same_numbers() -> None:
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "classes"), [("Classifier", 4), ("Familiar", 4), ("Antisymmetric", 1), ("lung_net", 1)]
-)
-def test_every_network_is_small_and_keeps_its_answers_when_folded(kind: str, classes: int) -> None:
-    """0.1 to 0.7 million parameters, and batch norm folded into convolutions gives the same logits."""
-    net = nets.KINDS[kind](classes).eval()
+KINDS = [("Turns", 8), ("Polarity", 1), ("Parts", 10), ("Antisymmetric", 1), ("lung_net", 1)]
+
+
+@pytest.mark.parametrize(("kind", "outputs"), KINDS)
+def test_every_network_is_small_and_keeps_its_answers_when_folded(kind: str, outputs: int) -> None:
+    """0.1 to 0.7 million parameters, and batch norm folded into convolutions gives the same answers."""
+    net = nets.KINDS[kind](outputs).eval()
     x = torch.rand(2, 1, 128, 128)
     with torch.inference_mode():
         before = net(x)
@@ -36,38 +37,37 @@ def test_the_mirror_network_changes_its_sign_with_the_mirror_image() -> None:
         assert torch.equal(net(x), -net(x.flip(-1)))
 
 
-def test_turning_a_film_turns_the_answer_of_turn_shares() -> None:
-    """A film turned once more clockwise has its probabilities moved on by one."""
-    net = nets.Classifier(4).eval()
+def test_turning_a_film_turns_the_answers_and_changes_nothing_else() -> None:
+    """One more quarter clockwise moves the log-odds of the turns on by one, and the tilts with them."""
+    net = nets.Turns().eval()
     x = torch.rand(2, 1, 128, 128)
     with torch.inference_mode():
-        shares = nets.turn_shares(net, x)
-        once_more = nets.turn_shares(net, torch.rot90(x, -1, dims=(-2, -1)))
-    assert torch.allclose(once_more, torch.roll(shares, 1, dims=1), atol=1e-5)
-    assert torch.allclose(shares.sum(dim=1), torch.ones(2))
+        answers = net(x).reshape(2, 2, 4)
+        once_more = net(torch.rot90(x, -1, dims=(-2, -1))).reshape(2, 2, 4)
+    assert torch.allclose(once_more, torch.roll(answers, 1, dims=2), atol=1e-5)
+
+
+def test_a_network_for_turns_has_eight_outputs() -> None:
+    """A card that names another number is a mistake, and says so."""
+    with pytest.raises(ValueError, match="8 outputs, not 4"):
+        nets.Turns(4)
 
 
 def test_a_negative_has_the_opposite_polarity() -> None:
-    """The probability of being inverted of a film and of its negative add up to one."""
-    net = nets.Classifier(2).eval()
+    """The log-odds of being inverted of a film and of its negative differ in nothing but the sign."""
+    net = nets.Polarity().eval()
     x = torch.rand(2, 1, 128, 128)
     with torch.inference_mode():
-        total = nets.inverted_share(net, x) + nets.inverted_share(net, 1 - x)
-    assert torch.allclose(total, torch.ones(2), atol=1e-5)
+        assert torch.allclose(net(x), -net(1 - x), atol=1e-5)
 
 
-def test_a_familiar_network_finds_its_own_films_near_and_others_far() -> None:
-    """Distances are about 1 where the training films lie and much more elsewhere."""
-    net = nets.Familiar(2)
-    labels = torch.arange(400) % 2
-    features = torch.randn(400, 96) + 3 * labels[:, None]
-    net.settle(features, labels)
-    near = net.distances(features).gather(1, labels[:, None])
-    assert 0.8 < near.mean() < 1.2
-    assert net.distances(features + 50).min() > 10
-
-
-def test_only_a_familiar_network_is_asked_for_distances() -> None:
-    """Another kind of network is a mistake in a card, and says so."""
-    with pytest.raises(TypeError, match="no distances"):
-        nets.look(nets.Classifier(4), torch.rand(1, 1, 128, 128))
+def test_a_film_far_from_every_centre_is_nothing_known() -> None:
+    """On a centre the log-odds of a kind are NEAR; far from all, none is likely, whatever the direction."""
+    net = nets.Parts(10).eval()
+    torch.nn.init.zeros_(net.place.weight)
+    x = torch.rand(1, 1, 128, 128)
+    for kind in range(net.kinds):
+        net.place.bias.data = net.centres.data[kind].clone()
+        assert net(x)[0, kind].item() == pytest.approx(nets.NEAR)
+    net.place.bias.data = net.centres.data[0] * -30
+    assert net(x)[0, : net.kinds].max() < -20
