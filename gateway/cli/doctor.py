@@ -13,14 +13,14 @@ from importlib import metadata, resources
 from ipaddress import ip_address
 from json import loads
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
 from gateway.errors import DeliveryError, FilmgateError, LedgerError
-from gateway.settings import DicomDestination, Settings, load
+from gateway.settings import BundleName, DicomDestination, Settings, load
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
 
@@ -200,11 +200,10 @@ def _bundles(settings: Settings) -> Iterator[Check]:
     there = {card.parent.parent.name for card in folder.glob("*/configs/metadata.json")}
     if not there:
         yield Check("bundles", "error", f"no model in {folder}: every film would be held")
-    chosen = {f"{name}-{variant}" for name, variant in work.variants.items()}
-    for name in sorted(there | chosen):
-        others = {one for one in there if name.startswith(f"{one}-")}  # it is a variant of these
-        used = name in chosen or not (others or name in work.variants)
-        yield _bundle(f"bundle {name}", folder / name, "films are held" if used else "not in use")
+    variants = {str(name): variant for name, variant in work.variants.items()}
+    used = {f"{name}-{variants[name]}" if name in variants else name for name in get_args(BundleName)}
+    for name in sorted(there | used) if there else ():
+        yield _bundle(f"bundle {name}", folder / name, "films are held" if name in used else "not in use")
     for region in work.regions:
         yield _bundle(f"region {region.name}", region, "films that may be of it are held")
 

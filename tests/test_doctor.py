@@ -1,0 +1,91 @@
+"""What `filmgate doctor` says of models: which are in use, and whether what is accepted can come."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from gateway.cli.doctor import Check, _bundles, _regions
+from gateway.settings import BundleName, Settings
+
+WEIGHTS = b"weights"
+
+
+def make(folder: Path, *, whole: bool = True) -> None:
+    """A bundle with weights that are those of its card, or are not."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    (folder / "models" / "model.safetensors").write_bytes(WEIGHTS if whole else b"others")
+    card = {"filmgate": {"weights_sha256": sha256(WEIGHTS).hexdigest()}}
+    (folder / "configs" / "metadata.json").write_text(json.dumps(card))
+
+
+def checks(folder: Path, **work: object) -> dict[str, Check]:
+    settings = Settings.model_validate({"work": {"bundles": str(folder), **work}})
+    return {check.what: check for check in _bundles(settings)}
+
+
+def test_the_plain_bundle_is_in_use_unless_a_variant_is_named(tmp_path: Path) -> None:
+    for name in (*get_args(BundleName), "anatomy-open"):
+        make(tmp_path / name)
+    plain = checks(tmp_path)
+    assert {one.result for one in plain.values()} == {"ok"}
+    assert [name for name, one in plain.items() if "not in use" in one.detail] == ["bundle anatomy-open"]
+    chosen = checks(tmp_path, variants={"anatomy": "open"})
+    assert [name for name, one in chosen.items() if "not in use" in one.detail] == ["bundle anatomy"]
+
+
+def test_a_broken_bundle_matters_only_while_it_is_in_use(tmp_path: Path) -> None:
+    make(tmp_path / "anatomy", whole=False)
+    make(tmp_path / "anatomy-open")
+    assert checks(tmp_path)["bundle anatomy"].result == "error"
+    assert checks(tmp_path, variants={"anatomy": "open"})["bundle anatomy"].result == "warning"
+
+
+def test_a_variant_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path / "anatomy")
+    found = checks(tmp_path, variants={"anatomy": "open"})["bundle anatomy-open"]
+    assert (found.result, "films are held" in found.detail) == ("error", True)
+
+
+def test_a_bundle_that_a_gate_needs_and_is_not_there_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path / "anatomy")
+    found = checks(tmp_path)
+    assert [name for name, one in found.items() if one.result == "ok"] == ["bundle anatomy"]
+    assert found["bundle lungs"].result == "error"
+    assert [one.result for one in checks(tmp_path / "none").values()] == ["error"]
+
+
+def test_each_region_is_looked_at(tmp_path: Path) -> None:
+    make(tmp_path / "bundles" / "anatomy")
+    make(tmp_path / "hip")
+    found = checks(tmp_path / "bundles", regions=[str(tmp_path / "hip"), str(tmp_path / "knee")])
+    assert (found["region hip"].result, found["region knee"].result) == ("ok", "error")
+
+
+@pytest.mark.parametrize(
+    ("accepts", "regions", "result", "words"),
+    [
+        (["chest"], [], "ok", "the chest alone"),
+        (["chest", "hip"], ["models/hip"], "ok", "hip"),
+        (["hip"], [], "warning", "work.regions names no gate"),
+        (["chest"], ["models/hip"], "warning", "no destination"),
+    ],
+)
+def test_what_destinations_accept_must_be_able_to_come(
+    accepts: list[str], regions: list[str], result: str, words: str
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "destinations": {"ai": {"kind": "folder", "path": "ai", "accepts": {"regions": accepts}}},
+            "routes": {"pass": ["ai"]},
+            "work": {"regions": regions},
+        }
+    )
+    found = _regions(settings)
+    assert found.result == result
+    assert words in found.detail
