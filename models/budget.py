@@ -18,7 +18,7 @@ class Share:
 
     gate: str
     loss_ppm: int  # clean films that it may not call good, in a million
-    miss: float | None  # share of faults that it may call good; None: it only suspects, and promises none
+    miss: float | None  # share of faults that it may call good; None: it promises none, and has one threshold
     why: str
 
     @property
@@ -35,8 +35,8 @@ class Share:
         return self.loss / 2
 
     @property
-    def only_suspects(self) -> bool:
-        """Whether the gate has one threshold, and its recall is what falls out of it."""
+    def one_threshold(self) -> bool:
+        """Whether what it finds is what falls out of its share of clean films."""
         return self.miss is None
 
 
@@ -45,12 +45,8 @@ BUDGET: tuple[Share, ...] = (
     Share("anatomy", 500, 0.005, "the hardest question, and what it misses no later gate can find"),
     Share("inversion", 300, 0.0005, "told well; white collimator borders and implants are what it trips on"),
     Share("rotation", 300, 0.0005, "told well; slouching patients and children lie between the turns"),
-    Share(
-        "mirror", 200, None, "only suspects: dextrocardia and effusions look mirrored and must not be held"
-    ),
-    Share(
-        "lungs", 100, 0.02, "holds only where no lung is found at all; cut-off lungs are flagged, not held"
-    ),
+    Share("mirror", 200, None, "only suspects: dextrocardia and effusions look mirrored, and are not"),
+    Share("lungs", 100, None, "holds where no lung is found at all; lungs cut off are flagged, not held"),
 )
 RESERVE_PPM = 200  # headers, decoding, and what the gates do together that none does alone
 
@@ -70,7 +66,7 @@ def table() -> str:
     head = "| gate | may lose of clean films | may call good of faults | why |\n|---|---|---|---|\n"
     rows = "".join(
         f"| {share.gate} | {percent(share.loss)} "
-        f"| {'only suspects' if share.miss is None else percent(share.miss)} | {share.why} |\n"
+        f"| {'no promise' if share.miss is None else percent(share.miss)} | {share.why} |\n"
         for share in BUDGET
     )
     reserve = "headers, decoding, and what the gates do together that none does alone"

@@ -39,6 +39,7 @@ LEAST_HIGH = 0.5  # no film is good that the network holds for faulty, unless th
 SURE_AT_MOST = 0.995  # a calm network never says more
 MARGIN = 0.5  # log-odds below the lowest clean film where there is no gap to share
 ASIDE = ("tilt", "marker", "letter")  # cases with these words are stress, not films as they come
+ALSO = {"lungs": {"touching": 0.15}}  # of an edge, along which a lung counts as cut off: a flag, no hold
 SUSPICION_RATES = (0.0002, 0.01)  # false alarms at which the recall of a gate that only suspects is told
 
 Values = NDArray[np.float64]
@@ -62,10 +63,9 @@ class Found:
     missed: Rate | None  # None for a gate that only suspects, and where no faulty film was shown
     caught: float  # share of faulty patients of whom every picture is called faulty; nan without any
 
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """As a card keeps them."""
-        return {"low": self.low, "high": self.high}
+    def thresholds(self, gate: str) -> dict[str, float]:
+        """As the card of a gate keeps them."""
+        return {"least": self.low} if gate == "lungs" else {"low": self.low, "high": self.high}
 
 
 def search(
@@ -82,12 +82,13 @@ def search(
     faulty films the thresholds to `begin` with are kept as far as the budget allows. Raises ValueError
     without clean films, or without any way to choose.
     """
-    if not good.size or not (bad.size or begin or share.only_suspects):
+    if not good.size or not (bad.size or begin or share.one_threshold):
         raise ValueError("thresholds are chosen on clean films and faulty ones, or from thresholds to keep")
     top = _lowest(good, allowed(good.size, share.loss, confidence))
     below = _shifted(_lowest(good, allowed(good.size, share.wrong, confidence)), -MARGIN)
     if share.miss is None:
-        high = low = _shifted(top, -MARGIN)
+        saved = good[good > 0] if (good > 0).any() else good  # no threshold saves a film that scores nothing
+        high = low = _shifted(_lowest(saved, allowed(good.size, share.loss, confidence)), -MARGIN)
     elif bad.size:
         low, high = _in_gap(good, bad, top, allowed(bad.size, share.miss, confidence))
         low = max(min(low, below), 1 - SURE_AT_MOST)
@@ -107,7 +108,7 @@ def counted(
     if bad.size and share.miss is not None:
         missed = Rate(int((bad >= high).sum()), bad.size, share.miss, confidence)
     caught = float(((bad <= low) & (bad < high)).mean()) if bad.size else math.nan
-    if share.only_suspects:
+    if share.one_threshold:
         wrong = replace(lost)
         caught = float((bad < high).mean()) if bad.size else math.nan
     return Found(low, high, lost, wrong, missed, caught)
@@ -182,16 +183,22 @@ class Patients:
         )
 
 
+def is_stress(case: str) -> bool:
+    """Whether films of this case are shown to find out what a gate leans on, not because they come so."""
+    return any(word in case for word in ASIDE)
+
+
 def clean(row: Score) -> bool | None:
     """Whether the picture is clean or faulty to this gate.
 
-    None for what chooses no threshold: stress cases, and pictures to which no answer or several are right.
+    None for what chooses no threshold: stress cases, and pictures to which no answer is right, or any.
     """
-    if any(word in row.case for word in ASIDE) or not row.wanted:
+    if is_stress(row.case) or not row.wanted:
         return None
-    if row.wanted == GOOD:
-        return True
-    return None if GOOD in row.wanted.split("|") else False
+    right = row.wanted.split("|")
+    if GOOD not in right:
+        return False
+    return None if row.named in right else True
 
 
 def patients(table: Iterable[Score]) -> Patients:
@@ -375,7 +382,7 @@ def write(
     """Writes thresholds and evidence into the card, for the program and for people."""
     fitted = calibration([row for row in table if clean(row) is not None])
     scaling = {"platt_a": fitted[0].a, "platt_b": fitted[0].b} if fitted else {}
-    thresholds = ours.thresholds | found.thresholds | scaling
+    thresholds = ALSO.get(ours.name, {}) | ours.thresholds | found.thresholds(ours.name) | scaling
     bundle.save_card(
         folder,
         replace(ours, thresholds=thresholds),

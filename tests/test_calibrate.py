@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import dx, part10
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from models import budget, bundle, calibrate, nets, platt, rates, scores
 from models.budget import Share
 from models.scores import Score
+from pipelines.gates import site
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHARE = Share("rotation", 20_000, 0.05, "2 % of the clean, 5 % of the faulty")  # what 60 patients can show
@@ -185,13 +189,13 @@ def test_without_faulty_films_thresholds_are_kept_as_far_as_the_budget_allows() 
 
 
 def test_a_patient_counts_by_the_worst_picture_and_stress_does_not_count() -> None:
-    """Turned further than a slouch, or both answers right: such pictures choose nothing."""
+    """Tilted step by step, or no answer right, or any: such pictures choose nothing."""
     rows = [
         picture("a", 0.9),
         picture("a", 0.7, case="upright, inverted"),
         picture("a", 0.2, case="tilt +15 black"),
         picture("a", 0.3, wanted=""),
-        picture("a", 0.4, wanted="good|LUNGS_CUT_OFF"),
+        picture("a", 0.4, wanted="good|ROTATED_90"),
         picture("a", 0.05, wanted="ROTATED_90"),
         picture("a", 0.1, wanted="ROTATED_180"),
     ]
@@ -295,6 +299,86 @@ def test_promises_that_cannot_both_be_kept_write_nothing(folder: Path, tmp_path:
     with pytest.raises(calibrate.CannotPromise, match="30 of 300"):
         calibrate.calibrate_on_site(folder, tmp_path / "out", rows, share, "2026", "here")
     assert not (tmp_path / "out").exists()
+
+
+def upright(pixels: np.ndarray) -> tuple[float, str]:
+    """A gate for pictures whose top stands out, in either polarity."""
+    return (0.95 if abs(pixels[0].mean() - np.median(pixels)) > 0.3 else 0.05), "ROTATED_90"
+
+
+def films_of_a_hospital(folder: Path, count: int) -> Path:
+    """So many pictures with a bright top, and one DICOM file of a patient who has two."""
+    folder.mkdir()
+    greys = np.zeros((40, 30), dtype=np.uint8)
+    greys[:8] = 200
+    for n in range(count):
+        Image.fromarray(greys).save(folder / f"{n:03}.png")
+    for name in ("a.dcm", "b"):
+        (folder / name).write_bytes(part10(dx(greys.astype(np.uint16) * 16, PatientID="SECRET")))
+    (folder / "notes.txt").write_text("no film")
+    return folder
+
+
+def test_a_hospitals_films_are_shown_in_the_cases_of_the_gate(tmp_path: Path) -> None:
+    """As they are and altered; patients by the header, numbered; the period from the study dates."""
+    folder = films_of_a_hospital(tmp_path / "films", 2)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    seen = site.site_scores("rotation", folder, upright, progress=False)
+    assert {row.group for row in seen.table} == {f"patient {n}" for n in (1, 2, 3)}
+    assert {row.case for row in seen.table} >= {"upright", "turned 90", "turned 180", "turned 270"}
+    assert not any(row.case.startswith("tilt") for row in seen.table)
+    assert (seen.period, seen.unread) == ("2026-11-01 to 2026-11-01", ("broken.jpg",))
+    found = calibrate.patients(seen.table)
+    assert set(found.good.values()) == {0.95}
+    assert set(found.bad.values()) == {0.05}
+    assert "SECRET" not in repr(seen)
+
+
+def test_a_manifest_says_which_films_and_whose(tmp_path: Path) -> None:
+    """Only the films that it names; without a column `file` it is none."""
+    folder = films_of_a_hospital(tmp_path / "films", 3)
+    (folder / "manifest.csv").write_text(
+        "file,view,group,date\n000.png,frontal,p,2026-01-05\n001.png,,p,20260131\n002.png,lateral,q,\n"
+    )
+    seen = site.site_scores("rotation", folder, upright, progress=False)
+    assert {row.file for row in seen.table} == {"000.png", "001.png"}  # a lateral has no upright here
+    assert {row.group for row in seen.table} == {"patient 1"}
+    assert seen.period == "2026-01-05 to 2026-01-31"
+    (folder / "manifest.csv").write_text("name\n000.png\n")
+    with pytest.raises(ValueError, match="column `file`"):
+        site.site_films(folder)
+
+
+def test_calibrating_on_site_writes_a_whole_folder_of_bundles(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate with its new thresholds, the others as they are; the films' folder is named, not its path."""
+    bundle.save(tmp_path / "mirror", bundle.Card("mirror", "Antisymmetric", ("x",)), nets.Antisymmetric())
+    monkeypatch.setattr(site, "asks", lambda *_: upright)
+    films = films_of_a_hospital(tmp_path / "films", 60)
+    out = tmp_path / "site"
+    found, _ = site.calibrate_site("rotation", films, tmp_path, out, 0.05, progress=False)
+    assert found.lost.proven
+    assert bundle.read_card(out / "rotation").thresholds["high"] == found.high
+    assert bundle.read_card(out / "mirror").name == "mirror"
+    assert bundle.evidence(out / "rotation")["calibration"]["site"] == "films"
+    with pytest.raises(calibrate.CannotPromise, match="are missing"):
+        site.calibrate_site("rotation", films, tmp_path, tmp_path / "other", progress=False)
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_manual_gives_the_numbers_of_patients_that_are_needed() -> None:
+    """Each line of the table in docs/calibration.md, worked out."""
+    lines = re.findall(
+        r"^\| ([\d.]+) % \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$",
+        (DOCS / "calibration.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(lines) == 5
+    for rate, *told in lines:
+        assert [int(n.replace(",", "")) for n in told] == [
+            rates.needed(float(rate) / 100, k) for k in range(3)
+        ]
 
 
 def test_the_budget_adds_up_and_the_manual_shows_it() -> None:

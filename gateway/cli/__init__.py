@@ -35,8 +35,9 @@ app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(doctor.fsck)
 app.command()(training.train)
-app.command()(training.evaluate)
+app.command()(training.rounds)
 app.command()(training.calibrate)
+app.command()(training.evaluate)
 app.command()(demo.demo)
 
 

@@ -1,0 +1,94 @@
+"""`filmgate evaluate`: the report of a gate from its rounds, with probes and controls if they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models import bundle, calibrate, card, controls, probes, report, rounds
+from models.budget import Share, share_of
+from models.data import ROUNDS, left_out, load, read_rows
+from models.evaluate import Ask
+from models.probes import Row
+from models.report import Extra, Measure
+from models.scores import Score
+from pipelines.gates import training
+
+
+def evaluate_gate(
+    name: str,
+    films: Path,
+    runs: Path,
+    out: Path,
+    cache: Path,
+    bundles: Path,
+    *,
+    with_probes: bool = False,
+) -> Path:
+    """Writes the report of the gate's rounds into `out`, and its summary into the card; returns the page.
+
+    The thresholds are those of the bundle in `bundles`; where there is none, those that the rounds give.
+    Raises ValueError when no round has been scored, OSError, or BundleError.
+    """
+    share = share_of(name)
+    table = rounds.pooled(rounds.named_tables([runs], name), name)
+    thresholds = known_thresholds(name, bundles, table, share)
+    rows = read_rows(films)
+    boxes = rounds.boxes(runs) if name == "lungs" else []
+    extra: list[Extra] = [
+        ("Thresholds chosen without the site", rounds.measures(rounds.without_site(table, share)))
+    ]
+    if with_probes and name in probes.VIEWS:
+        extra += probed(name, films, runs, cache)
+    page = report.write(out, name, table, thresholds, rows, films, extra, boxes, share.loss)
+    if (bundles / name / bundle.METADATA).exists():
+        text = report.summary(name, table, thresholds, rows, boxes, share.loss)
+        card.write_part(bundles / name, "evaluation", f"## Evaluation\n\n{text}")
+    return page
+
+
+def known_thresholds(name: str, bundles: Path, table: list[Score], share: Share) -> tuple[float, float]:
+    """(low, high) of the card, else those that the table gives. Raises ValueError, as calibrate.choose."""
+    if (bundles / name / bundle.METADATA).exists():
+        known = rounds.thresholds_of(bundle.read_card(bundles / name))
+        if known:
+            return known
+    found = calibrate.choose(table, share)
+    return found.low, found.high
+
+
+def probed(name: str, films: Path, runs: Path, cache: Path) -> list[Extra]:
+    """Shortcut probes of each round's network on the films it never saw, and the rules without a network."""
+    known = load(films, cache)
+    out: list[Extra] = []
+    for round_ in ROUNDS:
+        folder = runs / round_
+        if (folder / name / bundle.METADATA).exists():
+            unseen = probes.some_patients(known.where(left_out(known.rows, round_)), probes.PATIENTS)
+            rows = probes.probes(name, one_by_one(training.asks(name, folder)), unseen)
+            told = probes.site_probe(training.features(name, folder), probes.some_patients(known))
+            out.append((f"Shortcut probes, without {round_}", _measures((*rows, *told))))
+    rules = controls.controls(known, controls.native_sizes(films))
+    out.append(("Rules without a network", _measures(row for row in rules if row.name.startswith(name))))
+    return out
+
+
+def one_by_one(ask: Ask) -> probes.Ask:
+    """A gate that is asked about one film, as one that is asked about a batch."""
+
+    def of_batch(x: Tensor) -> Tensor:
+        return torch.tensor([ask(film.numpy())[0] for film in x.float()])
+
+    return of_batch
+
+
+def _measures(rows: Iterable[Row]) -> list[Measure]:
+    return [(row.name, _metric(row), row.value, row.n, (row.low, row.high)) for row in rows]
+
+
+def _metric(row: Row) -> str:
+    verdict = {True: ", passes", False: ", FAILS", None: ""}[row.passes]
+    return f"{row.metric}{verdict}"
