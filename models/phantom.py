@@ -1,5 +1,7 @@
 """Synthetic films: a chest from the front, a chest from the side, a hand. Phantoms, not patients.
 
+Parts that are for testing only (`UNTRAINED`: skull, neck, abdomen, pelvis) are in models.phantom_parts.
+
 A small 3-D scene of simple bodies (stacked ovals, ellipsoids, tubes) is projected along parallel rays. The
 path of each ray through a body is known in closed form, so a film costs some tens of milliseconds and needs
 numpy alone. The film then follows Beer-Lambert: attenuation is the line integral of density, quantum noise
@@ -11,218 +13,43 @@ frontal chest the patient's left is at the right of the picture.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["KINDS", "mirrored", "pitch_mm", "render"]
+from models.phantom_bodies import (
+    CORTEX,
+    GAS,
+    LUNG,
+    SPONGE,
+    TISSUE,
+    Body,
+    Dome,
+    Doubles,
+    Ellipsoid,
+    Floats,
+    Part,
+    Point,
+    Profile,
+    Scene,
+    Sheet,
+    Solid,
+    Stack,
+    Tone,
+    Tube,
+    Vertebra,
+    along,
+    blur,
+    mirror,
+    outside,
+)
+from models.phantom_parts import PARTS
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Interval = tuple[
-    Floats, Floats
-]  # where each ray enters a body and where it leaves, mm; equal where it misses
-Box = tuple[slice, slice]  # rows, columns
-Profile = Sequence[tuple[float, float]]  # (z, value)
-Point = tuple[float, float, float]  # x, y, z in mm
+__all__ = ["KINDS", "UNTRAINED", "mirrored", "pitch_mm", "render"]
 
-KINDS = ("frontal", "lateral", "hand")
-
-TISSUE = 0.021  # attenuation of soft tissue at about 70 keV, 1/mm
-LUNG = -0.78 * TISSUE  # what an inflated lung lacks against soft tissue
-GAS = -0.95 * TISSUE
-CORTEX, SPONGE = 0.055, 0.014  # what compact and cancellous bone add to soft tissue
-STEP_MM = {"frontal": 0.85, "lateral": 0.85, "hand": 0.5}  # pitch of the scene's grid
-FIELD_MM = {
-    "frontal": (430.0, 350.0),
-    "lateral": (430.0, 350.0),
-    "hand": (282.0, 230.0),
-}  # height, width of the film
 MARGIN = 1.16  # the scene reaches this much further than the film, so that a turned film has no empty corner
-
-
-# --- projection ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """The film plane: u across, v down the picture, and the axis of the patient that each follows."""
-
-    u: Floats  # (1, W) mm
-    v: Floats  # (H, 1) mm
-    axes: tuple[int, int, int]  # which of x, y, z are u, v and the ray
-
-    def place(self, points: ArrayLike) -> Doubles:
-        """Patient points (N, 3) as u, v and depth (N, 3)."""
-        return np.asarray(points, np.float64).reshape(-1, 3)[:, self.axes]
-
-    def box(self, low: ArrayLike, high: ArrayLike) -> Box:
-        """The rows and columns whose centres lie between two corners (u, v)."""
-        (u0, v0), (u1, v1) = np.asarray(low), np.asarray(high)
-        rows = np.searchsorted(-self.v[:, 0], [-v1, -v0])
-        columns = np.searchsorted(self.u[0], [u0, u1])
-        return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
-
-    def crop(self, box: Box) -> "Sheet":
-        return Sheet(self.u[:, box[1]], self.v[box[0]], self.axes)
-
-
-class Body(Protocol):
-    def paint(self, total: Floats, sheet: Sheet, density: float) -> None:
-        """Add this body's path length times its density to `total` (H, W)."""
-
-
-class Solid(Protocol):
-    def interval(self, sheet: Sheet) -> Interval:
-        """Where each ray (H, W) enters and leaves."""
-
-
-Part = tuple[Body, float]  # a body and its density against what it lies in, 1/mm
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """Ovals stacked along z: half widths, half depths and centres as profiles of (z, mm)."""
-
-    half_x: Profile
-    half_y: Profile
-    centre_x: Profile = ((0, 0),)
-    centre_y: Profile = ((0, 0),)
-    power: float = 2.0  # 2 is an ellipse, more is squarer
-
-    def interval(self, sheet: Sheet) -> Interval:
-        half = (_along(self.half_x, sheet.v), _along(self.half_y, sheet.v))
-        centre = (_along(self.centre_x, sheet.v), _along(self.centre_y, sheet.v))
-        across, ray = sheet.axes[0], sheet.axes[2]
-        off = np.minimum(np.abs(sheet.u - centre[across]) / np.maximum(half[across], 1e-3), 1)
-        reach = half[ray] * (1 - off**self.power) ** np.float32(1 / self.power)
-        return centre[ray] - reach, centre[ray] + reach
-
-    def paint(self, total: Floats, sheet: Sheet, density: float) -> None:
-        low, high = self.interval(sheet)
-        total += density * (high - low)
-
-
-@dataclass(frozen=True, slots=True)
-class Ellipsoid:
-    """Half axes in mm; `tilt` turns it in the frontal plane, `pitch` in the sagittal plane (degrees)."""
-
-    centre: Point
-    half: Point
-    tilt: float = 0.0
-    pitch: float = 0.0
-
-    def form(self, axes: tuple[int, int, int]) -> Doubles:
-        """The quadratic form M of p'Mp = 1, in the sheet's order of axes."""
-        c, s = np.cos(np.deg2rad(self.tilt)), np.sin(np.deg2rad(self.tilt))
-        d, t = np.cos(np.deg2rad(self.pitch)), np.sin(np.deg2rad(self.pitch))
-        turn = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) @ np.array([[1, 0, 0], [0, d, -t], [0, t, d]])
-        full = turn @ np.diag(1 / np.square(np.asarray(self.half, np.float64))) @ turn.T
-        return np.asarray(full[np.ix_(axes, axes)])
-
-    def interval(self, sheet: Sheet) -> Interval:
-        m = self.form(sheet.axes).astype(np.float32)
-        u0, v0, t0 = sheet.place(self.centre)[0].astype(np.float32)
-        u, v = sheet.u - u0, sheet.v - v0
-        b = (m[0, 2] * u + m[1, 2] * v) / m[2, 2]
-        c = (m[0, 0] * u * u + 2 * m[0, 1] * u * v + m[1, 1] * v * v - 1) / m[2, 2]
-        reach = np.sqrt(np.maximum(b * b - c, 0))
-        return t0 - b - reach, t0 - b + reach
-
-    def paint(self, total: Floats, sheet: Sheet, density: float) -> None:
-        spread = np.sqrt(np.diag(np.linalg.inv(self.form(sheet.axes))))[:2]
-        middle = sheet.place(self.centre)[0][:2]
-        box = sheet.box(middle - spread, middle + spread)
-        low, high = self.interval(sheet.crop(box))
-        total[box] += density * (high - low)
-
-
-@dataclass(frozen=True, slots=True)
-class Dome:
-    """One half of the diaphragm: everything below a paraboloid with its highest point at `top`."""
-
-    top: Point
-    fall: float  # how far the surface has fallen at one half width, mm
-    half: tuple[float, float]  # x, y
-
-    def interval(self, sheet: Sheet) -> Interval:
-        across, ray = sheet.axes[0], sheet.axes[2]
-        left = (self.top[2] - sheet.v) / self.fall - ((sheet.u - self.top[across]) / self.half[across]) ** 2
-        reach = np.asarray(self.half[ray] * np.sqrt(np.maximum(left, 0)), np.float32)
-        return self.top[ray] - reach, self.top[ray] + reach
-
-
-@dataclass(frozen=True, slots=True)
-class Tube:
-    """A bent, tapering rod along `points` (N, 3); `core` is the share of the radius that is cancellous."""
-
-    points: ArrayLike
-    radius: ArrayLike  # mm, one or N
-    core: float = 0.0
-    sponge: float = SPONGE / CORTEX  # density of the core against the wall
-    flat: float = 1.0  # depth of the cross-section against its width in the picture
-    sawn: bool = False  # the first end is flat, not round
-
-    def paint(self, total: Floats, sheet: Sheet, density: float) -> None:
-        p = sheet.place(self.points)
-        r = np.broadcast_to(np.asarray(self.radius, np.float64), (len(p),))
-        widest = float(r.max())
-        box = sheet.box(p[:, :2].min(axis=0) - widest, p[:, :2].max(axis=0) + widest)
-        sheet = sheet.crop(box)
-        layer = np.zeros((len(sheet.v), sheet.u.shape[1]), np.float32)
-        for i in range(len(p) - 1):
-            self._segment(layer, sheet, p[i], p[i + 1], float(r[i]), float(r[i + 1]))
-        if self.sawn:
-            along = (p[1] - p[0]) / np.linalg.norm(p[1] - p[0])
-            inside = (sheet.u - np.float32(p[0, 0])) * along[0] + (sheet.v - np.float32(p[0, 1])) * along[1]
-            layer *= np.clip(inside + 0.5, 0, 1).astype(np.float32)
-        total[box] += density * layer
-
-    def _segment(
-        self,
-        layer: Floats,
-        sheet: Sheet,
-        a: Doubles,
-        b: Doubles,
-        ra: float,
-        rb: float,
-    ) -> None:
-        widest, run = max(ra, rb), b - a
-        box = sheet.box(np.minimum(a, b)[:2] - widest, np.maximum(a, b)[:2] + widest)
-        u, v = sheet.u[:, box[1]] - np.float32(a[0]), sheet.v[box[0]] - np.float32(a[1])
-        flat2 = float(run[0] ** 2 + run[1] ** 2) + 1e-6
-        t = np.clip(u * np.float32(run[0] / flat2) + v * np.float32(run[1] / flat2), 0, 1)
-        r2 = np.square(np.float32(ra) + t * np.float32(rb - ra))
-        d2 = np.square(u - t * np.float32(run[0])) + np.square(v - t * np.float32(run[1]))
-        length = np.sqrt(np.maximum(r2 - d2, 0))
-        if self.core:
-            length -= np.float32(self.core * (1 - self.sponge)) * np.sqrt(
-                np.maximum(r2 - d2 / np.float32(self.core**2), 0)
-            )
-        slant = min(np.sqrt((flat2 + run[2] ** 2) / flat2), 2.2)  # a rod seen end on is a long way through
-        target = layer[box]
-        np.maximum(target, length * np.float32(2 * slant * self.flat), out=target)
-
-
-def _along(profile: Profile, v: Floats) -> Floats:
-    """The profile's value at each row (H, 1)."""
-    z, value = np.array(sorted(profile), np.float64).T
-    return np.asarray(np.interp(v[:, 0], z, value), np.float32)[:, None]
-
-
-def _outside(span: Interval, solids: Sequence[Interval]) -> Floats:
-    """How much of each ray's span lies in none of the solids, mm."""
-    low, high = span
-    if not solids:
-        return np.asarray(np.maximum(high - low, 0))
-    enters, leaves = solids[0]
-    before = (low, np.minimum(high, enters))
-    after = (np.maximum(low, np.maximum(enters, leaves)), high)
-    return _outside(before, solids[1:]) + _outside(after, solids[1:])
 
 
 # --- the chest ----------------------------------------------------------------------------------------------
@@ -323,23 +150,18 @@ def _soft(build: Build, sheet: Sheet) -> Floats:
         if build.breasts:
             s = 1 + 0.5 * build.breasts
             breast = Ellipsoid((side * 80, -72, -46), (40 * s, 37 * s, 54 * s), tilt=side * -10, pitch=14)
-            flesh += np.float32(0.7) * _outside(breast.interval(sheet), [(low, high)])
+            flesh += np.float32(0.7) * outside(breast.interval(sheet), [(low, high)])
         if sheet.axes[0] == 0:  # the arms hang beside the trunk from the front, and are raised from the side
             layer = np.zeros_like(flesh)
-            Tube(_mirror(ARM, side), (42, 46, 42, 38)).paint(layer, sheet, 1.0)
+            Tube(mirror(ARM, side), (42, 46, 42, 38)).paint(layer, sheet, 1.0)
             np.maximum(flesh, layer, out=flesh)
         else:
-            Tube(_mirror(ARM_RAISED, side), (52, 46, 42)).paint(flesh, sheet, 0.3)
+            Tube(mirror(ARM_RAISED, side), (52, 46, 42)).paint(flesh, sheet, 0.3)
     return flesh
 
 
 def _stouter(rows: Sequence[Point], build: Build) -> Profile:
     return [(z, base + more * build.stout) for z, base, more in rows]
-
-
-def _mirror(points: Sequence[Point], side: float) -> list[Point]:
-    """Points of the left half for either side: 1 left, -1 right; the right lies a little to the back."""
-    return [(side * x, y - 4 * side, z) for x, y, z in points]
 
 
 def _air(rng: Generator, build: Build, sheet: Sheet) -> Floats:
@@ -372,7 +194,7 @@ def _lungs(build: Build, sheet: Sheet) -> Floats:
     )
     cage = Stack(CAGE_X, CAGE_Y, centre_y=CAGE_AT_Y, power=2.3)
     recess: Floats = np.clip((sheet.v + 172) / 24, 0, 1)  # the costophrenic recess thins out
-    return _outside(cage.interval(sheet), [s.interval(sheet) for s in solids]) * recess
+    return outside(cage.interval(sheet), [s.interval(sheet) for s in solids]) * recess
 
 
 def _great_vessels(build: Build) -> Iterator[Part]:
@@ -452,30 +274,6 @@ def _spine(build: Build, frontal: bool) -> Iterator[Part]:
         height = min(height + 0.62, 26.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Vertebra:
-    """A vertebral body: a waisted drum with dense end plates, leaning with the spine."""
-
-    centre: Point
-    half: Point
-    lean: float  # degrees in the sagittal plane
-
-    def paint(self, total: Floats, sheet: Sheet, density: float) -> None:
-        across, _, ray = sheet.axes
-        half, middle = self.half, np.array([self.centre[across], self.centre[2]])
-        reach = np.array([half[across] + 6, half[2] + 6])
-        box = sheet.box(middle - reach, middle + reach)
-        u, v = sheet.u[:, box[1]] - np.float32(middle[0]), sheet.v[box[0]] - np.float32(middle[1])
-        if across == 1:
-            a = math.radians(self.lean)
-            u, v = u - a * v, v + a * u
-        height = np.minimum(np.abs(v) / half[2], 1)
-        waist = half[across] * (0.86 + 0.14 * height**2)
-        side = np.minimum(np.abs(u) / waist, 1)
-        drum = 2 * half[ray] * np.sqrt(1 - side**4) * np.sqrt(np.sqrt(1 - height**8))
-        total[box] += density * drum * (1 + 0.9 * height**8 + 0.5 * side**8)
-
-
 def _ribs(build: Build, frontal: bool) -> Iterator[Part]:
     for k in range(1, 13):
         for side in (-1, 1):
@@ -499,10 +297,10 @@ def _rib(build: Build, k: int, side: int) -> tuple[Doubles, Doubles]:
     phi = np.linspace(0.16, math.radians(degrees), 17)
     forward = (1 - np.cos(phi)) / 2
     level = np.array([[z0 - 0.32 * drop]], np.float32)
-    wide, deep = max(_along(CAGE_X, level).item() + 4, 46), max(_along(CAGE_Y, level).item() + 11, 46)
+    wide, deep = max(along(CAGE_X, level).item() + 4, 46), max(along(CAGE_Y, level).item() + 11, 46)
     x0, y0, _ = _spine_at(build, z0)
     x = x0 * (1 - forward) + side * (10 * (1 - forward) + wide * np.sin(phi) ** 0.85)
-    y = _along(CAGE_AT_Y, level).item() + deep * np.cos(phi)
+    y = along(CAGE_AT_Y, level).item() + deep * np.cos(phi)
     y[0] = min(y[0], y0 + 26)
     z = z0 + 9 * np.sin(np.minimum(phi * 2.2, np.pi)) - drop * forward**0.92
     return np.stack([x, y, z], axis=1), np.interp(
@@ -519,19 +317,19 @@ def _girdle(build: Build, arms_down: bool) -> Iterator[Part]:
     bone = CORTEX * build.bone
     for side in (-1, 1):
         yield (
-            Tube(_mirror(CLAVICLE, side), (7.5, 6, 5.2, 5.4, 6.5), 0.72, 0.2),
+            Tube(mirror(CLAVICLE, side), (7.5, 6, 5.2, 5.4, 6.5), 0.72, 0.2),
             bone * (0.9 if arms_down else 0.4),
         )
-        yield Tube(_mirror(BLADE_EDGE, side), (6, 4, 3), 0.5), bone * 0.6
+        yield Tube(mirror(BLADE_EDGE, side), (6, 4, 3), 0.5), bone * 0.6
         if arms_down:
             yield Ellipsoid((side * 124, 76, 58), (27, 4, 68), tilt=side * 14), bone * 0.22
-            yield Tube(_mirror(BLADE_SPINE, side), (3, 4, 7), 0.5), bone * 0.5
+            yield Tube(mirror(BLADE_SPINE, side), (3, 4, 7), 0.5), bone * 0.5
             yield Ellipsoid((side * 150, 30, 112), (8, 14, 17)), bone * 0.3
             yield Ellipsoid((side * 174, 16, 116), (23, 22, 23)), bone * 0.26
-            yield Tube(_mirror(HUMERUS, side), (15, 11, 10.5, 11), 0.62, 0.1), bone * 0.6
+            yield Tube(mirror(HUMERUS, side), (15, 11, 10.5, 11), 0.62, 0.1), bone * 0.6
         else:
             yield Ellipsoid((side * 150, 12 - 4 * side, 140), (22, 21, 22)), bone * 0.16
-            yield Tube(_mirror(HUMERUS_RAISED, side), (14, 10.5, 11), 0.62, 0.1), bone * 0.6
+            yield Tube(mirror(HUMERUS_RAISED, side), (14, 10.5, 11), 0.62, 0.1), bone * 0.6
 
 
 # --- the hand -----------------------------------------------------------------------------------------------
@@ -576,7 +374,7 @@ def _hand(rng: Generator, sheet: Sheet) -> Floats:
         layer = np.zeros_like(flesh)
         body.paint(layer, sheet, 1.0)
         np.maximum(flesh, layer, out=flesh)
-    total = _blur(flesh, 2.5) * np.float32(TISSUE * 1.5)
+    total = blur(flesh, 2.5) * np.float32(TISSUE * 1.5)
     mineral = rng.uniform(0.7, 1.15)
     for parts in (_phalanges(fingers), _wrist(rng)):
         for body, density in parts:
@@ -638,19 +436,25 @@ def _wrist(rng: Generator) -> Iterator[Part]:
 # --- the film -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Tone:
-    """Where the automatic exposure lays the grey values: two ranks of the body's pixels and their grey."""
-
-    dark: tuple[float, float]  # percentile of attenuation, grey
-    light: tuple[float, float]
-
-
-SCENES: dict[str, tuple[Callable[[Generator, Sheet], Floats], tuple[int, int, int], Tone]] = {
-    "frontal": (_chest, (0, 2, 1), Tone((18, 0.32), (86, 0.87))),
-    "lateral": (_chest, (1, 2, 0), Tone((14, 0.35), (88, 0.82))),
-    "hand": (_hand, (0, 2, 1), Tone((30, 0.30), (97, 0.76))),
+SCENES: dict[str, Scene] = {
+    "frontal": Scene(_chest, (0, 2, 1), Tone((18, 0.32), (86, 0.87)), (430.0, 350.0), 0.85, lift=-25),
+    "lateral": Scene(
+        _chest,
+        (1, 2, 0),
+        Tone((14, 0.35), (88, 0.82)),
+        (430.0, 350.0),
+        0.85,
+        lift=-25,
+        deeper=(1.02, 1.2),
+        other_side=0.5,
+    ),
+    "hand": Scene(
+        _hand, (0, 2, 1), Tone((30, 0.30), (97, 0.76)), (282.0, 230.0), 0.5, size=(0.84, 1.08), other_side=0.2
+    ),
+    **PARTS,
 }
+KINDS = tuple(SCENES)
+UNTRAINED = tuple(PARTS)  # for testing only: models.train must not draw them
 
 MARKERS = {
     "L": ("10000", "10000", "10000", "10000", "10000", "10000", "11111"),
@@ -670,12 +474,12 @@ def render(kind: str, seed: int, size: tuple[int, int] = (512, 420)) -> Floats:
     if kind not in KINDS:
         raise ValueError(f"no phantom of kind {kind!r}; there are {', '.join(KINDS)}")
     rng = np.random.default_rng((seed, KINDS.index(kind)))
-    scene, axes, tone = SCENES[kind]
-    attenuation = scene(rng, _sheet(rng, kind, axes))
+    scene = SCENES[kind]
+    attenuation = scene.paint(rng, _sheet(rng, scene))
     attenuation *= 1 + 0.035 * _clouds(rng, attenuation.shape)
-    attenuation = _harmonise(_blur(attenuation, rng.uniform(0.5, 1.0)), rng.uniform(0.1, 0.3))
-    low, slope = _exposure(rng, attenuation, tone)
-    flat = _cut(rng, attenuation[:, ::-1] if mirrored(kind, seed) else attenuation, kind, size)
+    attenuation = _harmonise(blur(attenuation, rng.uniform(0.5, 1.0)), rng.uniform(0.1, 0.3))
+    low, slope = _exposure(rng, attenuation, scene.tone)
+    flat = _cut(rng, attenuation[:, ::-1] if mirrored(kind, seed) else attenuation, scene, size)
     base = np.float32(rng.uniform(0.3, 1) / (1 + np.exp(low * slope)))  # the grey of bare film
     film: Floats = (1 / (1 + np.exp(-(_noise(rng, flat) - low) * slope)) - base) / (1 - base)
     _mark(rng, film, kind, mirrored(kind, seed))
@@ -685,28 +489,31 @@ def render(kind: str, seed: int, size: tuple[int, int] = (512, 420)) -> Floats:
 
 def mirrored(kind: str, seed: int) -> bool:
     """Whether this film shows the other side: a lateral that faces right, a right hand."""
-    share = {"frontal": 0.0, "lateral": 0.5, "hand": 0.2}[kind]
-    return bool(np.random.default_rng((seed, KINDS.index(kind), 1)).random() < share)
+    drawn = np.random.default_rng((seed, KINDS.index(kind), 1)).random()
+    return bool(drawn < SCENES[kind].other_side)
 
 
 def pitch_mm(kind: str, size: tuple[int, int]) -> float:
     """How far apart the pixels of a film of this size (rows, columns) lie."""
-    height, width = FIELD_MM[kind]
+    return _pitch(SCENES[kind], size)
+
+
+def _pitch(scene: Scene, size: tuple[int, int]) -> float:
+    height, width = scene.field_mm
     return max(height / size[0], width / size[1])
 
 
-def _sheet(rng: Generator, kind: str, axes: tuple[int, int, int]) -> Sheet:
+def _sheet(rng: Generator, scene: Scene) -> Sheet:
     """The scene's grid in the patient's own millimetres: a wider patient is one seen on a narrower grid."""
-    overall = rng.uniform(0.94, 1.08) if kind != "hand" else rng.uniform(0.84, 1.08)
+    overall = rng.uniform(*scene.size)
     wide, tall = overall * rng.uniform(0.95, 1.05), overall * rng.uniform(0.95, 1.05)
-    if kind == "lateral":
-        wide *= rng.uniform(1.02, 1.2)
-    height, width = (side * MARGIN for side in FIELD_MM[kind])
-    step = STEP_MM[kind]
+    if scene.deeper:
+        wide *= rng.uniform(*scene.deeper)
+    height, width = (side * MARGIN for side in scene.field_mm)
+    step = scene.step_mm
     v = (np.arange(int(height / step), 0, -1) * step - height / 2) / tall
     u = (np.arange(int(width / step)) * step - width / 2) / wide
-    lift = {"frontal": -25, "lateral": -25, "hand": 0}[kind]
-    return Sheet(u.astype(np.float32)[None], (v + lift).astype(np.float32)[:, None], axes)
+    return Sheet(u.astype(np.float32)[None], (v + scene.lift).astype(np.float32)[:, None], scene.axes)
 
 
 def _exposure(rng: Generator, attenuation: Floats, tone: Tone) -> tuple[float, float]:
@@ -723,30 +530,30 @@ def _exposure(rng: Generator, attenuation: Floats, tone: Tone) -> tuple[float, f
 def _harmonise(a: Floats, share: float) -> Floats:
     """Give back part of the contrast between large regions, as a film processor does."""
     small = a[::8, ::8]
-    wide = _enlarge(_blur(small, 6), a.shape)
+    wide = _enlarge(blur(small, 6), a.shape)
     return np.asarray(a - share * (wide - wide.mean()) * np.minimum(a, 1), np.float32)
 
 
-def _cut(rng: Generator, scene: Floats, kind: str, size: tuple[int, int]) -> Floats:
+def _cut(rng: Generator, whole: Floats, scene: Scene, size: tuple[int, int]) -> Floats:
     """The film (rows, columns) out of the scene: turned by up to 4 degrees, a little off centre; bilinear."""
     rows, columns = size
-    pitch = pitch_mm(kind, size) / STEP_MM[kind]
+    pitch = _pitch(scene, size) / scene.step_mm
     angle = np.deg2rad(rng.uniform(-4, 4))
     shift = rng.uniform(-7, 7, 2)
     across = (np.arange(columns, dtype=np.float32) - (columns - 1) / 2) * np.float32(pitch)
     down = ((np.arange(rows, dtype=np.float32) - (rows - 1) / 2) * np.float32(pitch))[:, None]
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     y = np.clip(
-        down * c - across * s + (scene.shape[0] - 1) / 2 + np.float32(shift[0]), 0, scene.shape[0] - 1.001
+        down * c - across * s + (whole.shape[0] - 1) / 2 + np.float32(shift[0]), 0, whole.shape[0] - 1.001
     )
     x = np.clip(
-        down * s + across * c + (scene.shape[1] - 1) / 2 + np.float32(shift[1]), 0, scene.shape[1] - 1.001
+        down * s + across * c + (whole.shape[1] - 1) / 2 + np.float32(shift[1]), 0, whole.shape[1] - 1.001
     )
     top, left = y.astype(np.int32), x.astype(np.int32)
     y, x = y - top, x - left
-    flat, at = np.ascontiguousarray(scene).ravel(), top * scene.shape[1] + left
+    flat, at = np.ascontiguousarray(whole).ravel(), top * whole.shape[1] + left
     upper = flat[at] * (1 - x) + flat[at + 1] * x
-    at += scene.shape[1]
+    at += whole.shape[1]
     lower = flat[at] * (1 - x) + flat[at + 1] * x
     return np.asarray(upper * (1 - y) + lower * y, np.float32)
 
@@ -812,17 +619,3 @@ def _enlarge(small: Floats, shape: tuple[int, ...]) -> Floats:
         share = (at - low)[:, None] if axis == 0 else (at - low)[None]
         small = np.take(small, low, axis) * (1 - share) + np.take(small, low + 1, axis) * share
     return small
-
-
-def _blur(a: Floats, sigma: float) -> Floats:
-    """Gaussian blur, sigma in pixels, edges repeated."""
-    reach = max(1, int(np.ceil(2.5 * sigma)))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        wide = np.pad(a, [(reach, reach) if axis == i else (0, 0) for i in (0, 1)], mode="edge")
-        n = a.shape[axis]
-        a = np.zeros_like(a)
-        for i, weight in enumerate(kernel.astype(np.float32)):
-            a += weight * (wide[i : i + n] if axis == 0 else wide[:, i : i + n])
-    return a
