@@ -1,15 +1,18 @@
-"""What an exposure shows without a network: blank, washed out, clipped, small inside a large border.
+"""What an exposure shows without a network: blank, washed out, clipped, too dark, too bright, a large border.
 
 Everything is judged on displayed pixels (after Modality LUT, VOI and polarity). A film may honestly use a
 small part of its stored range and be shown well by its window; a full stored range may be shown badly.
 
 The area inside any uniform border is found first and the rest is judged there, so that a black frame cannot
-lend its contrast to a blank or washed out film within it. Figures for the thresholds: docs/policy.md.
+lend its contrast to a blank or washed out film within it. All of it is judged on a reduction to at most
+JUDGED_PX, where a film's shades are the same and detector noise is less. How the thresholds were found, and
+what they cost: docs/exposure-gate.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 from pipelines.film import Box, Film, Finding, Reason, Verdict
 
 Greys = NDArray[np.float32]  # (H, W) in [0, 1], 0 black, as displayed
+Area = tuple[slice, slice]  # rows and columns
+Shares = NDArray[np.float64]  # (LEVELS,) share of the pixels at each grey
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +37,35 @@ class Thresholds:
         return Verdict.BAD if score < self.low else Verdict.UNSURE
 
 
-STRUCTURE = Thresholds(0.0015, 0.005)  # BLANK: grey differences between blocks that noise does not explain
-CONTRAST = Thresholds(0.15, 0.20)  # WASHED_OUT: central 98 % of the greys
-MIDTONES = Thresholds(0.40, 0.55)  # CLIPPED: share of the film's middle that is neither black nor white
+STRUCTURE = Thresholds(0.004, 0.009)  # BLANK: grey differences between blocks that noise does not explain
+CONTRAST = Thresholds(0.17, 0.23)  # WASHED_OUT: central 98 % of the greys
+UNCLIPPED = Thresholds(0.73, 0.79)  # CLIPPED: share of the film's middle that is not cut off at one grey
+DARK = Thresholds(0.17, 0.21)  # OVEREXPOSED: mean grey of the film's middle
+BRIGHT = Thresholds(0.10, 0.13)  # UNDEREXPOSED: how far that mean is from white
 EXPOSED = Thresholds(0.47, 0.50)  # BORDER: share of the picture inside the uniform border
 
-BLOCKS = 16  # block means a side: 32 x 32 px each at 512 px, in which detector noise averages out
+JUDGED_PX = 256
+BLOCKS = 16  # block means a side: 16 x 16 px each at 256 px, in which detector noise averages out
+LEVELS = 256  # greys that are told apart when pixels are counted
+ENDS = 6  # of them count as black, and as many as white: 2 %
+PLATEAU = 3  # levels: a scan that is burnt out ends at one grey short of white, give or take its noise
+PLATEAU_COUNTS = 0.6  # a smooth shadow may fill a quarter of a good film with three levels
+MIDDLE = 0.2  # cut from each side for the shades: air and collimator are honestly black, and lie outside
 UNIFORM = 0.06  # of the contrast: greys so near the border's level belong to it
 NOISY = 0.25  # of the contrast, and at most UNIFORM of the grey range: how far that may grow with noise
 STRAY = 0.06  # so much of a line may differ and it is still border: markers and letters stand there
-AT_ONCE = 32  # lines
+AT_ONCE = (4, 32)  # lines: most films have no border, and the first few show it
 NESTED = 3  # borders within borders: black round a white frame
 LEAST_EXPOSED = 0.02  # less than this is a marker on an empty plate, not a film
-MIDDLE = 0.2  # cut from each side for MIDTONES: air and collimator are honestly black, and lie outside
-BLACK, WHITE = 0.02, 0.98
+# A crop is more careful than the judgement: it goes to the last line outside which nothing at all shows.
+TRACE = 0.008  # of the grey range, two levels of eight bits ...
+TRACE_SD = 4.0  # ... or so many standard deviations of the border's noise
+TRACES = 0.005  # so much of an empty line may differ: noise has tails
+MARGIN = 0.01  # of the film's side, left round it
 
 
 class ExposureGate:
-    """Computed, no network: a few milliseconds at 512 px, and never an error on any array."""
+    """Computed, no network: about a millisecond at 512 px, and never an error on any array."""
 
     name = "exposure"
 
@@ -59,38 +75,81 @@ class ExposureGate:
             return (_blank("there are no pixels"),)
         if not np.isfinite(greys).all():
             return (_blank("some pixels are not numbers"),)
-        return judge(np.clip(greys, 0.0, 1.0))
+        return judge(greys)
 
 
 def judge(greys: Greys) -> tuple[Finding, ...]:
-    """Findings for pixels in [0, 1]: BLANK alone, or one each for BLANK, WASHED_OUT, CLIPPED and BORDER."""
+    """Findings for finite pixels (H, W): BLANK alone, or one each for BLANK and the five kinds below."""
+    greys = reduced(np.clip(greys, 0, 1))
     rows, columns = exposed_area(greys)
     inside = greys[rows, columns]
-    exposed = inside.size / greys.size
-    if exposed < LEAST_EXPOSED:
+    share = inside.size / greys.size
+    if share < LEAST_EXPOSED:
         return (_blank("one even grey from edge to edge"),)
-    structure = block_structure(inside)
+    structure = least_structure(greys, (rows, columns))
     blank = _finding(Reason.BLANK, STRUCTURE, structure, f"structure {structure:.4f} of the grey range")
     if blank.verdict is Verdict.BAD:
         return (blank,)
-    contrast = spread(inside)
-    midtones = middle_tones(inside)
+    contrast, shades = spread(inside), counted(middle(inside))
+    cut, mean = cut_off(shades), float(shades @ np.arange(LEVELS)) / (LEVELS - 1)
+    shown, box = f"the middle has a mean grey of {mean:.2f}", careful_box(greys, rows, columns)
     return (
         blank,
         _finding(Reason.WASHED_OUT, CONTRAST, contrast, f"uses {contrast:.0%} of the grey range"),
-        _finding(
-            Reason.CLIPPED, MIDTONES, midtones, f"{1 - midtones:.0%} of the middle is pure black or white"
-        ),
-        _finding(
-            Reason.BORDER, EXPOSED, exposed, f"fills {exposed:.0%} of the picture", _box(greys, rows, columns)
-        ),
+        _finding(Reason.CLIPPED, UNCLIPPED, 1 - cut, f"{cut:.0%} of the middle is cut off at one grey"),
+        _finding(Reason.OVEREXPOSED, DARK, mean, shown),
+        _finding(Reason.UNDEREXPOSED, BRIGHT, 1 - mean, shown),
+        _finding(Reason.BORDER, EXPOSED, share, f"fills {share:.0%} of the picture", box),
     )
 
 
-def exposed_area(greys: Greys) -> tuple[slice, slice]:
+# --- shades -------------------------------------------------------------------------------------------------
+
+
+def reduced(greys: Greys) -> Greys:
+    """Means of square blocks, so that no side is over JUDGED_PX (unless the other would be nothing)."""
+    times = min(-(-max(greys.shape) // JUDGED_PX), *greys.shape)
+    if times <= 1:
+        return greys
+    height, width = (n // times for n in greys.shape)
+    cut = greys[: height * times, : width * times]
+    rows = np.add.reduce([cut[k::times] for k in range(times)])  # four times as fast as a mean over axes
+    sums = np.add.reduce([rows[:, k::times] for k in range(times)])
+    return np.asarray(sums * np.float32(1 / times**2), dtype=np.float32)
+
+
+def spread(greys: Greys) -> float:
+    """The central 98 % range of greys, on every ninth pixel: markers of 1 % do not count."""
+    some = np.sort(greys[::3, ::3], axis=None)
+    last = len(some) - 1
+    return float(some[round(0.99 * last)] - some[round(0.01 * last)])
+
+
+def middle(greys: Greys) -> Greys:
+    """The middle of the film, without its outer fifths."""
+    y, x = (int(n * MIDDLE) for n in greys.shape)
+    return greys[y : greys.shape[0] - y, x : greys.shape[1] - x]
+
+
+def counted(greys: Greys) -> Shares:
+    """The share of the pixels at each level of grey."""
+    levels = (greys * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint8)
+    return np.asarray(np.bincount(levels.ravel(), minlength=LEVELS) / levels.size)
+
+
+def cut_off(shades: Shares) -> float:
+    """The share of the film that is black, or white, or (in part) lies on a plateau of one grey."""
+    plateau = np.convolve(shades, np.ones(PLATEAU), "valid").max()
+    return float(max(shades[:ENDS].sum(), shades[-ENDS:].sum(), PLATEAU_COUNTS * plateau))
+
+
+# --- border -------------------------------------------------------------------------------------------------
+
+
+def exposed_area(greys: Greys, nested: int = NESTED) -> Area:
     """Rows and columns that remain when uniform lines are trimmed from all sides; maybe none."""
     top, bottom, left, right = 0, greys.shape[0], 0, greys.shape[1]
-    for _ in range(NESTED):
+    for _ in range(nested):
         before = (top, bottom, left, right)
         contrast = spread(greys[top:bottom, left:right])  # of what is left: a frame must not lend it any
         top += _uniform_lines(greys[top:bottom, left:right], contrast)
@@ -106,30 +165,69 @@ def _uniform_lines(greys: Greys, contrast: float) -> int:
     """How many of the first lines are uniform, at the level and with the noise of the very first."""
     if not greys.size:
         return 0
-    level = np.median(greys[0])
-    noise = 1.48 * np.median(np.abs(greys[0] - level))  # a standard deviation, if it is normal
+    level, noise = _level(greys[0])
     tolerance = max(UNIFORM * contrast, min(3 * noise, NOISY * contrast, UNIFORM))
-    for first in range(
-        0, len(greys), AT_ONCE
-    ):  # most films have no border: then the first few lines are enough
-        lines = greys[first : first + AT_ONCE]
-        film = np.count_nonzero(np.abs(lines - level) > tolerance, axis=1) > STRAY * greys.shape[1]
+    first, many = 0, AT_ONCE[0]
+    while first < len(greys):
+        film = _differ(greys[first : first + many], level, tolerance) > STRAY * greys.shape[1]
         if film.any():
-            return first + int(np.argmax(film))
+            return first + int(film.argmax())
+        first, many = first + many, AT_ONCE[1]
     return len(greys)
 
 
-def spread(greys: Greys) -> float:
-    """The central 98 % range of greys, on every ninth pixel: markers of 1 % do not count."""
-    low, high = np.percentile(greys[::3, ::3], (1, 99))
-    return float(high - low)
+def careful_box(greys: Greys, rows: slice, columns: slice) -> Box:
+    """What to crop to: the exposed area and all round it that shows more than the outermost lines do.
+
+    A film may itself end in black. Its own dark air is a little brighter than a border, and stays.
+    """
+    height, width = greys.shape
+    top = rows.start - _traced(greys[: rows.start, columns])
+    bottom = rows.stop + _traced(greys[rows.stop :, columns][::-1])
+    left = columns.start - _traced(greys[top:bottom, : columns.start].T)
+    right = columns.stop + _traced(greys[top:bottom, columns.stop :].T[::-1])
+    y, x = MARGIN * (bottom - top), MARGIN * (right - left)
+    return Box(
+        max(left - x, 0) / width,
+        max(top - y, 0) / height,
+        min(right + x, width) / width,
+        min(bottom + y, height) / height,
+    )
 
 
-def middle_tones(greys: Greys) -> float:
-    """Share of the film's middle that is neither black nor white."""
-    y, x = (int(n * MIDDLE) for n in greys.shape)
-    middle = greys[y : greys.shape[0] - y, x : greys.shape[1] - x]
-    return float(np.mean((middle > BLACK) & (middle < WHITE)))
+def _traced(lines: Greys) -> int:
+    """How many of the last lines, next to the film, show more than the first, outermost line does."""
+    if not lines.size:
+        return 0
+    level, noise = _level(lines[0])
+    empty = _differ(lines, level, max(TRACE, TRACE_SD * noise)) <= TRACES * lines.shape[1]
+    return int(empty[::-1].argmax()) if empty.any() else len(lines)
+
+
+def _level(line: Greys) -> tuple[float, float]:
+    """Median of a line, and its standard deviation if it is normal."""
+    half = len(line) // 2
+    level = np.sort(line)[half]
+    return float(level), 1.48 * float(np.sort(np.abs(line - level))[half])
+
+
+def _differ(lines: Greys, level: float, tolerance: float) -> NDArray[np.intp]:
+    """How many pixels of each line differ from the level by more than the tolerance."""
+    return np.asarray(np.count_nonzero(np.abs(lines - np.float32(level)) > tolerance, axis=1))
+
+
+# --- structure ----------------------------------------------------------------------------------------------
+
+
+def least_structure(greys: Greys, area: Area) -> float:
+    """The structure of the exposed area, or of the picture with one border or none trimmed if that is less.
+
+    Trimming ends at a lead marker even on an empty plate, and what is left round a marker is not empty.
+    """
+    areas = [area]
+    if greys[area].shape != greys.shape:
+        areas += [exposed_area(greys, 1), (slice(None), slice(None))]
+    return min(block_structure(greys[one]) for one in areas if greys[one].size)
 
 
 def block_structure(greys: Greys) -> float:
@@ -140,10 +238,11 @@ def block_structure(greys: Greys) -> float:
     stretched it over the whole range. Spreads are between percentiles: a lead marker is no anatomy.
     """
     means, noise = block_means(greys)
-    rest = means - _smooth(means)
-    low, high = np.percentile(rest, (5, 95))
-    between = (high - low) / 3.29  # a standard deviation, if they were normal
-    return float(between * between**2 / (between**2 + noise**2)) if between > 0 else 0.0
+    rest = np.sort(means.ravel() - _smooth(means.shape) @ means.ravel())
+    last = len(rest) - 1
+    # a standard deviation, if they were normal
+    between = float(rest[round(0.95 * last)] - rest[round(0.05 * last)]) / 3.29
+    return between * between**2 / (between**2 + noise**2) if between > 0 else 0.0
 
 
 def block_means(greys: Greys) -> tuple[Greys, float]:
@@ -164,17 +263,12 @@ def _block_average(greys: Greys) -> Greys:
     return np.asarray(sums / counts, dtype=np.float32)
 
 
-def _smooth(means: Greys) -> Greys:
-    """The least-squares surface of second order through block means."""
-    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in means.shape), indexing="ij")
+@cache
+def _smooth(shape: tuple[int, int]) -> Greys:
+    """The matrix (n, n) that turns n block means of this shape into their surface of second order."""
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).reshape(-1, 6)
-    weights = np.linalg.lstsq(terms, means.ravel(), rcond=None)[0]
-    return np.asarray((terms @ weights).reshape(means.shape), dtype=np.float32)
-
-
-def _box(greys: Greys, rows: slice, columns: slice) -> Box:
-    height, width = greys.shape
-    return Box(columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
+    return np.asarray(terms @ np.linalg.pinv(terms), dtype=np.float32)  # at most BLOCKS**2 shapes
 
 
 def _blank(detail: str) -> Finding:
