@@ -7,8 +7,8 @@
                    docs/README.md            the model card
                    LICENSE
 
-Loading checks the digest and every name and shape against the card. `monai.bundle` itself is not used
-here: it needs fire and ignite, which only training installs.
+Loading checks the digest and every name and shape against the card. `monai.bundle` can verify and run the
+folder; it is not used here, because it needs fire and ignite, which only training installs.
 """
 
 from __future__ import annotations
@@ -153,13 +153,13 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
         "is_patch_data": False,
         "channel_def": {"0": "grey, as displayed, bone bright"},
     }
-    answer = {
+    answer = {  # logits, before any sigmoid
         "type": "image" if segmentation else "probabilities",
         "format": "segmentation" if segmentation else "classes",
         "num_channels": len(card.classes),
-        "spatial_shape": [SIZE, SIZE] if segmentation else [1],
+        "spatial_shape": [SIZE, SIZE] if segmentation else [],
         "dtype": "float32",
-        "value_range": [0, 1],
+        "value_range": [],
         "is_patch_data": False,
         "channel_def": {str(n): name for n, name in enumerate(card.classes)},
     }
@@ -190,17 +190,34 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
 
 
 def inference_config(card: Card) -> dict[str, Any]:
-    """How `monai.bundle.ConfigParser` builds the same network and input chain."""
+    """How MONAI builds the same network and input chain, and asks it about one picture:
+
+    python -m monai.bundle run --config_file configs/inference.json --bundle_root FOLDER --film film.png
+    """
     return {
+        "imports": ["$import json"],
         "bundle_root": ".",
+        "film": "film.png",
+        "outputs": list(card.classes),
         "network_def": {"_target_": f"models.nets.{card.network}", "outputs": len(card.classes)},
         "weights": {
             "_target_": "safetensors.torch.load_file",
             "filename": f"$@bundle_root + '/{WEIGHTS}'",
         },
         "network": "$(@network_def.load_state_dict(@weights), @network_def.eval())[1]",
+        "picture": {
+            "_target_": "LoadImage",
+            "reader": "PILReader",
+            "converter": "$lambda picture: picture.convert('L')",
+            "reverse_indexing": False,
+            "ensure_channel_first": True,
+        },
+        "scale": {"_target_": "ScaleIntensityRange", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1},
         "preprocessing": {"_target_": "pipelines.transforms.gate_chain", "size": SIZE},
         "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+        "answer": "$@inferer(@preprocessing(@scale(@picture(@film)))[None], @network)[0]",
+        "told": "$@answer.detach().reshape(len(@outputs), -1).mean(dim=1).tolist()",
+        "run": ["$print(json.dumps(dict(zip(@outputs, @told))))"],
     }
 
 

@@ -14,7 +14,7 @@ from pipelines import gates
 from pipelines.film import Film, Finding, Header, Reason, Verdict
 from pipelines.gates import Gates, anatomy, lungs, rotation
 from pipelines.gates.anatomy import AnatomyGate
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.eyes import Eyes, Pose
 from pipelines.gates.inversion import InversionGate
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
@@ -136,10 +136,27 @@ def test_between_two_answers_a_gate_is_not_sure() -> None:
     assert rotation.judged([0.95, 0.05, 0, 0]) == (0.95, Reason.ROTATION_UNSURE)
     assert rotation.judged([0.02, 0, 0, 0.98]) == (pytest.approx(0.02), Reason.ROTATED_270)
     assert rotation.judged([0.0, 0.5, 0, 0.5])[0] == 0.5
-    assert anatomy.judged([0.98, 0.01, 0, 0, 0, 0, 0, 0, 0.5, 0.5]) == (0.98, Reason.UNKNOWN_ANATOMY)
-    assert anatomy.judged([0.01, 0.97, 0, 0, 0, 0, 0, 0, 0.5, 0.5]) == (0.01, Reason.LATERAL)
-    assert anatomy.judged([0.9, 0, 0, 0.8, 0, 0, 0, 0, 0.5, 0.5]) == (pytest.approx(0.2), Reason.OTHER_PART)
-    assert anatomy.judged([0.01] * 10) == (0.01, Reason.UNKNOWN_ANATOMY)
+    sure = pose_of(turn_odds=8.0, polarity_odds=8.0)
+    assert anatomy.judged([4, -4, *[-9] * 6, 0, 0], sure) == (
+        pytest.approx(1, abs=0.01),
+        Reason.UNKNOWN_ANATOMY,
+    )
+    assert anatomy.judged([-4, 3.5, *[-9] * 6, 0, 0], sure)[1] is Reason.LATERAL
+    assert anatomy.judged([2, -9, -9, 1.5, *[-9] * 4, 0, 0], sure)[1] is Reason.OTHER_PART
+    assert anatomy.judged([-5, *[-5] * 7, 0, 0], sure)[1] is Reason.UNKNOWN_ANATOMY
+
+
+def test_what_the_pose_networks_doubt_is_less_of_a_chest() -> None:
+    """The same picture counts less when nobody can tell which way is up, or what is black."""
+    odds = [1.0, *[-1.0] * 7, 0, 0]
+    sure, doubtful = pose_of(8.0, 8.0), pose_of(0.5, 1.0)
+    assert anatomy.judged(odds, sure)[0] > 0.9
+    assert anatomy.judged(odds, doubtful)[0] < 0.3
+
+
+def pose_of(turn_odds: float, polarity_odds: float) -> Pose:
+    """An upright pose of such certainty."""
+    return Pose((1, 0, 0, 0), 0.0, 1.0, turn_odds, polarity_odds, torch.zeros(1, 1, 128, 128))
 
 
 def test_a_turned_film_is_seen_upright_and_of_right_polarity() -> None:
@@ -210,8 +227,8 @@ def child(score: float, age: float | None) -> list[Reason | None]:
 
     class Sure(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            odds = torch.full((1, 10), -6.0)
-            odds[0, 0], odds[0, 9] = 6.0, float(np.log(score / (1 - score)))
+            odds = torch.full((len(x), 10), -12.0)
+            odds[:, 0], odds[:, 9] = 12.0, float(np.log(score / (1 - score)))
             return odds
 
     turns, polarity = model("Turns", 8), model("Polarity", 1)

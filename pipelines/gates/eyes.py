@@ -6,6 +6,7 @@ is a guess; whether it is sure is the business of the rotation and inversion gat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from models.nets import Turns
 from pipelines.transforms import SeenOnce
 
+MOST_ODDS = 8.0  # beyond, an answer is not surer, only louder
+
 
 @dataclass(frozen=True, slots=True)
 class Pose:
@@ -24,6 +27,8 @@ class Pose:
     shares: tuple[float, float, float, float]  # probability of 0, 1, 2, 3 quarter turns clockwise
     tilt_deg: float  # clockwise, once the likeliest turn is taken back
     right: float  # probability that black and white are not exchanged
+    turn_odds: float  # log-odds of the likeliest turn, at most MOST_ODDS
+    polarity_odds: float  # log-odds of the likelier polarity, at most MOST_ODDS
     upright: Tensor  # (1, 1, S, S), turned back and of right polarity as far as one can tell
 
     @property
@@ -66,6 +71,10 @@ def posed(x: Tensor, rotation: nn.Module, inversion: nn.Module) -> Pose:
         shares = (first, second, third, fourth)
         turn = max(range(4), key=shares.__getitem__)
         tilt = float(out[4 + turn]) * Turns.TILT_UNIT
-        right = float(torch.sigmoid(-inversion(x)[0, 0]))
+        inverted = float(inversion(x)[0, 0])
+        right = 1 / (1 + math.exp(min(max(inverted, -MOST_ODDS), MOST_ODDS)))
         upright = x.rot90(turn, (-2, -1))
-        return Pose(shares, tilt, right, upright if right >= 0.5 else 1 - upright)
+        upright = 1 - upright if inverted > 0 else upright
+        others = out[:4][torch.arange(4) != turn]
+        turn_odds = min(float(out[turn] - torch.logsumexp(others, dim=0)), MOST_ODDS)
+        return Pose(shares, tilt, right, turn_odds, min(abs(inverted), MOST_ODDS), upright)

@@ -151,9 +151,8 @@ def _anatomy(nets: dict[str, nn.Module]) -> Ask:
     eyes = Eyes(nets["rotation"], nets["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
-        with torch.inference_mode():
-            shares = torch.sigmoid(nets["anatomy"](eyes.pose(pixels).upright)[0]).tolist()
-        score, reason = anatomy.judged(shares)
+        pose = eyes.pose(pixels)
+        score, reason = anatomy.judged(anatomy.looked(nets["anatomy"], pose), pose)
         return score, reason.value
 
     return ask
