@@ -146,8 +146,12 @@ def _counted(
         note = "All cases of the first claim taken together, by the round whose network never saw the site."
         lines = tables.rounds(gate, judged)
         blocks.append(tables.as_table(f"{stem}rounds", "Round by round", "left out", lines, note))
+    groups = tables.GROUPS.get(gate, {})
     lines = tables.counts(gate, judged)
-    blocks.append(tables.as_table(f"{stem}counts", "Case by case", "case", lines))
+    together = [line for line in lines if line.what in groups]
+    alone = [line for line in lines if line.what not in groups]
+    blocks.append(tables.as_table(f"{stem}counts", "Site by site", "cases", together))
+    blocks.append(tables.as_table(f"{stem}cases", "Case by case", "case", alone))
     blocks += _drawn(stem, judged, thresholds, found, out)
     by_slice = slices.slices(gate, judged)
     if by_slice:

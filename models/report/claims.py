@@ -92,12 +92,12 @@ def claims_of(
 def at_most(claim: str, bar: float, count: Line, what: str = "errors") -> Claim:
     """A bar on the share of patients with an error."""
     if not count.patients:
-        return Claim(claim, f"at most {_rate(bar)}", "no such films", 0, "", None)
+        return Claim(claim, _bar(bar), "no such films", 0, "", None)
     low, high = clopper_pearson(count.errors, count.patients)
     measured = f"{count.errors} {what} in {count.patients} patients"
     return Claim(
         claim,
-        f"at most {_rate(bar)}",
+        _bar(bar),
         measured,
         count.patients,
         span((low, high)),
@@ -272,7 +272,9 @@ def _value(claim: str, bar: float, value: float, n: int) -> Claim:
     return Claim(claim, f"at least {bar}", share(value), n, "", value >= bar)
 
 
+def _bar(value: float) -> str:
+    return f"at most {_rate(value)}" if value else "none"
+
+
 def _rate(value: float) -> str:
-    if value == 0:
-        return "none"
     return f"{value * 100:g} %"

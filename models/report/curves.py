@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from models.evaluate import SLOUCH, TILTS, tilt_name
+from models.evaluate import SLOUCH, TILTS, clopper_pearson, tilt_name
 from models.report.tables import ALL_FRONTALS, ALL_OTHERS, RIGHT, Judged, Table, Thresholds, grouped, share
 from models.scores import GOOD, UNSURE, Score
 
@@ -71,6 +71,11 @@ class Coverage:
     answered: Doubles  # (n,) rising: share of films that got an answer
     error: Doubles  # (n,) share of the answered that was answered wrong
     working: tuple[float, float]  # both, at the thresholds
+
+    @property
+    def first_error(self) -> float:
+        """The share answered up to which nothing is wrong; 1 where nothing ever is."""
+        return float(self.answered[self.error > 0][0]) if self.error.any() else 1.0
 
     def error_at(self, answered: float) -> float:
         """The error where at least this share of the films is answered."""
@@ -168,21 +173,19 @@ def auc_interval(
 ) -> tuple[float, float]:
     """95 % of the areas when the patients are drawn again with replacement.
 
-    Where good and bad do not overlap every draw gives 1, which says nothing: then the lower end is the exact
-    one for no patient out of place among those of the rarer kind.
+    Where good and bad hardly overlap every draw gives nearly 1, which promises too much: the lower end is
+    at most the exact one for no patient out of place among the `rarer` patients of the rarer kind.
     """
     rng = np.random.default_rng(SEED)
     levels, at = np.unique(scores, return_inverse=True)
     names, of = np.unique(groups, return_inverse=True)
-    if _area(at, good, np.ones(len(scores)), len(levels)) == 1.0:
-        return 0.025 ** (1 / rarer), 1.0
     chance = np.full(len(names), 1 / len(names))
     areas = [
         _area(at, good, rng.multinomial(len(names), chance)[of].astype(np.float64), len(levels))
         for _ in range(DRAWS)
     ]
     low, high = np.nanquantile(areas, [0.025, 0.975])
-    return float(low), float(high)
+    return min(float(low), clopper_pearson(rarer, rarer)[0]), float(high)
 
 
 def coverages(judged: Sequence[Judged], thresholds: Thresholds) -> list[Coverage]:
@@ -264,8 +267,8 @@ def roc_table(curves: Sequence[Roc]) -> Table:
     )
     note = (
         f"Recall at a rate of false alarms, in films. The interval comes from {DRAWS} draws of patients; "
-        "where good films and defects do not overlap at all, its lower end is the exact one for no patient "
-        "out of place among those of the rarer kind."
+        "its lower end is no higher than the exact one for no patient out of place among those of the rarer "
+        "kind, for near 1 the draws alone would promise too much."
     )
     return Table("roc", "Telling good films from defects", head, rows, note)
 
@@ -298,8 +301,11 @@ def coverage_table(curves: Sequence[Coverage]) -> Table:
         )
         for curve in curves
     )
-    head = ("site", "answered", "wrong", *(f"wrong if {least:.0%} were answered" for least in shares))
-    note = "In films, all cases together: the share that got an answer, and the share of these that is wrong."
+    head = ("site", "answered", "wrong", *(f"at {least:.0%}" for least in shares))
+    note = (
+        "In films, all cases together: the share that got an answer, the share of these that is wrong, and "
+        "what it would be if more or fewer were answered."
+    )
     return Table("coverage", "Coverage", head, rows, note)
 
 
@@ -335,6 +341,7 @@ def draw_rocs(folder: Path, curves: Sequence[Roc], stem: str = "") -> tuple[str,
         lowest = min(curve.recall_at(0) for curve in curves)
         room = max(0.06 * (1 - lowest), 0.002)
         axes.set(xscale="log", xlim=(first, 1), ylim=(lowest - room, 1 + room))
+        axes.set_yticks([tick for tick in axes.get_yticks() if lowest - room <= tick <= 1])
         axes.set(xlabel="good films called bad (share, logarithmic)", ylabel="defects called bad (share)")
         _legend(axes)
 
@@ -351,7 +358,11 @@ def draw_coverages(folder: Path, curves: Sequence[Coverage], stem: str = "") -> 
             axes.plot(curve.answered, curve.error, label=curve.site, **stroke)
             axes.plot(*curve.working, marker="o", color=stroke["color"], markersize=6, clip_on=False)
         most = max(float(curve.error.max()) for curve in curves)
-        axes.set(xlim=(0, 1.005), ylim=(-0.02 * (most or 0.01), 1.08 * (most or 0.01)))
+        first = min(min(curve.working[0], curve.first_error) for curve in curves)
+        axes.set(
+            xlim=(max(0.0, first - 0.1 * (1 - first) - 0.002), 1.0),
+            ylim=(-0.02 * (most or 0.01), 1.08 * (most or 0.01)),
+        )
         axes.set(xlabel="films that got an answer", ylabel="wrong among the answered")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
@@ -376,9 +387,10 @@ def draw_tilts(folder: Path, points: Sequence[Tilted], stem: str = "") -> tuple[
             axes.set(xlabel="tilt, degrees", xticks=range(-45, 46, 15))
         for axes in grid[:, 0]:
             axes.set(ylabel="films")
-        grid[0, 0].legend(loc="center left", frameon=False)
+        handles, names = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False)
 
-    return _save(folder, f"{stem}tilt", (2.0 + 2.3 * len(sites), 5.0), draw)
+    return _save(folder, f"{stem}tilt", (2.0 + 2.3 * len(sites), 5.3), draw)
 
 
 def _tilt_panel(axes: Axes, points: Sequence[Tilted], look: str) -> None:

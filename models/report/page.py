@@ -31,11 +31,6 @@ ERRORS = "Every error, to be looked at"
 VERDICTS = {"proven": "holds, proven", "observed": "holds as observed", "no": "does not hold", "–": "no bar"}
 CSS = Path(__file__).with_name("page.css")
 LONG = 40  # rows of a table that are shown without being asked for
-RIGHT_ALIGNED = frozenset(
-    {"patients", "misjudged", "only unsure", "as wanted", "errors at most", "kept", "share", "rest", "AUC",
-     "good films", "defects", "n", "value", "p (Holm)", "films", "median", "1st percentile", "least",
-     "answered", "wrong", "upright", "unsure", "turned", "degrees", "with a mask"}
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +90,16 @@ def block(one: Block) -> str:
 
 def table(one: Table) -> str:
     """The cells as HTML; a long table opens on demand, and a first column says each name once."""
-    head = "".join(f"<th{_side(name)}>{escape(name)}</th>" for name in one.head)
+    sides = [_side(column) for column in zip(*one.rows, strict=True)] or [""] * len(one.head)
+    head = "".join(f"<th{side}>{escape(name)}</th>" for name, side in zip(one.head, sides, strict=True))
     rows, before = [], ""
     for row in one.rows:
         pool = ' class="pool"' if any(cell.startswith("all ") for cell in row[1:2]) else ""
         fresh = row[0] != before
         before = row[0]
         first = f'<td class="fresh">{escape(row[0])}</td>' if fresh else "<td></td>"
-        rest = "".join(
-            f"<td{_side(name)}>{_cell(cell)}</td>" for name, cell in zip(one.head[1:], row[1:], strict=True)
-        )
+        cells = zip(row[1:], sides[1:], strict=True)
+        rest = "".join(f"<td{side}>{_cell(cell)}</td>" for cell, side in cells)
         rows.append(f"<tr{pool}>{first}{rest}</tr>")
     cells = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     inner = f'<div class="scroll">{cells}</div>'
@@ -172,8 +167,10 @@ def _cell(cell: str) -> str:
     return escape(cell)
 
 
-def _side(head: str) -> str:
-    return ' class="number"' if head in RIGHT_ALIGNED else ""
+def _side(column: Iterable[str]) -> str:
+    """Numbers stand at the right."""
+    plain = [cell.lstrip("+-").replace(".", "", 1).replace("e-", "") for cell in column if cell]
+    return ' class="number"' if plain and all(cell.isdigit() for cell in plain) else ""
 
 
 def _anchor(title: str) -> str:
