@@ -88,7 +88,8 @@ def search(
     below = _shifted(_lowest(good, allowed(good.size, share.wrong, confidence)), -MARGIN)
     if share.miss is None:
         saved = good[good > 0] if (good > 0).any() else good  # no threshold saves a film that scores nothing
-        high = low = _shifted(_lowest(saved, allowed(good.size, share.loss, confidence)), -MARGIN)
+        worst = _lowest(saved, allowed(good.size, share.loss, confidence))
+        high = low = min(_shifted(worst, -MARGIN), 1 - LEAST_HIGH)
     elif bad.size:
         low, high = _in_gap(good, bad, top, allowed(bad.size, share.miss, confidence))
         low = max(min(low, below), 1 - SURE_AT_MOST)

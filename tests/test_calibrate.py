@@ -111,6 +111,19 @@ def test_the_search_finds_what_trying_every_threshold_finds(good: list[float], b
         assert found.missed.errors == min(missed(bad, h) for h in tried)
 
 
+def test_the_promise_holds_in_95_of_100_samples() -> None:
+    """Scores spread evenly, so that the true share lost *is* the threshold: 5 % of searches promise too much.
+
+    Faulty films score like the best clean ones, so that the search goes to the very limit of its budget.
+    """
+    rng = np.random.default_rng(0)
+    share = Share("rotation", 10_000, 0.0, "")
+    found = [calibrate.search(rng.random(800), np.ones(1), share).high for _ in range(2000)]
+    bound = rates.upper(rates.allowed(800, 0.01), 800)
+    assert np.mean(np.array(found) > bound) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(np.array(found) > 0.01) <= 0.05 + 0.015
+
+
 @settings(deadline=None)
 @given(SEEN, SEEN)
 def test_low_lies_below_high_and_calls_no_more_clean_films_faulty_than_it_may(
