@@ -1,4 +1,4 @@
-"""Measured values in plain words, and where people and programs see them."""
+"""What holds nothing: measured values in plain words and flags, and where people and programs see them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.cli import app
 from gateway.ledger import Ledger
 from gateway.ledger.records import Judged, Received
 from pipelines.facts import in_words
-from pipelines.film import Act, Decision, Finding, Verdict
+from pipelines.film import Act, Decision, Finding, Reason, Verdict
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -50,7 +50,8 @@ def state(tmp_path: Path) -> Path:
         Finding("anatomy", Verdict.GOOD, 0.99, facts=(("ap", 0.97), ("child", 0.01))),
         Finding("mirror", Verdict.GOOD, 0.99),
     )
-    ledger.judge(job, Judged(Decision(Act.PASS, rule="qualified", why="good"), found, "enforce", {}), now=NOW)
+    passed = Decision(Act.PASS, rule="qualified", why="good", flags=(Reason.AGE_CONTRADICTS,))
+    ledger.judge(job, Judged(passed, found, "enforce", {}), now=NOW)
     ledger.close()
     return tmp_path
 
@@ -67,3 +68,13 @@ def test_programs_get_numbers(state: Path, command: list[str]) -> None:
     (film,) = json.loads(shown.stdout)
     facts = {found["gate"]: found["facts"] for found in film["findings"]}
     assert facts == {"rotation": {"tilt_deg": 3.1}, "anatomy": {"ap": 0.97, "child": 0.01}, "mirror": {}}
+
+
+def test_a_film_is_found_by_its_flag(state: Path) -> None:
+    """What is noted of a film that passed must be seen somewhere."""
+    command = ["films", "list", "--reason", "age_contradicts", "--json", "--state", str(state)]
+    (film,) = json.loads(CliRunner().invoke(app, command).stdout)
+    assert (film["decision"], film["flags"]) == ("pass", ["AGE_CONTRADICTS"])
+    shown = CliRunner().invoke(app, ["films", "show", "1", "--state", str(state)]).stdout
+    assert "AGE_CONTRADICTS: the picture shows a child" in shown
+    assert "noted, not held for" in shown

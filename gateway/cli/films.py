@@ -53,7 +53,10 @@ def _since(text: str | None) -> datetime | None:
 
 
 Decision = Annotated[str | None, typer.Option(callback=_decision, help=f"{', '.join(_DECISIONS)}.")]
-WithReason = Annotated[str | None, typer.Option("--reason", callback=_reason, help="A reason code.")]
+WithReason = Annotated[
+    str | None,
+    typer.Option("--reason", callback=_reason, help="A reason code; films with it as a flag, too."),
+]
 Since = Annotated[str | None, typer.Option(help="Received since: 30m, 8h, 7d, or a date and time.")]
 Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `films list`.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many; a table shows 50 unless told.")]
@@ -103,6 +106,8 @@ def show(
     say(f"decision: {row.decision or 'undecided'}" + (f" (rule {row.rule}: {row.why})" if row.rule else ""))
     for code in row.reasons:
         say(f"  {code}: {REASON_TEXT[Reason(code)]}")
+    for code in row.flags:
+        say(f"  {code}: {REASON_TEXT[Reason(code)]} (noted, not held for)")
     if row.error:
         say(f"error: {clean(row.error)}")
     found = (
@@ -171,6 +176,7 @@ def item(row: FilmRow) -> dict[str, Any]:
         "received_at": row.received_at,
         "decision": row.decision,
         "reasons": row.reasons,
+        "flags": row.flags,
         "findings": row.findings,
         "deliveries": row.deliveries,
         "film_id": row.film_id,

@@ -133,6 +133,7 @@ class FilmRow:
     rule: str | None
     why: str | None
     reasons: tuple[str, ...]
+    flags: tuple[str, ...]  # noted, but not held for
     findings: tuple[dict[str, Any], ...]
     deliveries: tuple[dict[str, Any], ...]
     job: str | None

@@ -51,11 +51,14 @@ class Reviewing(Database):
         since: datetime | None = None,
         uid: str | None = None,
     ) -> list[FilmRow]:
-        """Films, newest first, with findings and deliveries; `decision` may be "undecided"."""
+        """Films, newest first, with findings and deliveries.
+
+        `decision` may be "undecided"; `reason` may be a flag of the film as well.
+        """
         current = (decisions.c.film_id == instances.c.id) & ~decisions.c.superseded
         query = (
             select(instances, decisions.c.id.label("decision_id"), decisions.c.act, decisions.c.rule)
-            .add_columns(decisions.c.why, decisions.c.reasons)
+            .add_columns(decisions.c.why, decisions.c.reasons, decisions.c.flags)
             .outerjoin(decisions, current)
             .order_by(instances.c.id.desc())
         )
@@ -67,7 +70,7 @@ class Reviewing(Database):
         if uid is not None:
             query = query.where(instances.c.sop_instance_uid == uid)
         with self.reading() as db:
-            rows = [row for row in db.execute(query) if reason is None or reason in (row.reasons or ())]
+            rows = [row for row in db.execute(query) if reason is None or reason in _noted(row)]
             return _film_rows(db, rows[:limit])
 
     def film(self, film: str | int) -> FilmRow:
@@ -341,6 +344,10 @@ def _grouped(
     return grouped
 
 
+def _noted(row: Any) -> tuple[str, ...]:
+    return (*(row.reasons or ()), *(row.flags or ()))
+
+
 def _finding(row: Any) -> dict[str, Any]:
     """What one gate found; rows that were written before there were `facts` have none."""
     return {"gate": row.gate, "verdict": row.verdict, "of_copy": row.of_copy, "facts": {}, **row.body}
@@ -356,6 +363,7 @@ def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> F
         rule=row.rule,
         why=row.why,
         reasons=tuple(row.reasons or ()),
+        flags=tuple(row.flags or ()),
         findings=tuple(map(_finding, found)),
         deliveries=tuple(
             {
