@@ -32,7 +32,7 @@ from models.probes import VIEWS, Row, Scores, Shown, auroc, made_small, shown, s
 
 PATIENTS = 800  # of each source and view: all but kermany's children are fewer
 THUMB = 32  # px
-BORDER_PX = 128  # side of the picture whose outermost rows are read
+PX = 128  # side of the pictures that the rules read
 EDGE, PIECES = 2, 4  # rows that count as outermost, and pieces that each side is read in
 NEIGHBOURS = (1, 5)
 CHUNK = 128  # queries at a time: the similarities of more would not fit
@@ -61,7 +61,7 @@ def native_sizes(folder: Path) -> dict[str, tuple[int, int]]:
 
 def controls(films: Films, sizes: Sizes, most: int = PATIENTS) -> tuple[Row, ...]:
     """All rules for all gates: a row a round and one for all rounds, "gate, rule, without round"."""
-    films = some_patients(films, most)
+    films = prepared(some_patients(films, most))
     found: dict[tuple[str, str], list[Named]] = {}
     rows: list[Row] = []
     for round_ in ROUNDS:
@@ -75,8 +75,16 @@ def controls(films: Films, sizes: Sizes, most: int = PATIENTS) -> tuple[Row, ...
     return tuple(sorted(rows, key=lambda row: row.name))
 
 
+def prepared(films: Films) -> Films:
+    """The same films at PX, spread, once for all rules, gates and rounds; without their masks."""
+    parts = torch.split(torch.from_numpy(films.greys), CHUNK)
+    small = [spread(made_small(part.float() / 255, PX)) for part in parts]
+    greys = np.concatenate([(x * 255).round().to(torch.uint8).numpy() for x in small])
+    return Films(films.rows, greys, np.zeros((len(films), 1, 1), np.uint8))
+
+
 def one_round(known: Films, other: Films, sizes: Sizes) -> dict[tuple[str, str], Named]:
-    """(gate, rule) -> what the rule, fitted on the known films, makes of the others."""
+    """(gate, rule) -> what the rule, fitted on the known films, makes of the others; both prepared."""
     out: dict[tuple[str, str], Named] = {}
     for gate in VIEWS:
         past, now = shown(gate, known), shown(gate, other)
@@ -127,7 +135,7 @@ def _read(seen: Shown, read: Callable[[Tensor], Tensor]) -> Doubles:
     """A measure (B, size, size) -> (B, F) of all pictures, each in its view."""
     out = []
     for part in np.array_split(np.arange(len(seen.views)), len(seen.views) // 512 + 1):
-        x = spread(made_small(torch.from_numpy(seen.greys[part]).float() / 255, BORDER_PX))
+        x = torch.from_numpy(seen.greys[part]).float() / 255
         views = torch.from_numpy(seen.views[part])
         for index, view in enumerate(VIEWS[seen.gate]):
             x[views == index] = view.show(x[views == index])
@@ -161,7 +169,8 @@ def _neighbours(known: Films, other: Films) -> dict[tuple[str, str], Named]:
     """
     frontal = np.array([row.view == "frontal" for row in known.rows])
     asked = np.array([row.view == "frontal" for row in other.rows])
-    chests, parts = _variants(thumbs(known)[frontal]), _variants(thumbs(known)[~frontal])
+    small = thumbs(known)
+    chests, parts = _variants(small[frontal]), _variants(small[~frontal])
     queries = thumbs(other)
     most = max(NEIGHBOURS)
     near_chest = _nearest(queries, chests, most)  # (Q, turn, mirror, polarity, most)
@@ -182,9 +191,9 @@ def _neighbours(known: Films, other: Films) -> dict[tuple[str, str], Named]:
 
 
 def thumbs(films: Films) -> Tensor:
-    """Spread, shrunk, and normalised thumbnails (N, THUMB, THUMB): mean 0, norm 1."""
+    """Normalised thumbnails (N, THUMB, THUMB) of prepared films: mean 0, norm 1."""
     parts = torch.split(torch.from_numpy(films.greys), 512)
-    small = torch.cat([made_small(spread(part.float() / 255), THUMB) for part in parts])
+    small = torch.cat([made_small(part.float() / 255, THUMB) for part in parts])
     small = small - small.mean((1, 2), keepdim=True)
     out: Tensor = small / small.norm(dim=(1, 2), keepdim=True).clamp(min=1e-6)
     return out

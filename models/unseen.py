@@ -165,8 +165,8 @@ def photographs() -> Unseen:
     """A hundred and twenty crops of three photographs: a building, a flower, a portrait."""
     pictures = [Image.fromarray(np.asarray(picture)) for picture in load_sample_images().images]
     portrait = Path(mpl.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    with Image.open(portrait) as picture:
-        pictures.append(picture.convert("RGB"))
+    with Image.open(portrait) as opened:
+        pictures.append(opened.convert("RGB"))
     greys = []
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
