@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 
 
 def in_words(facts: Iterable[tuple[str, float]]) -> str:
     """`(("tilt_deg", 3.1), ("ap", 0.97))` is "tilted 3 degrees clockwise; AP, p .97".
 
-    A value that is not finite is left out; a name that is not known here is shown as it is.
+    A value that is not finite is left out, and so are coordinates of boxes, which are for programs; a name
+    that is not known here is shown as it is.
     """
-    return "; ".join(
-        WORDS[name](value) if name in WORDS else f"{name} {value:.4g}"
-        for name, value in facts
-        if math.isfinite(value)
-    )
+    told = (_told(name, value) for name, value in facts if math.isfinite(value))
+    return "; ".join(filter(None, told))
+
+
+def _told(name: str, value: float) -> str:
+    if name in WORDS:
+        return WORDS[name](value)
+    box = BOX.fullmatch(name)
+    if not box:
+        return f"{name} {value:.4g}"
+    return f"box {box[1]}, p {_share(value)}" if box[2] == "p" else ""
 
 
 def _tilt(degrees: float) -> str:
@@ -36,6 +44,7 @@ def _share(p: float) -> str:
     return f"{p:.2f}".removeprefix("0")
 
 
+BOX = re.compile(r"box(\d+)_(x0|y0|x1|y1|p)")  # of a region gate: each of its boxes
 WORDS: dict[str, Callable[[float], str]] = {
     "tilt_deg": _tilt,
     "ap": _either("AP", "PA"),

@@ -72,8 +72,9 @@ def test_each_region_is_looked_at(tmp_path: Path) -> None:
     [
         (["chest"], [], "ok", "the chest alone"),
         (["chest", "hip"], ["models/hip"], "ok", "hip"),
-        (["hip"], [], "warning", "work.regions names no gate"),
-        (["chest"], ["models/hip"], "warning", "no destination"),
+        (["hip"], [], "warning", "accept hip: work.regions has no gate"),
+        (["knee"], ["models/hip"], "warning", "accept knee: work.regions has no gate"),
+        (["chest"], ["models/hip"], "warning", "accepts hip: the gate is for nothing"),
     ],
 )
 def test_what_destinations_accept_must_be_able_to_come(
@@ -89,3 +90,18 @@ def test_what_destinations_accept_must_be_able_to_come(
     found = _regions(settings)
     assert found.result == result
     assert words in found.detail
+
+
+def test_a_region_has_the_name_on_its_card(tmp_path: Path) -> None:
+    """Whatever the folder is called."""
+    make(tmp_path / "v7")
+    card = tmp_path / "v7" / "configs" / "metadata.json"
+    card.write_text(json.dumps({"filmgate": {"name": "hip"}}))
+    settings = Settings.model_validate(
+        {
+            "destinations": {"ai": {"kind": "folder", "path": "ai", "accepts": {"regions": ["hip"]}}},
+            "routes": {"pass": ["ai"]},
+            "work": {"regions": [str(tmp_path / "v7")]},
+        }
+    )
+    assert _regions(settings).result == "ok"

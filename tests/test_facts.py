@@ -30,6 +30,10 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         ((("child", 0.999),), "a child's chest, p 1.00"),
         ((("child", 0.1),), "an adult's chest, p .90"),
         ((("heart", 0.4567891),), "heart 0.4568"),
+        (
+            (("box1_x0", 0.2), ("box1_p", 0.98), ("box2_y1", 0.5), ("box2_p", 0.9)),
+            "box 1, p .98; box 2, p .90",
+        ),
         ((("tilt_deg", float("nan")), ("ap", 0.5)), "AP, p .50"),
         ((("tilt_deg", 12.0), ("ap", 0.97)), "tilted 12 degrees clockwise; AP, p .97"),
     ],

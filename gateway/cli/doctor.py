@@ -223,19 +223,29 @@ def _bundle(what: str, folder: Path, meaning: str) -> Check:
 
 
 def _regions(settings: Settings) -> Check:
-    """Whether what destinations wait for can come."""
+    """Whether what destinations wait for can come: a gate has the name on its card."""
     blocks = settings.destinations
     wanted = {region for name in settings.routes.pass_ for region in blocks[name].accepts.regions} - {"chest"}
-    if wanted and not settings.work.regions:
-        named = ", ".join(sorted(wanted))
+    there = {_named(folder) for folder in settings.work.regions}
+    if wanted - there:
+        lacking = ", ".join(sorted(wanted - there))
         return Check(
-            "regions", "warning", f"destinations accept {named}, but work.regions names no gate for it"
+            "regions", "warning", f"destinations accept {lacking}: work.regions has no gate for that"
         )
-    if settings.work.regions and not wanted:
+    if there - wanted:
+        idle = ", ".join(sorted(there - wanted))
         return Check(
-            "regions", "warning", "work.regions adds gates, but no destination of routes.pass takes more"
+            "regions", "warning", f"no destination of routes.pass accepts {idle}: the gate is for nothing"
         )
     return Check("regions", "ok", ", ".join(sorted(wanted)) or "the chest alone")
+
+
+def _named(region: Path) -> str:
+    """The name of a region's gate; that of its folder when it has no card that can be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        card = loads((region / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        return str(card["filmgate"]["name"])
+    return region.name
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:
