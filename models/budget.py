@@ -50,6 +50,8 @@ BUDGET: tuple[Share, ...] = (
 )
 RESERVE_PPM = 200  # headers, decoding, and what the gates do together that none does alone
 
+# What passes every gate; its score is 1 or 0, so that its threshold is no choice.
+CHAIN = Share("chain", CHAIN_PPM, None, "all gates and the policy together")
 # A gate for another region looks at the films of a chain of its own and takes nothing from this one.
 REGION = Share("region", 500, 0.005, "as the anatomy gate, of the films of its own region")
 
@@ -58,7 +60,7 @@ assert sum(share.loss_ppm for share in BUDGET) + RESERVE_PPM == CHAIN_PPM
 
 def share_of(gate: str) -> Share:
     """What the gate may do wrong; gates that are not in the table are gates of other regions."""
-    return next((share for share in BUDGET if share.gate == gate), REGION)
+    return next((share for share in (*BUDGET, CHAIN) if share.gate == gate), REGION)
 
 
 def table() -> str:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models import budget, bundle, calibrate, nets, platt, rates, scores
+from models import budget, bundle, calibrate, nets, platt, rates, rounds, scores
 from models.budget import Share
 from models.scores import Score
 from pipelines.gates import site
@@ -401,3 +401,36 @@ def test_the_budget_adds_up_and_the_manual_shows_it() -> None:
     assert budget.share_of("mirror").loss <= 0.0002
     assert budget.share_of("hip") is budget.REGION
     assert budget.table() in (DOCS / "calibration.md").read_text()
+
+
+def test_the_rounds_are_found_and_counted_with_thresholds_of_the_others(tmp_path: Path) -> None:
+    """A folder of runs, or tables by name; what a site gets from thresholds that never saw it."""
+    there = (("nih", table("nih", [0.9] * 20, [0.1] * 20)), ("web", table("web", [0.6] * 20, [0.4] * 20)))
+    for round_, rows in there:
+        scores.write(tmp_path / round_ / "rotation" / "scores.csv", rows)
+    paths = rounds.named_tables([tmp_path], "rotation")
+    assert [path.parts[-3] for path in paths] == ["nih", "web"]
+    assert rounds.named_tables(paths[:1], "rotation") == paths[:1]
+    pool = rounds.pooled(paths, "rotation")
+    found = rounds.without_site(pool, SHARE)
+    assert (found["web"].lost.errors, found["web"].lost.patients) == (
+        20,
+        20,
+    )  # nih's gap is wide, its high 0.68
+    assert found["nih"].lost.errors == 0
+    told = {(name, metric): value for name, metric, value, *_ in rounds.measures(found)}
+    assert told["web", "clean patients lost"] == "20"
+    assert rounds.without_site(rounds.pooled(paths[:1], "rotation"), SHARE) == {}
+    with pytest.raises(ValueError, match="no scores of the gate mirror"):
+        rounds.pooled(paths, "mirror")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [({"low": 0.2, "high": 0.8, "platt_a": 1.0}, (0.2, 0.8)), ({"least": 0.1}, (0.1, 0.1)), ({}, None)],
+)
+def test_the_two_thresholds_of_any_card(
+    thresholds: dict[str, float], expected: tuple[float, float] | None
+) -> None:
+    """One threshold counts as two that are the same."""
+    assert rounds.thresholds_of(bundle.Card("x", "Antisymmetric", (), thresholds)) == expected

@@ -429,6 +429,22 @@ def test_calibrate_says_what_is_wrong_with_what_it_was_given(run: Run, rounds_of
     assert (bundles / "rotation" / "configs" / "metadata.json").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_evaluate_writes_a_page_and_the_summary_into_the_card(run: Run, rounds_of_rotation: Path) -> None:
+    """From the rounds' tables alone: bars, counts, curves, and thresholds chosen without the site."""
+    films = rounds_of_rotation / "films"
+    films.mkdir()
+    head = "file,source,site,split,body_part,view,projection,labels,age,sex,group,terms,lung_mask,lung_box"
+    (films / "manifest.csv").write_text(f"{head},note,flag\n")
+    where = ("--films", films, "--runs", rounds_of_rotation / "runs", "--out", rounds_of_rotation / "report")
+    bundles = rounds_of_rotation / "bundles"
+    (shown,) = items(run("evaluate", "rotation", *where, "--bundles", bundles, "--json"))
+    page = Path(shown["page"]).read_text()
+    assert "Thresholds chosen without the site" in page
+    assert "Sites left out of training" in page
+    assert "## Evaluation" in (bundles / "rotation" / "docs" / "README.md").read_text()
+
+
 LIGHT = {
     "gateway.cli": ("torch", "monai", "celery", "pynetdicom", "sqlalchemy", "rich.table"),
     "gateway.listener": ("torch", "monai", "celery"),

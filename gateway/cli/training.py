@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from models.calibrate import Found
 
 NAMES = ("anatomy", "inversion", "rotation", "mirror", "lungs")
+CHAIN = "chain"  # all gates and the policy together: nothing to train, but asked and reported like a gate
 ROUNDS = ("nih", "web", "kermany")  # models.data.ROUNDS, which is not loaded for --help
 TERMS = ("all", "open")
 
 
 def _name(name: str) -> str:
     return _one_of(name, NAMES)
+
+
+def _name_or_chain(name: str) -> str:
+    return _one_of(name, (*NAMES, CHAIN))
 
 
 def _round(name: str) -> str:
@@ -42,6 +47,9 @@ def _one_of(word: str, known: tuple[str, ...]) -> str:
 
 
 Name = Annotated[str, typer.Argument(callback=_name, help=f"Which gate: {', '.join(NAMES)}.")]
+NameOrChain = Annotated[
+    str, typer.Argument(callback=_name_or_chain, help=f"Which gate: {', '.join(NAMES)}; or {CHAIN}, for all.")
+]
 Bundle = Annotated[str, typer.Argument(help="Which gate: the name of a bundle.")]
 Films = Annotated[Path, typer.Option("--films", help="Folder of labelled films, with manifest.csv in it.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the bundle; ./bundles/NAME unless told.")]
@@ -124,7 +132,7 @@ def train(
 
 
 def rounds(
-    name: Name,
+    name: NameOrChain,
     films: Films,
     runs: Runs = RUNS,
     cache: Cache = CACHE,
@@ -135,22 +143,19 @@ def rounds(
     """Train a gate once without each site and ask it about the films it never saw; goes on after a stop."""
     del config, state
     with _ready_to_train(films):
-        from pipelines.gates import training
-
         cache.mkdir(parents=True, exist_ok=True)
         tables = []
-        for round_ in ROUNDS:
-            for need in training.NEEDS[name]:  # a gate is asked with the pose networks of its own round
-                training.train_round(need, films, runs, round_, cache)
-            tables.append(training.score_round(name, films, runs, round_))
+        for table in _asked(name, films, runs, cache):
+            tables.append(table)
             if not json:
-                say(f"without {round_}: {tables[-1]}")
+                say(str(table))
     if json:
         print_json(
             {"name": name, "round": key, "scores": path} for key, path in zip(ROUNDS, tables, strict=True)
         )
     else:
-        say(f"next: filmgate calibrate {name} --scores {runs}, filmgate evaluate {name} --films {films}")
+        first = "" if name == CHAIN else f"filmgate calibrate {name} --scores {runs}, then "
+        say(f"next: {first}filmgate evaluate {name} --films {films} --runs {runs}")
 
 
 def calibrate(
@@ -183,7 +188,7 @@ def calibrate(
 
 
 def evaluate(
-    name: Name,
+    name: NameOrChain,
     films: Films,
     runs: Runs = RUNS,
     out: Page = None,
@@ -206,6 +211,22 @@ def evaluate(
         print_json([{"name": name, "page": page}])
     else:
         say(f"report: {page}")
+
+
+def _asked(name: str, films: Path, runs: Path, cache: Path) -> Iterator[Path]:
+    """The table of each round, as it is done."""
+    from pipelines.gates import chain, training
+
+    if name == CHAIN:
+        with _readable():
+            chain.freeze(runs)
+    for round_ in ROUNDS:
+        if name == CHAIN:
+            yield chain.score_chain(films, runs, round_)
+            continue
+        for need in training.NEEDS[name]:  # a gate is asked with the pose networks of its own round
+            training.train_round(need, films, runs, round_, cache)
+        yield training.score_round(name, films, runs, round_)
 
 
 def _from_scores(name: str, tables: list[Path], bundles: Path) -> tuple[Found, Path]:
