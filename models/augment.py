@@ -221,6 +221,39 @@ def shuffled(films: Tensor, dice: Dice, tiles: int = 4) -> Tensor:
     return cut.permute(0, 1, 3, 2, 4).reshape(len(films), tiles * side, tiles * side)
 
 
+def with_room(
+    films: Tensor, masks: Tensor, dice: Dice, p: float = 0.6, below: float = 0.4, above: float = 0.2
+) -> tuple[Tensor, Tensor]:
+    """Films and lung masks (B, S, S) with more belly below the lungs and more neck above them.
+
+    Some sites collimate to the lungs, others show the belly too, and a network that saw only the first
+    takes whatever lies at the bottom for lung. What lies outside of the lungs is drawn out to up to `below`
+    and `above` of the height, and gas and folds are put into the belly.
+    """
+    size = films.shape[-1]
+    rows = torch.arange(size) / size
+    lit = (masks > 0.5).any(dim=2)  # (B, S)
+    first = torch.where(lit, rows, 1.0).amin(dim=1)
+    last = torch.where(lit, rows, 0.0).amax(dim=1) + 1 / size
+    start = (first - 0.02).clamp(0.0, 0.05)  # of the film: what is drawn out lies above this row ...
+    end = (last + 0.02).clamp(0.93, 0.985)  # ... and below this one
+    which = lit.any(dim=1) & dice.chance(p)
+    top = torch.where(which, dice.between(0, above), start)
+    bottom = 1 - torch.where(which, dice.between(0.02, below), 1 - end)
+    y = rows[None].expand(len(films), -1)
+    start, end, top, bottom = (v[:, None] for v in (start, end, top, bottom))
+    middle = start + (y - top) / (bottom - top) * (end - start)
+    upper, lower = y / top.clamp(min=1e-3) * start, end + (y - bottom) / (1 - bottom) * (1 - end)
+    source = torch.where(y < top, upper, torch.where(y > bottom, lower, middle)) * 2 - 1
+    across = torch.linspace(-1, 1, size)[None, None, :].expand(len(films), size, -1)
+    grid = torch.stack([across, source[:, :, None].expand(-1, -1, size)], dim=-1)
+    both = torch.stack([films, masks], dim=1)
+    out = F.grid_sample(both, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    belly = ((y > bottom) & which[:, None]).float()[:, :, None]
+    folds = (_clouds(dice, size) - 0.5) * _each(dice.between(0, 0.8)) * belly
+    return (out[:, 0] + folds).clamp(0, 1), out[:, 1]
+
+
 def swirled(films: Tensor, dice: Dice, cells: int = 5) -> Tensor:
     """Films (B, S, S) bent so far that their anatomy is gone, though their greys and textures are not."""
     size = films.shape[-1]

@@ -25,6 +25,7 @@ def lungs_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     masks = torch.from_numpy(pool.films.masks[index]).float() / 255
     flip = dice.chance(0.5)  # a mirrored film has lungs too
     films, masks = augment.flipped(films, flip), augment.flipped(masks, flip)
+    films, masks = augment.with_room(films, masks, dice)
     pose = augment.placement(dice, zooms(dice), TILT_DEG)
     films = augment.placed(films, pose, augment.surround(dice), SIZE)
     masks = augment.placed(masks, pose, torch.zeros(dice.size), SIZE)
