@@ -94,10 +94,15 @@ class Films:
         )
 
 
-def read_rows(films: Path) -> tuple[Row, ...]:
-    """The usable rows of `films/manifest.csv`, in its order. Raises OSError when it is not there."""
+def read_rows(films: Path, split: str = "") -> tuple[Row, ...]:
+    """The usable rows of `films/manifest.csv`, in its order. Raises OSError when it is not there.
+
+    With `split` the rows set aside under that name: only bench/accept.py asks for any, and only to count.
+    """
     with (films / "manifest.csv").open(newline="") as handle:
-        return tuple(_row(line) for line in csv.DictReader(handle) if not line["split"] and not line["flag"])
+        return tuple(
+            _row(line) for line in csv.DictReader(handle) if line["split"] == split and not line["flag"]
+        )
 
 
 def left_out(rows: tuple[Row, ...], round_: str) -> NDArray[np.bool_]:

