@@ -15,9 +15,8 @@ import numpy as np
 
 from models.data import Row
 from models.evaluate import BoxScore, write_boxes
-from models.report import claims as bars
-from models.report import curves, page, sheets, slices, tables
-from models.report.claims import BOX_LOW, Claim, claims
+from models.report import bars, curves, page, sheets, slices, tables
+from models.report.bars import BOX_LOW, Claim, claims
 from models.report.page import Block, Picture, Section
 from models.report.tables import NOT_SURE, RIGHT, Judged, Table, Thresholds
 from models.scores import Score

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from models.report.claims import Claim, verdict
+from models.report.bars import Claim, verdict
 from models.report.sheets import Sheet
 from models.report.tables import Table
 
@@ -101,8 +101,8 @@ def table(one: Table) -> str:
         cells = zip(row[1:], sides[1:], strict=True)
         rest = "".join(f"<td{side}>{_cell(cell)}</td>" for cell, side in cells)
         rows.append(f"<tr{pool}>{first}{rest}</tr>")
-    cells = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    inner = f'<div class="scroll">{cells}</div>'
+    whole = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    inner = f'<div class="scroll">{whole}</div>'
     if len(rows) > LONG:
         inner = f"<details><summary>{len(rows)} rows</summary>{inner}</details>"
     note = f"{escape(one.note)} " if one.note else ""

@@ -1,0 +1,524 @@
+"""What is counted from a gate's scores, on tables whose right answers are known by hand; and the page."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import fisher_exact
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from models import evaluate, phantom, report
+from models.data import Row
+from models.evaluate import BoxScore, Pixels
+from models.report import bars, curves, page, sheets, slices, tables
+from models.scores import Score
+
+LOW, HIGH = THRESHOLDS = (0.1, 0.9)
+
+
+def row(file: str, group: str = "", site: str = "nih", **other: str) -> Row:
+    """A frontal film of the manifest, of an adult if nothing else is said."""
+    known = {
+        "source": site,
+        "view": "frontal",
+        "part": "chest",
+        "terms": "open",
+        "age": "50",
+        "note": "",
+        "mask": "",
+    }
+    return Row(file=file, site=site, group=group or file, **(known | other))
+
+
+def score(group: str, value: float, case: str = "upright", wanted: str = "good", **other: str) -> Score:
+    """One answer of the rotation gate, if nothing else is said."""
+    known = {
+        "gate": "rotation",
+        "left_out": "nih",
+        "file": f"{group}.png",
+        "source": "nih",
+        "site": "nih",
+        "view": "frontal",
+        "part": "chest",
+        "named": "ROTATED_90",
+    }
+    return Score(group=group, case=case, wanted=wanted, score=value, **(known | other))  # type: ignore[arg-type]
+
+
+def named(found: Iterable[bars.Claim], claim: str) -> bars.Claim:
+    """The claim of that name."""
+    return next(one for one in found if one.claim == claim)
+
+
+# --- counting -----------------------------------------------------------------------------------------------
+
+
+def test_the_bound_is_the_one_sided_one() -> None:
+    """99.9 % at 95 % confidence: no error in 2,995 patients, or one in 4,742, and not one patient fewer."""
+    assert tables.upper_bound(0, 2995) <= 0.001 < tables.upper_bound(0, 2994)
+    assert tables.upper_bound(1, 4742) <= 0.001 < tables.upper_bound(1, 4741)
+
+
+def test_the_intervals_are_the_textbook_ones() -> None:
+    """Clopper and Pearson for eight in ten; none and all have one open end."""
+    assert evaluate.clopper_pearson(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert evaluate.clopper_pearson(0, 10) == pytest.approx((0.0, 1 - 0.025**0.1))
+    assert evaluate.clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1.0))
+
+
+def test_all_turns_of_a_patient_count_as_one() -> None:
+    """Right, only unsure, misjudged: the worst answer about any film in any case is the patient's."""
+    shown = [
+        score("right", 0.95),
+        score("right", 0.05, "turned 90", "ROTATED_90"),
+        score("unsure", 0.95),
+        score("unsure", 0.5, "turned 90", "ROTATED_90"),
+        score("both", 0.5),
+        score("both", 0.95, "turned 90", "ROTATED_90"),
+        score("both", 0.95, "turned 180", "ROTATED_180"),
+        score("other turn", 0.05, "turned 180", "ROTATED_180"),
+    ]
+    (line, whole) = tables.by_site("turns", tables.judge(shown, THRESHOLDS))
+    assert (line.site, line.patients, line.misjudged, line.unsure) == ("nih", 4, 2, 1)
+    assert (whole.site, whole.errors) == (tables.ALL_FRONTALS, 3)
+    assert line.interval == evaluate.clopper_pearson(1, 4)
+
+
+def test_another_part_that_is_held_is_right_and_a_chest_that_is_held_is_not() -> None:
+    """For the anatomy gate the two errors are different ones."""
+    held = "|".join(evaluate.HELD)
+    shown = [
+        score("hand unsure", 0.5, "as it is", held, gate="anatomy", view="not_chest", named="OTHER_PART"),
+        score("hand passed", 0.95, "as it is", held, gate="anatomy", view="not_chest", named="OTHER_PART"),
+        score("chest unsure", 0.5, "as it is", gate="anatomy"),
+        score("chest called a hand", 0.05, "as it is", gate="anatomy", named="OTHER_PART"),
+    ]
+    wrong = {one.score.group: one.wrong for one in tables.judge(shown, THRESHOLDS)}
+    assert wrong == {
+        "hand unsure": tables.RIGHT,
+        "hand passed": tables.MISJUDGED,
+        "chest unsure": tables.NOT_SURE,
+        "chest called a hand": tables.MISJUDGED,
+    }
+
+
+def test_squashed_films_and_laterals_stand_apart() -> None:
+    """A site's squashed films, its laterals and the rest are three lines."""
+    rows = [row("a.png", site="web", note="squashed to 224x224"), row("b.png", site="web")]
+    shown = [score("a", 1, site="web"), score("b", 1, site="web"), score("c", 1, site="web", view="lateral")]
+    lines = tables.by_site("", tables.judge(shown, THRESHOLDS, rows))
+    assert [line.site for line in lines] == [
+        "web",
+        "web, lateral",
+        "web, squashed",
+        tables.ALL_FRONTALS,
+        tables.ALL_OTHERS,
+    ]
+
+
+def test_scores_of_films_that_the_round_trained_on_are_left_out() -> None:
+    """The round without nih has seen web; laterals are left out by patient; phantoms nobody has seen."""
+    shown = [
+        score("a", 1),
+        score("b", 1, site="web"),
+        score("c", 1, site="web", view="lateral"),
+        score("c", 1, site="web"),
+        score("d", 1, site="phantom"),
+        score("e", 1, site="web", left_out=""),
+    ]
+    kept, dropped = tables.unseen(shown)
+    assert [one.group for one in kept] == ["a", "c", "c", "d", "e"]
+    assert dropped == 1
+
+
+def test_the_rounds_are_told_apart() -> None:
+    """A line a round and site, and only the four turns in it."""
+    shown = [
+        score("a", 0.95),
+        score("a", 0.5, "upright, inverted"),
+        score("b", 0.5, left_out="web", site="web"),
+    ]
+    lines = tables.rounds("rotation", tables.judge(shown, THRESHOLDS))
+    assert [(line.what, line.site, line.errors) for line in lines if line.site in ("nih", "web")] == [
+        ("nih", "nih", 0),
+        ("web", "web", 1),
+    ]
+
+
+# --- curves -------------------------------------------------------------------------------------------------
+
+
+def test_the_area_is_sklearns_with_ties_and_weights() -> None:
+    """Rounded to a tenth, so that many scores are equal."""
+    rng = np.random.default_rng(1)
+    good = rng.random(300) < 0.6
+    values = np.round(rng.normal(good * 0.8, 1.0), 1)
+    weights = rng.integers(0, 4, 300).astype(float)
+    assert curves.auc(values, good) == pytest.approx(roc_auc_score(good, values))
+    assert curves.auc(values, good, weights) == pytest.approx(
+        roc_auc_score(good, values, sample_weight=weights)
+    )
+
+
+def test_recall_at_a_rate_of_false_alarms_is_sklearns() -> None:
+    """The largest recall of any threshold that costs no more good films than allowed."""
+    rng = np.random.default_rng(2)
+    shown = [
+        score(str(i), float(value), wanted="good" if good else "ROTATED_90")
+        for i, (value, good) in enumerate(zip(rng.random(400) ** 2, rng.random(400) < 0.5, strict=True))
+    ]
+    curve = curves.roc("", "", shown)
+    assert curve is not None
+    defect = [one.wanted != "good" for one in shown]
+    alarms, recall, _ = roc_curve(defect, [-one.score for one in shown], drop_intermediate=False)
+    for most in (0.0, 0.01, 0.1, 0.5):
+        assert curve.recall_at(most) == pytest.approx(recall[alarms <= most].max())
+
+
+def test_patients_are_drawn_and_not_films() -> None:
+    """Ten copies of each film make the interval no narrower."""
+    rng = np.random.default_rng(3)
+    good = np.arange(120) % 2 == 0
+    values = rng.normal(good * 1.0, 1.0)
+    groups = np.array([f"patient {i}" for i in range(120)])
+    once = curves.auc_interval(values, good, groups, 60)
+    copied = curves.auc_interval(np.tile(values, 10), np.tile(good, 10), np.tile(groups, 10), 60)
+    assert copied == pytest.approx(once)
+    assert once[0] < curves.auc(values, good) < once[1]
+
+
+def test_no_overlap_among_few_patients_proves_little() -> None:
+    """Twenty patients who are all told apart leave room for one in six."""
+    values = np.array([0.0] * 20 + [1.0] * 500)
+    groups = np.arange(520).astype(str)
+    assert curves.auc_interval(values, values > 0.5, groups, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
+
+
+def test_another_part_is_set_against_all_frontals() -> None:
+    """A hand has no good films of its own; its curve takes those of every site."""
+    hands = [score("h", 0.2, "as it is", "OTHER_PART", gate="anatomy", view="not_chest", site="rsna_boneage")]
+    chests = [score("a", 0.9, "as it is"), score("b", 0.1, "as it is", site="web", left_out="web")]
+    found = curves.rocs("anatomy", tables.judge(hands + chests, THRESHOLDS))
+    assert {curve.site: (curve.auc, curve.good) for curve in found} == {
+        curves.ALL: (0.5, 2),
+        "rsna_boneage": (0.5, 2),
+    }
+
+
+def test_fewer_answers_fewer_errors() -> None:
+    """Four films, one of them wrong and third in certainty: by hand."""
+    shown = [score("a", 1.0), score("b", 0.9), score("c", 0.2), score("d", 0.6)]
+    curve = curves.coverage("", tables.judge(shown, THRESHOLDS), THRESHOLDS)
+    assert curve.answered.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert curve.error.tolist() == pytest.approx([0, 0, 1 / 3, 0.25])
+    assert curve.working == (0.5, 0.0)
+    assert (curve.error_at(0.75), curve.first_error) == (pytest.approx(1 / 3), 0.75)
+
+
+def test_the_stress_curve_counts_upright_unsure_and_turned() -> None:
+    """At 20 degrees nothing is wanted; what was said is counted all the same, and is no error."""
+    shown = [score(str(i), value, "tilt +20 cropped", "") for i, value in enumerate((0.95, 0.5, 0.05, 0.04))]
+    judged = tables.judge(shown, THRESHOLDS)
+    point = curves.tilts(judged)[0]
+    assert (point.fill, point.degrees, point.films) == ("cropped", 20, 4)
+    assert (point.upright, point.unsure, point.turned) == (0.25, 0.25, 0.5)
+    assert all(one.wrong == tables.RIGHT for one in judged)
+    assert tables.counts("rotation", judged) == []
+
+
+# --- slices -------------------------------------------------------------------------------------------------
+
+
+def test_holm_by_hand() -> None:
+    """0.01, 0.04 and 0.03: three times the least, twice the next, and never less than the one before."""
+    some = [slices.Slice("", "", 9, 9, 9, 9, p) for p in (0.01, 0.04, 0.03)]
+    assert [one.p_holm for one in slices._holm(some)] == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_a_finding_that_is_held_more_often_is_flagged() -> None:
+    """20 effusions of which half are held, against 200 others; Fisher's p; a finding kept as often is not."""
+    rows, shown = [], []
+    for i in range(220):
+        label = "Effusion" if i < 20 else "Nodule" if i < 40 else "No Finding"
+        rows.append(row(f"{i}.png", str(i), labels=label))
+        shown.append(score(str(i), 0.5 if i < 10 else 1.0, file=f"{i}.png"))
+    found = {one.name: one for one in slices.slices("rotation", tables.judge(shown, THRESHOLDS, rows))}
+    effusion = found["nih: Effusion"]
+    assert (effusion.patients, effusion.kept, effusion.rest, effusion.rest_kept) == (20, 10, 200, 200)
+    assert effusion.p == pytest.approx(fisher_exact([[10, 10], [200, 0]]).pvalue)
+    assert effusion.below
+    assert not found["nih: Nodule"].below
+    assert not found["nih: No Finding"].below  # differs significantly too, but is kept more often
+
+
+def test_slices_are_compared_where_they_are_known() -> None:
+    """Sex among adults of known sex, under both spellings; the age of a child is no adult's."""
+    rows = [row(f"{i}.png", str(i), sex=("M", "male", "F", "female", "")[i % 5]) for i in range(50)]
+    rows += [row(f"{i}.png", str(i), sex="M", age="4") for i in range(50, 60)]
+    shown = [score(str(i), 1.0, file=f"{i}.png") for i in range(60)]
+    found = {one.name: one for one in slices.slices("rotation", tables.judge(shown, THRESHOLDS, rows))}
+    assert (found["men"].patients, found["men"].rest) == (20, 20)
+    assert found["50 to 59"].patients == 50
+    assert found["children under ten"].patients == 10
+
+
+# --- claims -------------------------------------------------------------------------------------------------
+
+
+def rotation_scores(patients: int, misjudged: int, site: str = "nih") -> list[Score]:
+    """So many patients in two turns, so many of them misjudged in one."""
+    return [
+        score(
+            f"{site} {i}",
+            0.95 if i < misjudged and turn else (0.05 if turn else 0.95),
+            case,
+            wanted,
+            site=site,
+        )
+        for i in range(patients)
+        for turn, (case, wanted) in enumerate((("upright", "good"), ("turned 90", "ROTATED_90")))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("patients", "errors", "verdict"),
+    [(2000, 1, "observed"), (1999, 1, "no"), (6000, 0, "proven"), (10, 0, "observed")],
+)
+def test_one_error_in_two_thousand(patients: int, errors: int, verdict: str) -> None:
+    """Observed and proven are two things: no error in 6,000 proves it, in ten it does not."""
+    found = report.claims("rotation", rotation_scores(patients, errors), THRESHOLDS, [])
+    claim = named(found, "all four turns: misjudged")
+    assert bars.verdict(claim) == verdict
+    assert claim.measured == f"{errors} errors in {patients} patients"
+
+
+def test_no_adult_site_may_have_two_errors_and_children_do_not_count_there() -> None:
+    """Two misjudged adults of one site break the bar; a child is judged elsewhere."""
+    shown = rotation_scores(30, 2) + rotation_scores(30, 2, "web")
+    rows = [row(f"web {i}.png", f"web {i}", "web", age="3") for i in range(1, 30)]
+    found = report.claims("rotation", shown, THRESHOLDS, rows)
+    assert named(found, "all four turns: adults of nih").holds is False
+    assert named(found, "all four turns: adults of web").holds is True
+
+
+def test_unsure_counts_apart_and_against_the_budget() -> None:
+    """A held upright film is no misjudgement, but it is a lost film."""
+    shown = [score(str(i), 0.5 if i == 0 else 0.95) for i in range(100)]
+    rows = [row(f"{i}.png", str(i), age="5") for i in range(100)]
+    found = report.claims("rotation", shown, THRESHOLDS, rows, budget=0.02)
+    assert named(found, "all four turns: misjudged").measured == "0 errors in 100 patients"
+    assert named(found, "all four turns: misjudged or unsure").measured == "1 errors in 100 patients"
+    assert named(found, "clean films lost, against the budget").holds is True
+    assert named(found, "children's frontal films lost").holds is False
+
+
+def test_the_bars_of_the_anatomy_gate() -> None:
+    """A lateral passed, a frontal called lateral, a spine passed and a far set told apart."""
+    held = "|".join(evaluate.HELD)
+
+    def other(group: str, value: float, site: str, part: str, view: str = "not_chest") -> Score:
+        return score(
+            group,
+            value,
+            "as it is",
+            held,
+            gate="anatomy",
+            site=site,
+            part=part,
+            view=view,
+            named="OTHER_PART",
+        )
+
+    shown = [score(str(i), 0.95, "as it is", gate="anatomy") for i in range(99)]
+    shown.append(score("99", 0.05, "as it is", gate="anatomy", named="LATERAL"))
+    shown += [other(f"l{i}", 0.95 if i == 0 else 0.5, "web", "chest", "lateral") for i in range(10)]
+    shown += [other(f"s{i}", 0.92 if i == 0 else 0.01, "cadma_spine", "spine") for i in range(100)]
+    shown += [other(f"d{i}", 0.5, "ufba425_dental", "dental panoramic") for i in range(100)]
+    shown += [other(f"m{i}", 0.001, "mednist_nonxray", "non-radiograph:HeadCT") for i in range(100)]
+    found = report.claims("anatomy", shown, THRESHOLDS, [])
+    assert named(found, "laterals passed as frontal").measured == "1 passed in 10 patients"
+    assert named(found, "laterals passed as frontal").holds is False
+    assert named(found, "frontals called lateral").measured == "1 called so in 100 patients"
+    assert named(found, "frontals lost").holds is False
+    assert named(found, "cadma_spine passed as frontal").holds is False
+    assert named(found, "ufba425_dental passed as frontal").holds is True
+    assert named(found, "like a skull or an abdomen: dental panoramic").holds is True
+    far = named(found, "AUROC, far: mednist_nonxray")
+    assert (far.bar, far.measured, far.holds, far.proven) == ("at least 0.999", "1.00000", True, False)
+    assert named(found, "AUROC, near: cadma_spine").measured == "0.99990"  # one of 100 * 100 pairs
+
+
+def test_the_mirror_gates_recall_is_printed_at_both_rates() -> None:
+    """1,000 unmirrored films; two mirrored ones of ten score above the least of them."""
+    shown = [score(str(i), 0.5 + i / 5000, "as it is", gate="mirror") for i in range(1000)]
+    values = [0.1] * 8 + [0.5011, 0.9]
+    shown += [score(str(i), v, "mirrored", "MIRROR_SUSPECTED", gate="mirror") for i, v in enumerate(values)]
+    shown = [replace(one, named="MIRROR_SUSPECTED") for one in shown]
+    found = report.claims("mirror", shown, (0.2, 0.2), [])
+    assert named(found, "as published: recall at 0.02 % false alarms").measured == "recall 0.8000"
+    assert named(found, "as published: recall at 1 % false alarms").measured == "recall 0.9000"
+    assert named(found, "false alarms at the thresholds").measured == "0 alarms in 1000 patients"
+    assert named(found, "mirrored films missed at the thresholds").measured == "2 missed in 10 patients"
+
+
+def boxes(overlaps: Iterable[float], site: str = "web") -> list[BoxScore]:
+    """Lung boxes with these overlaps; every lung inside."""
+    return [
+        BoxScore("web", f"{i}.png", site, site, str(i), iou, 1.0, "0.1 0.1 0.9 0.5", "0.1 0.1 0.9 0.9")
+        for i, iou in enumerate(overlaps)
+    ]
+
+
+def test_the_bars_of_the_lung_box() -> None:
+    """The median holds; one film in fifty far off breaks the first percentile."""
+    found = report.claims("lungs", [], THRESHOLDS, [], boxes([0.95] * 98 + [0.3, 0.3]))
+    assert named(found, "box IoU, median: web").holds is True
+    low = named(found, "box IoU, 1st percentile: web")
+    assert (low.measured, low.holds) == ("0.3000", False)
+    assert named(found, "lung inside the box, mean: web").holds is True
+    table = report.box_table(boxes([0.9, 0.8, 0.2]))
+    assert ("IoU of the boxes", "web", "web", "3", "3", "0.8000", "0.2120", "0.2000") in table.rows
+
+
+# --- the page -----------------------------------------------------------------------------------------------
+
+
+def brightness(a: Pixels) -> tuple[float, str]:
+    """A real, simple gate: how much darker the middle is than the whole, as lungs are."""
+    height, width = a.shape
+    middle = a[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4]
+    return float(np.clip(0.5 + 2 * (a.mean() - middle.mean()), 0, 1)), "INVERTED"
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], list[Score]]:
+    """Thirty phantom films of two sites, looked at by a real gate."""
+    films = tmp_path_factory.mktemp("films")
+    rows = []
+    for seed in range(30):
+        grey = (phantom.render("frontal", seed, (128, 104)) * 255).astype(np.uint8)
+        Image.fromarray(grey).save(films / f"{seed}.png")
+        label = "Effusion" if seed % 3 else "No Finding"
+        site = "web" if seed % 2 else "nih"
+        rows.append(row(f"{seed}.png", f"patient {seed // 2}", site, labels=label, sex="MF"[seed // 2 % 2]))
+    scores = [
+        one
+        for round_ in ("nih", "web")
+        for one in evaluate.score_films(
+            "inversion", brightness, films, [r for r in rows if r.site == round_], round_, progress=False
+        )
+    ]
+    return films, rows, scores
+
+
+def test_the_page_stands_by_itself(tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]) -> None:
+    """Every link leads to a file of the folder, nothing to the network; the extra tables are there."""
+    films, rows, scores = shown
+    extra = [
+        (
+            "Controls",
+            [("border <rows>", "AUC", 0.61234, 30, (0.5, 0.7)), ("header", "AUC", "chance", 30, None)],
+        )
+    ]
+    path = report.write(
+        tmp_path / "out", "inversion", scores, (0.45, 0.55), rows, films, extra, budget=0.0004
+    )
+    html = path.read_text()
+    links = re.findall(r'(?:href|src|srcset)="([^"]+)"', html)
+    assert len(links) > 10
+    assert not [link for link in links if "//" in link]
+    assert not [link for link in links if not link.startswith("#") and not (path.parent / link).is_file()]
+    assert not [link for link in links if link.startswith("#") and f'id="{link[1:]}"' not in html]
+    assert "border &lt;rows&gt;" in html
+    assert "0.5 to 0.7" in html
+    for table in ("claims", "counts", "cases", "rounds", "roc", "coverage", "slices", "errors"):
+        assert (path.parent / f"{table}.csv").stat().st_size > 0
+
+
+def test_every_error_is_on_a_sheet_as_it_was_shown(
+    tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]
+) -> None:
+    """As many thumbnails as errors; the first one is the film after its case was applied to it."""
+    films, rows, scores = shown
+    report.write(tmp_path, "inversion", scores, (0.45, 0.55), rows, films)
+    judged = tables.judge(scores, (0.45, 0.55), rows)
+    wrong = [one for one in judged if one.wrong != tables.RIGHT]
+    with (tmp_path / "errors.csv").open() as handle:
+        assert len(list(csv.DictReader(handle))) == len(wrong) > 0
+    found = sheets.error_sheets(tmp_path, "inversion", wrong, films)
+    assert sum(sheet.films for sheet in found) == len(wrong)
+    kind = tables.MISJUDGED if found[0].title == "Misjudged" else tables.NOT_SURE
+    first = min(
+        (one for one in wrong if one.wrong == kind),
+        key=lambda one: (one.score.case, one.place, one.score.score),
+    )
+    case = next(case for case in evaluate.CASES["inversion"] if case.name == first.score.case)
+    film = case.alter(evaluate.read_pixels(films / first.score.file))
+    with Image.open(tmp_path / found[0].file) as sheet:
+        seen = np.asarray(sheet.convert("L"))[sheets.GAP : sheets.GAP + sheets.THUMB, sheets.GAP :][
+            :, : sheets.THUMB
+        ]
+    middle = seen[80:150, 80:150].mean() / 255
+    height, width = film.shape
+    scale = max(film.shape) / sheets.THUMB
+    top, left = (height - sheets.THUMB * scale) / 2, (width - sheets.THUMB * scale) / 2
+    true = film[
+        int(top + 80 * scale) : int(top + 150 * scale), int(left + 80 * scale) : int(left + 150 * scale)
+    ]
+    assert middle == pytest.approx(true.mean(), abs=0.03)
+
+
+def test_sheets_of_an_earlier_report_go(tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]) -> None:
+    """An error that is gone must not stay to be looked at."""
+    films, rows, scores = shown
+    (tmp_path / "misjudged-099.png").write_bytes(b"old")
+    (tmp_path / "kept.png").write_bytes(b"not ours")
+    report.write(tmp_path, "inversion", scores, (0.0, 0.0), rows, films)
+    assert not (tmp_path / "misjudged-099.png").exists()
+    assert (tmp_path / "kept.png").exists()
+
+
+def test_poor_boxes_are_drawn(tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]) -> None:
+    """The true box is green and the found one orange, on the film."""
+    films, rows, _ = shown
+    report.write(tmp_path, "lungs", [], THRESHOLDS, rows, films, boxes=boxes([0.95, 0.5]))
+    with Image.open(tmp_path / "boxes-001.png") as sheet:
+        colours = {colour for _, colour in sheet.convert("RGB").getcolors(1 << 24) or []}
+    assert {(0x37, 0xC8, 0x84), (0xFF, 0x8A, 0x3D)} <= colours
+    assert (tmp_path / "boxes.csv").exists()
+
+
+def test_the_weights_that_ship_are_reported_beside_the_rounds(
+    tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]
+) -> None:
+    """Two parts, each with its own tables; the bars on top are those of the sites left out."""
+    films, rows, scores = shown
+    both = [*scores, *(replace(one, left_out="") for one in scores)]
+    html = report.write(tmp_path, "inversion", both, (0.45, 0.55), rows, films).read_text()
+    assert report.LEFT_OUT in html
+    assert report.SHIPPED in html
+    assert (tmp_path / "shipped-counts.csv").exists()
+
+
+def test_the_summary_for_a_card_is_short_and_whole(shown: tuple[Path, list[Row], list[Score]]) -> None:
+    """The bars and the counts by site, every row as wide as its head."""
+    _, rows, scores = shown
+    text = report.summary("inversion", scores, (0.45, 0.55), rows)
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("| 4 turns x 2 polarities |")}
+    assert widths == {9}
+    assert "| 4 turns x 2 polarities: misjudged | at most 0.05 % |" in text
+    assert len(text.splitlines()) < 40
+
+
+def test_a_gate_without_scores_still_makes_a_page(tmp_path: Path) -> None:
+    """Nothing measured, nothing claimed."""
+    html = report.write(tmp_path, "rotation", [], THRESHOLDS, [], tmp_path).read_text()
+    assert "<b>0</b>bars measured" in html
+    assert page.ERRORS in html
