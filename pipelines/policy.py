@@ -321,8 +321,8 @@ def _of_another_region(
     others: tuple[Finding, ...],
     regional: tuple[Finding, ...],
 ) -> tuple[Decision, tuple[str, ...]]:
-    """The decision for a film that the rules withhold, and what it passes for: it may show another region that
-    somebody wants."""
+    """The decision for a film that the rules withhold, and what it passes for: it may show another region
+    that somebody wants."""
     flagged = tuple(f for rule in policy.rules if rule.act is None for f in rule.hits(header, others))
     missing = _silent(("header", "exposure"), others)
     left = tuple(finding for finding in (*others, *missing) if finding not in flagged)
