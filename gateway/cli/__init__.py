@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from gateway.cli import config, demo, doctor, films, quarantine, serve, training, transfer
+from gateway.cli import config, demo, doctor, films, quarantine, regions, serve, training, transfer
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
 
@@ -38,6 +38,7 @@ app.command()(training.train)
 app.command()(training.rounds)
 app.command()(training.calibrate)
 app.command()(training.evaluate)
+app.add_typer(regions.app, name="region")
 app.command()(demo.demo)
 
 
