@@ -391,10 +391,10 @@ def test_the_bars_of_the_lung_box() -> None:
 
 
 def brightness(a: Pixels) -> tuple[float, str]:
-    """A real, simple gate: how much darker the middle is than the whole, as lungs are."""
+    """A real, simple gate: how much brighter the middle is than the whole film."""
     height, width = a.shape
     middle = a[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4]
-    return float(np.clip(0.5 + 2 * (a.mean() - middle.mean()), 0, 1)), "INVERTED"
+    return float(np.clip(0.5 + 2 * (middle.mean() - a.mean()), 0, 1)), "INVERTED"
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,9 @@ def as_table(name: str, title: str, rows: Iterable[Claim]) -> Table:
 
 
 def verdict(claim: Claim) -> str:
-    """ "no", "observed", "proven", or "–" where there is no bar or no film."""
+    """ "no", "observed", "proven"; "no films" where there is none, and "–" where there is no bar."""
+    if not claim.n:
+        return "no films"
     if claim.holds is None:
         return "–"
     return "proven" if claim.holds and claim.proven else "observed" if claim.holds else "no"

@@ -138,8 +138,8 @@ def _verdict(claims: Iterable[Claim]) -> str:
         (str(len(failed)), "do not hold"),
     )
     tiles = "".join(f"<li><b>{number}</b>{text}</li>" for number, text in boxes)
-    broken = "; ".join(f"{claim.claim} ({claim.measured}, bar {claim.bar})" for claim in failed)
-    text = f"<p>Does not hold: {escape(broken)}.</p>" if failed else ""
+    broken = "".join(f"<li>{escape(f'{c.claim}: {c.measured}, bar {c.bar}')}</li>" for c in failed)
+    text = f"<p>Does not hold:</p><ul>{broken}</ul>" if failed else ""
     return f'<ul class="verdict">{tiles}</ul>{text}'
 
 

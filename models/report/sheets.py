@@ -69,7 +69,7 @@ def _tiles(gate: str, judged: Sequence[Judged], wrong: int, films: Path) -> list
             (
                 one.score.file,
                 f"{one.place} · {one.score.case}",
-                f"{one.score.score:.4g} → {one.answer}, wanted {_wanted(one)}",
+                f"{one.score.score:.4g}: {one.answer}, wanted {_wanted(one)}",
             ),
         )
         for one in judged
