@@ -276,8 +276,8 @@ CLAIM = (
     "equipment and habits in the same period. It is void on a drift alarm."
 )
 POOLED = (
-    "The scores are of networks that never saw the sites they were asked about; the network that ships saw "
-    "all of them, so that its thresholds are carried over, not proven for it."
+    "The scores are of networks that never saw the sites they were asked about. The network that ships was "
+    "trained on more sites than theirs: its thresholds are carried over, not proven for it."
 )
 
 

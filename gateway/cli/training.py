@@ -76,6 +76,10 @@ Scores = Annotated[
 Site = Annotated[
     Path | None, typer.Option("--site", help="Folder of a hospital's own clean films: DICOM, JPEG or PNG.")
 ]
+SomeBundles = Annotated[
+    Path | None,
+    typer.Option("--bundles", help="Folder of bundles; ./bundles, or with --site those that ship."),
+]
 SiteOut = Annotated[Path, typer.Option("--out", help="Where the bundles with a hospital's thresholds go.")]
 MayLose = Annotated[
     float | None,
@@ -162,7 +166,7 @@ def calibrate(
     name: Bundle,
     scores: Scores = None,
     site: Site = None,
-    bundles: Bundles = BUNDLES,
+    bundles: SomeBundles = None,
     out: SiteOut = SITE_BUNDLES,
     may_lose: MayLose = None,
     json: options.Json = False,
@@ -179,7 +183,7 @@ def calibrate(
         if site:
             found, where = _on_site(name, site, bundles, out, may_lose)
         else:
-            found, where = _from_scores(name, scores or [], bundles)
+            found, where = _from_scores(name, scores or [], bundles or BUNDLES)
     if json:
         print_json([{"name": name, "bundle": where, "thresholds": found.thresholds(name), **_rates(found)}])
     else:
@@ -237,11 +241,15 @@ def _from_scores(name: str, tables: list[Path], bundles: Path) -> tuple[Found, P
     return thresholds.calibrate(folder, runs.named_tables(tables, name)), folder
 
 
-def _on_site(name: str, films: Path, bundles: Path, out: Path, may_lose: float | None) -> tuple[Found, Path]:
+def _on_site(
+    name: str, films: Path, bundles: Path | None, out: Path, may_lose: float | None
+) -> tuple[Found, Path]:
+    from models.bundle import BUNDLES as SHIPPED
     from pipelines.gates import site
 
     _name(name)
-    found, seen = site.calibrate_site(name, films, bundles, out, may_lose / 100 if may_lose else None)
+    share = may_lose / 100 if may_lose else None
+    found, seen = site.calibrate_site(name, films, bundles or SHIPPED, out, share)
     if seen.unread:
         typer.echo(f"{len(seen.unread)} files could not be read, the first is {seen.unread[0]}", err=True)
     return found, out / name
