@@ -281,10 +281,9 @@ def unmarked(x: Tensor, _views: Tensor, _dice: Dice) -> Tensor:
     bright, dark = x - _opened(x), (1 - x) - _opened(1 - x)
     stroke = torch.maximum(bright, dark) > MARKER_STEP
     stroke &= _near_edge(x.shape[-1])
-    stroke = F.max_pool2d(stroke.float()[:, None], 5, stride=1, padding=2)[:, 0] > 0
-    kept = (~stroke).float()
+    kept = (_highest(stroke.float(), 5) == 0).float()
     wide = _averaged(x * kept) / _averaged(kept).clamp(min=1e-3)
-    return torch.where(stroke, wide, x)
+    return torch.where(kept == 0, wide, x)
 
 
 def marked_contrary(gate: str) -> Alter:
@@ -330,12 +329,18 @@ def _recoded(picture: Tensor, quality: int, factor: float) -> Tensor:
 
 def _opened(x: Tensor, reach: int = 9) -> Tensor:
     """Morphological opening: what is brighter than its surroundings and narrower than `reach` px is gone."""
-    lowest = -F.max_pool2d(-x[:, None], reach, stride=1, padding=reach // 2)
-    return F.max_pool2d(lowest, reach, stride=1, padding=reach // 2)[:, 0]
+    return _highest(-_highest(-x, reach), reach)
+
+
+def _highest(x: Tensor, reach: int) -> Tensor:
+    """The highest value within a square of `reach` px, first along columns and then along rows."""
+    down = F.max_pool2d(x[:, None], (reach, 1), stride=1, padding=(reach // 2, 0))
+    return F.max_pool2d(down, (1, reach), stride=1, padding=(0, reach // 2))[:, 0]
 
 
 def _averaged(x: Tensor, reach: int = 31) -> Tensor:
-    return F.avg_pool2d(x[:, None], reach, stride=1, padding=reach // 2)[:, 0]
+    down = F.avg_pool2d(x[:, None], (reach, 1), stride=1, padding=(reach // 2, 0))
+    return F.avg_pool2d(down, (1, reach), stride=1, padding=(0, reach // 2))[:, 0]
 
 
 def _near_edge(size: int) -> Tensor:

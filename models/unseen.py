@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
@@ -147,11 +148,13 @@ def _squared(picture: Image.Image) -> Greys:
     return np.asarray(picture.convert("L").resize((CACHE_PX, CACHE_PX), Image.Resampling.BOX))
 
 
+@cache
 def _drawn(name: str, draw: Callable[[Generator], Image.Image]) -> Unseen:
     greys = np.stack([_squared(draw(np.random.default_rng(seed))) for seed in SEEDS])
     return Unseen(name, True, greys, np.array([str(seed) for seed in SEEDS]))
 
 
+@cache
 def _phantoms(kind: str) -> Unseen:
     films = (phantom.render(kind, seed, (256, 210)) for seed in SEEDS)
     greys = np.stack([_squared(Image.fromarray(np.rint(film * 255).astype(np.uint8))) for film in films])
@@ -161,6 +164,7 @@ def _phantoms(kind: str) -> Unseen:
 # --- photographs and slices ---------------------------------------------------------------------------------
 
 
+@cache
 def photographs() -> Unseen:
     """A hundred and twenty crops of three photographs: a building, a flower, a portrait."""
     pictures = [Image.fromarray(np.asarray(picture)) for picture in load_sample_images().images]
