@@ -10,6 +10,8 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from models.region_net import RegionNet
+
 WIDTHS = (16, 32, 64, 96)  # 0.5 M parameters, some 2 ms a look on one core at 128 px
 FEW = (16, 24, 48, 80)  # 0.33 M: enough for which way is up, and what is black
 LUNG_WIDTHS = (16, 32, 64, 96)
@@ -155,6 +157,7 @@ KINDS: dict[str, Callable[[int], nn.Module]] = {
     "Parts": Parts,
     "Antisymmetric": Antisymmetric,
     "lung_net": lung_net,
+    "RegionNet": RegionNet,
 }
 
 

@@ -98,6 +98,24 @@ def test_another_variant_of_a_model_is_another_folder(tmp_path: Path) -> None:
     assert any(problem.startswith("rotation: rotation-open") for problem in problems)
 
 
+def test_a_region_is_one_more_gate_and_never_takes_the_name_of_another(tmp_path: Path) -> None:
+    """After those for chests; not asked of what is surely a frontal chest, closed when its bundle is bad."""
+    limits = {"low": 0.1, "high": 0.9, "box": 0.3, "most": 2}
+    for name in ("hip", "lungs"):
+        card = Card(name, "RegionNet", tuple("abcdef"), limits)
+        bundle.save(tmp_path / f"region-{name}", card, nets.KINDS["RegionNet"](6))
+    folders = [tmp_path / "region-hip", tmp_path / "region-lungs", tmp_path / "gone"]
+    ready = gates.load(regions=folders)
+    assert [gate.name for gate in ready.gates[-3:]] == ["hip", "region-lungs", "gone"]
+    problems = "; ".join(ready.problems())
+    assert "region-lungs: a region cannot be called lungs" in problems
+    assert "gone: gone: no card" in problems
+    hip, shown = ready.gates[-3], film(phantom.render("hand", 3))
+    for verdict, asked in ((Verdict.GOOD, ["anatomy"]), (Verdict.UNSURE, ["anatomy", "hip"])):
+        findings = Gates((says("anatomy", verdict), hip), {}).look(shown)  # type: ignore[arg-type]
+        assert [finding.gate for finding in findings] == asked
+
+
 def test_a_gate_that_raises_is_a_finding_of_its_own() -> None:
     """The others still speak, and the finding names the type of the error and nothing of the film."""
 

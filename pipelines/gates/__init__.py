@@ -6,7 +6,7 @@ Nothing here raises for a film or a model that is bad: it becomes a finding, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from pipelines.gates.header import HeaderGate
 from pipelines.gates.inversion import InversionGate
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
+from pipelines.gates.region import RegionGate
 from pipelines.gates.rotation import RotationGate
 
 GATES: tuple[Callable[..., Gate], ...] = (
@@ -41,6 +42,9 @@ NOTHING_TO_SEE = frozenset(
 )
 # ... and which way up or round is a question about chests: a hand has no upright.
 NO_CHEST = frozenset({Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH})
+# A region gate is not asked about what the rules never look at again.
+NO_REGION = NOTHING_TO_SEE | {Reason.LATERAL, Reason.NOT_A_RADIOGRAPH}
+TAKEN = frozenset({"chest", *(str(getattr(kind, "name", "")) for kind in GATES)})
 NOT_ASKED_AFTER: dict[str, frozenset[Reason]] = {
     "anatomy": NOTHING_TO_SEE,
     "inversion": NOTHING_TO_SEE | NO_CHEST,
@@ -81,7 +85,7 @@ class Gates:
         """What every gate finds, in order. Never raises for a film."""
         findings: tuple[Finding, ...] = ()
         for gate in self.gates:
-            if not any(finding.reason in NOT_ASKED_AFTER.get(gate.name, ()) for finding in findings):
+            if not any(_settles(finding, gate.name) for finding in findings):
                 findings += _asked(gate, film)
         return findings
 
@@ -94,10 +98,21 @@ class Gates:
         return {name: found.card.weights_sha256 for name, found in self.bundles.items()}
 
 
-def load(bundles: Path | None = None, variants: Mapping[str, str] | None = None) -> Gates:
+def _settles(finding: Finding, gate: str) -> bool:
+    """Whether this finding leaves the gate nothing to be asked."""
+    if gate in TAKEN:
+        return finding.reason in NOT_ASKED_AFTER.get(gate, ())
+    chest = finding.gate == "anatomy" and finding.verdict is Verdict.GOOD
+    return chest or finding.reason in NO_REGION
+
+
+def load(
+    bundles: Path | None = None, variants: Mapping[str, str] | None = None, regions: Sequence[Path] = ()
+) -> Gates:
     """All gates with the models in `bundles` (ours unless told otherwise). Never raises for a bad model.
 
     `variants` names another bundle for a gate: {"anatomy": "open"} takes the folder `anatomy-open`.
+    `regions` are folders of bundles for other body regions, each one more gate after those for chests.
     """
     found: dict[str, Bundle | BundleError] = {}
     for name in dict.fromkeys(need for kind in GATES for need in getattr(kind, "needs", ())):
@@ -106,7 +121,21 @@ def load(bundles: Path | None = None, variants: Mapping[str, str] | None = None)
     usable = {name: model for name, model in found.items() if isinstance(model, Bundle)}
     nets = {name: usable[name].net for name in POSE if name in usable}
     eyes = Eyes(nets.get("rotation"), nets.get("inversion"))
-    return Gates(tuple(_built(kind, eyes, found) for kind in GATES), usable)
+    chain = tuple(_built(kind, eyes, found) for kind in GATES)
+    further = {folder.name: _model(folder) for folder in regions}
+    usable |= {model.card.name: model for model in further.values() if isinstance(model, Bundle)}
+    return Gates(chain + tuple(_region(name, model, eyes) for name, model in further.items()), usable)
+
+
+def _region(name: str, model: Bundle | BundleError, eyes: Eyes) -> Gate:
+    if isinstance(model, BundleError):
+        return ClosedGate(name, str(model))
+    if model.card.name in TAKEN:
+        return ClosedGate(name, f"a region cannot be called {model.card.name}: that is a gate for chests")
+    try:
+        return RegionGate(eyes, model)
+    except KeyError as error:
+        return ClosedGate(name, f"the card gives no threshold {error}")
 
 
 def _built(kind: Callable[..., Gate], eyes: Eyes, found: Mapping[str, Bundle | BundleError]) -> Gate:
