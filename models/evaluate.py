@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,8 +27,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy import ndimage  # type: ignore[import-untyped]
 from scipy.stats import beta  # type: ignore[import-untyped]
 
-from models import card, scores
-from models.data import Row, read_rows
+from models import scores
+from models.data import Row
 from models.scores import UNSURE, Score
 
 Pixels = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
@@ -447,87 +446,3 @@ def _text(box: Span) -> str:
 def _bar(progress: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), disable=not progress)
-
-
-# --- the table of a card as it was before models.report -----------------------------------------------------
-
-Judge = Callable[[Pixels], str]
-WHAT = """Held-out patients (a fifth of the groups, trained on by nothing), as published, judged with the
-thresholds that ship. A patient counts as an error when any one of their films was not answered as wanted.
-"""
-HEAD = """| case | site | patients | as wanted | 95 % interval | only unsure | misjudged |
-|---|---|---|---|---|---|---|
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a gate did with the patients of one site in one case."""
-
-    case: str
-    site: str
-    patients: int
-    errors: int  # patients with any film that was not answered as wanted
-    unsure: int  # of these, patients whose films were only answered "unsure": held, not misjudged
-    low: float  # exact 95 % interval of the share of patients answered as wanted
-    high: float
-
-
-def evaluate(name: str, films: Path, folder: Path, judge: Judge, fold: int = 0) -> tuple[Line, ...]:
-    """Judges the held-out films, writes `evaluation.json` and the card's table; returns the lines."""
-    lines = counted(name, [row for row in read_rows(films) if row.fold == fold], films, judge)
-    (folder / "docs" / "evaluation.json").write_text(
-        json.dumps([asdict(line) for line in lines], indent=1) + "\n"
-    )
-    card.write_part(folder, "evaluation", f"## Evaluation\n\n{WHAT}\n{table(lines)}")
-    return lines
-
-
-def evaluate_site(name: str, films: Path, folder: Path, judge: Judge, site: str) -> tuple[Line, ...]:
-    """Judges all films of one site with a gate that was trained without it; adds a table to the card."""
-    lines = counted(name, [row for row in read_rows(films) if row.site == site], films, judge)
-    title = (
-        f"## Trained without {site}\n\nThe same recipe in a shorter run that never saw a film of this site."
-    )
-    card.write_part(folder, f"without {site}", f"{title}\n\n{table(lines)}")
-    return lines
-
-
-def counted(name: str, rows: list[Row], films: Path, judge: Judge) -> tuple[Line, ...]:
-    """What a gate does with these films, in all cases of its kind but the stress cases."""
-    cases = [case for case in CASES[name] if not case.most]
-    return tuple(line for case in cases for line in _count(case, rows, films, judge))
-
-
-def table(lines: Iterable[Line]) -> str:
-    """The lines as Markdown."""
-    return HEAD + "".join(
-        f"| {x.case} | {x.site} | {x.patients} | {x.patients - x.errors} | {x.low:.3f} to {x.high:.3f} "
-        f"| {x.unsure} | {x.errors - x.unsure} |\n"
-        for x in lines
-    )
-
-
-def _count(case: Case, rows: list[Row], films: Path, judge: Judge) -> list[Line]:
-    worst: dict[tuple[str, str], int] = defaultdict(int)  # 0 as wanted, 1 unsure, 2 misjudged
-    for row in rows:
-        if case.fits(row):
-            answer = judge(np.ascontiguousarray(case.alter(read_pixels(films / row.file))))
-            wrong = 0 if answer in case.wanted(row) else 1 if answer == UNSURE else 2
-            for site in (_site(row), "all of these" if row.view == "frontal" else "all others"):
-                worst[site, row.group] = max(worst[site, row.group], wrong)
-    return [
-        _line(case.name, site, [v for (s, _), v in worst.items() if s == site])
-        for site in sorted({s for s, _ in worst})
-    ]
-
-
-def _line(case: str, site: str, worst: list[int]) -> Line:
-    n, errors = len(worst), sum(v > 0 for v in worst)
-    return Line(case, site, n, errors, sum(v == 1 for v in worst), *clopper_pearson(n - errors, n))
-
-
-def _site(row: Row) -> str:
-    if row.view == "lateral":
-        return f"{row.site}, lateral"
-    return f"{row.site}, squashed" if row.squashed else row.site
