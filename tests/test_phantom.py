@@ -1,5 +1,6 @@
 """Phantom films: what a reader would look for, that a seed always gives the same one, and the DX object."""
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from models.phantom import KINDS, mirrored, render
+from models.phantom import KINDS, UNTRAINED, mirrored, render
 from pipelines.report.phantom_dx import phantom_dx
 
 
@@ -18,6 +19,60 @@ def test_a_seed_gives_one_film(kind: str) -> None:
     """The same seed is the same film to the last bit; another seed is another."""
     assert np.array_equal(render(kind, 7), render(kind, 7))
     assert not np.array_equal(render(kind, 7), render(kind, 8))
+
+
+TRAINED = {  # sha256 of what training has drawn: seeds 3 and 1000, 256 x 210
+    ("frontal", 3): "8130e877ec3eab0a",
+    ("frontal", 1000): "8744edf264c7073e",
+    ("lateral", 3): "b3ecd48d5bace2e2",
+    ("lateral", 1000): "b540fbc1a13d2dd4",
+    ("hand", 3): "a986885e0ca0d815",
+    ("hand", 1000): "e08936521138df4e",
+}
+
+
+@pytest.mark.parametrize(("kind", "seed"), TRAINED)
+def test_what_networks_were_trained_on_has_not_changed(kind: str, seed: int) -> None:
+    """The phantoms that training draws are the same, to the last bit, as when the weights were made."""
+    digest = hashlib.sha256(render(kind, seed, (256, 210)).tobytes()).hexdigest()
+    assert digest.startswith(TRAINED[kind, seed])
+
+
+def test_phantoms_for_testing_come_after_those_of_training() -> None:
+    """A kind's place is part of its seed: new kinds stand at the end."""
+    assert KINDS[:3] == ("frontal", "lateral", "hand")
+    assert KINDS[3:] == UNTRAINED
+
+
+def band(kind: str, seed: int, rows: tuple[float, float], columns: tuple[float, float]) -> float:
+    """Mean grey of a part of the film, given in shares of its height and width."""
+    film = render(kind, seed, (256, 210))
+    (top, foot), (left, right) = (np.multiply(rows, 256), np.multiply(columns, 210))
+    return float(film[int(top) : int(foot), int(left) : int(right)].mean())
+
+
+@pytest.mark.parametrize("seed", range(5000, 5003))
+def test_an_abdomen_has_a_spine_and_no_lungs_in_its_middle(seed: int) -> None:
+    """The spine is brighter than both flanks, and no part of the middle is as dark as a lung."""
+    spine = band("abdomen", seed, (0.3, 0.55), (0.45, 0.55))
+    flanks = [band("abdomen", seed, (0.3, 0.55), part) for part in ((0.25, 0.35), (0.65, 0.75))]
+    assert spine > max(flanks)
+    assert min(flanks) > 0.35
+
+
+@pytest.mark.parametrize("seed", range(5000, 5003))
+def test_a_pelvis_stands_on_two_thighs(seed: int) -> None:
+    """At the lower edge it is darker between the thighs than in them; the sacrum lies bright above."""
+    between, thigh = (band("pelvis", seed, (0.9, 0.97), part) for part in ((0.47, 0.53), (0.2, 0.35)))
+    assert between < thigh < band("pelvis", seed, (0.3, 0.4), (0.4, 0.6))
+
+
+@pytest.mark.parametrize("kind", ["skull", "skull_lateral"])
+def test_a_skull_is_a_bright_round_on_a_bare_film(kind: str) -> None:
+    """The vault is bright, the upper corners are bare, and the lower half is narrower or darker than it."""
+    for seed in range(5000, 5003):
+        assert band(kind, seed, (0.25, 0.4), (0.4, 0.6)) > 0.35
+        assert band(kind, seed, (0.05, 0.12), (0.05, 0.12)) < 0.25
 
 
 @pytest.mark.parametrize("kind", KINDS)

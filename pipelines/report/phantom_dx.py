@@ -36,8 +36,23 @@ class Claim:
 
 
 CHEST_PA = Claim(
-    "CHEST", "PA", ("43799004", "Thorax"), ("399348003", "postero-anterior"), "L", "F", "U"
+    "CHEST", "PA", ("43799004", "Thorax"), ("272479007", "postero-anterior"), "L", "F", "U"
 )  # what the room's default says
+
+
+VIEW_CODES: dict[str, Code] = {
+    "AP": ("399348003", "antero-posterior"),
+    "LL": ("399173006", "left lateral"),
+    "RL": ("399198007", "right lateral"),
+}
+PARTS: dict[str, tuple[str, Code, str]] = {  # kind -> part, region (PS3.16 CID 4009), view
+    "skull": ("SKULL", ("89546000", "Skull"), "AP"),
+    "skull_lateral": ("SKULL", ("89546000", "Skull"), "LL"),
+    "neck": ("CSPINE", ("122494005", "Cervical spine"), "AP"),
+    "neck_lateral": ("CSPINE", ("122494005", "Cervical spine"), "LL"),
+    "abdomen": ("ABDOMEN", ("818981001", "Abdomen"), "AP"),
+    "pelvis": ("PELVIS", ("816092008", "Pelvis"), "AP"),
+}
 
 
 def phantom_dx(
@@ -94,8 +109,14 @@ def _truth(kind: str, seed: int) -> Claim:
         return CHEST_PA
     other = mirrored(kind, seed)
     if kind == "lateral":
-        view = ("399198007", "right lateral") if other else ("399173006", "left lateral")
-        return Claim("CHEST", "RL" if other else "LL", CHEST_PA.region, view, "A" if other else "P", "F", "U")
+        side = "RL" if other else "LL"
+        return Claim("CHEST", side, CHEST_PA.region, VIEW_CODES[side], "A" if other else "P", "F", "U")
+    if kind in PARTS:
+        part, region, view = PARTS[kind]
+        if view == "AP":
+            return Claim(part, view, region, VIEW_CODES[view], "L", "F", "U")
+        side = "RL" if other else "LL"
+        return Claim(part, side, region, VIEW_CODES[side], "A" if other else "P", "F", "U")
     return Claim("HAND", "PA", ("85562004", "Hand"), CHEST_PA.view_code, "L", "H", "R" if other else "L")
 
 
