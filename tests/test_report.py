@@ -368,6 +368,23 @@ def test_the_mirror_gates_recall_is_printed_at_both_rates() -> None:
     assert named(found, "mirrored films missed at the thresholds").measured == "2 missed in 10 patients"
 
 
+def test_the_chain_may_lose_one_clean_film_in_five_hundred() -> None:
+    """Counted like a gate: what passes scores 1, what does not scores 0."""
+    shown = [score(str(i), float(i > 0), "as it is", gate="chain", named="OTHER_PART") for i in range(500)]
+    shown.append(score("hand", 1.0, "as it is", "OTHER_PART", gate="chain", view="not_chest"))
+    found = report.claims("chain", shown, (0.5, 0.5), [])
+    lost = named(found, "clean films lost, against the budget")
+    assert (lost.bar, lost.measured, lost.holds, lost.proven) == (
+        "at most 0.2 %",
+        "1 lost in 500 patients",
+        True,
+        False,
+    )
+    assert named(found, "not a frontal chest, and passed").measured == "1 passed in 1 patients"
+    (line, *_) = tables.rounds("chain", tables.judge(shown, (0.5, 0.5)))
+    assert (line.site, line.patients, line.misjudged) == ("nih", 501, 2)
+
+
 def boxes(overlaps: Iterable[float], site: str = "web") -> list[BoxScore]:
     """Lung boxes with these overlaps; every lung inside."""
     return [

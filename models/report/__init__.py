@@ -86,7 +86,7 @@ def summary(
         first = title == LEFT_OUT or not text
         made = bars.claims_of(gate, judged, curves.rocs(gate, judged), boxes if first else (), budget)
         text += f"### {title}\n\n{bars.claims_markdown(made)}\n"
-        groups = list(tables.GROUPS.get(gate, {}))
+        groups = list(tables.GROUPS.get(gate, tables.EVERYTHING))
         lines = [line for line in tables.counts(gate, judged) if line.what in groups]
         counted = tables.as_table("", "", "cases", lines)
         text += f"{tables.markdown(counted.head, counted.rows)}\n"
@@ -145,7 +145,7 @@ def _counted(
         note = "All cases of the first claim taken together, by the round whose network never saw the site."
         lines = tables.rounds(gate, judged)
         blocks.append(tables.as_table(f"{stem}rounds", "Round by round", "left out", lines, note))
-    groups = tables.GROUPS.get(gate, {})
+    groups = tables.GROUPS.get(gate, tables.EVERYTHING)
     lines = tables.counts(gate, judged)
     together = [line for line in lines if line.what in groups]
     alone = [line for line in lines if line.what not in groups]

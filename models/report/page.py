@@ -25,6 +25,8 @@ ABOUT = {
     "mirror": "Suspects that left and right were exchanged. It only ever suspects: dextrocardia, a large "
     "effusion or a removed lung look alike. Markers are painted out, and pasted in against the anatomy, to "
     "show that it reads the heart and not the letter.",
+    "chain": "All gates and the policy together, as they ship: a film is right when it passes and is "
+    "a frontal chest, or when it is held or rejected and is none.",
     "lungs": "Finds the box round both lungs, from which the classifier's crop is cut.",
 }
 ERRORS = "Every error, to be looked at"

@@ -107,6 +107,7 @@ GROUPS: dict[str, dict[str, Callable[[str], bool]]] = {  # cases that one claim 
     },
     "lungs": {"as it is": lambda _: True},
 }
+EVERYTHING: dict[str, Callable[[str], bool]] = {"all cases": lambda _: True}  # of the chain, and of new gates
 PLAIN = {"rotation": "upright", "inversion": "right polarity"}  # else "as it is"
 
 
@@ -182,7 +183,7 @@ def counts(gate: str, judged: Sequence[Judged]) -> list[Line]:
     """All lines of a gate: the cases that a claim takes together first, then each case by itself."""
     wanted = [one for one in judged if one.score.wanted]
     lines: list[Line] = []
-    for what, belongs in GROUPS.get(gate, {}).items():
+    for what, belongs in GROUPS.get(gate, EVERYTHING).items():
         lines += by_site(what, [one for one in wanted if belongs(one.score.case)])
     for case in _in_order(one.score.case for one in wanted):
         lines += by_site(case, [one for one in wanted if one.score.case == case])
@@ -191,7 +192,7 @@ def counts(gate: str, judged: Sequence[Judged]) -> list[Line]:
 
 def rounds(gate: str, judged: Sequence[Judged]) -> list[Line]:
     """A line a round and site, all cases of the gate's first claim taken together."""
-    belongs = next(iter(GROUPS[gate].values()))
+    belongs = next(iter(GROUPS.get(gate, EVERYTHING).values()))
     lines: list[Line] = []
     for round_ in _in_order(one.score.left_out for one in judged):
         mine = [one for one in judged if one.score.left_out == round_ and one.score.wanted]
