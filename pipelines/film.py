@@ -109,7 +109,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NOT_A_RADIOGRAPH: "not a radiograph",
     Reason.UNKNOWN_ANATOMY: "nothing the anatomy gate knows well enough",
     Reason.HEADER_CONTRADICTS: "the header claims something else than the picture shows",
-    Reason.AGE_CONTRADICTS: "the picture shows a child where the header says adult, or the other way round",
+    Reason.AGE_CONTRADICTS: "the picture shows a child's chest where the header says adult",
     Reason.NOT_THIS_REGION: "does not show the body region this gate was made for",
     Reason.REGION_UNSURE: "perhaps shows the body region this gate was made for",
     Reason.ROTATED_90: "turned 90 degrees clockwise",
