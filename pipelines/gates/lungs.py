@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
 from models.bundle import Bundle
 from pipelines.film import Box, Film, Finding, Reason, Verdict
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.eyes import Eyes, Pose
 
 LUNGS = 2
 COARSE = 4  # px a cell: lungs are further apart than that, or one piece anyway
@@ -51,9 +52,7 @@ class LungsGate:
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         pose = self.eyes.pose(film.pixels)
-        with torch.inference_mode():
-            mask = self.net(pose.upright)[0, 0].numpy() > 0
-        found = field_of(mask, self.touching)
+        found = field_of(mask_of(self.net, pose), self.touching)
         if found is None or found.area < self.least:
             area = found.area if found else 0.0
             return (self._finding(Verdict.BAD, area, Reason.LUNGS_NOT_FOUND, "no lung field", None),)
@@ -74,6 +73,14 @@ class LungsGate:
         return Finding(
             self.name, verdict, area, self.least, self.least, reason, detail, box, self.card.weights_sha256
         )
+
+
+def mask_of(net: nn.Module, pose: Pose) -> NDArray[np.bool_]:
+    """Where the upright film is lung (S, S): the mean of the film's logits and its mirror image's."""
+    with torch.inference_mode():
+        film, mirrored = net(torch.cat([pose.upright, pose.upright.flip(-1)]))[:, 0]
+        out: NDArray[np.bool_] = (film + mirrored.flip(-1)).numpy() > 0
+    return out
 
 
 def field_of(mask: NDArray[np.bool_], touching: float) -> Field | None:

@@ -173,8 +173,7 @@ def _lungs(nets: dict[str, nn.Module]) -> Ask:
     eyes = Eyes(nets["rotation"], nets["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
-        with torch.inference_mode():
-            found = lungs.field_of(nets["lungs"](eyes.pose(pixels).upright)[0, 0].numpy() > 0, TOUCHING)
+        found = lungs.field_of(lungs.mask_of(nets["lungs"], eyes.pose(pixels)), TOUCHING)
         return (found.area if found else 0.0), "LUNGS_NOT_FOUND"
 
     return ask
@@ -191,8 +190,7 @@ ASKS: dict[str, Callable[[dict[str, nn.Module]], Ask]] = {
 
 def _lung_box(eyes: Eyes, net: nn.Module, pixels: Pixels) -> Span | None:
     pose = eyes.pose(pixels)
-    with torch.inference_mode():
-        found = lungs.field_of(net(pose.upright)[0, 0].numpy() > 0, TOUCHING)
+    found = lungs.field_of(lungs.mask_of(net, pose), TOUCHING)
     if found is None:
         return None
     box = lungs.turned(found.box, pose.turn)
