@@ -340,7 +340,7 @@ def draw_rocs(folder: Path, curves: Sequence[Roc], stem: str = "") -> tuple[str,
             )
         lowest = min(curve.recall_at(0) for curve in curves)
         room = max(0.06 * (1 - lowest), 0.002)
-        axes.set(xscale="log", xlim=(first, 1), ylim=(lowest - room, 1 + room))
+        axes.set(xscale="log", xlim=(first, 1), ylim=(lowest - room, 1 + room / 6))
         axes.set_yticks([tick for tick in axes.get_yticks() if lowest - room <= tick <= 1])
         axes.set(xlabel="good films called bad (share, logarithmic)", ylabel="defects called bad (share)")
         _legend(axes)
