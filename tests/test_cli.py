@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli import app
 from gateway.cli.output import clean
+from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Judged, Received
 from gateway.listener import Listener
@@ -416,15 +417,15 @@ def test_calibrate_says_what_is_wrong_with_what_it_was_given(run: Run, rounds_of
     assert run("calibrate", "rotation").exit_code == 2
     assert run("calibrate", "rotation", "--scores", "a", "--site", "b").exit_code == 2
     before = (bundles / "rotation" / "configs" / "metadata.json").read_bytes()
-    empty = filmgate("calibrate", "mirror", "--scores", rounds_of_rotation, "--bundles", bundles)
-    assert (empty.returncode, "no scores.csv of mirror" in empty.stderr) == (1, True)
+    empty = run("calibrate", "mirror", "--scores", rounds_of_rotation, "--bundles", bundles)
+    assert isinstance(empty.exception, FilmgateError)
+    assert "no scores.csv of mirror" in str(empty.exception)
     (rounds_of_rotation / "films").mkdir()
     out = rounds_of_rotation / "out"
-    few = filmgate(
-        *("calibrate", "rotation", "--site", rounds_of_rotation / "films", "--bundles", bundles, "--out", out)
-    )
-    assert (few.returncode, few.stdout) == (1, "")
-    assert "9,985 patients are missing" in few.stderr
+    where = ("--site", rounds_of_rotation / "films", "--bundles", bundles, "--out", out)
+    few = run("calibrate", "rotation", *where)
+    assert isinstance(few.exception, FilmgateError)  # exit code 1, as for every error of ours
+    assert "9,985 patients are missing" in str(few.exception)
     assert not out.exists()
     assert (bundles / "rotation" / "configs" / "metadata.json").read_bytes() == before
 
