@@ -68,7 +68,15 @@ def open_film(path: Path) -> Greys:
     return np.asarray(Image.open(path).convert("L"), dtype=np.float32) / 255
 
 
-KINDS = ("BLANK", "WASHED_OUT", "CLIPPED", "OVEREXPOSED", "UNDEREXPOSED", "BORDER")
+KINDS = (
+    "BLANK",
+    "WASHED_OUT",
+    "CLIPPED",
+    "OVEREXPOSED",
+    "UNDEREXPOSED",
+    "BORDER",
+    "SEVERAL_FILMS",
+)
 
 
 @cache
@@ -142,7 +150,7 @@ COMPUTED = [fault for fault in FAULTS if fault.barred and fault.reason != Reason
 
 
 def test_the_list_of_faults_has_every_kind_and_no_name_twice() -> None:
-    assert {fault.reason for fault in FAULTS} == {*KINDS, Reason.SEVERAL_FILMS}
+    assert {fault.reason for fault in FAULTS} == set(KINDS)
     assert len({(fault.reason, fault.name) for fault in FAULTS}) == len(FAULTS)
 
 
@@ -267,6 +275,28 @@ def test_collimation_of_a_few_per_cent_is_no_border() -> None:
     findings = look(np.pad(chest(), 16))
     assert all(f.verdict is Verdict.GOOD for f in findings)
     assert next(f.box for f in findings if f.box) != Box(0, 0, 1, 1)
+
+
+# Several films
+
+SEEN_GAPS = [fault for fault in FAULTS if fault.reason == Reason.SEVERAL_FILMS and "white gap" in fault.name]
+
+
+@pytest.mark.parametrize("fault", SEEN_GAPS, ids=lambda fault: fault.name)
+def test_two_films_with_a_white_gap_are_several(fault: Fault) -> None:
+    assert all(Reason.SEVERAL_FILMS in said(spoilt(fault, film)) for film in phantoms()[1:])
+
+
+def test_a_seam_is_found_in_both_directions_and_polarities() -> None:
+    picture = np.hstack([phantoms()[1], np.ones((384, 12), np.float32), phantoms()[2]])
+    for film in (picture, np.rot90(picture), 1 - picture):
+        assert Reason.SEVERAL_FILMS in said(film)
+
+
+def test_a_box_drawn_on_a_film_is_no_seam() -> None:
+    film = phantoms()[3].copy()
+    film[10:370, 120:122], film[10:370, 300:302], film[10:12, 120:302], film[368:370, 120:302] = 1, 1, 1, 1
+    assert said(film) == set()
 
 
 # Any array

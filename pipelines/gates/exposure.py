@@ -1,4 +1,4 @@
-"""What an exposure shows without a network: blank, washed out, clipped, too dark, too bright, a large border.
+"""What an exposure shows without a network: blank, washed out, clipped, too dark or bright, border, a seam.
 
 Everything is judged on displayed pixels (after Modality LUT, VOI and polarity). A film may honestly use a
 small part of its stored range and be shown well by its window; a full stored range may be shown badly.
@@ -40,15 +40,19 @@ class Thresholds:
 STRUCTURE = Thresholds(0.004, 0.009)  # BLANK: grey differences between blocks that noise does not explain
 CONTRAST = Thresholds(0.17, 0.23)  # WASHED_OUT: central 98 % of the greys
 UNCLIPPED = Thresholds(0.73, 0.79)  # CLIPPED: share of the film's middle that is not cut off at one grey
-DARK = Thresholds(0.17, 0.21)  # OVEREXPOSED: mean grey of the film's middle
-BRIGHT = Thresholds(0.10, 0.13)  # UNDEREXPOSED: how far that mean is from white
+DARK = Thresholds(0.19, 0.235)  # OVEREXPOSED: mean grey of the film's middle
+BRIGHT = Thresholds(0.12, 0.15)  # UNDEREXPOSED: how far that mean is from white
 EXPOSED = Thresholds(0.47, 0.50)  # BORDER: share of the picture inside the uniform border
+SEAMLESS = Thresholds(
+    0.38, 0.45
+)  # SEVERAL_FILMS: share of the lines that do not jump at one and the same place
 
 JUDGED_PX = 256
 BLOCKS = 16  # block means a side: 16 x 16 px each at 256 px, in which detector noise averages out
 LEVELS = 256  # greys that are told apart when pixels are counted
 ENDS = 6  # of them count as black, and as many as white: 2 %
 PLATEAU = 3  # levels: a scan that is burnt out ends at one grey short of white, give or take its noise
+BOTH_COUNT = 0.7  # black and white together: a hard film may show some of each
 PLATEAU_COUNTS = 0.6  # a smooth shadow may fill a quarter of a good film with three levels
 MIDDLE = 0.2  # cut from each side for the shades: air and collimator are honestly black, and lie outside
 UNIFORM = 0.06  # of the contrast: greys so near the border's level belong to it
@@ -62,6 +66,10 @@ TRACE = 0.008  # of the grey range, two levels of eight bits ...
 TRACE_SD = 4.0  # ... or so many standard deviations of the border's noise
 TRACES = 0.005  # so much of an empty line may differ: noise has tails
 MARGIN = 0.01  # of the film's side, left round it
+SEAM_AT = 0.25  # of the side: a seam lies further than this from it; nearer stand collimators and arms
+JUMP = 3.0  # times the mean step of a line: a jump ...
+LEAST_JUMP = 0.01  # ... if it is one at all, of the grey range
+REACH = 3  # px on each side by which the greys must differ still: a line drawn on a film is no seam
 
 
 class ExposureGate:
@@ -79,7 +87,7 @@ class ExposureGate:
 
 
 def judge(greys: Greys) -> tuple[Finding, ...]:
-    """Findings for finite pixels (H, W): BLANK alone, or one each for BLANK and the five kinds below."""
+    """Findings for finite pixels (H, W): BLANK alone, or one each for BLANK and the six kinds below."""
     greys = reduced(np.clip(greys, 0, 1))
     rows, columns = exposed_area(greys)
     inside = greys[rows, columns]
@@ -91,8 +99,12 @@ def judge(greys: Greys) -> tuple[Finding, ...]:
     if blank.verdict is Verdict.BAD:
         return (blank,)
     contrast, shades = spread(inside), counted(middle(inside))
-    cut, mean = cut_off(shades), float(shades @ np.arange(LEVELS)) / (LEVELS - 1)
+    cut, seamless = cut_off(shades), 1 - seam(inside)
+    if share >= EXPOSED.high:  # not inside a large border; but what is burnt out may be trimmed like one
+        cut = max(cut, cut_off(counted(middle(greys))))
+    mean = float(shades @ np.arange(LEVELS)) / (LEVELS - 1)
     shown, box = f"the middle has a mean grey of {mean:.2f}", careful_box(greys, rows, columns)
+    jump = f"{1 - seamless:.0%} of the lines jump at one place"
     return (
         blank,
         _finding(Reason.WASHED_OUT, CONTRAST, contrast, f"uses {contrast:.0%} of the grey range"),
@@ -100,6 +112,7 @@ def judge(greys: Greys) -> tuple[Finding, ...]:
         _finding(Reason.OVEREXPOSED, DARK, mean, shown),
         _finding(Reason.UNDEREXPOSED, BRIGHT, 1 - mean, shown),
         _finding(Reason.BORDER, EXPOSED, share, f"fills {share:.0%} of the picture", box),
+        _finding(Reason.SEVERAL_FILMS, SEAMLESS, seamless, jump),
     )
 
 
@@ -138,9 +151,10 @@ def counted(greys: Greys) -> Shares:
 
 
 def cut_off(shades: Shares) -> float:
-    """The share of the film that is black, or white, or (in part) lies on a plateau of one grey."""
+    """The share of the film that is black, or white, or (in part) both, or on a plateau of one grey."""
+    black, white = shades[:ENDS].sum(), shades[-ENDS:].sum()
     plateau = np.convolve(shades, np.ones(PLATEAU), "valid").max()
-    return float(max(shades[:ENDS].sum(), shades[-ENDS:].sum(), PLATEAU_COUNTS * plateau))
+    return float(max(black, white, BOTH_COUNT * (black + white), PLATEAU_COUNTS * plateau))
 
 
 # --- border -------------------------------------------------------------------------------------------------
@@ -214,6 +228,32 @@ def _level(line: Greys) -> tuple[float, float]:
 def _differ(lines: Greys, level: float, tolerance: float) -> NDArray[np.intp]:
     """How many pixels of each line differ from the level by more than the tolerance."""
     return np.asarray(np.count_nonzero(np.abs(lines - np.float32(level)) > tolerance, axis=1))
+
+
+# --- several films ------------------------------------------------------------------------------------------
+
+
+def seam(greys: Greys) -> float:
+    """The largest share of the lines that jump at one place, in the half of them where fewer do.
+
+    Two films in one picture meet in a straight line from edge to edge. Nothing in a patient is as straight.
+    """
+    return max(_seam_across(greys), _seam_across(np.ascontiguousarray(greys.T)))
+
+
+def _seam_across(greys: Greys) -> float:
+    """The same for a seam from top to bottom."""
+    height, width = greys.shape
+    inner = greys[:, int(width * SEAM_AT) - REACH : width - int(width * SEAM_AT) + REACH]
+    if min(height // 2, int(width * SEAM_AT) - REACH) <= 0:
+        return 0.0
+    near = np.abs(inner[:, REACH + 1 : 1 - REACH] - inner[:, REACH - 1 : -1 - REACH])
+    far = np.abs(inner[:, 2 * REACH :] - inner[:, : -2 * REACH])
+    least = np.maximum(JUMP * near.mean(axis=1, keepdims=True), LEAST_JUMP)
+    jumps = np.minimum(near, far) > least
+    half = height // 2
+    counts = np.minimum(np.count_nonzero(jumps[:half], axis=0), np.count_nonzero(jumps[-half:], axis=0))
+    return float(counts.max()) / half
 
 
 # --- structure ----------------------------------------------------------------------------------------------
