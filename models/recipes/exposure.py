@@ -2,7 +2,8 @@
 
 A seam between two films is often invisible: both end in dark air, or in shoulders of the same grey. What
 gives them away is that there are two of everything, so the network is shown composites of any two films of
-the pool, in any arrangement, and single films of any kind, posed and roughened alike.
+the pool, in any arrangement, and single films of any kind, posed and roughened alike. It looks at half the
+resolution of the other gates: two of everything can be seen from afar.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from models.data import Row
 from models.recipes.base import SIZE, Pool, Recipe, roughened, zooms
 from models.recipes.frontal import yes_or_no
 
+HALF = SIZE // 2  # px
 CLOSEST = 1.05  # magnification of composites: a closer look may show one of the films alone
 GAP = 0.08  # of the picture, the widest between two films; half of the composites have none
 SMALLEST = 0.6  # of the larger film's side, the smaller one
@@ -31,15 +33,19 @@ def single_share(row: Row) -> tuple[str, float]:
 
 
 def exposure_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Single films and composites in any turn and polarity -> 1 where there are several (B,)."""
-    first, second = _any_way(pool.draw(dice)[0], dice), _any_way(pool.draw(dice)[0], dice)
+    """Single films and composites in any turn and polarity -> 1 where there are several (B,).
+
+    They are made at the resolution at which they are seen, and doubled for the common input chain.
+    """
+    first, second = (_any_way(_small(pool.draw(dice)[0]), dice) for _ in range(2))
     several = dice.chance(0.5)
     films = torch.where(several[:, None, None], paired(first, second, dice), first)
     films = augment.inverted(augment.turned(films, dice.choice(4)), dice.chance(0.2))
     zoom = zooms(dice)
     zoom = torch.where(several, zoom.clamp(max=CLOSEST), zoom)
-    films = augment.placed(films, augment.placement(dice, zoom), augment.surround(dice), SIZE)
-    return roughened(films, pool.sheets, dice), several.float()
+    films = augment.placed(films, augment.placement(dice, zoom), augment.surround(dice), HALF)
+    films = roughened(films, pool.sheets[:, ::2, ::2], dice)
+    return films.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2), several.float()
 
 
 def paired(films: Tensor, others: Tensor, dice: Dice) -> Tensor:
@@ -75,6 +81,11 @@ def _part(films: Tensor, dice: Dice, start: Tensor, end: Tensor, height: Tensor)
     return torch.where(inside, out, torch.nan)
 
 
+def _small(films: Tensor) -> Tensor:
+    """Films (B, HALF, HALF), averaged over whole pixels of the cache."""
+    return F.avg_pool2d(films, films.shape[-1] // HALF)
+
+
 def _any_way(films: Tensor, dice: Dice) -> Tensor:
     """Mirrored or not, in a window of its own, and now and then turned or inverted against its neighbour."""
     films = augment.flipped(films, dice.chance(0.5))
@@ -86,11 +97,11 @@ def _any_way(films: Tensor, dice: Dice) -> Tensor:
 
 EXPOSURE = Recipe(
     outputs=("several films",),
-    network="Tiny",
+    network="Coarse",
     share=single_share,
     batch=exposure_batch,
     loss=yes_or_no,
     phantoms=("frontal", "lateral", "hand"),
     films=48,
-    steps=700,
+    steps=1400,
 )
