@@ -243,6 +243,13 @@ def _short(value: float) -> str:
 
 # --- the card -----------------------------------------------------------------------------------------------
 
+ALONE = """## How it was measured
+
+A third of the patients was held out. The network that ships was asked about them, and about the sources that
+are `test_only` in the manifest; it saw nothing of either. The thresholds were chosen on the first and then
+frozen. Counts are in patients, a patient counts with the worst answer to any of their films; shares have
+their exact 95 % interval. Of other regions at most one film a patient was shown.
+"""
 HOW = """## How it was measured
 
 {folds} networks, each trained without a third of the patients, were asked about the patients that they had
@@ -286,7 +293,7 @@ def report(crossed: Sequence[Seen], apart: Sequence[Seen], chosen: dict[str, flo
     """The figures as Markdown."""
     elsewhere = [one for one in apart if one.label != NO]
     parts = [
-        HOW.format(folds=folds),
+        HOW.format(folds=folds) if folds > 1 else ALONE,
         f"### Films of the region\n\n{region_table(crossed, chosen)}",
         f"Of sources never trained on:\n\n{region_table(elsewhere, chosen)}" if elsewhere else "",
         f"### Films of other regions\n\nOf sources trained on:\n\n{other_table(crossed, chosen)}",

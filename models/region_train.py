@@ -33,8 +33,8 @@ from models.region_data import NO, YES, Film, Region, Span, fraction, stage
 from models.region_net import objects
 
 FOLDS = 3
-STEPS = 220  # of 48 films: a minute of one free core
-MOST_ASKED = 400  # patients of other regions a source: enough for the bounds, and a person waits for it
+STEPS = 200  # of 48 films: a minute of one free core
+MOST_ASKED = 300  # patients of other regions a source: enough for the bounds, and a person waits for it
 CURVE = (0.25, 0.5, 1.0)
 LEAST_BOX = 0.05  # probability of a box that is kept in the table of what was seen
 
@@ -68,6 +68,7 @@ class Run:
     seed: int = 0
     steps: int = STEPS
     threads: int = 1
+    folds: int = FOLDS  # thirds that are tested; with 1 the network that was tested is the one that ships
 
     @property
     def folder(self) -> Path:
@@ -78,7 +79,7 @@ class Run:
 def cross_checked(run: Run) -> list[Seen]:
     """Trains the folds and asks each about its own third of the patients."""
     seen: list[Seen] = []
-    for fold in range(FOLDS):
+    for fold in range(run.folds):
         out = run.folder / f"fold{fold}"
         trained_bundle(run, out, keep=partial(_not_in, fold))
         seen += asked(run, out, [film for film in run.region.trained if fold_of(film.row) == fold])
@@ -103,6 +104,11 @@ def trained_bundle(run: Run, out: Path, keep: Callable[[Row], bool], boxes: floa
     done = out / "region.json"
     if done.exists() and json.loads(done.read_text()) == told:
         return out
+    begun = out / "begun.json"
+    if not begun.exists() or json.loads(begun.read_text()) != told:
+        shutil.rmtree(out, ignore_errors=True)  # a checkpoint of other films or settings is not gone on from
+        out.mkdir(parents=True)
+        begun.write_text(json.dumps(told) + "\n")
     used = {film.row.file: film.boxes for film in run.region.films if film.boxes and _boxed(film, boxes)}
     recipe = region_recipe(used, run.region.most, keep, alike=run.region.alike, steps=run.steps)
     films = stage(run.region, run.folder / "films")
@@ -123,9 +129,14 @@ def trained_bundle(run: Run, out: Path, keep: Callable[[Row], bool], boxes: floa
 
 
 def shipped(run: Run, out: Path) -> list[Seen]:
-    """Trains on all films, writes the bundle `out`, and asks it about the sources it saw nothing of."""
-    whole = trained_bundle(run, run.folder / "all", keep=_any)
-    seen = asked(run, whole, [film for film in run.region.films if film.row.source in run.region.test_only])
+    """Trains on all films, writes the bundle `out`, and asks it about the sources it saw nothing of.
+
+    With a single fold nothing more is trained: that fold's network ships.
+    """
+    alone = run.folds == 1
+    whole = run.folder / "fold0" if alone else trained_bundle(run, run.folder / "all", keep=_any)
+    apart = [film for film in run.region.films if film.row.source in run.region.test_only]
+    seen = asked(run, whole, apart, name="apart")
     for part in ("configs", "models", "docs"):
         shutil.copytree(whole / part, out / part, dirs_exist_ok=True)
     shutil.copy(whole / bundle.LICENSE, out / bundle.LICENSE)
@@ -159,9 +170,9 @@ def _boxed(film: Film, share: float) -> bool:
 # --- asking a network ---------------------------------------------------------------------------------------
 
 
-def asked(run: Run, folder: Path, films: Sequence[Film]) -> list[Seen]:
-    """What the bundle in `folder` makes of these films (sampled), kept in `folder/seen.json`."""
-    path = folder / "seen.json"
+def asked(run: Run, folder: Path, films: Sequence[Film], name: str = "seen") -> list[Seen]:
+    """What the bundle in `folder` makes of these films (sampled), kept in `folder/NAME.json`."""
+    path = folder / f"{name}.json"
     weights = bundle.read_card(folder).weights_sha256
     if path.exists() and (kept := json.loads(path.read_text()))["weights"] == weights:
         return [_seen(one) for one in kept["seen"]]

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,12 @@ Cache = Annotated[Path, typer.Option("--cache", help="Folder of the runs and of 
 Seed = Annotated[int, typer.Option("--seed", help="The same seed and films give the same network.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches; else as the recipe says.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor cores to train with.")]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds", min=1, max=3, help="Thirds tested; with 1 the network tested is the one that ships."
+    ),
+]
 Sheets = Annotated[Path, typer.Option("--out", help="Folder of the sheets.")]
 Grid = Annotated[bool, typer.Option("--grid", help="Lines at every tenth, to read coordinates off.")]
 Label = Annotated[str, typer.Option("--label", help="Films with this label: yes, turned or no.")]
@@ -161,6 +168,7 @@ def train(
     seed: Seed = 0,
     steps: Steps = None,
     threads: Threads = 1,
+    folds: Folds = 3,
     json: options.Json = False,
     config: options.Config = None,
     state: options.State = None,
@@ -170,15 +178,15 @@ def train(
     with _told():
         from models import region_report, region_train
 
-        run = _run(_region(manifest, films), cache, seed, steps, threads)
+        run = replace(_run(_region(manifest, films), cache, seed, steps, threads), folds=folds)
         folder = out or Path("bundles") / run.region.name
         crossed = region_train.cross_checked(run)
         apart = region_train.shipped(run, folder)
-        chosen = region_report.write(folder, run.region, crossed, apart, region_train.FOLDS)
+        chosen = region_report.write(folder, run.region, crossed, apart, folds)
     if json:
         print_json([{"name": run.region.name, "bundle": folder, "thresholds": chosen}])
     else:
-        say(region_report.report(crossed, apart, chosen, region_train.FOLDS))
+        say(region_report.report(crossed, apart, chosen, folds))
         say(f"bundle: {folder}   use it: `work: {{regions: [{folder}]}}` in filmgate.yaml")
 
 
