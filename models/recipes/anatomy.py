@@ -41,10 +41,11 @@ SHARE: dict[tuple[int, ...], float] = {
     (NO_FILM,): 0.03,
 }
 MIXED_SHARE = 0.04  # of each mixture that a collection does not tell apart
-NONE_SHARE = 0.26  # of the chests are shown so that they are none of the kinds
+NONE_SHARE = 0.30  # of the chests are shown so that they are none of the kinds
 JUNK_SHARE = 0.07  # of all pictures are no film at all
 ANY_POSE_SHARE = 0.1  # of the chests lie as they like: the pose gates may err
 CUT_ZOOM = (1.9, 4.5)  # a chest seen so near is cut off
+OFF_CENTRE = (0.45, 0.95)  # of the half width: where the spine lies when a film shows a shoulder and one lung
 SIDE_WEIGHT = 0.15  # of AP and child in the loss: advice, not the gate's business
 FRONTAL_WEIGHT = 2.0  # of the one column that decides
 UNKNOWN = -1.0  # in a target: nobody said
@@ -116,11 +117,13 @@ def anatomy_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     films = augment.turned(films, dice.choice(4) * loose)
     films = augment.inverted(films, dice.chance(0.35) & loose)
     none = chest & dice.chance(NONE_SHARE)
-    films, zoom, zoom_y = _spoilt(films, none, dice)
+    films, zoom, zoom_y, aside = _spoilt(films, none, dice)
     part = dice.chance(0.3) & (target[:, :NO_FILM].argmax(dim=1) >= PELVIS)
     close = dice.between(1, 2.2)  # other parts are seen in any section: it makes up for few sites
     zoom, zoom_y = torch.where(part, close, zoom), torch.where(part, close, zoom_y)
-    films = augment.placed(films, augment.placement(dice, zoom, zoom_y=zoom_y), augment.surround(dice), SIZE)
+    pose = augment.placement(dice, zoom, zoom_y=zoom_y)
+    pose[:, 0, 2] = torch.where(aside != 0, aside / zoom, pose[:, 0, 2])
+    films = augment.placed(films, pose, augment.surround(dice), SIZE)
     target[none] = torch.tensor([0.0] * len(PARTS) + [UNKNOWN, UNKNOWN])
     count = round(JUNK_SHARE * dice.size)
     films[:count] = augment.junk(films[:count], Dice(count, dice.generator), SIZE)
@@ -128,11 +131,14 @@ def anatomy_batch(pool: Pool, dice: Dice) -> tuple[Tensor, Tensor]:
     return roughened(films, pool.sheets, dice), target
 
 
-def _spoilt(films: Tensor, none: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
-    """Where `none` says so, a chest that should not be called one; and all magnifications (B,), (B,)."""
+def _spoilt(films: Tensor, none: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where `none` says so, a chest that should not be called one; and all magnifications (B,), (B,).
+
+    The last (B,) says how far aside the view lies, in half widths, and 0 where it lies as it happens.
+    """
     zoom = zooms(dice)
     zoom_y = zoom
-    kind = dice.choice(10)
+    kind = dice.choice(13)
     makers: dict[int, Callable[[Tensor, Dice], Tensor]] = {
         6: augment.swirled,
         7: lambda x, few: augment.shuffled(x, few, 2),
@@ -146,8 +152,14 @@ def _spoilt(films: Tensor, none: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Te
             spoilt[which] = make(films[which], Dice(int(which.sum()), dice.generator))
     near = dice.between(*CUT_ZOOM)
     across, down = none & (kind < 4), none & ((kind < 2) | (kind == 4) | (kind == 5))
-    # kinds 0-1 near in both directions, 2-3 a strip as of a spine, 4-5 a band as of neck or belly
-    return spoilt, torch.where(across, near, zoom), torch.where(down, near, zoom_y)
+    # kinds 0-1 near in both directions, 2-3 a strip as of a spine, 4-5 a band as of neck or belly,
+    # 10-12 one lung and what lies beside it, as on films of a shoulder
+    side = torch.where(dice.chance(0.5), 1.0, -1.0) * dice.between(*OFF_CENTRE)
+    beside = none & (kind >= 10)
+    zoom = torch.where(beside, dice.between(0.9, 1.35), zoom)
+    zoom_y = torch.where(beside, zoom, zoom_y)
+    aside = torch.where(beside, side, torch.zeros_like(side))
+    return spoilt, torch.where(across, near, zoom), torch.where(down, near, zoom_y), aside
 
 
 def _target(row: Row) -> list[float]:

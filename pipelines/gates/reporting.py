@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models import bundle, calibrate, card, controls, probes, report, rounds
+from models import unseen as never_seen
 from models.budget import Share, share_of
 from models.data import ROUNDS, left_out, load, read_rows
 from models.evaluate import Ask
 from models.probes import Row
 from models.report import Extra, Measure
 from models.scores import Score
-from pipelines.gates import training
+from pipelines.decode import decode_film
+from pipelines.gates import sides, training
 
 
 def evaluate_gate(
@@ -42,7 +46,7 @@ def evaluate_gate(
         ("Thresholds chosen without the site", rounds.measures(rounds.without_site(table, share)))
     ]
     if with_probes and name in probes.VIEWS:
-        extra += probed(name, films, runs, cache)
+        extra += probed(name, films, runs, cache, thresholds[1])
     page = report.write(out, name, table, thresholds, rows, films, extra, boxes, share.loss)
     if (bundles / name / bundle.METADATA).exists():
         text = report.summary(name, table, thresholds, rows, boxes, share.loss)
@@ -60,20 +64,40 @@ def known_thresholds(name: str, bundles: Path, table: list[Score], share: Share)
     return found.low, found.high
 
 
-def probed(name: str, films: Path, runs: Path, cache: Path) -> list[Extra]:
-    """Shortcut probes of each round's network on the films it never saw, and the rules without a network."""
+def probed(name: str, films: Path, runs: Path, cache: Path, high: float) -> list[Extra]:
+    """What films of their own kind are needed for, a table a round and one of rules without a network.
+
+    Shortcut probes of each round's network on the films it never saw; of the anatomy gate also the sets that
+    no gate ever trains on; and the advice beside the verdicts.
+    """
     known = load(films, cache)
     out: list[Extra] = []
     for round_ in ROUNDS:
         folder = runs / round_
         if (folder / name / bundle.METADATA).exists():
             unseen = probes.some_patients(known.where(left_out(known.rows, round_)), probes.PATIENTS)
-            rows = probes.probes(name, one_by_one(training.asks(name, folder)), unseen)
+            ask = one_by_one(training.asks(name, folder))
             told = probes.site_probe(training.features(name, folder), probes.some_patients(known))
+            rows = probes.probes(name, ask, unseen)
             out.append((f"Shortcut probes, without {round_}", _measures((*rows, *told))))
+            if name == "anatomy":
+                sets = never_seen.unseen_sets(known, round_, films.parent / "dicom", displayed)
+                frontal = unseen.where(np.array([row.view == "frontal" for row in unseen.rows]))
+                rows = never_seen.unseen_rows(ask, frontal, sets, high)
+                out.append((f"Never seen, without {round_}", _measures(rows)))
     rules = controls.controls(known, controls.native_sizes(films))
     out.append(("Rules without a network", _measures(row for row in rules if row.name.startswith(name))))
+    if name in ADVICE:
+        out.append(("Advice beside the verdict", _measures(ADVICE[name](runs, known))))
     return out
+
+
+ADVICE = {"rotation": sides.tilt_rows, "anatomy": sides.view_rows}
+
+
+def displayed(path: Path) -> NDArray[np.float32]:
+    """The pixels of a DICOM file as the gates see them, (H, W) in [0, 1]. Raises what decoding raises."""
+    return decode_film(path).pixels
 
 
 def one_by_one(ask: Ask) -> probes.Ask:
