@@ -11,7 +11,7 @@ import torch
 from models import bundle, nets, phantom
 from models.bundle import Bundle, Card
 from pipelines import gates
-from pipelines.film import Film, Finding, Header, Reason, Verdict
+from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
 from pipelines.gates import Gates, anatomy, lungs, rotation
 from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.eyes import Eyes, Pose
@@ -96,6 +96,29 @@ def test_another_variant_of_a_model_is_another_folder(tmp_path: Path) -> None:
     """{"rotation": "open"} takes `rotation-open`, and what is missing is named by it."""
     problems = gates.load(tmp_path, {"rotation": "open"}).problems()
     assert any(problem.startswith("rotation: rotation-open") for problem in problems)
+
+
+def test_inside_a_large_border_the_other_gates_see_the_film_alone() -> None:
+    """They are shown what the crop will show, and their boxes are told in the whole picture."""
+    shapes = []
+
+    class Border:
+        name = "exposure"
+
+        def __call__(self, film: Film) -> tuple[Finding, ...]:
+            box = Box(0.25, 0.5, 0.75, 1.0)
+            return (Finding("exposure", Verdict.BAD, reason=Reason.BORDER, box=box),)
+
+    class Boxes:
+        name = "lungs"
+
+        def __call__(self, film: Film) -> tuple[Finding, ...]:
+            shapes.append(film.pixels.shape)
+            return (Finding("lungs", Verdict.GOOD, box=Box(0.5, 0.0, 1.0, 0.5)),)
+
+    findings = Gates((Border(), Boxes()), {}).look(film(np.zeros((100, 80), dtype=np.float32)))
+    assert shapes == [(50, 40)]
+    assert findings[1].box == Box(0.5, 0.5, 0.75, 0.75)
 
 
 def test_a_region_is_one_more_gate_and_never_takes_the_name_of_another(tmp_path: Path) -> None:
@@ -196,8 +219,8 @@ def test_a_turned_film_is_seen_upright_and_of_right_polarity() -> None:
     assert pose.tilt_deg == pytest.approx(2.0)
     assert pose.right < 0.01
     assert torch.allclose(pose.upright, eyes.see(upright), atol=0.02)
-    assert lungs.turned(lungs.Box(0.1, 0.2, 0.3, 0.6), 1) == lungs.Box(0.4, 0.1, 0.8, 0.3)
-    assert lungs.turned(lungs.Box(0.1, 0.2, 0.3, 0.6), 4) == lungs.Box(0.1, 0.2, 0.3, 0.6)
+    assert lungs.turned(Box(0.1, 0.2, 0.3, 0.6), 1) == Box(0.4, 0.1, 0.8, 0.3)
+    assert lungs.turned(Box(0.1, 0.2, 0.3, 0.6), 4) == Box(0.1, 0.2, 0.3, 0.6)
 
 
 def two_lungs() -> np.ndarray:
@@ -212,7 +235,7 @@ def test_the_lung_box_ignores_specks_and_sees_the_edge() -> None:
     mask = two_lungs()
     found = lungs.field_of(mask, touching=0.15)
     assert found is not None
-    assert found.box == lungs.Box(16 / 128, 32 / 128, 90 / 128, 96 / 128)
+    assert found.box == Box(16 / 128, 32 / 128, 90 / 128, 96 / 128)
     assert not found.cut
     assert not found.by_symmetry
     mask[32:96, :16] = True
@@ -235,9 +258,7 @@ def test_a_white_lung_is_boxed_by_the_other() -> None:
 
 def test_the_crop_for_a_classifier_stays_inside_the_film() -> None:
     """The lung box and a margin."""
-    assert lungs.crop_of(lungs.Box(0.01, 0.2, 0.9, 0.99)) == lungs.Box(
-        0.0, pytest.approx(0.16), pytest.approx(0.94), 1.0
-    )
+    assert lungs.crop_of(Box(0.01, 0.2, 0.9, 0.99)) == Box(0.0, pytest.approx(0.16), pytest.approx(0.94), 1.0)
 
 
 def child(score: float, age: float | None) -> list[Reason | None]:

@@ -6,14 +6,15 @@ Nothing here raises for a film or a model that is bad: it becomes a finding, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from models import bundle
 from models.bundle import Bundle, BundleError
-from pipelines.film import Film, Finding, Reason, Verdict
+from pipelines.film import Box, Film, Finding, Reason, Verdict
 from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.exposure import ExposureGate
 from pipelines.gates.eyes import Eyes
@@ -82,11 +83,19 @@ class Gates:
     bundles: dict[str, Bundle]
 
     def look(self, film: Film) -> tuple[Finding, ...]:
-        """What every gate finds, in order. Never raises for a film."""
+        """What every gate finds, in order. Never raises for a film.
+
+        Once a large border is found the further gates look inside of it, as they will at the copy that is
+        cropped; their boxes are told in the whole film.
+        """
         findings: tuple[Finding, ...] = ()
+        shown, frame = film, WHOLE
         for gate in self.gates:
             if not any(_settles(finding, gate.name) for finding in findings):
-                findings += _asked(gate, film)
+                found = _asked(gate, shown)
+                findings += tuple(_in_whole(finding, frame) for finding in found)
+                if frame is WHOLE and (border := _border(found)):
+                    shown, frame = _inside(film, border), border
         return findings
 
     def problems(self) -> tuple[str, ...]:
@@ -96,6 +105,32 @@ class Gates:
     def models(self) -> dict[str, str]:
         """The sha256 of the weights in use, by name."""
         return {name: found.card.weights_sha256 for name, found in self.bundles.items()}
+
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+
+
+def _border(found: Iterable[Finding]) -> Box | None:
+    boxes = (x.box for x in found if x.reason is Reason.BORDER and x.verdict is Verdict.BAD)
+    return next((box for box in boxes if box), None)
+
+
+def _inside(film: Film, box: Box) -> Film:
+    """The film within the box."""
+    height, width = film.pixels.shape
+    rows = slice(math.floor(box.y0 * height), math.ceil(box.y1 * height))
+    columns = slice(math.floor(box.x0 * width), math.ceil(box.x1 * width))
+    return replace(film, pixels=film.pixels[rows, columns])
+
+
+def _in_whole(finding: Finding, frame: Box) -> Finding:
+    """The finding with its box told in the film that `frame` was cut from."""
+    box = finding.box
+    if frame is WHOLE or box is None:
+        return finding
+    width, height = frame.x1 - frame.x0, frame.y1 - frame.y0
+    x0, x1 = frame.x0 + box.x0 * width, frame.x0 + box.x1 * width
+    return replace(finding, box=Box(x0, frame.y0 + box.y0 * height, x1, frame.y0 + box.y1 * height))
 
 
 def _settles(finding: Finding, gate: str) -> bool:
