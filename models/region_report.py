@@ -261,6 +261,17 @@ most one film a patient was shown. The network that ships is trained on all film
 """
 
 
+ABOUT = """# {name}: a gate for another region
+
+Made from a manifest of labels and boxes (docs/new-gate.md). It says whether a film is one of these, upright
+and of right polarity: {what}. It gives at most {most} boxes, in fractions of the film. One look at 128 px.
+
+**Use**: to send films of this region to those who read them, and to crop. **Not** for measuring, not for
+diagnosis; it does not tell left from right.
+
+**How trained**: `configs/train.json`. Turned and inverted films of the region are taught as doubtful on
+purpose: no gate puts them right, so a person should see them.
+"""
 PRECISION = "Of the patients with a film that was called good, this many show the region: {}.\n"
 BOXES = """### Boxes
 
@@ -284,6 +295,11 @@ def write(
     chosen = thresholds(crossed, region.most)
     card_ = replace(bundle.read_card(out), thresholds=chosen)
     bundle.save_card(out, card_, evidence(region, crossed, apart, chosen))
+    about = out / bundle.README
+    if not about.exists() or not about.read_text().startswith(f"# {region.name}:"):
+        about.write_text(
+            ABOUT.format(name=region.name, what=region.what or "films of one region", most=region.most)
+        )
     card.write_part(out, "data", data_table(region))
     card.write_part(out, "evaluation", report(crossed, apart, chosen, folds))
     return chosen

@@ -140,6 +140,12 @@ def shipped(run: Run, out: Path) -> list[Seen]:
     for part in ("configs", "models", "docs"):
         shutil.copytree(whole / part, out / part, dirs_exist_ok=True)
     shutil.copy(whole / bundle.LICENSE, out / bundle.LICENSE)
+    how = json.loads((out / bundle.TRAIN).read_text())
+    how["run"] = (
+        f"filmgate region train region.yaml --seed {run.seed} --steps {run.steps} --folds {run.folds}"
+    )
+    how["manifest_sha256"] = run.region.digest
+    (out / bundle.TRAIN).write_text(json.dumps(how, indent=1) + "\n")
     return seen
 
 
