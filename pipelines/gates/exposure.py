@@ -65,10 +65,10 @@ LEAST_EXPOSED = 0.02  # less than this is a marker on an empty plate, not a film
 TRACE = 0.008  # of the grey range, two levels of eight bits ...
 TRACE_SD = 4.0  # ... or so many standard deviations of the border's noise
 TRACES = 0.005  # so much of an empty line may differ: noise has tails
-MARGIN = 0.01  # of the film's side, left round it
 SEAM_AT = 0.25  # of the side: a seam lies further than this from it; nearer stand collimators and arms
 JUMP = 3.0  # times the mean step of a line: a jump ...
 LEAST_JUMP = 0.01  # ... if it is one at all, of the grey range
+SEAM_PX = 80  # a smaller film has too few lines and steps to tell a seam from a rib
 REACH = 3  # px on each side by which the greys must differ still: a line drawn on a film is no seam
 
 
@@ -200,13 +200,7 @@ def careful_box(greys: Greys, rows: slice, columns: slice) -> Box:
     bottom = rows.stop + _traced(greys[rows.stop :, columns][::-1])
     left = columns.start - _traced(greys[top:bottom, : columns.start].T)
     right = columns.stop + _traced(greys[top:bottom, columns.stop :].T[::-1])
-    y, x = MARGIN * (bottom - top), MARGIN * (right - left)
-    return Box(
-        max(left - x, 0) / width,
-        max(top - y, 0) / height,
-        min(right + x, width) / width,
-        min(bottom + y, height) / height,
-    )
+    return Box(left / width, top / height, right / width, bottom / height)
 
 
 def _traced(lines: Greys) -> int:
@@ -245,7 +239,7 @@ def _seam_across(greys: Greys) -> float:
     """The same for a seam from top to bottom."""
     height, width = greys.shape
     inner = greys[:, int(width * SEAM_AT) - REACH : width - int(width * SEAM_AT) + REACH]
-    if min(height // 2, int(width * SEAM_AT) - REACH) <= 0:
+    if min(height, width) < SEAM_PX:
         return 0.0
     near = np.abs(inner[:, REACH + 1 : 1 - REACH] - inner[:, REACH - 1 : -1 - REACH])
     far = np.abs(inner[:, 2 * REACH :] - inner[:, : -2 * REACH])
@@ -253,7 +247,8 @@ def _seam_across(greys: Greys) -> float:
     jumps = np.minimum(near, far) > least
     half = height // 2
     counts = np.minimum(np.count_nonzero(jumps[:half], axis=0), np.count_nonzero(jumps[-half:], axis=0))
-    return float(counts.max()) / half
+    most = int(counts.max())
+    return float(most / half)
 
 
 # --- structure ----------------------------------------------------------------------------------------------
