@@ -41,7 +41,7 @@ class Share:
 
 
 BUDGET: tuple[Share, ...] = (
-    Share("exposure", 400, 0.02, "computed, six kinds of fault; thick and pale patients lie near to it"),
+    Share("exposure", 400, 0.02, "computed, seven kinds of fault; thick and pale patients lie near to it"),
     Share("anatomy", 500, 0.005, "the hardest question, and what it misses no later gate can find"),
     Share("inversion", 300, 0.0005, "told well; white collimator borders and implants are what it trips on"),
     Share("rotation", 300, 0.0005, "told well; slouching patients and children lie between the turns"),
