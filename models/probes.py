@@ -370,8 +370,8 @@ def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Row, ..
     seen = shown(gate, films)
     plain = asked(ask, seen)
     rows = [_area("as it is", plain, seen, judged=False)]
-    # The frame of a chest film is anatomy too (shoulders above, belly below): a rule of border rows alone tells
-    # turns and polarity nearly always. Only left from right it should not tell.
+    # The frame of a chest film is anatomy too (shoulders above, belly below): a rule of border rows alone
+    # tells turns and polarity nearly always. Only left from right it should not tell.
     rows.append(_area("only the outer frame", asked(ask, seen, only_border), seen, judged=gate == "mirror"))
     blind: dict[str, Scores] = {}
     if gate != "anatomy":  # its pictures are not made from one another, and no bar can tell which is which

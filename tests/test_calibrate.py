@@ -284,7 +284,7 @@ def test_a_hospital_with_too_few_films_is_told_so_and_nothing_is_written(
 ) -> None:
     """Sixty patients cannot promise 0.03 %."""
     rows = table("", [0.9] * 60, [0.1] * 60)
-    with pytest.raises(calibrate.CannotPromise, match="9,925 patients are missing"):
+    with pytest.raises(calibrate.CannotPromise, match="19,911 patients are missing"):
         calibrate.calibrate_on_site(
             folder, tmp_path / "out", rows, budget.share_of("rotation"), "2026", "films"
         )
