@@ -35,6 +35,7 @@ SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
 SIZE = 128  # px, pipelines.transforms.GATE_PX
+MAPS = 32  # px, models.region_net.GRID
 
 
 class BundleError(Exception):
@@ -141,7 +142,7 @@ def evidence(folder: Path) -> dict[str, Any]:
 
 def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
     """The fields of MONAI's metadata schema (meta_schema_20240725), and ours."""
-    segmentation = card.network == "lung_net"
+    segmentation, maps = card.network == "lung_net", card.network == "RegionNet"
     image = {
         "type": "image",
         "format": "magnitude",
@@ -154,10 +155,10 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
         "channel_def": {"0": "grey, as displayed, bone bright"},
     }
     answer = {  # logits, before any sigmoid
-        "type": "image" if segmentation else "probabilities",
-        "format": "segmentation" if segmentation else "classes",
+        "type": "image" if segmentation or maps else "probabilities",
+        "format": "segmentation" if segmentation else "magnitude" if maps else "classes",
         "num_channels": len(card.classes),
-        "spatial_shape": [SIZE, SIZE] if segmentation else [],
+        "spatial_shape": [SIZE, SIZE] if segmentation else [MAPS, MAPS] if maps else [],
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": False,
