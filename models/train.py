@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from models import bundle, card, phantom
+from models import bundle, card, phantom, phantom_bodies
 from models.augment import Dice
 from models.bundle import Card
 from models.data import CACHE_PX, Films, Row, left_out, load
@@ -62,7 +62,8 @@ def training_films(recipe: Recipe, films: Path, cache: Path, without: str = "", 
 
 def phantoms(kinds: tuple[str, ...], cache: Path, seeds: range = PHANTOM_SEEDS) -> Films:
     """Our own synthetic films as training films; no lung mask is drawn for them."""
-    digest = hashlib.sha256(Path(phantom.__file__).read_bytes()).hexdigest()[:12]
+    sources = (Path(phantom.__file__), Path(phantom_bodies.__file__))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     rows: list[Row] = []
     greys = [np.zeros((0, CACHE_PX, CACHE_PX), dtype=np.uint8)]
     for kind in kinds:
