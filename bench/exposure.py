@@ -1,6 +1,7 @@
 """Counts what the exposure gate does with real frontal films, good ones and ones spoilt on purpose.
 
     python bench/exposure.py FILMS [--patients 200] [--clean] [--only REASON] [--misses FOLDER]
+    python bench/exposure.py FILMS --anatomy BUNDLES    composites alone, with the anatomy gate
 
 Clean films are all usable frontal ones as published, and every eighth also enlarged to 512 px. Each fault of
 models.exposure_faults is made from one film each of so many patients a site, the same ones for every fault.
@@ -19,9 +20,10 @@ import numpy as np
 from PIL import Image
 
 from models.data import Row, read_rows
-from models.evaluate import clopper_pearson, read_pixels
+from models.evaluate import Ask, clopper_pearson, read_pixels
 from models.exposure_faults import FAULTS, LONG_PX, Fault, Greys, resized
 from pipelines.film import Film, Header, Reason
+from pipelines.gates import training
 from pipelines.gates.exposure import ExposureGate
 
 OF_LATERALS = 0.2  # of the composites have a lateral film as their second
@@ -36,8 +38,16 @@ def main() -> None:
     options.add_argument("--clean", action="store_true", help="only the clean films")
     options.add_argument("--only", default="", help="only this reason's faults")
     options.add_argument("--misses", type=Path)
+    options.add_argument(
+        "--anatomy", type=Path, help="bundles: composites are held by their anatomy gate too"
+    )
+    options.add_argument("--high", type=float, default=0.4, help="score from which that gate calls a chest")
     args = options.parse_args()
     gate, rows = ExposureGate(), read_rows(args.films)
+    if args.anatomy:
+        for line in held_table(gate, training.asks("anatomy", args.anatomy), rows, args):
+            print(line, flush=True)
+        return
     if not args.only:
         for line in clean_table(gate, [row for row in rows if row.view == "frontal"], args):
             print(line, flush=True)
@@ -75,6 +85,24 @@ def fault_table(gate: ExposureGate, rows: tuple[Row, ...], args: argparse.Namesp
     for fault in FAULTS:
         if args.only in ("", fault.reason):
             yield fault_line(gate, fault, chosen, laterals, films, args.misses)
+
+
+def held_table(
+    gate: ExposureGate, ask: Ask, rows: tuple[Row, ...], args: argparse.Namespace
+) -> Iterator[str]:
+    """A row a composite: held by the seam, by the anatomy gate, and by either; by site."""
+    chosen = sample([row for row in rows if row.view == "frontal"], args.patients)
+    films = {row.file: read_pixels(args.films / row.file) for row in chosen}
+    yield "| composite | site | patients | seam | anatomy | either |\n|---|---|---|---|---|---|"
+    for fault in (fault for fault in FAULTS if fault.reason == "SEVERAL_FILMS"):
+        for site in ("nih", "web", "kermany"):
+            here = [row for row in chosen if row.site == site]
+            rng = np.random.default_rng(0)
+            made = [fault.make(films[r.file], rng, films[other(r, here, here, rng).file]) for r in here]
+            seam = np.array([bool(said(gate, greys)) for greys in made])
+            unknown = np.array([ask(greys)[0] < args.high for greys in made])
+            counts = f"{seam.sum()} | {unknown.sum()} | {(seam | unknown).sum()}"
+            yield f"| {fault.name} | {site} | {len(here)} | {counts} |"
 
 
 def fault_line(
