@@ -41,14 +41,14 @@ class Share:
 
 
 BUDGET: tuple[Share, ...] = (
-    Share("exposure", 150, 0.02, "computed, seven kinds of fault; thick and pale patients lie near to it"),
+    Share("exposure", 30, 0.02, "computed, seven kinds of fault; thick and pale patients lie near to it"),
     Share("anatomy", 1200, 0.005, "the hardest question, and what it misses no later gate can find"),
-    Share("inversion", 100, 0.0005, "told well; white collimator borders and implants are what it trips on"),
-    Share("rotation", 150, 0.0005, "told well; slouching patients and children lie between the turns"),
-    Share("mirror", 200, None, "only suspects: dextrocardia and effusions look mirrored, and are not"),
-    Share("lungs", 100, None, "holds where no lung is found at all; lungs cut off are flagged, not held"),
+    Share("inversion", 80, 0.0005, "told well; white collimator borders and implants are what it trips on"),
+    Share("rotation", 600, 0.0005, "told well; slouching patients and children lie between the turns"),
+    Share("mirror", 60, None, "only suspects: dextrocardia and effusions look mirrored, and are not"),
+    Share("lungs", 20, None, "holds where no lung is found at all; lungs cut off are flagged, not held"),
 )
-RESERVE_PPM = 100  # headers, decoding, and what the gates do together that none does alone
+RESERVE_PPM = 10  # headers, decoding, and what the gates do together that none does alone
 
 # What passes every gate; its score is 1 or 0, so that its threshold is no choice.
 CHAIN = Share("chain", CHAIN_PPM, None, "all gates and the policy together")

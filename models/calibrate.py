@@ -38,6 +38,7 @@ ROOM = 1 / 3  # of the gap between faulty and clean films, in log-odds: left on 
 LEAST_HIGH = 0.5  # no film is good that the network holds for faulty, unless the budget demands it
 SURE_AT_MOST = 0.995  # a calm network never says more
 MARGIN = 0.5  # log-odds below the lowest clean film where there is no gap to share
+AS_IT_COMES = ("as it is", "upright", "right polarity")  # a clean film; inverted ones and the like are none
 ASIDE = ("tilt", "marker", "letter")  # cases with these words are stress, not films as they come
 ALSO = {"lungs": {"touching": 0.15}}  # of an edge, along which a lung counts as cut off: a flag, no hold
 SUSPICION_RATES = (0.0002, 0.01)  # false alarms at which the recall of a gate that only suspects is told
@@ -74,24 +75,26 @@ def search(
     share: Share,
     confidence: float = CONFIDENCE,
     begin: tuple[float, float] | None = None,
+    proven: bool = True,
 ) -> Found:
     """The thresholds for the worst clean (n,) and worst faulty (m,) score of each patient, in [0, 1].
 
-    `high` never costs more clean patients than the budget allows; where the faulty ones leave a choice, it
+    `high` never costs more clean patients than the budget allows (by its exact bound, where so many patients
+    can show one and it is to be `proven`); where the faulty ones leave a choice, it
     lies in the gap between the two, nearer to the clean ones, and `low` nearer to the faulty ones. Without
     faulty films the thresholds to `begin` with are kept as far as the budget allows. Raises ValueError
     without clean films, or without any way to choose.
     """
     if not good.size or not (bad.size or begin or share.one_threshold):
         raise ValueError("thresholds are chosen on clean films and faulty ones, or from thresholds to keep")
-    top = _lowest(good, allowed(good.size, share.loss, confidence))
-    below = _shifted(_lowest(good, allowed(good.size, share.wrong, confidence)), -MARGIN)
+    top = _lowest(good, allowed(good.size, share.loss, confidence, proven))
+    below = _shifted(_lowest(good, allowed(good.size, share.wrong, confidence, proven)), -MARGIN)
     if share.miss is None:
         saved = good[good > 0] if (good > 0).any() else good  # no threshold saves a film that scores nothing
         worst = _lowest(saved, allowed(good.size, share.loss, confidence))
         high = low = min(_shifted(worst, -MARGIN), 1 - LEAST_HIGH)
     elif bad.size:
-        low, high = _in_gap(good, bad, top, allowed(bad.size, share.miss, confidence))
+        low, high = _in_gap(good, bad, top, allowed(bad.size, share.miss, confidence, proven))
         low = max(min(low, below), 1 - SURE_AT_MOST)
     else:
         assert begin is not None
@@ -192,14 +195,15 @@ def is_stress(case: str) -> bool:
 def clean(row: Score) -> bool | None:
     """Whether the picture is clean or faulty to this gate.
 
-    None for what chooses no threshold: stress cases, and pictures to which no answer is right, or any.
+    None for what chooses no threshold: stress cases, pictures to which no answer is right, or any, and good
+    answers to films that do not come as a clean film does (an inverted one to the rotation gate).
     """
     if is_stress(row.case) or not row.wanted:
         return None
     right = row.wanted.split("|")
     if GOOD not in right:
         return False
-    return None if row.named in right else True
+    return None if row.named in right or row.case not in AS_IT_COMES else True
 
 
 def patients(table: Iterable[Score]) -> Patients:
@@ -220,9 +224,13 @@ def patients(table: Iterable[Score]) -> Patients:
 
 
 def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | None = None) -> Found:
-    """The thresholds for a table of one gate. Raises ValueError, as `search` does."""
+    """The thresholds for a table of one gate. Raises ValueError, as `search` does.
+
+    The observed shares keep the budgets. To prove them on so few patients would take every error away from
+    the clean ones and let through what is faulty; the bound is told, and a hospital's own films can prove it.
+    """
     found = patients(table)
-    return search(found.goods, found.bads, share, begin=begin)
+    return search(found.goods, found.bads, share, begin=begin, proven=False)
 
 
 def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:

@@ -35,13 +35,13 @@ def needed(budget: float, errors: int = 0, confidence: float = CONFIDENCE) -> in
     return enough
 
 
-def allowed(n: int, budget: float, confidence: float = CONFIDENCE) -> int:
+def allowed(n: int, budget: float, confidence: float = CONFIDENCE, proven: bool = True) -> int:
     """How many of `n` patients may be errors.
 
     The most for which the exact bound keeps the budget; where n is too small for that even without an
-    error, the most whose observed share does.
+    error, or nothing need be `proven`, the most whose observed share does.
     """
-    if upper(0, n, confidence) > budget:
+    if not proven or upper(0, n, confidence) > budget:
         return math.floor(budget * n)
     errors = 0
     while upper(errors + 1, n, confidence) <= budget:

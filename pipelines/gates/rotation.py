@@ -14,8 +14,8 @@ TURNED = (Reason.ROTATION_UNSURE, Reason.ROTATED_90, Reason.ROTATED_180, Reason.
 class RotationGate:
     """Good when upright, to within a slouch. Blind to polarity and to mirroring; it speaks of frontal chests.
 
-    The score is the probability of lying upright or, where another turn is likelier, what that turn lacks
-    to certainty. The tilt that remains is told in degrees; nothing is done about it.
+    The score is the probability of lying upright or, where another turn is likelier, half of what that turn
+    lacks to certainty. The tilt that remains is told in degrees; nothing is done about it.
     """
 
     name = "rotation"
@@ -52,6 +52,10 @@ class RotationGate:
 
 
 def judged(shares: Sequence[float]) -> tuple[float, Reason]:
-    """From the probabilities of the four turns: the score, and the reason that a low one means."""
+    """From the probabilities of the four turns: the score, and the reason that a low one means.
+
+    Where another turn is the likeliest the score is half of what that turn lacks to certainty, so that no
+    film is called upright which is likelier turned.
+    """
     turn = max(range(4), key=shares.__getitem__)
-    return (1 - shares[turn], TURNED[turn]) if turn else (shares[0], Reason.ROTATION_UNSURE)
+    return ((1 - shares[turn]) / 2, TURNED[turn]) if turn else (shares[0], Reason.ROTATION_UNSURE)
