@@ -45,7 +45,12 @@ BUDGET: tuple[Share, ...] = (
     Share("anatomy", 1200, 0.005, "the hardest question, and what it misses no later gate can find"),
     Share("inversion", 80, 0.0005, "told well; white collimator borders and implants are what it trips on"),
     Share("rotation", 600, 0.0005, "told well; slouching patients and children lie between the turns"),
-    Share("mirror", 60, None, "only suspects: dextrocardia and effusions look mirrored, and are not"),
+    Share(
+        "mirror",
+        60,
+        None,
+        "only suspects; hearts on the right are set aside: to suspect those is right",
+    ),
     Share("lungs", 20, None, "holds where no lung is found at all; lungs cut off are flagged, not held"),
 )
 RESERVE_PPM = 10  # headers, decoding, and what the gates do together that none does alone

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from models import bundle, card, scores
 from models.budget import Share, percent, share_of
+from models.data import HEART_ON_THE_RIGHT
 from models.platt import calibration, log_odds, sigmoid
 from models.rates import CONFIDENCE, Rate, allowed, needed, upper
 from models.scores import GOOD, Score
@@ -198,7 +199,7 @@ def clean(row: Score) -> bool | None:
     None for what chooses no threshold: stress cases, pictures to which no answer is right, or any, and good
     answers to films that do not come as a clean film does (an inverted one to the rotation gate).
     """
-    if is_stress(row.case) or not row.wanted:
+    if is_stress(row.case) or not row.wanted or (row.gate == "mirror" and row.file in HEART_ON_THE_RIGHT):
         return None
     right = row.wanted.split("|")
     if GOOD not in right:

@@ -8,12 +8,16 @@ from models.bundle import Bundle
 from pipelines.film import Film, Finding, Reason, Verdict
 from pipelines.gates.eyes import Eyes
 
+TURNED_LOW = 0.3  # a film that lies turned is suspected from here on: see the gate
+
 
 class MirrorGate:
     """Bad only when all but sure, else good: a suspicion is worth a look, a doubt is not.
 
     It sees the film turned upright. A film flipped top to bottom is a mirrored film turned by 180 degrees;
-    turning it back alone would hide that. The score is the probability of *not* being mirrored.
+    turning it back alone would hide that, and an upright copy of it would go to AI. Turned films are rare
+    and their copies are gated again, so among them a doubt is worth a look, and costs clean films nothing.
+    The score is the probability of *not* being mirrored.
     """
 
     name = "mirror"
@@ -24,16 +28,18 @@ class MirrorGate:
         self.low = mirror.card.thresholds["low"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
+        pose = self.eyes.pose(film.pixels)
         with torch.inference_mode():
-            score = float(torch.sigmoid(-self.net(self.eyes.pose(film.pixels).upright)[0, 0]))
-        suspected = score <= self.low
+            score = float(torch.sigmoid(-self.net(pose.upright)[0, 0]))
+        low = max(self.low, TURNED_LOW) if pose.turn else self.low
+        suspected = score <= low
         return (
             Finding(
                 self.name,
                 Verdict.BAD if suspected else Verdict.GOOD,
                 score,
-                self.low,
-                self.low,
+                low,
+                low,
                 Reason.MIRROR_SUSPECTED if suspected else None,
                 f"mirrored, p {1 - score:.3f}",
                 model_digest=self.card.weights_sha256,
