@@ -107,7 +107,7 @@ class WorkSettings(_Block):
     decode_memory_mb: int = Field(2048, ge=256)
     bundles: str = Field("", description="folder of model bundles; empty: the shipped ones")
     variants: dict[BundleName, Variant] = Field(
-        {}, description="which variant of a bundle: {anatomy: open} is the bundle anatomy-open"
+        {}, description="which variant of a bundle: {anatomy: research} is the bundle anatomy-research"
     )
     regions: tuple[Path, ...] = Field((), description="bundles of gates for further body regions")
 

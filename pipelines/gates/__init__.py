@@ -146,7 +146,7 @@ def load(
 ) -> Gates:
     """All gates with the models in `bundles` (ours unless told otherwise). Never raises for a bad model.
 
-    `variants` names another bundle for a gate: {"anatomy": "open"} takes the folder `anatomy-open`.
+    `variants` names another bundle for a gate: {"anatomy": "research"} takes the folder `anatomy-research`.
     `regions` are folders of bundles for other body regions, each one more gate after those for chests.
     """
     found: dict[str, Bundle | BundleError] = {}
