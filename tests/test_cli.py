@@ -425,7 +425,7 @@ def test_calibrate_says_what_is_wrong_with_what_it_was_given(run: Run, rounds_of
     where = ("--site", rounds_of_rotation / "films", "--bundles", bundles, "--out", out)
     few = run("calibrate", "rotation", *where)
     assert isinstance(few.exception, FilmgateError)  # exit code 1, as for every error of ours
-    assert "9,985 patients are missing" in str(few.exception)
+    assert "4,992 patients are missing" in str(few.exception)
     assert not out.exists()
     assert (bundles / "rotation" / "configs" / "metadata.json").read_bytes() == before
 
