@@ -156,8 +156,8 @@ def _row(line: dict[str, str]) -> Row:
         age=line["age"],
         note=line["note"],
         mask=line["lung_mask"],
-        sex=line["sex"],
-        projection=line["projection"],
-        labels=line["labels"],
-        box=line["lung_box"],
+        sex=line.get("sex") or "",
+        projection=line.get("projection") or "",
+        labels=line.get("labels") or "",
+        box=line.get("lung_box") or "",
     )
