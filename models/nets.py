@@ -132,8 +132,12 @@ class Antisymmetric(nn.Module):
         self.one_side = Classifier(outputs, widths)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.one_side(x) - self.one_side(x.flip(-1))
-        return out
+        if self.training:
+            out: Tensor = self.one_side(x) - self.one_side(x.flip(-1))
+            return out
+        film, mirrored = self.one_side(torch.cat([x, x.flip(-1)])).chunk(2)  # one look is quicker than two
+        told: Tensor = film - mirrored
+        return told
 
 
 def lung_net(outputs: int = 1) -> nn.Module:

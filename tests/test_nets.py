@@ -30,11 +30,11 @@ def test_every_network_is_small_and_keeps_its_answers_when_folded(kind: str, out
 
 
 def test_the_mirror_network_changes_its_sign_with_the_mirror_image() -> None:
-    """f(x) = -f(flipped x), exactly, for any weights."""
+    """f(x) = -f(flipped x), to rounding, for any weights."""
     net = nets.Antisymmetric().eval()
     x = torch.rand(3, 1, 128, 128)
     with torch.inference_mode():
-        assert torch.equal(net(x), -net(x.flip(-1)))
+        assert torch.allclose(net(x), -net(x.flip(-1)), atol=1e-5)
 
 
 def test_turning_a_film_turns_the_answers_and_changes_nothing_else() -> None:

@@ -5,6 +5,7 @@ The network sees the film upright; the box is told in the film as it lies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,11 +86,14 @@ def mask_of(net: nn.Module, pose: Pose) -> NDArray[np.bool_]:
 
 def field_of(mask: NDArray[np.bool_], touching: float) -> Field | None:
     """The lung field of an upright film from a lung mask (S, S); None when nothing is lung."""
-    mask = two_largest(mask)
-    if not mask.any():
+    labels, count = pieces(mask)
+    if not count:
         return None
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    kept = 1 + np.argsort(-sizes, kind="stable")[:LUNGS]
+    mask = mask & np.isin(labels, kept)
     box = box_of(mask)
-    other = missing_lung(mask)
+    other = missing_lung([labels == piece for piece in kept])
     if other is not None:
         box = Box(min(box.x0, other.x0), min(box.y0, other.y0), max(box.x1, other.x1), max(box.y1, other.y1))
     along = (mask[:EDGE].any(0), mask[-EDGE:].any(0), mask[:, :EDGE].any(1), mask[:, -EDGE:].any(1))
@@ -97,18 +101,17 @@ def field_of(mask: NDArray[np.bool_], touching: float) -> Field | None:
     return Field(box, float(mask.mean()), other is not None, cut)
 
 
-def missing_lung(mask: NDArray[np.bool_]) -> Box | None:
+def missing_lung(lungs: Sequence[NDArray[np.bool_]]) -> Box | None:
     """The box of a lung that is hardly seen, mirrored from the other; None when both are seen.
 
     A white lung leaves one piece, or a small second one, on one side of the film. The midline is taken to
     lie half a usual gap beside the lung that is seen, on the side where the film has more room. With either
     lung taken out of 3,643 masks, the box round both had an overlap (IoU) of 0.91 in the median.
     """
-    labels, count = pieces(mask)
-    sizes = [(labels == n).sum() for n in range(1, count + 1)]
+    sizes = [int(lung.sum()) for lung in lungs]
     if len(sizes) > 1 and min(sizes) >= LEAST_OTHER * max(sizes):
         return None
-    seen = box_of(labels == 1 + int(np.argmax(sizes)))
+    seen = box_of(lungs[int(np.argmax(sizes))])
     width = seen.x1 - seen.x0
     if width > seen.y1 - seen.y0:  # as wide as both: two lungs that the mask has joined
         return None
@@ -135,14 +138,6 @@ def crop_of(box: Box) -> Box:
         min(box.x1 + MARGIN, 1.0),
         min(box.y1 + MARGIN, 1.0),
     )
-
-
-def two_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask (S, S) without all but its two largest pieces, S a multiple of COARSE."""
-    labels, count = pieces(mask)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    keep = 1 + np.argsort(-sizes, kind="stable")[:LUNGS]
-    return mask & np.isin(labels, keep)
 
 
 def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
