@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CACHE_PX = 192  # side of a cached film: room to turn and zoom before the 128 px of the networks
-FOLDS = 5  # a fifth of the groups is held out for choosing thresholds and for the tables in the cards
-ROUNDS: dict[
-    str, tuple[str, ...]
-] = {  # what each round of leave-site-out never sees: a site of chests, others
+# What each round of leave-site-out never sees: a site of chests, and sites of other parts.
+ROUNDS: dict[str, tuple[str, ...]] = {
     "nih": ("nih", "cadma_spine", "rsna_boneage", "yolo8_upperlimb"),
     "web": ("web", "ufba425_dental", "oai_knee_clahe", "hbfmid"),
     "kermany": ("kermany", "fracatlas", "mednist_nonxray", "roboflow_scires2022"),
@@ -27,7 +25,6 @@ ROUNDS: dict[
 # Adults whose heart lies on the right, by the film's own marker: to suspect them is right, and no threshold
 # of the mirror gate is set by them. Found among its alarms, by eye.
 HEART_ON_THE_RIGHT = frozenset({"nih_jrzech/65ab2adbb861.jpg", "nih_talo/e7a9b837678a.jpg"})
-TURNED_SOURCES = ("roboflow_scires2022", "hbfmid", "yolo8_upperlimb")  # hold turned and flipped copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +59,6 @@ class Row:
         """Whether the picture was squashed to a square before it came to us."""
         return "squashed" in self.note
 
-    @property
-    def fold(self) -> int:
-        """The fold of this film's patient, the same in every run and for every gate."""
-        return int(hashlib.sha256(self.group.encode()).hexdigest(), 16) % FOLDS
-
 
 @dataclass(frozen=True, slots=True)
 class Films:
@@ -83,10 +75,6 @@ class Films:
         """The films for which `keep` (N,) is true."""
         index = np.flatnonzero(keep)
         return Films(tuple(self.rows[i] for i in index), self.greys[index], self.masks[index])
-
-    def with_group(self, held_out: bool, fold: int = 0) -> Films:
-        """The films of the held-out patients, or all others."""
-        return self.where(np.array([(row.fold == fold) == held_out for row in self.rows], dtype=bool))
 
     def plus(self, other: Films) -> Films:
         """These films and then the others."""

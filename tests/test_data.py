@@ -48,12 +48,23 @@ def test_films_come_from_the_cache_the_second_time(films: Path, tmp_path: Path) 
     assert [bool(mask.any()) for mask in again.masks].count(True) == 1
 
 
-def test_a_patient_is_on_one_side_of_the_split_only(films: Path, tmp_path: Path) -> None:
-    """Every film is trained with or held out, and no group is on both sides."""
-    loaded = data.load(films, tmp_path / "cache")
-    inside, outside = loaded.with_group(held_out=False), loaded.with_group(held_out=True)
-    assert len(inside) + len(outside) == len(loaded)
-    assert not {row.group for row in inside.rows} & {row.group for row in outside.rows}
+def test_a_round_leaves_out_its_sites_and_a_third_of_the_laterals_with_their_patients() -> None:
+    """Over the rounds every site is left out once and every lateral patient once; no patient is split."""
+    chests = [
+        data.Row(f"{view}{n}", "cohen", "web", f"g{n}", view, "chest", "nc", "50", "", "")
+        for n in range(9)
+        for view in ("frontal", "lateral")
+    ]
+    hand = data.Row("hand", "rsna_boneage", "rsna_boneage", "h", "not_chest", "hand", "nc", "9", "", "")
+    rows = (*chests, hand)
+    out = {name: data.left_out(rows, name) for name in data.ROUNDS}
+    laterals = np.array([row.view == "lateral" for row in rows])
+    assert (sum(mask[laterals].astype(int) for mask in out.values()) == 1).all()
+    assert out["web"][~laterals][:-1].all()
+    assert [bool(mask[-1]) for mask in out.values()] == [True, False, False]
+    gone = {row.group for row, left in zip(rows, out["nih"], strict=True) if left}
+    assert not gone & {row.group for row, left in zip(rows, out["nih"], strict=True) if not left}
+    assert len(gone) == 4  # three patients with a lateral, and the hand
 
 
 def test_the_shared_films_lose_their_held_back_rows() -> None:
