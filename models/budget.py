@@ -1,7 +1,8 @@
 """One budget of false alarms: what the whole chain may lose of clean films, shared out over its gates.
 
 The shares are in parts per million, so that their sum is exact. Thresholds follow from this table
-(models.calibrate), not the other way round; docs/calibration.md shows it to people.
+(models.calibrate). How the whole is shared out was settled when the rounds had been scored, so the bounds
+of single gates were not promised beforehand; docs/calibration.md says so, and shows the table to people.
 """
 
 from __future__ import annotations
@@ -45,12 +46,7 @@ BUDGET: tuple[Share, ...] = (
     Share("anatomy", 1200, 0.005, "the hardest question, and what it misses no later gate can find"),
     Share("inversion", 80, 0.0005, "told well; white collimator borders and implants are what it trips on"),
     Share("rotation", 600, 0.0005, "told well; slouching patients and children lie between the turns"),
-    Share(
-        "mirror",
-        60,
-        None,
-        "only suspects; hearts on the right are set aside: to suspect those is right",
-    ),
+    Share("mirror", 60, None, "only suspects; hearts on the right are set aside: to suspect those is right"),
     Share("lungs", 20, None, "holds where no lung is found at all; lungs cut off are flagged, not held"),
 )
 RESERVE_PPM = 10  # headers, decoding, and what the gates do together that none does alone

@@ -81,10 +81,10 @@ def search(
     """The thresholds for the worst clean (n,) and worst faulty (m,) score of each patient, in [0, 1].
 
     `high` never costs more clean patients than the budget allows (by its exact bound, where so many patients
-    can show one and it is to be `proven`); where the faulty ones leave a choice, it
-    lies in the gap between the two, nearer to the clean ones, and `low` nearer to the faulty ones. Without
-    faulty films the thresholds to `begin` with are kept as far as the budget allows. Raises ValueError
-    without clean films, or without any way to choose.
+    can show one and it is to be `proven`); where the faulty ones leave a choice, it lies in the gap between
+    the two, nearer to the clean ones, and `low` nearer to the faulty ones. Without faulty films the
+    thresholds to `begin` with are kept as far as the budget allows. Raises ValueError without clean films,
+    or without any way to choose.
     """
     if not good.size or not (bad.size or begin or share.one_threshold):
         raise ValueError("thresholds are chosen on clean films and faulty ones, or from thresholds to keep")
@@ -286,7 +286,7 @@ CLAIM = (
 )
 POOLED = (
     "The scores are of networks that never saw the sites they were asked about. The network that ships was "
-    "trained on more sites than theirs: its thresholds are carried over, not proven for it."
+    "trained on other sites than most of them: its thresholds are carried over, not proven for it."
 )
 
 

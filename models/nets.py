@@ -135,7 +135,9 @@ class Antisymmetric(nn.Module):
         if self.training:
             out: Tensor = self.one_side(x) - self.one_side(x.flip(-1))
             return out
-        film, mirrored = self.one_side(torch.cat([x, x.flip(-1)])).chunk(2)  # one look is quicker than two
+        # One look is quicker than two. Not in training: batch norm would see both at once, and the weights
+        # that ship could not be made again.
+        film, mirrored = self.one_side(torch.cat([x, x.flip(-1)])).chunk(2)
         told: Tensor = film - mirrored
         return told
 

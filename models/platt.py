@@ -105,12 +105,5 @@ def calibration(rows: Sequence[Score]) -> tuple[Platt, dict[str, Any]] | None:
     }
 
 
-def calibrated(score: float, thresholds: dict[str, float]) -> float:
-    """A score as a probability at even odds, by the scaling in a card's thresholds; else as it is."""
-    if "platt_a" not in thresholds:
-        return score
-    return float(Platt(thresholds["platt_a"], thresholds["platt_b"]).of(score))
-
-
 def _both(good: NDArray[np.bool_]) -> bool:
     return bool(good.any() and not good.all())

@@ -39,7 +39,7 @@ LEAST_PX = 60  # smaller ones are made-up objects of a few pixels
 CANVAS = (560, 700)  # rows, columns of a drawn screen, before it is squared
 
 Greys = NDArray[np.uint8]
-Decode = Callable[[Path], NDArray[np.float32]]  # a DICOM file -> (H, W) in [0, 1]; raises what it likes
+Decode = Callable[[Path], NDArray[np.float32] | None]  # a DICOM file -> (H, W) in [0, 1]; None: no picture
 
 PARTS: dict[str, tuple[tuple[str, Callable[[Film], bool]], ...]] = {  # round -> parts its networks never saw
     "nih": (("spine", lambda row: row.source == "cadma_spine"),),
@@ -187,19 +187,11 @@ def slices(folder: Path, decode: Decode) -> Unseen:
         lines = [line for line in csv.DictReader(handle) if line["modality"] in MODALITIES]
     greys: list[Greys] = []
     for line in lines:
-        film = _decoded(folder / line["file"], decode)
+        film = decode(folder / line["file"])
         if film is not None and min(film.shape) >= LEAST_PX:
             greys.append(_squared(Image.fromarray(np.rint(film * 255).astype(np.uint8))))
     stack = np.stack(greys)
     return Unseen("CT, MR, US and NM from DICOM", True, stack, _families(stack))
-
-
-def _decoded(path: Path, decode: Decode) -> NDArray[np.float32] | None:
-    """The film, or None: these folders hold broken and strange objects on purpose."""
-    try:
-        return decode(path)
-    except Exception:  # noqa: BLE001 - whatever a decoder makes of them
-        return None
 
 
 def _families(greys: Greys) -> Names:

@@ -187,7 +187,8 @@ def test_a_black_frame_lends_a_washed_out_film_no_contrast() -> None:
 
 
 def test_a_window_far_too_narrow_is_clipped() -> None:
-    assert Reason.CLIPPED in said(np.clip((chest() - 0.5) * 40, 0, 1))
+    # its edges are as sharp as a seam's
+    assert said(np.clip((chest() - 0.5) * 40, 0, 1)) == {Reason.CLIPPED, Reason.SEVERAL_FILMS}
 
 
 def test_black_air_and_collimator_round_a_chest_are_not_clipping() -> None:
@@ -326,9 +327,15 @@ def test_real_frontal_films_of_every_site_are_good() -> None:
     assert wrong == []
 
 
+SHORT = (
+    "window 6 times too narrow",
+    "level half a window off",
+)  # of .98, by docs/exposure-gate.md: 176 of 180
+
+
 @needs_films
 @pytest.mark.parametrize("fault", COMPUTED, ids=lambda fault: f"{fault.reason}: {fault.name}")
 def test_a_fault_made_of_real_films_is_found(fault: Fault) -> None:
     films = real_films()[::3]
     missed = [site for site, greys in films if not said(spoilt(fault, greys))]
-    assert len(missed) <= 1, missed  # of 26: the tables are in docs/exposure-gate.md
+    assert len(missed) <= (fault.name in SHORT), missed

@@ -60,11 +60,11 @@ def test_no_gate_raises_for_any_film(pixels: np.ndarray) -> None:
     turns, polarity = model("Turns", 8), model("Polarity", 1)
     eyes = Eyes(turns.net, polarity.net)
     chain = (
-        RotationGate(eyes, turns, polarity),
-        InversionGate(eyes, turns, polarity),
-        AnatomyGate(eyes, turns, polarity, model("Parts", 10)),
-        MirrorGate(eyes, turns, polarity, model("Antisymmetric", 1)),
-        LungsGate(eyes, turns, polarity, model("lung_net", 1)),
+        RotationGate(eyes, turns),
+        InversionGate(eyes, polarity),
+        AnatomyGate(eyes, model("Parts", 10)),
+        MirrorGate(eyes, model("Antisymmetric", 1)),
+        LungsGate(eyes, model("lung_net", 1)),
     )
     for gate in chain:
         for finding in gate(film(pixels)):
@@ -273,7 +273,7 @@ def child(score: float, age: float | None) -> list[Reason | None]:
 
     turns, polarity = model("Turns", 8), model("Polarity", 1)
     card = Card("anatomy", "Parts", tuple("abcdefghij"), SURE, "digest")
-    gate = AnatomyGate(Eyes(turns.net, polarity.net), turns, polarity, Bundle(card, Sure()))
+    gate = AnatomyGate(Eyes(turns.net, polarity.net), Bundle(card, Sure()))
     header = Header(sop_class_uid=DX, modality="DX", age_years=age)
     return [finding.reason for finding in gate(Film(header, phantom.render("frontal", 3)))]
 

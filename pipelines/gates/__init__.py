@@ -46,6 +46,7 @@ NO_CHEST = frozenset({Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH
 # A region gate is not asked about what the rules never look at again.
 NO_REGION = NOTHING_TO_SEE | {Reason.LATERAL, Reason.NOT_A_RADIOGRAPH}
 TAKEN = frozenset({"chest", *(str(getattr(kind, "name", "")) for kind in GATES)})
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 NOT_ASKED_AFTER: dict[str, frozenset[Reason]] = {
     "anatomy": NOTHING_TO_SEE,
     "inversion": NOTHING_TO_SEE | NO_CHEST,
@@ -107,9 +108,6 @@ class Gates:
         return {name: found.card.weights_sha256 for name, found in self.bundles.items()}
 
 
-WHOLE = Box(0.0, 0.0, 1.0, 1.0)
-
-
 def _border(found: Iterable[Finding]) -> Box | None:
     boxes = (x.box for x in found if x.reason is Reason.BORDER and x.verdict is Verdict.BAD)
     return next((box for box in boxes if box), None)
@@ -167,10 +165,7 @@ def _region(name: str, model: Bundle | BundleError, eyes: Eyes) -> Gate:
         return ClosedGate(name, str(model))
     if model.card.name in TAKEN:
         return ClosedGate(name, f"a region cannot be called {model.card.name}: that is a gate for chests")
-    try:
-        return RegionGate(eyes, model)
-    except KeyError as error:
-        return ClosedGate(name, f"the card gives no threshold {error}")
+    return _with_thresholds(name, RegionGate, eyes, model)
 
 
 def _built(kind: Callable[..., Gate], eyes: Eyes, found: Mapping[str, Bundle | BundleError]) -> Gate:
@@ -179,8 +174,12 @@ def _built(kind: Callable[..., Gate], eyes: Eyes, found: Mapping[str, Bundle | B
     missing = [str(model) for need in needs if isinstance(model := found[need], BundleError)]
     if missing:
         return ClosedGate(name, missing[0])
+    return _with_thresholds(name, kind, eyes, found[name]) if needs else kind()
+
+
+def _with_thresholds(name: str, kind: Callable[..., Gate], eyes: Eyes, model: Bundle | BundleError) -> Gate:
     try:
-        return kind(eyes, *(found[need] for need in needs)) if needs else kind()
+        return kind(eyes, model)
     except KeyError as error:
         return ClosedGate(name, f"the card gives no threshold {error}")
 

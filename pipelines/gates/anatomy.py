@@ -14,7 +14,7 @@ from pipelines.gates.eyes import Eyes, Pose
 
 KNOWN = 0.5  # a kind is named from here on; below, the film is nothing that the network knows
 # The pose networks learned turn and polarity of frontal chests only, so they are seldom sure of anything
-# else. Weights and zero points are from films of sites left out (docs of the model, "evidence").
+# else. Weights and zero points were chosen on films of sites left out (the model's card).
 TURN_WEIGHT, TURN_ZERO = 0.25, 4.0
 POLARITY_WEIGHT, POLARITY_ZERO = 0.5, 5.0
 ADULT_YEARS = 18  # of the header; from ten years on a chest may look like either
@@ -32,7 +32,7 @@ class AnatomyGate:
     name = "anatomy"
     needs = ("rotation", "inversion", "anatomy")
 
-    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle, anatomy: Bundle) -> None:  # noqa: ARG002
+    def __init__(self, eyes: Eyes, anatomy: Bundle) -> None:
         self.eyes, self.net, self.card = eyes, anatomy.net, anatomy.card
         self.low, self.high = anatomy.card.thresholds["low"], anatomy.card.thresholds["high"]
 
@@ -40,7 +40,7 @@ class AnatomyGate:
         pose = self.eyes.pose(film.pixels)
         odds = looked(self.net, pose)
         score, reason = judged(odds, pose)
-        shares = [1 / (1 + math.exp(-min(max(x, -30.0), 30.0))) for x in odds]
+        shares = [_share(x) for x in odds]
         verdict = self._verdict(score, reason)
         if verdict is Verdict.GOOD:
             found = self._finding(verdict, score, None, shares)
@@ -74,8 +74,8 @@ class AnatomyGate:
     def _age(self, film: Film, child: float) -> tuple[Finding, ...]:
         """A finding of its own when a frontal chest is surely a young child's and the header says adult.
 
-        Not the other way round: of fifteen children of four to nine years from a site without small ones,
-        most looked like adults to the network, which has learned what children of one to five look like.
+        Not the other way round: most of fourteen children of three to nine years from another site looked
+        like adults to the network, which has learned what one site's children of one to five look like.
         """
         age = film.header.age_years
         if age is None or age < ADULT_YEARS or child < SURE_OF_AGE:
@@ -105,10 +105,14 @@ def judged(odds: list[float], pose: Pose) -> tuple[float, Reason]:
     """From the log-odds of each kind: the score, and the reason that a low one means."""
     other = max(range(LATERAL, len(PARTS)), key=odds.__getitem__)
     chest = min(odds[FRONTAL], -odds[other])
-    chest += TURN_WEIGHT * (pose.turn_odds - TURN_ZERO) + POLARITY_WEIGHT * (
-        pose.polarity_odds - POLARITY_ZERO
-    )
-    score = 1 / (1 + math.exp(-min(max(chest, -30.0), 30.0)))
+    chest += TURN_WEIGHT * (pose.turn_odds - TURN_ZERO)
+    chest += POLARITY_WEIGHT * (pose.polarity_odds - POLARITY_ZERO)
+    score = _share(chest)
     if odds[other] < 0:
         return score, Reason.UNKNOWN_ANATOMY
     return score, {LATERAL: Reason.LATERAL, NO_FILM: Reason.NOT_A_RADIOGRAPH}.get(other, Reason.OTHER_PART)
+
+
+def _share(odds: float) -> float:
+    """Log-odds as a probability; beyond 30 it is all the same, and exp() would not bear it."""
+    return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))

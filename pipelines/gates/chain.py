@@ -23,7 +23,7 @@ from pipelines.gates import Gates, training
 from pipelines.policy import Acceptance, Policy, decide
 
 CHAIN = "chain"
-GATES = ("rotation", "inversion", "anatomy", "mirror", "lungs")
+GATES = tuple(training.NEEDS)
 DX = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
 # What a modality says that sends every film as an adult's frontal chest: the header helps nobody.
 CLAIMS = Header(
@@ -63,7 +63,7 @@ def score_chain(
     films: Path, runs: Path, round_: str, rows: Sequence[Row] | None = None, out: Path | None = None
 ) -> Path:
     """Sends the films that the round never saw through the chain of its gates; returns the table."""
-    out = out or runs / round_ / CHAIN / training.SCORES
+    out = out or runs / round_ / CHAIN / rounds.SCORES
     rows = training.unseen_rows(films, round_) if rows is None else rows
     evaluate.score_films(CHAIN, ask(gates.load(runs / round_)), films, rows, round_, [AS_IT_IS], out)
     return out

@@ -13,7 +13,7 @@ class InversionGate:
     name = "inversion"
     needs = ("rotation", "inversion")
 
-    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle) -> None:  # noqa: ARG002 - the eyes'
+    def __init__(self, eyes: Eyes, inversion: Bundle) -> None:
         self.eyes, self.card = eyes, inversion.card
         self.low, self.high = inversion.card.thresholds["low"], inversion.card.thresholds["high"]
 

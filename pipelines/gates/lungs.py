@@ -47,7 +47,7 @@ class LungsGate:
     name = "lungs"
     needs = ("rotation", "inversion", "lungs")
 
-    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle, lungs: Bundle) -> None:  # noqa: ARG002
+    def __init__(self, eyes: Eyes, lungs: Bundle) -> None:
         self.eyes, self.net, self.card = eyes, lungs.net, lungs.card
         self.least, self.touching = lungs.card.thresholds["least"], lungs.card.thresholds["touching"]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from models.bundle import Bundle
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.eyes import Eyes, Pose
 
 TURNED_LOW = 0.3  # a film that lies turned is suspected from here on: see the gate
 
@@ -23,14 +24,13 @@ class MirrorGate:
     name = "mirror"
     needs = ("rotation", "inversion", "mirror")
 
-    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle, mirror: Bundle) -> None:  # noqa: ARG002
+    def __init__(self, eyes: Eyes, mirror: Bundle) -> None:
         self.eyes, self.net, self.card = eyes, mirror.net, mirror.card
         self.low = mirror.card.thresholds["low"]
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         pose = self.eyes.pose(film.pixels)
-        with torch.inference_mode():
-            score = float(torch.sigmoid(-self.net(pose.upright)[0, 0]))
+        score = looked(self.net, pose)
         low = max(self.low, TURNED_LOW) if pose.turn else self.low
         suspected = score <= low
         return (
@@ -45,3 +45,9 @@ class MirrorGate:
                 model_digest=self.card.weights_sha256,
             ),
         )
+
+
+def looked(net: nn.Module, pose: Pose) -> float:
+    """The probability that the film, seen upright, is not mirrored."""
+    with torch.inference_mode():
+        return float(torch.sigmoid(-net(pose.upright)[0, 0]))

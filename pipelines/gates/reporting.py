@@ -18,7 +18,7 @@ from models.evaluate import Ask
 from models.probes import Row
 from models.report import Extra, Measure
 from models.scores import Score
-from pipelines.decode import decode_film
+from pipelines.decode import Undecodable, decode_film
 from pipelines.gates import sides, training
 
 
@@ -95,9 +95,12 @@ def probed(name: str, films: Path, runs: Path, cache: Path, high: float) -> list
 ADVICE = {"rotation": sides.tilt_rows, "anatomy": sides.view_rows}
 
 
-def displayed(path: Path) -> NDArray[np.float32]:
-    """The pixels of a DICOM file as the gates see them, (H, W) in [0, 1]. Raises what decoding raises."""
-    return decode_film(path).pixels
+def displayed(path: Path) -> NDArray[np.float32] | None:
+    """The pixels of a DICOM file as the gates see them, (H, W) in [0, 1]; None where it has none to show."""
+    try:
+        return decode_film(path).pixels
+    except (Undecodable, ValueError):
+        return None
 
 
 def one_by_one(ask: Ask) -> probes.Ask:

@@ -21,7 +21,7 @@ class RotationGate:
     name = "rotation"
     needs = ("rotation", "inversion")
 
-    def __init__(self, eyes: Eyes, rotation: Bundle, inversion: Bundle) -> None:  # noqa: ARG002 - the eyes'
+    def __init__(self, eyes: Eyes, rotation: Bundle) -> None:
         self.eyes, self.card = eyes, rotation.card
         self.low, self.high = rotation.card.thresholds["low"], rotation.card.thresholds["high"]
 

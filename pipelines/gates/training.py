@@ -12,21 +12,19 @@ A gate is asked with the pose networks of its own round, so nothing that it reli
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from models import bundle, evaluate, train
+from models import bundle, calibrate, evaluate, train
 from models.data import Row, left_out, read_rows
 from models.evaluate import Ask, FindBox, Pixels, Span
-from pipelines.gates import anatomy, lungs, rotation
+from models.rounds import BOXES, SCORES
+from pipelines.gates import anatomy, lungs, mirror, rotation
 from pipelines.gates.eyes import Eyes
 from pipelines.transforms import as_batch, gate_input
 
-SCORES, BOXES = "scores.csv", "boxes.csv"
-TOUCHING = 0.15  # of an edge: only boxes are asked of the lung network here
 NEEDS = {  # the networks that a gate is asked with
     "rotation": ("rotation",),
     "inversion": ("inversion",),
@@ -113,7 +111,16 @@ def asks(name: str, bundles: Path) -> Ask:
 def box_finder(bundles: Path) -> FindBox:
     """The lung gate as a question: pixels -> box in fractions of the film, or None."""
     nets = {need: bundle.load(bundles / need).net for need in NEEDS["lungs"]}
-    return partial(_lung_box, Eyes(nets["rotation"], nets["inversion"]), nets["lungs"])
+    eyes = Eyes(nets["rotation"], nets["inversion"])
+
+    def find(pixels: Pixels) -> Span | None:
+        found = _lung_field(eyes, nets["lungs"], pixels)
+        if found is None:
+            return None
+        box = lungs.turned(found.box, eyes.pose(pixels).turn)
+        return box.x0, box.y0, box.x1, box.y1
+
+    return find
 
 
 def features(name: str, bundles: Path) -> Callable[[Tensor], Tensor]:
@@ -162,9 +169,7 @@ def _mirror(nets: dict[str, nn.Module]) -> Ask:
     eyes = Eyes(nets["rotation"], nets["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
-        with torch.inference_mode():
-            odds = nets["mirror"](eyes.pose(pixels).upright)[0, 0]
-        return float(torch.sigmoid(-odds)), "MIRROR_SUSPECTED"
+        return mirror.looked(nets["mirror"], eyes.pose(pixels)), "MIRROR_SUSPECTED"
 
     return ask
 
@@ -173,7 +178,7 @@ def _lungs(nets: dict[str, nn.Module]) -> Ask:
     eyes = Eyes(nets["rotation"], nets["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
-        found = lungs.field_of(lungs.mask_of(nets["lungs"], eyes.pose(pixels)), TOUCHING)
+        found = _lung_field(eyes, nets["lungs"], pixels)
         return (found.area if found else 0.0), "LUNGS_NOT_FOUND"
 
     return ask
@@ -188,10 +193,5 @@ ASKS: dict[str, Callable[[dict[str, nn.Module]], Ask]] = {
 }
 
 
-def _lung_box(eyes: Eyes, net: nn.Module, pixels: Pixels) -> Span | None:
-    pose = eyes.pose(pixels)
-    found = lungs.field_of(lungs.mask_of(net, pose), TOUCHING)
-    if found is None:
-        return None
-    box = lungs.turned(found.box, pose.turn)
-    return box.x0, box.y0, box.x1, box.y1
+def _lung_field(eyes: Eyes, net: nn.Module, pixels: Pixels) -> lungs.Field | None:
+    return lungs.field_of(lungs.mask_of(net, eyes.pose(pixels)), calibrate.ALSO["lungs"]["touching"])
