@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import (
@@ -20,8 +21,12 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SecretStr,
     Tag,
     ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -155,6 +160,84 @@ class FolderDestination(_Block):
     accepts: Accepts = Accepts()
 
 
+class WebhookDestination(_Block):
+    """A web address that gets results as JSON or FHIR, and no films."""
+
+    kind: Literal["webhook"] = "webhook"
+    insecure: bool = Field(False, description="plain http also to other machines: anybody between reads it")
+    url: str
+    token: SecretStr = SecretStr("")
+    header: str = Field("Authorization: Bearer", pattern=r"^[A-Za-z0-9-]+(: ?[A-Za-z0-9-]*)?$")
+    timeout_s: float = Field(30.0, gt=0, description="from connecting to the end of the answer")
+    ca_file: Path | None = Field(None, description="certificates to trust (PEM) instead of the system's")
+    retry: RetrySettings = RetrySettings()
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_safe_address(cls, url: str, info: ValidationInfo) -> str:
+        parts = _split(url)
+        if parts.scheme == "http" and not (_is_loopback(str(parts.hostname)) or info.data.get("insecure")):
+            raise ValueError("http can be read on the way: use https (or say `insecure: true`)")
+        return url
+
+    @field_validator("token")
+    @classmethod
+    def _fits_in_a_header(cls, token: SecretStr) -> SecretStr:
+        if not all("!" <= letter <= "~" for letter in token.get_secret_value()):
+            raise ValueError("must be ASCII without spaces and line ends")  # never says what it is
+        return token
+
+    @field_serializer("token")
+    def _whole(self, token: SecretStr) -> str:
+        """As our other processes need it; `values` masks it for people."""
+        return token.get_secret_value()
+
+
+def _split(url: str) -> SplitResult:
+    """
+    Raises:
+        ValueError: this is no address to send results to; the text does not quote it.
+    """
+    try:
+        parts = urlsplit(url if url.isascii() and url.isprintable() and " " not in url else "")
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("must be https://HOST/PATH, in ASCII")
+    if parts.username is not None or parts.fragment:
+        raise ValueError("must hold no user, password or fragment; a secret goes into token")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Results(_Block):
+    """Where the results of a classifier go: names of destinations, each list empty unless said."""
+
+    sr: tuple[str, ...] = ()
+    heatmap: tuple[str, ...] = ()
+    gsps: tuple[str, ...] = ()
+    json_: tuple[str, ...] = Field((), alias="json")
+    fhir: tuple[str, ...] = ()
+    not_analysed: tuple[str, ...] = ()
+
+
+class ClassifierDestination(_Block):
+    """A classifier of our own: workers read with it what routes.pass gives to it."""
+
+    kind: Literal["classifier"] = "classifier"
+    bundle: str = Field("", description="a bundle's name or a path; empty: the destination's own name")
+    on: bool = Field(False, description="switches on a classifier whose card says that it is off")
+    accepts: Accepts | None = Field(None, description="empty: what the card says")
+    results: Results = Results()
+
+
 def _kind(value: Any) -> Any:
     if isinstance(value, Mapping):
         return value.get("kind", "dicom")
@@ -162,9 +245,22 @@ def _kind(value: Any) -> Any:
 
 
 Destination = Annotated[
-    Annotated[DicomDestination, Tag("dicom")] | Annotated[FolderDestination, Tag("folder")],
+    Annotated[DicomDestination, Tag("dicom")]
+    | Annotated[FolderDestination, Tag("folder")]
+    | Annotated[WebhookDestination, Tag("webhook")]
+    | Annotated[ClassifierDestination, Tag("classifier")],
     Discriminator(_kind),
 ]
+KINDS = ("dicom", "folder", "webhook", "classifier")
+CARRIES: dict[str, tuple[str, ...]] = {  # kind of result -> kinds of destinations that can take it
+    "sr": ("dicom", "folder"),
+    "heatmap": ("dicom", "folder"),
+    "gsps": ("dicom", "folder"),
+    "json": ("webhook",),
+    "fhir": ("webhook",),
+    "not_analysed": ("dicom", "folder"),
+    "rejection": ("dicom", "folder"),
+}
 
 
 class Routes(_Block):
@@ -184,6 +280,14 @@ class PolicySettings(_Block):
     file: Path | None = Field(None, description="another policy.yaml; empty: the default rules")
 
 
+class QuarantineSettings(_Block):
+    """What follows from a person's decision on a held film."""
+
+    rejection_notes: tuple[str, ...] = Field(
+        (), description="destinations that get a Key Object rejection note when a person rejects a film"
+    )
+
+
 class ConsoleSettings(_Block):
     """Address reserved for the review console (it comes with a later release)."""
 
@@ -198,6 +302,10 @@ class LogSettings(_Block):
     json_: bool = Field(False, alias="json")
 
 
+def _refused(words: str, loc: Loc) -> PydanticCustomError:
+    return PydanticCustomError("misrouted", "{words}", {"words": words, "loc": loc})
+
+
 class Settings(_Block):
     """All of filmgate.yaml. `state` is the folder that holds store, ledger, incoming and sockets."""
 
@@ -209,6 +317,7 @@ class Settings(_Block):
     destinations: dict[str, Destination] = {}
     routes: Routes = Routes()
     policy: PolicySettings = PolicySettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
     state: Path = Path("state")
@@ -221,13 +330,44 @@ class Settings(_Block):
             ("copies", self.routes.copies),
         ):
             for index, name in enumerate(names):
-                if name not in self.destinations:
-                    raise PydanticCustomError(
-                        "no_such_destination",
-                        "routes.{route} names '{name}', which is not in destinations",
-                        {"route": route, "name": name, "loc": ("routes", route, index)},
-                    )
+                loc = ("routes", route, index)
+                self._exists(f"routes.{route}", name, loc)
+                match self.destinations[name].kind:
+                    case "webhook":
+                        raise _refused(f"routes.{route} names '{name}', a webhook: it takes no films", loc)
+                    case "classifier" if route != "pass":
+                        why = "it reads films that qualified, so it stands in routes.pass"
+                        raise _refused(f"routes.{route} names '{name}', a classifier: {why}", loc)
         return self
+
+    @model_validator(mode="after")
+    def _results_lead_somewhere(self) -> Settings:
+        for name, block in self.classifiers.items():
+            for kind, names in block.results.model_dump(by_alias=True).items():
+                key: Loc = ("destinations", name, "results", kind)
+                for index, to in enumerate(names):
+                    self._can_take(kind, to, (*key, index))
+        for index, to in enumerate(self.quarantine.rejection_notes):
+            self._can_take("rejection", to, ("quarantine", "rejection_notes", index))
+        return self
+
+    def _exists(self, key: str, name: str, loc: Loc) -> None:
+        if name not in self.destinations:
+            raise _refused(f"{key} names '{name}', which is not in destinations", loc)
+
+    def _can_take(self, result: str, name: str, loc: Loc) -> None:
+        key = ".".join(str(step) for step in loc[:-1])
+        self._exists(key, name, loc)
+        kind = self.destinations[name].kind
+        if kind not in CARRIES[result]:
+            can = " or ".join(CARRIES[result])
+            raise _refused(f"{key} names '{name}' of kind {kind}; such results go to kind {can}", loc)
+
+    @property
+    def classifiers(self) -> dict[str, ClassifierDestination]:
+        """The destinations that are classifiers of our own, by name."""
+        blocks = self.destinations.items()
+        return {name: block for name, block in blocks if isinstance(block, ClassifierDestination)}
 
     @property
     def ledger_url(self) -> str:
@@ -314,7 +454,7 @@ def keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[
 
 
 def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
-    """Every effective value with its path; passwords inside URLs are masked."""
+    """Every effective value with its path; tokens, and passwords inside URLs, are masked."""
 
     def walk(value: Any, loc: Loc) -> Iterator[tuple[Loc, Any]]:
         if isinstance(value, dict) and value:
@@ -324,7 +464,7 @@ def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
             for index, item in enumerate(value):
                 yield from walk(item, (*loc, index))
         else:
-            yield loc, _masked(value) if loc[-1] == "url" else value
+            yield loc, _shown_to_people(loc, value)
 
     yield from walk(settings.model_dump(mode="json", by_alias=True), ())
 
@@ -335,7 +475,16 @@ def _origin(origins: Mapping[Loc, str], loc: Loc) -> str:
     return origins.get(loc, "default")
 
 
+def _shown_to_people(loc: Loc, value: Any) -> Any:
+    if loc[-1] == "token":
+        return "***" if value else value
+    return _masked(value) if loc[-1] == "url" else value
+
+
 def _masked(url: str) -> str:
+    """Without a password, and in a web address without a query: keys are often part of it."""
+    if url.startswith(("http://", "https://")) and "?" in url:
+        url = url.partition("?")[0] + "?***"
     head, at, tail = url.rpartition("@")
     scheme, slashes, login = head.partition("://")
     return f"{scheme}{slashes}{login.partition(':')[0]}:***@{tail}" if at and slashes else url
@@ -352,7 +501,8 @@ def _source(config: Path | None, env: Mapping[str, str]) -> Path | None:
 def _anchor(tree: dict[str, Any], folder: Path) -> None:
     destinations = tree.get("destinations")
     names = destinations if isinstance(destinations, dict) else {}
-    for loc in (*_PATHS, *(("destinations", name, "path") for name in names)):
+    own = [("destinations", name, key) for name in names for key in ("path", "ca_file")]
+    for loc in (*_PATHS, *own, *_bundles(names)):
         block: Any = tree
         for step in loc[:-1]:
             block = block.get(step) if isinstance(block, dict) else None
@@ -361,6 +511,13 @@ def _anchor(tree: dict[str, Any], folder: Path) -> None:
             block[loc[-1]] = _anchored(value, folder)
         elif isinstance(value, list):
             block[loc[-1]] = [_anchored(item, folder) if isinstance(item, str) else item for item in value]
+
+
+def _bundles(destinations: Mapping[str, Any]) -> Iterator[Loc]:
+    """The keys that hold a classifier's folder: one without a slash is the name of a bundle that ships."""
+    for name, block in destinations.items():
+        if isinstance(block, dict) and "/" in str(block.get("bundle", "")):
+            yield "destinations", name, "bundle"
 
 
 def _anchored(path: str, folder: Path) -> str:
@@ -469,8 +626,9 @@ def _sentence(fault: ErrorDetails, tagged: Loc, loc: Loc) -> str:
         case "missing":
             return f"{key} is missing"
         case "union_tag_invalid":
-            return f"{key}.kind must be 'dicom' or 'folder', not {context.get('tag')!r}"
-        case "no_such_destination":
+            kinds = f"{', '.join(map(repr, KINDS[:-1]))} or {KINDS[-1]!r}"
+            return f"{key}.kind must be {kinds}, not {context.get('tag')!r}"
+        case "misrouted":
             return fault["msg"]
         case "value_error":
             return f"{key}: {context.get('error', fault['msg'])}"
@@ -480,7 +638,7 @@ def _sentence(fault: ErrorDetails, tagged: Loc, loc: Loc) -> str:
 
 
 def _shown(loc: Loc, value: Any) -> str:
-    if loc and loc[-1] == "url":
+    if loc and loc[-1] in ("url", "token"):
         return ""
     text = repr(value)
     return f", not {text}" if len(text) <= 40 else ""
@@ -489,7 +647,7 @@ def _shown(loc: Loc, value: Any) -> str:
 def _untagged(loc: Loc) -> Loc:
     """Without the words that pydantic puts in: the kind of a destination, and that it is about a key."""
     loc = tuple(step for step in loc if step != "[key]")
-    if len(loc) > 2 and loc[0] == "destinations" and loc[2] in ("dicom", "folder"):
+    if len(loc) > 2 and loc[0] == "destinations" and loc[2] in KINDS:
         return (*loc[:2], *loc[3:])
     return loc
 
@@ -507,6 +665,6 @@ def _known(loc: Loc) -> set[str]:
         fields = [f for m in models for name, f in m.model_fields.items() if step == (f.alias or name)]
         if fields:
             models = tuple(dict.fromkeys(model for f in fields for model in _models(f.annotation)))
-        elif step in ("dicom", "folder"):
+        elif step in KINDS:
             models = tuple(m for m in models if m.model_fields["kind"].default == step)
     return {info.alias or name for model in models for name, info in model.model_fields.items()}

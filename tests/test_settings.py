@@ -89,7 +89,10 @@ def test_every_fault_is_named_at_once(write: Write) -> None:
         ("policy: {mode: strict}", "1: policy.mode must be 'observe' or 'enforce', not 'strict'"),
         ("gateway: 7", "1: gateway must be a block of keys, not 7"),
         ("gateway: {allow: [{from: 10.0.0.0/99}]}", "1: gateway.allow.0.from: '10.0.0.0/99' does not"),
-        ("destinations: {a: {kind: ftp}}", "1: destinations.a.kind must be 'dicom' or 'folder', not 'ftp'"),
+        (
+            "destinations: {a: {kind: ftp}}",
+            "1: destinations.a.kind must be 'dicom', 'folder', 'webhook' or 'classifier', not 'ftp'",
+        ),
         ("routes:\n  always:\n    - x", "3: routes.always names 'x', which is not in destinations"),
         ("log: {level: info}\nlog: {level: debug}", "2: 'log' stands here a second time (line 1)"),
         ("log: [", "1: this is not YAML"),
@@ -200,3 +203,57 @@ def test_each_value_knows_where_it_was_said(write: Write, tmp_path: Path) -> Non
     assert loaded.origin(("log", "level")) == "FILMGATE_LOG__LEVEL"
     assert loaded.origin(("state",)) == "--state"
     assert loaded.origin(("work", "nice")) == "default"
+
+
+CLASSIFIER = """
+destinations:
+  archive: {port: 1, ae_title: A}
+  hook: {kind: webhook, url: "https://his.example/results"}
+  chest14: {kind: classifier, results: {sr: [archive], json: [hook]}}
+routes: {pass: [chest14]}
+"""
+
+
+def test_a_classifier_says_where_its_results_go(write: Write, tmp_path: Path) -> None:
+    """Nothing is sent that nobody asked for; a bundle is a name, or a path from where the file lies."""
+    chest = load(write(CLASSIFIER), env={}).classifiers["chest14"]
+    assert (chest.results.sr, chest.results.json_) == (("archive",), ("hook",))
+    assert (chest.results.heatmap, chest.results.gsps, chest.results.not_analysed) == ((), (), ())
+    assert (chest.bundle, chest.on, chest.accepts) == ("", False, None)
+    placed = load(write(CLASSIFIER.replace("classifier,", "classifier, bundle: ./mine,")), env={})
+    assert placed.classifiers["chest14"].bundle == str(tmp_path / "mine")
+    assert load(write(CLASSIFIER), env={}).quarantine.rejection_notes == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "sr: [archive]",
+            "sr: [archiv]",
+            "4: destinations.chest14.results.sr names 'archiv', which is not in",
+        ),
+        (
+            "sr: [archive]",
+            "sr: [hook]",
+            "4: destinations.chest14.results.sr names 'hook' of kind webhook; such",
+        ),
+        (
+            "sr: [archive]",
+            "sr: [chest14]",
+            "4: destinations.chest14.results.sr names 'chest14' of kind class",
+        ),
+        (
+            "json: [hook]",
+            "json: [archive]",
+            "4: destinations.chest14.results.json names 'archive' of kind dicom",
+        ),
+        ("json: [hook]", "jsn: [hook]", "4: unknown key 'jsn' in destinations.chest14.results; did you mean"),
+        ("pass: [chest14]", "always: [chest14]", "5: routes.always names 'chest14', a classifier: it reads"),
+        ("pass: [chest14]", "pass: [hook]", "5: routes.pass names 'hook', a webhook: it takes no films"),
+        ("routes:", "quarantine: {rejection_notes: [hook]}\nroutes:", "5: quarantine.rejection_notes names"),
+    ],
+)
+def test_results_that_lead_nowhere_are_refused(write: Write, old: str, new: str, expected: str) -> None:
+    path = write(CLASSIFIER.strip().replace(old, new))
+    assert complaint(path).startswith(f"{path}:{expected}")
