@@ -11,10 +11,8 @@ they say what the corrected film shows.
 from __future__ import annotations
 
 import copy
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 
 import numpy as np
 from pydicom import Dataset
@@ -22,7 +20,6 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    UID,
     ComputedRadiographyImageStorage,
     DigitalIntraOralXRayImageStorageForPresentation,
     DigitalIntraOralXRayImageStorageForProcessing,
@@ -40,11 +37,19 @@ from pipelines.decode import pixel_digest
 from pipelines.display import is_inverse
 from pipelines.film import Box, Operations
 from pipelines.header import first, items, number, numbers, quietly, text, upper, values
+from pipelines.report.identity import (
+    IMPLEMENTATION_CLASS,
+    canonical,
+    code,
+    contribution,
+    crop_window,
+    made_uid,
+    zone,
+)
+from pipelines.report.identity import Equipment as Equipment
 
 SERIES_DESCRIPTION = "filmgate corrected - AI input"
 SERIES_NUMBER_OFFSET = 9000
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "filmgate")
-IMPLEMENTATION_CLASS = UID(f"2.25.{NAMESPACE.int}")
 
 COPYABLE = frozenset(
     {
@@ -88,14 +93,6 @@ class NotDerivable(Exception):
     """Raised when no honest copy of an object can be made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What made the copy: our version, and the sha256 of each model that had a say."""
-
-    version: str
-    models: dict[str, str]
-
-
 def derive(
     ds: Dataset, stored: Pixels, operations: Operations, *, equipment: Equipment, now: datetime
 ) -> Dataset:
@@ -135,9 +132,7 @@ def _copyable(ds: Dataset, stored: Pixels, operations: Operations) -> Layout:
 
 def _crop_window(crop: Box | None, layout: Layout) -> tuple[int, int, int, int]:
     """Top, bottom, left, right, in whole pixels of the source; bottom and right are outside."""
-    box = crop or Box(0.0, 0.0, 1.0, 1.0)
-    top, bottom = (round(min(max(y, 0.0), 1.0) * layout.rows) for y in (box.y0, box.y1))
-    left, right = (round(min(max(x, 0.0), 1.0) * layout.columns) for x in (box.x0, box.x1))
+    top, bottom, left, right = crop_window(crop, layout.rows, layout.columns)
     if bottom <= top or right <= left:
         raise NotDerivable("the crop leaves nothing")
     return top, bottom, left, right
@@ -355,8 +350,8 @@ def _move_points(made: Dataset, keyword: str, moved: Callable[[Point], Point]) -
 
 def _identify(made: Dataset, ds: Dataset, digest: str, operations: Operations) -> None:
     source, series = text(ds, "SOPInstanceUID"), text(ds, "SeriesInstanceUID")
-    made.SOPInstanceUID = _uid("instance", source, digest, _canonical(operations))
-    made.SeriesInstanceUID = _uid("series", series or source)
+    made.SOPInstanceUID = made_uid("instance", source, digest, canonical(operations))
+    made.SeriesInstanceUID = made_uid("series", series or source)
     made.SeriesDescription = SERIES_DESCRIPTION
     made.SeriesNumber = SERIES_NUMBER_OFFSET + int(number(ds, "SeriesNumber") or 0) % 1000
     made.ImageType = [
@@ -372,24 +367,14 @@ def _identify(made: Dataset, ds: Dataset, digest: str, operations: Operations) -
     made.file_meta.ImplementationVersionName = "FILMGATE"
 
 
-def _uid(*parts: str) -> UID:
-    return UID(f"2.25.{uuid.uuid5(NAMESPACE, '|'.join(parts)).int}")
-
-
-def _canonical(operations: Operations) -> str:
-    box = operations.crop
-    crop = f"{box.x0:.6f},{box.y0:.6f},{box.x1:.6f},{box.y1:.6f}" if box else ""
-    return f"crop={crop};turn={operations.turn};invert={operations.invert}"
-
-
 def _explain(made: Dataset, ds: Dataset, operations: Operations, equipment: Equipment, now: datetime) -> None:
     said = ", ".join(_told(operations))
     made.DerivationDescription = f"filmgate: {said}"
     made.SourceImageSequence = Sequence([_source(ds, operations)])
     made.ContributingEquipmentSequence = Sequence(
-        [*items(made, "ContributingEquipmentSequence"), _contribution(said, equipment, now)]
+        [*items(made, "ContributingEquipmentSequence"), contribution(said, equipment, now)]
     )
-    local = now.astimezone(_zone(ds))
+    local = now.astimezone(zone(ds))
     made.InstanceCreationDate, made.InstanceCreationTime = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
 
 
@@ -409,33 +394,6 @@ def _source(ds: Dataset, operations: Operations) -> Dataset:
     if not operations.crop and not operations.turn:
         source.SpatialLocationsPreserved = "YES"
     source.PurposeOfReferenceCodeSequence = Sequence(
-        [_code("121322", "Source image for image processing operation")]  # PS3.16 CID 7202
+        [code("121322", "Source image for image processing operation")]  # PS3.16 CID 7202
     )
     return source
-
-
-def _contribution(said: str, equipment: Equipment, now: datetime) -> Dataset:
-    """Contributing Equipment (PS3.3 C.12.1.1.5): by this we know our own work again."""
-    models = "; ".join(f"{name} sha256:{digest}" for name, digest in sorted(equipment.models.items()))
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Sequence([_code("109102", "Processing Equipment")])  # CID 7005
-    item.Manufacturer, item.ManufacturerModelName = "filmgate", "filmgate"
-    item.SoftwareVersions = equipment.version
-    item.ContributionDateTime = now.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
-    item.ContributionDescription = f"{said}; {models}"[:1024] if models else said
-    return item
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
-    return code
-
-
-def _zone(ds: Dataset) -> timezone:
-    """Dates and times of an instance are in its own Timezone Offset From UTC, where it has one."""
-    offset = text(ds, "TimezoneOffsetFromUTC")
-    if len(offset) != 5 or not offset[1:].isdigit():
-        return UTC
-    minutes = int(offset[1:3]) * 60 + int(offset[3:])
-    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))

@@ -1,0 +1,227 @@
+"""Who made an object, when, from what: the part that every DICOM object of ours has in common.
+
+UIDs are `2.25.` and a uuid5 of what the object depends on (PS3.5 B.2), so that doing it again makes the same
+object. Results lie in the source's study, in a series of their own for each kind and classifier, and name
+filmgate in Contributing Equipment, by which we know our own work when it comes round.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from pipelines.film import Box, Operations
+from pipelines.header import integer, quietly, text
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "filmgate")
+IMPLEMENTATION_CLASS = UID(f"2.25.{NAMESPACE.int}")
+MANUFACTURER = "filmgate"
+CHARACTER_SET = "ISO_IR 192"  # UTF-8: whatever the source's was, its names can be said in it
+
+# What of the patient and the study a result repeats (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): type 1 and 2 first,
+# which are there even when empty; the others only when the source has them
+TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+OPTIONAL = (
+    "IssuerOfPatientID",
+    "PatientBirthTime",
+    "OtherPatientIDs",
+    "EthnicGroup",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "StudyDescription",
+    "TimezoneOffsetFromUTC",
+)
+
+
+class NotReportable(Exception):
+    """Raised when a result cannot refer to its film: the film has no UIDs to name it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What made the object: our version, and the sha256 of each model that had a say."""
+
+    version: str
+    models: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The series that a result goes into; `key` are the parts of its UID beside the study's."""
+
+    key: tuple[str, ...]
+    modality: str
+    number: int
+    description: str
+
+
+def made_uid(*parts: str) -> UID:
+    """The same parts, the same UID."""
+    return UID(f"2.25.{uuid.uuid5(NAMESPACE, '|'.join(parts)).int}")
+
+
+def canonical(operations: Operations) -> str:
+    """Operations as a part of a UID."""
+    box = operations.crop
+    crop = f"{box.x0:.6f},{box.y0:.6f},{box.x1:.6f},{box.y1:.6f}" if box else ""
+    return f"crop={crop};turn={operations.turn};invert={operations.invert}"
+
+
+def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
+    """One item of a code sequence (PS3.3 Table 8.8-1)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def contribution(said: str, equipment: Equipment, now: datetime) -> Dataset:
+    """Contributing Equipment (PS3.3 C.12.1.1.5): by this we know our own work again."""
+    models = "; ".join(f"{name} sha256:{digest}" for name, digest in sorted(equipment.models.items()))
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = Sequence([code("109102", "Processing Equipment")])  # CID 7005
+    item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, "filmgate"
+    item.SoftwareVersions = equipment.version
+    item.ContributionDateTime = now.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
+    item.ContributionDescription = f"{said}; {models}"[:1024] if models else said
+    return item
+
+
+def zone(ds: Dataset) -> timezone:
+    """Dates and times of an instance are in its own Timezone Offset From UTC, where it has one."""
+    offset = text(ds, "TimezoneOffsetFromUTC")
+    if len(offset) != 5 or not offset[1:].isdigit():
+        return UTC
+    minutes = int(offset[1:3]) * 60 + int(offset[3:])
+    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+
+
+# Results
+
+
+def referenced(source: Dataset) -> Dataset:
+    """The source as far as references need it: its UIDs and its size. Raises NotReportable.
+
+    highdicom reads patient and study from what it refers to, and stops at values that it does not like;
+    `identify` writes them afterwards, whatever they are.
+    """
+    with quietly():
+        needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+        made = Dataset()
+        for keyword in needed:
+            if not (value := text(source, keyword)):
+                raise NotReportable(f"the film has no {keyword}")
+            setattr(made, keyword, value)
+        made.Rows, made.Columns = integer(source, "Rows") or 1, integer(source, "Columns") or 1
+        for keyword in TYPE_2:
+            setattr(made, keyword, "")
+        return made
+
+
+def identify(
+    made: Dataset,
+    source: Dataset,
+    uid: UID,
+    series: Series,
+    *,
+    said: str,
+    at: datetime,
+    equipment: Equipment,
+) -> Dataset:
+    """Patient, study, series, equipment, SOP common and file meta of a result; `at` is aware."""
+    with quietly():
+        _patient_and_study(made, source)
+        _series_and_equipment(made, source, series, equipment)
+        _sop_common(made, uid, at)
+        made.ContributingEquipmentSequence = Sequence([contribution(said, equipment, at)])
+    return made
+
+
+def _patient_and_study(made: Dataset, source: Dataset) -> None:
+    made.SpecificCharacterSet = CHARACTER_SET
+    made.StudyInstanceUID = text(source, "StudyInstanceUID")
+    for keyword in TYPE_2:
+        setattr(made, keyword, said_by(source, keyword))
+    for keyword in OPTIONAL:
+        if value := said_by(source, keyword):
+            setattr(made, keyword, value)
+        elif keyword in made:
+            delattr(made, keyword)
+
+
+def said_by(source: Dataset, keyword: str) -> str:
+    """The value as text, decoded by the source's own character set; "" where it cannot be read."""
+    try:
+        value = source.get(keyword)
+    except Exception:  # noqa: BLE001 - pydicom converts here; hostile values raise nearly anything
+        return ""
+    if value is None or isinstance(value, bytes):
+        return ""
+    many = not isinstance(value, str) and hasattr(value, "__len__") and hasattr(value, "__iter__")
+    first = (str(value[0]) if len(value) else "") if many and not hasattr(value, "components") else str(value)
+    return "".join(c for c in first if c.isprintable()).strip()
+
+
+def _series_and_equipment(made: Dataset, source: Dataset, series: Series, equipment: Equipment) -> None:
+    made.SeriesInstanceUID = made_uid("series", text(source, "StudyInstanceUID"), *series.key)
+    made.SeriesNumber, made.InstanceNumber = (
+        series.number,
+        1 + (integer(source, "InstanceNumber") or 0) % 10000,
+    )
+    made.Modality, made.SeriesDescription = series.modality, series.description[:64]
+    made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, "filmgate"
+    made.SoftwareVersions = equipment.version
+    made.DeviceSerialNumber = "filmgate"
+
+
+def _sop_common(made: Dataset, uid: UID, at: datetime) -> None:
+    made.SOPInstanceUID = uid
+    local = at.astimezone(zone(made))
+    day, hour = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
+    made.InstanceCreationDate, made.InstanceCreationTime = day, hour
+    for keyword, value in (("ContentDate", day), ("ContentTime", hour)):
+        if keyword in made:
+            setattr(made, keyword, value)
+    made.file_meta = FileMetaDataset()
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = uid
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS
+    made.file_meta.ImplementationVersionName = "FILMGATE"
+
+
+def on_original(box: Box, operations: Operations, rows: int, columns: int) -> Box:
+    """A box on the corrected copy as a box on its source of `rows` x `columns` pixels.
+
+    The copy was cut out in whole pixels and then turned clockwise, so the box is turned back and then moved.
+    """
+    for _ in range(operations.turn // 90 % 4):
+        box = Box(box.y0, 1 - box.x1, box.y1, 1 - box.x0)
+    top, bottom, left, right = crop_window(operations.crop, rows, columns)
+    width, height = (right - left) / columns, (bottom - top) / rows
+    x, y = left / columns, top / rows
+    return Box(x + box.x0 * width, y + box.y0 * height, x + box.x1 * width, y + box.y1 * height)
+
+
+def crop_window(crop: Box | None, rows: int, columns: int) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right, in whole pixels of the source; bottom and right are outside."""
+    box = crop or Box(0.0, 0.0, 1.0, 1.0)
+    top, bottom = (round(min(max(y, 0.0), 1.0) * rows) for y in (box.y0, box.y1))
+    left, right = (round(min(max(x, 0.0), 1.0) * columns) for x in (box.x0, box.x1))
+    return top, bottom, left, right
