@@ -109,7 +109,7 @@ def write(
     truth: Doubles,
     said: Doubles,
 ) -> None:
-    """Writes the table as CSV, beside first, then renamed: `films` have the COLUMNS, the others are (N, L)."""
+    """Writes the table as CSV, beside first, then renamed; `films` have the COLUMNS, the rest is (N, L)."""
     part = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", newline="") as handle:
@@ -194,9 +194,8 @@ def _no_film_twice(scores: Scores) -> None:
     """A film counted twice, or a patient in two folds, would make every number look surer than it is."""
     seen: set[tuple[str, str]] = set()
     fold_of: dict[tuple[str, str], str] = {}
-    for file, patient, fold, set_ in zip(
-        scores.files, scores.patients, scores.folds, scores.sets, strict=True
-    ):
+    columns = (scores.files, scores.patients, scores.folds, scores.sets)
+    for file, patient, fold, set_ in zip(*(column.tolist() for column in columns), strict=True):
         if (set_, file) in seen:
             raise ValueError(f"film {file} stands twice in set {set_!r}")
         seen.add((set_, file))
