@@ -119,7 +119,7 @@ class Lane:
             if not self.pause_left_s():
                 self._failures += 1
                 pause_s = next_delay_s(self._failures, self.retry, self._rng)
-                self._paused_until = time.monotonic() + min(pause_s, PROBE_S)
+                self._paused_until = time.monotonic() + max(min(pause_s, PROBE_S), error.after_s)
             self._probing = False
             self.error = str(error)
             first = self.since is None

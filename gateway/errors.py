@@ -82,9 +82,16 @@ class DecodeError(FilmgateError):
 
 
 class DeliveryError(FilmgateError):
-    """Raised when a destination did not take an object. `retry` says whether trying again can help."""
+    """Raised when a destination did not take an object. `retry` says whether trying again can help.
+
+    `after_s`: the peer asks to be left alone for so long.
+    """
 
     retry = False
+
+    def __init__(self, text: str = "", *, after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.after_s = after_s
 
 
 class Unreachable(DeliveryError):

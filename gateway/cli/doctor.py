@@ -19,8 +19,15 @@ import typer
 
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
-from gateway.errors import DeliveryError, FilmgateError, LedgerError
-from gateway.settings import BundleName, DicomDestination, Settings, load
+from gateway.errors import DeliveryError, FilmgateError, LedgerError, SettingsError
+from gateway.settings import (
+    BundleName,
+    DicomDestination,
+    FolderDestination,
+    Settings,
+    WebhookDestination,
+    load,
+)
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
 
@@ -225,7 +232,8 @@ def _bundle(what: str, folder: Path, meaning: str) -> Check:
 def _regions(settings: Settings) -> Check:
     """Whether what destinations wait for can come: a gate has the name on its card."""
     blocks = settings.destinations
-    wanted = {region for name in settings.routes.pass_ for region in blocks[name].accepts.regions} - {"chest"}
+    accepted = [getattr(blocks[name], "accepts", None) for name in settings.routes.pass_]
+    wanted = {region for accepts in accepted if accepts for region in accepts.regions} - {"chest"}
     there = {_named(folder) for folder in settings.work.regions}
     if wanted - there:
         lacking = ", ".join(sorted(wanted - there))
@@ -249,24 +257,41 @@ def _named(region: Path) -> str:
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:
-    from gateway.destinations import scu
-
     for name, block in settings.destinations.items():
         what = f"destination {name}"
-        if not isinstance(block, DicomDestination):
-            there = block.path.is_dir()
-            yield Check(
-                what, "ok" if there else "warning", f"{block.path}" + ("" if there else " is not there yet")
-            )
-            continue
-        calling = block.calling_ae_title or settings.gateway.ae_title
-        try:
-            scu.echo(
-                block.host, block.port, block.ae_title, calling=calling, timeout_s=min(block.timeout_s, 5)
-            )
-            yield Check(what, "ok", f"{block.ae_title} at {block.host}:{block.port} answers C-ECHO")
-        except DeliveryError as error:
-            yield Check(what, "warning", f"{error}; what is owed to it waits")
+        match block:
+            case FolderDestination():
+                there = block.path.is_dir()
+                detail = f"{block.path}" + ("" if there else " is not there yet")
+                yield Check(what, "ok" if there else "warning", detail)
+            case WebhookDestination():
+                yield _webhook(what, name, block)
+            case DicomDestination():
+                yield _dicom(what, block, block.calling_ae_title or settings.gateway.ae_title)
+
+
+def _dicom(what: str, block: DicomDestination, calling: str) -> Check:
+    from gateway.destinations import scu
+
+    timeout_s = min(block.timeout_s, 5)
+    try:
+        scu.echo(block.host, block.port, block.ae_title, calling=calling, timeout_s=timeout_s)
+    except DeliveryError as error:
+        return Check(what, "warning", f"{error}; what is owed to it waits")
+    return Check(what, "ok", f"{block.ae_title} at {block.host}:{block.port} answers C-ECHO")
+
+
+def _webhook(what: str, name: str, block: WebhookDestination) -> Check:
+    """A connection alone: a request would be a result to whoever gets it."""
+    from gateway.destinations import webhook
+
+    try:
+        where = webhook.reach(name, block, min(block.timeout_s, 5))
+    except DeliveryError as error:
+        return Check(what, "warning", f"{error}; what is owed to it waits")
+    except SettingsError as error:
+        return Check(what, "error", str(error))
+    return Check(what, "ok", f"{where} can be reached; nothing was sent")
 
 
 def _clock() -> Check:

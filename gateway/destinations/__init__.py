@@ -7,11 +7,13 @@ from typing import Protocol
 
 from gateway.destinations.dicom import DicomDestination
 from gateway.destinations.folder import FolderDestination
+from gateway.destinations.webhook import WebhookDestination
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.settings import FolderDestination as FolderSettings
+from gateway.settings import WebhookDestination as WebhookSettings
 
-__all__ = ["Destination", "DicomDestination", "FolderDestination", "build"]
+__all__ = ["Destination", "DicomDestination", "FolderDestination", "WebhookDestination", "build"]
 
 
 class Destination(Protocol):
@@ -26,7 +28,7 @@ class Destination(Protocol):
         """How many deliveries may be under way at the same time."""
 
     def deliver(self, path: Path, delivery: Delivery) -> None:
-        """Hand over the Part 10 file at `path`; return only when the destination has confirmed it.
+        """Hand over the file at `path`; return only when the destination has confirmed it.
 
         Raises:
             DeliveryError: it did not; the subclass says whether trying again can help.
@@ -39,8 +41,10 @@ class Destination(Protocol):
         """Let go of everything at once; a delivery under way in another thread breaks off."""
 
 
-def build(name: str, settings: DicomSettings | FolderSettings, calling: str) -> Destination:
+def build(name: str, settings: DicomSettings | FolderSettings | WebhookSettings, calling: str) -> Destination:
     """The destination that a block of settings describes; `calling` is our AE title unless it has its own."""
     if isinstance(settings, FolderSettings):
         return FolderDestination(name, settings)
+    if isinstance(settings, WebhookSettings):
+        return WebhookDestination(name, settings)
     return DicomDestination(name, settings, calling)
