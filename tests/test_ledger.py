@@ -26,9 +26,19 @@ from gateway.errors import (
 )
 from gateway.ledger import Ledger
 from gateway.ledger.moves import allowed
-from gateway.ledger.records import CopyMade, CopyState, HoldState, Job, Judged, Outcome, Received
+from gateway.ledger.records import (
+    CopyMade,
+    CopyState,
+    HoldState,
+    Job,
+    Judged,
+    Made,
+    Outcome,
+    Read,
+    Received,
+)
 from gateway.ledger.tables import TRANSITIONS, deliveries, findings, holds, instances, jobs
-from pipelines.film import Act, Decision, Finding, Reason, Verdict
+from pipelines.film import Act, Box, Decision, Finding, Operations, Reason, Verdict
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PASS = Judged(Decision(Act.PASS, rule="pass"), (), "enforce", {}, send_original_to=("ai",))
@@ -435,3 +445,189 @@ def test_every_commit_is_synced(ledger: Ledger) -> None:
     with ledger.reading() as db:
         assert db.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert db.execute(text("PRAGMA synchronous")).scalar() == 2
+
+
+# --- readings -------------------------------------------------------------------------------------
+
+CHEST = ("chest14",)
+FOR_CHEST14 = replace(PASS, send_original_to=("ai", "chest14"))
+SR = Made("sr", "5" * 64, ("archive",), "1.2.840.10008.5.1.4.1.1.88.33", "2.25.5", "1.2.840.10008.1.2.1")
+PAYLOAD = Made("json", "6" * 64, ("hook",), media_type="application/json")
+ANSWER = Read("chest14", "1", "d" * 64, {"conditions": [{"name": "Mass", "probability": 0.7}]}, (SR, PAYLOAD))
+
+
+def handed_over(ledger: Ledger, judged: Judged = FOR_CHEST14) -> None:
+    """One film, judged, and owed to the classifier."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), judged, now=NOW)
+
+
+def reading(ledger: Ledger, owner: str = "w") -> Job:
+    job = ledger.claim(owner, CHEST)
+    assert job is not None
+    assert job.reading is not None
+    return job
+
+
+def state_at(ledger: Ledger, destination: str) -> str:
+    return next(d["state"] for d in ledger.film(1).deliveries if d["destination"] == destination)
+
+
+def test_what_is_owed_to_a_classifier_becomes_a_job_of_its_own(ledger: Ledger) -> None:
+    """Only for those who know the classifier: the delivery is under way while the job is held."""
+    handed_over(ledger)
+    assert (ledger.ready_jobs(), ledger.ready_jobs(CHEST)) == (0, 1)
+    assert ledger.claim("w") is None
+    job = reading(ledger)
+    assert (job.digest, job.reading and job.reading.digest, job.attempts) == ("a" * 64, "a" * 64, 1)
+    assert state_at(ledger, "chest14") == "sending"
+    assert ledger.claim("w2", CHEST) is None
+    assert ledger.ready_jobs(CHEST) == 0
+
+
+def test_a_result_and_all_that_follows_from_it_are_one_transaction(ledger: Ledger) -> None:
+    handed_over(ledger)
+    ledger.read(reading(ledger), ANSWER, now=NOW)
+    film = ledger.film(1)
+    (result,) = film.results
+    assert (result["classifier"], result["conditions"][0]["name"]) == ("chest14", "Mass")
+    assert [made["kind"] for made in result["objects"]] == ["sr", "json"]
+    assert state_at(ledger, "chest14") == "delivered"
+    assert (film.job, film.decision) == ("done", "pass")
+    (sr,), (payload,) = ledger.claim_deliveries("archive", 5, NOW), ledger.claim_deliveries("hook", 5, NOW)
+    assert (sr.kind, sr.sop_instance_uid, sr.media_type) == ("result", "2.25.5", "application/dicom")
+    assert (payload.digest, payload.media_type) == ("6" * 64, "application/json")
+    assert {SR.digest, PAYLOAD.digest} <= ledger.digests()
+
+
+def test_a_reader_that_comes_late_writes_nothing(ledger: Ledger) -> None:
+    """Its worker was taken for dead: one result, by whoever holds the lease."""
+    handed_over(ledger)
+    late = reading(ledger, "slow")
+    assert ledger.free_owner("slow", max_attempts=3, error="died", now=NOW) == 1
+    ledger.read(reading(ledger, "quick"), ANSWER, now=NOW)
+    with pytest.raises(StaleLease):
+        ledger.read(late, ANSWER, now=NOW)
+    assert len(ledger.film(1).results) == 1
+
+
+def test_a_reading_that_always_fails_is_parked_and_the_film_is_not_held(ledger: Ledger) -> None:
+    """A classifier's trouble is no fault of the film; a person has it tried again."""
+    handed_over(ledger)
+    for _ in range(3):
+        ledger.fail(reading(ledger), error="boom", max_attempts=3, now=NOW)
+    film = ledger.film(1)
+    (owed,) = (d for d in film.deliveries if d["destination"] == "chest14")
+    assert (owed["state"], owed["error"], film.decision) == ("failed", "boom", "pass")
+    assert (ledger.holds(), ledger.claim("w", CHEST)) == ([], None)
+    assert ledger.send_again(1, by="ann", now=NOW) == 1
+    ledger.read(reading(ledger), ANSWER, now=NOW)
+    assert state_at(ledger, "chest14") == "delivered"
+
+
+def test_a_result_that_cannot_be_had_fails_its_delivery(ledger: Ledger) -> None:
+    """The model is not usable: the result says so, and `films send-again` finds something to do."""
+    handed_over(ledger)
+    unread = Read("chest14", "", "", {"not_read": "MODEL_NOT_USABLE"}, (), error="no such bundle")
+    ledger.read(reading(ledger), unread, now=NOW)
+    assert state_at(ledger, "chest14") == "failed"
+    ledger.send_again(1, by="ann", now=NOW)
+    ledger.read(reading(ledger), ANSWER, now=NOW)
+    assert [r.get("not_read") for r in ledger.film(1).results] == [None]
+
+
+def test_urgent_films_first_then_readings_then_the_oldest(ledger: Ledger) -> None:
+    """A film just judged is read before others of its urgency are gated."""
+    ledger.record([received("1.1", "a"), received("1.2", "b")])
+    ledger.judge(claimed(ledger), FOR_CHEST14, now=NOW)
+    ledger.record([received("1.3", "c", urgent=True)])
+    urgent = ledger.claim("w", CHEST)
+    assert urgent is not None
+    assert urgent.sop_instance_uid == "1.3"
+    ledger.judge(urgent, FOR_CHEST14, now=NOW)
+    got = [ledger.claim("w", CHEST) for _ in range(3)]
+    assert [(j.sop_instance_uid, j.reading is not None) for j in got if j] == [
+        ("1.3", True),
+        ("1.1", True),
+        ("1.2", False),
+    ]
+
+
+def test_a_copy_is_read_with_what_made_it(ledger: Ledger) -> None:
+    """The report is about the original: the job names both, and the operations between them."""
+    ledger.record([received(), received("1.4", "e")])
+    made = {"crop": {"x0": 0.1, "y0": 0.0, "x1": 1.0, "y1": 1.0}, "turn": 90, "invert": True}
+    copy = CopyMade("2.25.7", "1.2", "1.2.840.10008.1.2.1", "c" * 64, made, CopyState.PROPOSED)
+    correct = Judged(Decision(Act.CORRECT), (), "enforce", {}, copy=copy, send_copy_to=CHEST)
+    ledger.judge(claimed(ledger), correct, now=NOW)
+    job = reading(ledger)
+    assert job.reading is not None
+    assert (job.digest, job.reading.digest) == ("a" * 64, "c" * 64)
+    assert job.operations == Operations(Box(0.1, 0.0, 1.0, 1.0), 90, True)
+
+
+def test_a_film_that_is_held_after_all_is_not_read_again(ledger: Ledger) -> None:
+    """The first attempt failed, then the film was gated again and held."""
+    handed_over(ledger)
+    ledger.fail(reading(ledger), error="boom", max_attempts=3, now=NOW)
+    assert ledger.gate_again(1, by="ann", now=NOW)
+    again = ledger.claim("w", CHEST)
+    assert again is not None
+    assert again.reading is None
+    ledger.judge(again, HELD, now=NOW)
+    assert state_at(ledger, "chest14") == "cancelled"
+    assert ledger.claim("w", CHEST) is None
+
+
+def test_a_new_courier_leaves_readings_to_their_workers(ledger: Ledger) -> None:
+    handed_over(ledger)
+    reading(ledger)
+    ledger.claim_deliveries("ai", 1, NOW)
+    assert ledger.requeue_sending() == 1
+    assert (state_at(ledger, "ai"), state_at(ledger, "chest14")) == ("pending", "sending")
+
+
+def test_our_own_result_that_comes_back_is_kept_and_never_queued(ledger: Ledger) -> None:
+    handed_over(ledger)
+    ledger.read(reading(ledger), ANSWER, now=NOW)
+    (back,) = ledger.record([received("2.25.5", "5")], always=("archive",))
+    assert back.outcome is Outcome.OURS
+    assert ledger.ready_jobs(CHEST) == 0
+    assert ledger.film("2.25.5").reasons == ("OURS",)
+
+
+def test_word_of_a_film_that_no_classifier_got_is_part_of_the_decision(ledger: Ledger) -> None:
+    unread = Read("chest14", "1", "d" * 64, {"not_read": "NOT_QUALIFIED", "why": "held"}, (SR,))
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), replace(HELD, unread=(unread,)), now=NOW)
+    assert ledger.film(1).results[0]["not_read"] == "NOT_QUALIFIED"
+    assert ledger.due_destinations(NOW) == {"archive": 1}
+
+
+def test_a_rejection_note_is_owed_with_the_rejection(ledger: Ledger) -> None:
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    note = replace(SR, kind="rejection")
+    ledger.reject(ledger.open_hold(1), by="ann", note_text="", now=NOW, made=note)
+    assert ledger.due_destinations(NOW) == {"archive": 1}
+
+
+def test_an_older_ledger_keeps_all_it_held(tmp_path: Path) -> None:
+    """0001 to 0002: jobs, deliveries and holds go on, and what is owed to a classifier can be read."""
+    path = tmp_path / "ledger.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript((Path(__file__).parent / "ledger_0001.sql").read_text())
+    old.close()
+    ledger = Ledger.open(f"sqlite:///{path}", migrate_first=True)
+    ready, held = ledger.films()
+    assert (ready.job, held.decision, held.job) == ("ready", "quarantine", "done")
+    assert [d["destination"] for d in held.deliveries] == ["archive"]
+    assert claimed(ledger).sop_instance_uid == ready.sop_instance_uid
+    hold = ledger.open_hold(held.film_id)
+    ledger.release(hold, CHEST, by="ann", note_text="", now=NOW)
+    ledger.read(reading(ledger), ANSWER, now=NOW)
+    assert len(ledger.film(held.film_id).results) == 1
+    kept = sqlite3.connect(tmp_path / "ledger.sqlite.before-0001-to-0002")
+    assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+    kept.close()
+    ledger.close()

@@ -11,7 +11,16 @@ from sqlalchemy import Connection, insert, select, update
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, note
 from gateway.ledger.records import DeliveryState, JobState, Outcome, Received, Recorded
-from gateway.ledger.tables import associations, copies, decisions, deliveries, instances, jobs, versions
+from gateway.ledger.tables import (
+    associations,
+    copies,
+    decisions,
+    deliveries,
+    instances,
+    jobs,
+    objects,
+    versions,
+)
 from pipelines.film import REASON_TEXT, Act, Reason
 
 WHO = "listener"
@@ -86,22 +95,28 @@ def _record(db: Connection, received: Received, always: Sequence[str]) -> Record
 
 
 def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
-    ours = db.execute(
-        select(copies.c.id).where(copies.c.sop_instance_uid == received.sop_instance_uid).limit(1)
-    ).first()
+    ours = _made_here(db, received.sop_instance_uid)
     film = {
         "sop_instance_uid": received.sop_instance_uid,
         "sop_class_uid": received.sop_class_uid,
         "received_at": received.received_at,
-        "ours": ours is not None,
+        "ours": ours,
     }
     film_id = _inserted(db, instances, film)
     version_id = _version(db, film_id, received)
-    if ours is not None:
+    if ours:
         _withhold_ours(db, film_id, version_id, received.received_at)
         return Recorded(film_id, version_id, Outcome.OURS)
     _queue(db, film_id, version_id, received, always, "received")
     return Recorded(film_id, version_id, Outcome.NEW)
+
+
+def _made_here(db: Connection, sop_instance_uid: str) -> bool:
+    """Whether this gateway made the instance: a corrected copy, or a result."""
+    return any(
+        db.scalar(select(table.c.id).where(table.c.sop_instance_uid == sop_instance_uid).limit(1))
+        for table in (copies, objects)
+    )
 
 
 def _owe_again(db: Connection, film_id: int, received: Received) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pipelines.film import Decision, Finding
+from pipelines.film import Decision, Finding, Operations
+
+DICOM = "application/dicom"  # the media type of everything that is no payload for a webhook
 
 
 class JobState(StrEnum):
@@ -71,7 +73,10 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work that a worker holds under a lease. `token` fences: it grows with every claim."""
+    """Work that a worker holds under a lease. `token` fences: it grows with every claim.
+
+    With a `reading` it is not the film that is examined, but what was handed to a classifier that is read.
+    """
 
     id: int
     film_id: int
@@ -82,6 +87,8 @@ class Job:
     token: int
     received_at: datetime
     first_digest: str | None  # of the version that was gated before, when this is a later version
+    reading: Delivery | None = None  # to a classifier
+    operations: Operations = field(default_factory=Operations)  # what made the copy that is to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,8 @@ class Delivery:
     transfer_syntax_uid: str
     attempts: int
     created_at: datetime
-    kind: str  # "always", "ai" or "copy"
+    kind: str  # "always", "ai", "copy" or "result"
+    media_type: str = DICOM  # else a payload, under the same digest in the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,7 @@ class FilmRow:
     flags: tuple[str, ...]  # noted, but not held for
     findings: tuple[dict[str, Any], ...]
     deliveries: tuple[dict[str, Any], ...]
+    results: tuple[dict[str, Any], ...]  # of classifiers, those that stand
     job: str | None
     error: str | None
 
@@ -153,6 +162,31 @@ class CopyMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """One result that lies in the store, and where it goes: a DICOM object, or a payload without UIDs."""
+
+    kind: str  # sr, heatmap, gsps, json, fhir, not_analysed or rejection
+    digest: str
+    to: tuple[str, ...]
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    transfer_syntax_uid: str = ""
+    media_type: str = DICOM
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a classifier said of a film, or why it did not read it, and what was made of that."""
+
+    classifier: str  # the destination's name
+    version: str
+    model_digest: str
+    body: dict[str, Any]  # conditions, region, ...; or not_read and why
+    made: tuple[Made, ...] = ()
+    error: str = ""  # why the delivery to the classifier failed, for a person; "" when it did not
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """All that one examination of a film brought: written in one transaction."""
 
@@ -166,3 +200,4 @@ class Judged:
     send_copy_to: tuple[str, ...] = ()
     hold: bool = False
     takers: tuple[str, ...] = ()
+    unread: tuple[Read, ...] = ()  # classifiers that were not given the film, where somebody asks for word

@@ -21,6 +21,7 @@ from gateway.ledger.records import (
     Hold,
     HoldState,
     JobState,
+    Made,
 )
 from gateway.ledger.tables import (
     associations,
@@ -32,9 +33,11 @@ from gateway.ledger.tables import (
     holds,
     instances,
     jobs,
+    objects,
+    results,
     versions,
 )
-from gateway.ledger.working import owe_copy, owe_original
+from gateway.ledger.working import keep_object, owe_copy, owe_original
 
 _CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
 
@@ -173,18 +176,20 @@ class Reviewing(Database):
             move(db, copies, copy_id, CopyState.PROPOSED, CopyState.ACCEPTED)
             owe_copy(db, copy_id, to, now)
 
-    def reject(self, hold: Hold, *, by: str, note_text: str, now: datetime) -> None:
-        """Close a hold for good: no AI gets the film."""
+    def reject(self, hold: Hold, *, by: str, note_text: str, now: datetime, made: Made | None = None) -> None:
+        """Close a hold for good: no AI gets the film. `made` is the rejection note, where one is sent."""
         with self.writing() as db:
             _close(db, hold, HoldState.REJECTED, by, note_text, now)
             _discard(db, hold)
+            if made:
+                keep_object(db, hold.film_id, None, made, now)
 
     def gate_again(self, film_id: int, *, by: str, now: datetime) -> bool:
         """Ask for a film to be examined again; the new decision supersedes the old one."""
         judged = (
             select(jobs)
             .join(decisions, decisions.c.version_id == jobs.c.version_id)
-            .where(decisions.c.film_id == film_id, ~decisions.c.superseded)
+            .where(decisions.c.film_id == film_id, ~decisions.c.superseded, jobs.c.delivery_id.is_(None))
         )
         with self.writing() as db:
             job = db.execute(judged).one_or_none()
@@ -214,7 +219,8 @@ class Reviewing(Database):
         allowed(deliveries, DeliveryState.RETRY, DeliveryState.CANCELLED)
         lost = update(deliveries).where(waiting, deliveries.c.digest == digest)
         with self.writing() as db:
-            film_id = db.scalar(select(versions.c.film_id).where(versions.c.digest == digest))
+            owners = (db.scalar(select(t.c.film_id).where(t.c.digest == digest)) for t in (versions, objects))
+            film_id = next((owner for owner in owners if owner is not None), None)
             stopped = db.execute(lost.values(state=DeliveryState.CANCELLED, ended_at=now)).rowcount
             note(db, now, "object lost", film_id=film_id, who="fsck", digest=digest, deliveries=stopped)
             return stopped
@@ -222,8 +228,8 @@ class Reviewing(Database):
     def digests(self) -> set[str]:
         """Every digest that must lie in the store."""
         with self.reading() as db:
-            kept = set(db.scalars(select(versions.c.digest)))
-            return kept | set(db.scalars(select(copies.c.digest)))
+            tables = (versions, copies, objects)
+            return {digest for table in tables for digest in db.scalars(select(table.c.digest))}
 
 
 _HOLDS = (
@@ -300,6 +306,7 @@ def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetim
         )
     row = {
         "film_id": hold.film_id,
+        "decision_id": hold.decision_id,
         "sop_instance_uid": copy.sop_instance_uid,
         "sop_class_uid": copy.sop_class_uid,
         "transfer_syntax_uid": copy.transfer_syntax_uid,
@@ -319,7 +326,12 @@ def _film_rows(db: Connection, rows: Sequence[Any]) -> list[FilmRow]:
     found = _grouped(db, decision_ids, "decision_id", _findings_of)
     owed = _grouped(db, film_ids, "film_id", _deliveries_of)
     work = _grouped(db, film_ids, "film_id", _jobs_of)
-    return [_film_row(row, found[row.decision_id], owed[row.id], work[row.id]) for row in rows]
+    read = _grouped(db, film_ids, "film_id", _results_of)
+    made = _grouped(db, film_ids, "film_id", _objects_of)
+    return [
+        _film_row(row, found[row.decision_id], owed[row.id], work[row.id], read[row.id], made[row.id])
+        for row in rows
+    ]
 
 
 def _findings_of(ids: Iterable[int]) -> Select[Any]:
@@ -331,7 +343,17 @@ def _deliveries_of(ids: Iterable[int]) -> Select[Any]:
 
 
 def _jobs_of(ids: Iterable[int]) -> Select[Any]:
-    return select(jobs).where(jobs.c.film_id.in_(ids)).order_by(jobs.c.id)
+    gating = jobs.c.delivery_id.is_(None)
+    return select(jobs).where(jobs.c.film_id.in_(ids), gating).order_by(jobs.c.id)
+
+
+def _results_of(ids: Iterable[int]) -> Select[Any]:
+    stand = results.c.film_id.in_(ids) & ~results.c.superseded
+    return select(results).where(stand).order_by(results.c.id)
+
+
+def _objects_of(ids: Iterable[int]) -> Select[Any]:
+    return select(objects).where(objects.c.film_id.in_(ids)).order_by(objects.c.id)
 
 
 def _grouped(
@@ -353,7 +375,20 @@ def _finding(row: Any) -> dict[str, Any]:
     return {"gate": row.gate, "verdict": row.verdict, "of_copy": row.of_copy, "facts": {}, **row.body}
 
 
-def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> FilmRow:
+def _result(row: Any, made: list[Any]) -> dict[str, Any]:
+    """What one classifier said, and the objects that were made of it."""
+    its = [
+        {"kind": one.kind, "sop_instance_uid": one.sop_instance_uid, "digest": one.digest}
+        for one in made
+        if one.result_id == row.id
+    ]
+    told = {"version": row.version, "model_digest": row.model_digest, "made_at": row.made_at}
+    return {"classifier": row.classifier, **row.body, **told, "objects": its}
+
+
+def _film_row(
+    row: Any, found: list[Any], owed: list[Any], work: list[Any], read: list[Any], made: list[Any]
+) -> FilmRow:
     return FilmRow(
         film_id=row.id,
         sop_instance_uid=row.sop_instance_uid,
@@ -376,6 +411,7 @@ def _film_row(row: Any, found: list[Any], owed: list[Any], work: list[Any]) -> F
             }
             for d in owed
         ),
+        results=tuple(_result(one, made) for one in read),
         job=work[-1].state if work else None,
         error=work[-1].error if work else None,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, move, note
-from gateway.ledger.records import Delivery, DeliveryState
-from gateway.ledger.tables import deliveries
+from gateway.ledger.records import Delivery, DeliveryState, JobState
+from gateway.ledger.tables import deliveries, jobs
 
 WHO = "courier"
 HORIZON = timedelta(
@@ -51,21 +52,7 @@ class Routing(Database):
                 .where(deliveries.c.id.in_([row.id for row in rows]))
                 .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
             )
-        return [
-            Delivery(
-                id=row.id,
-                film_id=row.film_id,
-                destination=row.destination,
-                digest=row.digest,
-                sop_class_uid=row.sop_class_uid,
-                sop_instance_uid=row.sop_instance_uid,
-                transfer_syntax_uid=row.transfer_syntax_uid,
-                attempts=row.attempts + 1,
-                created_at=row.created_at,
-                kind=row.kind,
-            )
-            for row in rows
-        ]
+        return [delivery_of(row, attempts=row.attempts + 1) for row in rows]
 
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
@@ -90,13 +77,35 @@ class Routing(Database):
                 note(db, now, "delivery failed", film_id=film_id, who=WHO, destination=name, error=error)
 
     def requeue_sending(self, destination: str | None = None) -> int:
-        """Put back what a dead courier had in hand; only its one successor may call this."""
+        """Put back what a dead courier had in hand; only its one successor may call this.
+
+        What a worker reads with a classifier stays: its lease says what becomes of it.
+        """
         allowed(deliveries, DeliveryState.SENDING, DeliveryState.PENDING)
-        statement = update(deliveries).where(deliveries.c.state == DeliveryState.SENDING)
+        working = jobs.c.state.in_((JobState.READY, JobState.LEASED))
+        read = exists().where(jobs.c.delivery_id == deliveries.c.id, working)
+        statement = update(deliveries).where(deliveries.c.state == DeliveryState.SENDING, ~read)
         if destination is not None:
             statement = statement.where(deliveries.c.destination == destination)
         with self.writing() as db:
             return db.execute(statement.values(state=DeliveryState.PENDING)).rowcount
+
+
+def delivery_of(row: Any, *, attempts: int) -> Delivery:
+    """A row of the table as others see it."""
+    return Delivery(
+        id=row.id,
+        film_id=row.film_id,
+        destination=row.destination,
+        digest=row.digest,
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        attempts=attempts,
+        created_at=row.created_at,
+        kind=row.kind,
+        media_type=row.media_type,
+    )
 
 
 def _whose(db: Connection, delivery_id: int) -> tuple[int, str]:

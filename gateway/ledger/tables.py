@@ -26,9 +26,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
+from gateway.ledger.records import DICOM, CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0001"  # the Alembic revision that this code reads and writes
+SCHEMA = "0002"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
@@ -39,12 +39,18 @@ TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
         ("job", JobState.LEASED, JobState.PARKED),  # failed for good
         ("job", JobState.PARKED, JobState.READY),  # a person asks for another try
         ("job", JobState.DONE, JobState.READY),  # gated again
+        ("job", JobState.READY, JobState.PARKED),  # a reading of a film that is held by now
         ("delivery", DeliveryState.PENDING, DeliveryState.SENDING),
         ("delivery", DeliveryState.PENDING, DeliveryState.CANCELLED),
         ("delivery", DeliveryState.SENDING, DeliveryState.DELIVERED),
         ("delivery", DeliveryState.SENDING, DeliveryState.RETRY),
         ("delivery", DeliveryState.SENDING, DeliveryState.FAILED),
         ("delivery", DeliveryState.SENDING, DeliveryState.PENDING),  # its sender died
+        (
+            "delivery",
+            DeliveryState.SENDING,
+            DeliveryState.CANCELLED,
+        ),  # a reading of a film that is held by now
         ("delivery", DeliveryState.RETRY, DeliveryState.SENDING),
         ("delivery", DeliveryState.RETRY, DeliveryState.CANCELLED),
         ("delivery", DeliveryState.FAILED, DeliveryState.PENDING),  # sent again
@@ -138,6 +144,7 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("done_at", UtcDateTime),
+    Column("delivery_id", _Id, ForeignKey("deliveries.id"), index=True),  # to a classifier; NULL: gate it
     Index("ix_jobs_state", "state", "rank", "id"),  # the order in which they are claimed
 )
 
@@ -192,7 +199,7 @@ deliveries = Table(
     _id(),
     _film(),
     Column("destination", String(64), nullable=False),
-    Column("kind", String(8), nullable=False),  # always, ai or copy
+    Column("kind", String(8), nullable=False),  # always, ai, copy or result
     Column("digest", String(64), nullable=False),
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False),
@@ -203,8 +210,38 @@ deliveries = Table(
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    Column("media_type", String(64), nullable=False, default=DICOM, server_default=DICOM),
     UniqueConstraint("film_id", "destination", "digest"),
     Index("ix_deliveries_due", "state", "destination", "next_at"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    _id(),
+    _film(),
+    Column("delivery_id", _Id, ForeignKey("deliveries.id")),  # NULL: the film was never handed to it
+    Column("classifier", String(64), nullable=False),  # the destination's name
+    Column("version", String(32), nullable=False),
+    Column("model_digest", String(64), nullable=False),
+    Column("body", JSON, nullable=False),  # conditions, crop, region, shown; or not_read and why
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("superseded", Boolean, nullable=False, default=False),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    _id(),
+    _film(),
+    Column("result_id", _Id, ForeignKey("results.id"), index=True),  # NULL: a rejection note
+    Column("kind", String(16), nullable=False),  # sr, heatmap, gsps, json, fhir, not_analysed or rejection
+    Column("sop_class_uid", String(64), nullable=False),  # "" of a payload
+    Column("sop_instance_uid", String(64), nullable=False, index=True),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("made_at", UtcDateTime, nullable=False),
+    UniqueConstraint("film_id", "digest"),
 )
 
 holds = Table(

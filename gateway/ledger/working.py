@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from math import isfinite
@@ -13,15 +14,31 @@ from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
+    DICOM,
     CopyMade,
+    Delivery,
     DeliveryState,
     HoldState,
     Job,
     JobState,
     Judged,
+    Made,
+    Read,
 )
-from gateway.ledger.tables import copies, decisions, deliveries, findings, holds, instances, jobs, versions
-from pipelines.film import REASON_TEXT, Act, Decision, Finding, Reason
+from gateway.ledger.routing import delivery_of
+from gateway.ledger.tables import (
+    copies,
+    decisions,
+    deliveries,
+    findings,
+    holds,
+    instances,
+    jobs,
+    objects,
+    results,
+    versions,
+)
+from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Operations, Reason
 
 WHO = "worker"
 
@@ -29,25 +46,32 @@ WHO = "worker"
 class Working(Database):
     """What workers and the dispatcher write."""
 
-    def ready_jobs(self) -> int:
-        """How many jobs wait for a worker."""
+    def ready_jobs(self, classifiers: Collection[str] = ()) -> int:
+        """How many jobs wait for a worker; what is owed to one of `classifiers` is work of theirs, too."""
+        ready = select(func.count()).where(jobs.c.state == JobState.READY)
+        owed = select(func.count()).where(_owed_to(classifiers))
         with self.reading() as db:
-            return int(db.scalar(select(func.count()).where(jobs.c.state == JobState.READY)) or 0)
+            count = int(db.scalar(ready) or 0)
+            return count + int(db.scalar(owed) or 0) if classifiers else count
 
-    def claim(self, owner: str) -> Job | None:
+    def claim(self, owner: str, classifiers: Collection[str] = ()) -> Job | None:
         """Lease the next job, urgent ones first, then the oldest; None when there is nothing to do.
 
         One at a time, so that a film that kills its worker costs no other film an attempt. A later
-        version waits until the earlier ones of its film are through.
+        version waits until the earlier ones of its film are through. What is owed to one of `classifiers`
+        becomes a job here. It goes before films of the same urgency that wait for the gates: its film was
+        judged already, so it is the older one, and its result is not late however many wait.
         """
         earlier = jobs.alias("earlier")
         waits = exists().where(
             earlier.c.film_id == jobs.c.film_id,
             earlier.c.id < jobs.c.id,
             earlier.c.state.in_((JobState.READY, JobState.LEASED)),
+            earlier.c.delivery_id.is_(None),
+            jobs.c.delivery_id.is_(None),
         )
         following = (
-            select(jobs.c.id)
+            select(jobs.c.id, jobs.c.rank)
             .where(jobs.c.state == JobState.READY, ~waits)
             .order_by(jobs.c.rank, jobs.c.id)
             .limit(1)
@@ -55,8 +79,13 @@ class Working(Database):
         )
         allowed(jobs, JobState.READY, JobState.LEASED)
         with self.leasing() as db:
-            job_id = db.scalar(following)
-            if job_id is None:
+            job = db.execute(following).one_or_none()
+            due = _next_reading(db, classifiers) if classifiers else None
+            if due is not None and (job is None or due.rank <= job.rank):
+                job_id = _begin_reading(db, due)
+            elif job is not None:
+                job_id = job.id
+            else:
                 return None
             db.execute(
                 update(jobs)
@@ -134,6 +163,27 @@ class Working(Database):
             _finish(db, job, now)
             return _judge(db, job, judged, now)
 
+    def read(self, job: Job, read: Read, *, now: datetime) -> int:
+        """End a reading: the result, what was made of it, and its deliveries, all or nothing; its id.
+
+        Raises:
+            StaleLease: somebody else holds the job by now; nothing was written.
+        """
+        assert job.reading is not None
+        with self.writing() as db:
+            _finish(db, job, now)
+            end = DeliveryState.FAILED if read.error else DeliveryState.DELIVERED
+            ended = {"ended_at": now, "error": read.error or None}
+            move(db, deliveries, job.reading.id, DeliveryState.SENDING, end, **ended)
+            what = "reading failed" if read.error else "read"
+            detail = (
+                {"classifier": read.classifier, "error": read.error}
+                if read.error
+                else {"classifier": read.classifier}
+            )
+            note(db, now, what, film_id=job.film_id, who=WHO, **detail)
+            return _keep_result(db, job.film_id, job.reading.id, read, now)
+
     def same_pixels(self, job: Job, *, now: datetime) -> None:
         """End a job whose version shows the pixels that were judged before: nothing new for the AI.
 
@@ -158,6 +208,7 @@ def _job(db: Connection, job_id: int) -> Job:
         .order_by(versions.c.id)
         .limit(1)
     )
+    reading, operations = _what_to_read(db, row) if row.delivery_id is not None else (None, Operations())
     return Job(
         id=row.id,
         film_id=row.film_id,
@@ -168,7 +219,71 @@ def _job(db: Connection, job_id: int) -> Job:
         token=row.token,
         received_at=row.received_at,
         first_digest=before,
+        reading=reading,
+        operations=operations,
     )
+
+
+def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
+    """What was handed to the classifier; when that is a corrected copy, what made it."""
+    row = db.execute(select(deliveries).where(deliveries.c.id == job.delivery_id)).one()
+    same = (copies.c.film_id == row.film_id) & (copies.c.digest == row.digest)
+    told = db.scalar(select(copies.c.operations).where(same)) or {}
+    crop = Box(**told["crop"]) if told.get("crop") else None
+    operations = Operations(crop, told.get("turn", 0), told.get("invert", False))
+    return delivery_of(row, attempts=row.attempts), operations
+
+
+def _owed_to(classifiers: Collection[str]) -> ColumnElement[bool]:
+    waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
+    return waiting & deliveries.c.destination.in_(classifiers)
+
+
+def _next_reading(db: Connection, classifiers: Collection[str]) -> Any:
+    """The next delivery that is owed to a classifier, with the rank of its film."""
+    ranks = select(func.min(jobs.c.rank)).where(
+        jobs.c.film_id == deliveries.c.film_id, jobs.c.delivery_id.is_(None)
+    )
+    rank = func.coalesce(ranks.scalar_subquery(), 1).label("rank")
+    owed = (
+        select(deliveries, rank)
+        .where(_owed_to(classifiers))
+        .order_by(rank, deliveries.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=deliveries)
+    )
+    return db.execute(owed).one_or_none()
+
+
+def _begin_reading(db: Connection, due: Any) -> int:
+    """The job that a delivery to a classifier becomes; the delivery is `sending` while it lives."""
+    counted = {"attempts": due.attempts + 1}
+    move(db, deliveries, due.id, due.state, DeliveryState.SENDING, **counted)
+    row = {
+        "film_id": due.film_id,
+        "version_id": _version_read(db, due),
+        "delivery_id": due.id,
+        "state": JobState.READY,
+        "rank": due.rank,
+        "created_at": due.created_at,
+    }
+    key = db.execute(insert(jobs).values(**row)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _version_read(db: Connection, delivery: Any) -> int:
+    """The version that is read, or that the copy which is read was made of."""
+    its = (versions.c.film_id == delivery.film_id) & (versions.c.digest == delivery.digest)
+    of_copy = (
+        select(decisions.c.version_id)
+        .join(copies, copies.c.decision_id == decisions.c.id)
+        .where(copies.c.film_id == delivery.film_id, copies.c.digest == delivery.digest)
+    )
+    latest = select(func.max(versions.c.id)).where(versions.c.film_id == delivery.film_id)
+    found = db.scalar(select(versions.c.id).where(its)) or db.scalar(of_copy) or db.scalar(latest)
+    assert found is not None
+    return int(found)
 
 
 def _finish(db: Connection, job: Job, now: datetime) -> None:
@@ -188,7 +303,12 @@ def _give_back(
     if row.attempts < max_attempts:
         return move(db, jobs, job_id, JobState.LEASED, JobState.READY, error=error, owner=None)
     move(db, jobs, job_id, JobState.LEASED, JobState.PARKED, error=error, done_at=now)
-    _park(db, row, error, now, mode)
+    if row.delivery_id is None:
+        _park(db, row, error, now, mode)
+    else:
+        ended = {"ended_at": now, "error": error}
+        move(db, deliveries, row.delivery_id, DeliveryState.SENDING, DeliveryState.FAILED, **ended)
+        note(db, now, "reading failed", film_id=row.film_id, who=WHO, error=error)
     return True
 
 
@@ -213,6 +333,8 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     owe_original(db, job.film_id, job.version_id, judged.send_original_to, now)
     if judged.copy and copy_id is not None:
         owe_copy(db, copy_id, judged.send_copy_to, now)
+    for read in judged.unread:
+        _keep_result(db, job.film_id, None, read, now)
     detail = {"act": judged.decision.act, "rule": judged.decision.rule}
     note(db, now, "decided", film_id=job.film_id, who=WHO, **detail)
     return decision_id
@@ -316,6 +438,52 @@ def _take_back(db: Connection, job: Job, now: datetime) -> None:
     either = deliveries.c.digest.in_(version) | deliveries.c.digest.in_(its_copies)
     cancelled = {"state": DeliveryState.CANCELLED, "ended_at": now}
     db.execute(update(deliveries).where(waiting, to_ai, either).values(**cancelled))
+    failed_once = select(jobs.c.id, jobs.c.delivery_id).where(
+        jobs.c.version_id == job.version_id, jobs.c.delivery_id.is_not(None), jobs.c.state == JobState.READY
+    )
+    for reading in db.execute(failed_once).all():
+        move(db, jobs, reading.id, JobState.READY, JobState.PARKED, done_at=now)
+        state = DeliveryState.CANCELLED
+        move(db, deliveries, reading.delivery_id, DeliveryState.SENDING, state, ended_at=now)
+
+
+def _keep_result(db: Connection, film_id: int, delivery_id: int | None, read: Read, now: datetime) -> int:
+    """A classifier's result takes the place of its last one on this film; its objects are owed."""
+    same = (results.c.film_id == film_id) & (results.c.classifier == read.classifier)
+    db.execute(update(results).where(same, ~results.c.superseded).values(superseded=True))
+    row = {
+        "film_id": film_id,
+        "delivery_id": delivery_id,
+        "classifier": read.classifier,
+        "version": read.version,
+        "model_digest": read.model_digest,
+        "body": read.body,
+        "made_at": now,
+    }
+    key = db.execute(insert(results).values(**row)).inserted_primary_key
+    assert key is not None
+    for made in read.made:
+        keep_object(db, film_id, int(key[0]), made, now)
+    return int(key[0])
+
+
+def keep_object(db: Connection, film_id: int, result_id: int | None, made: Made, now: datetime) -> None:
+    """The row of an object that we made, and its deliveries; the same bytes again are the same object."""
+    same = (objects.c.film_id == film_id) & (objects.c.digest == made.digest)
+    if db.execute(update(objects).where(same).values(result_id=result_id)).rowcount == 0:
+        row = {
+            "film_id": film_id,
+            "result_id": result_id,
+            "kind": made.kind,
+            "sop_class_uid": made.sop_class_uid,
+            "sop_instance_uid": made.sop_instance_uid,
+            "transfer_syntax_uid": made.transfer_syntax_uid,
+            "digest": made.digest,
+            "made_at": now,
+        }
+        db.execute(insert(objects).values(**row))
+    for name in made.to:
+        _owe(db, made, film_id, name, "result", now)
 
 
 def owe_original(
@@ -358,5 +526,6 @@ def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, no
             state=DeliveryState.PENDING,
             next_at=now,
             created_at=now,
+            media_type=getattr(row, "media_type", DICOM),
         )
     )
