@@ -65,15 +65,17 @@ class Bundle:
 def load(folder: Path) -> Bundle:
     """Reads and checks a bundle. Raises BundleError, and nothing else, when it cannot be used."""
     card = read_card(folder)
-    weights = read_weights(folder, card)
+    weights = read_weights(folder, card.name, card.weights_sha256)
     net = nets.KINDS[card.network](len(card.classes))
-    _check_shapes(card, net.state_dict(), weights)
+    check_tensors(card.name, net.state_dict(), weights)
     net.load_state_dict(weights)
     return Bundle(card, nets.fused(net))
 
 
 def read_card(folder: Path) -> Card:
     """The card in `configs/metadata.json`. Raises BundleError."""
+    if kind_of(folder) not in ("gate", ""):
+        raise BundleError(f"{folder.name}: is not the bundle of a gate")
     try:
         ours = json.loads((folder / METADATA).read_text())["filmgate"]
         card = Card(
@@ -95,19 +97,32 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def read_weights(folder: Path, card: Card) -> dict[str, Tensor]:
+def read_weights(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
     """The tensors of `models/model.safetensors`, if its digest is the card's. Raises BundleError."""
     try:
-        packed = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{card.name}: no weights: {error.strerror}") from error
-    if hashlib.sha256(packed).hexdigest() != card.weights_sha256:
-        raise BundleError(f"{card.name}: the weights are not the ones its card names (sha256 differs)")
-    try:
-        weights: dict[str, Tensor] = safetensors.torch.load(packed)
+        weights: dict[str, Tensor] = safetensors.torch.load(read_packed(folder / WEIGHTS, name, sha256))
     except (SafetensorError, ValueError, KeyError) as error:
-        raise BundleError(f"{card.name}: the weights are not a safetensors file: {error}") from error
+        raise BundleError(f"{name}: the weights are not a safetensors file: {error}") from error
     return weights
+
+
+def read_packed(path: Path, name: str, sha256: str) -> bytes:
+    """The bytes of a file of weights, if their digest is the card's. Raises BundleError."""
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{name}: no weights: {error.strerror}") from error
+    if hashlib.sha256(packed).hexdigest() != sha256:
+        raise BundleError(f"{name}: the weights are not the ones its card names (sha256 differs)")
+    return packed
+
+
+def kind_of(folder: Path) -> str:
+    """ "gate" or "classifier", as the card says; "" where there is no card that can be read."""
+    try:
+        return str(json.loads((folder / METADATA).read_text())["filmgate"].get("kind", "gate"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 def save(folder: Path, card: Card, net: nn.Module, training: dict[str, Any] | None = None) -> Card:
@@ -118,9 +133,9 @@ def save(folder: Path, card: Card, net: nn.Module, training: dict[str, Any] | No
     packed = safetensors.torch.save(state)
     (folder / WEIGHTS).write_bytes(packed)
     card = replace(card, weights_sha256=hashlib.sha256(packed).hexdigest())
-    _write(folder / INFERENCE, inference_config(card))
+    write_json(folder / INFERENCE, inference_config(card))
     if training is not None:
-        _write(folder / TRAIN, training)
+        write_json(folder / TRAIN, training)
     (folder / LICENSE).write_text(TERMS)
     save_card(folder, card)
     return card
@@ -131,7 +146,7 @@ def save_card(folder: Path, card: Card, evidence: dict[str, Any] | None = None) 
     path = folder / METADATA
     if evidence is None and path.exists():
         evidence = json.loads(path.read_text())["filmgate"].get("evidence")
-    _write(path, metadata(card, evidence or {}))
+    write_json(path, metadata(card, evidence or {}))
 
 
 def evidence(folder: Path) -> dict[str, Any]:
@@ -222,20 +237,22 @@ def inference_config(card: Card) -> dict[str, Any]:
     }
 
 
-def _check_shapes(card: Card, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def check_tensors(name: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Whether the tensors are those of the network, and finite. Raises BundleError."""
     if expected.keys() != found.keys():
         odd = sorted(expected.keys() ^ found.keys())
-        raise BundleError(f"{card.name}: {len(odd)} tensors are missing or too many, the first is {odd[0]}")
+        raise BundleError(f"{name}: {len(odd)} tensors are missing or too many, the first is {odd[0]}")
     for key, tensor in found.items():
         if tensor.shape != expected[key].shape:
             raise BundleError(
-                f"{card.name}: {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
+                f"{name}: {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
             )
         if not torch.isfinite(tensor).all():
-            raise BundleError(f"{card.name}: {key} holds NaN or infinity")
+            raise BundleError(f"{name}: {key} holds NaN or infinity")
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """One of the bundle's configs."""
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 

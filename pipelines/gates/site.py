@@ -149,6 +149,6 @@ def calibrate_site(
         bundles / gate, out / gate, seen.table, share, seen.period, films.resolve().name
     )
     for other in bundles.iterdir():
-        if (other / bundle.METADATA).exists() and not (out / other.name).exists():
+        if bundle.kind_of(other) == "gate" and not (out / other.name).exists():
             shutil.copytree(other, out / other.name)
     return found, seen
