@@ -180,10 +180,8 @@ def said_by(source: Dataset, keyword: str) -> str:
 
 def _series_and_equipment(made: Dataset, source: Dataset, series: Series, equipment: Equipment) -> None:
     made.SeriesInstanceUID = made_uid("series", text(source, "StudyInstanceUID"), *series.key)
-    made.SeriesNumber, made.InstanceNumber = (
-        series.number,
-        1 + (integer(source, "InstanceNumber") or 0) % 10000,
-    )
+    made.SeriesNumber = series.number
+    made.InstanceNumber = max(1, (integer(source, "InstanceNumber") or 1) % 100_000)
     made.Modality, made.SeriesDescription = series.modality, series.description[:64]
     made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, "filmgate"
     made.SoftwareVersions = equipment.version

@@ -1,0 +1,229 @@
+"""A reading as HL7 FHIR R4 (4.0.1): one transaction Bundle of Device, Observations and DiagnosticReport.
+
+Every entry is a conditional create by its identifier, so that sending it again makes nothing twice. The study
+is named by its UID (urn:dicom:uid), the film as Media by its SOP Instance UID; the patient is named by
+identifier alone, and only where the caller gives the identifier's system. Status is preliminary: a machine's
+reading is nobody's report.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from pydicom import Dataset
+
+from pipelines.film import Operations
+from pipelines.header import quietly
+from pipelines.reading import Condition, NotRead, Reading
+from pipelines.report import codes
+from pipelines.report.codes import Coded
+from pipelines.report.identity import (
+    MANUFACTURER,
+    NAMESPACE,
+    Equipment,
+    canonical,
+    on_original,
+    referenced,
+    said_by,
+)
+
+SYSTEMS = {
+    "SCT": "http://snomed.info/sct",
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    codes.SCHEME: f"urn:oid:{codes.SCHEME_UID}",
+}
+UCUM = "http://unitsofmeasure.org"
+URI = "urn:ietf:rfc:3986"
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
+DECIMALS = 4  # of a probability
+
+Json = dict[str, Any]
+
+
+def diagnostic_report(
+    source: Dataset,
+    read: Reading | NotRead,
+    *,
+    at: datetime,
+    equipment: Equipment,
+    operations: Operations = Operations(),  # noqa: B008 - frozen
+    patient_system: str | None = None,
+) -> Json:
+    """The Bundle. `source` is the original's header, also when a copy made with `operations` was read.
+
+    `patient_system` is the system of Patient ID ("urn:oid:…", "" for none); without it no subject is named.
+    `at` is aware. Raises NotReportable when the film has no UIDs.
+    """
+    film = referenced(source)
+    key = (film.SOPInstanceUID, read.classifier, read.version, read.model_digest, canonical(operations))
+    device = _device(read, equipment)
+    common = _common(source, at, patient_system)
+    if isinstance(read, NotRead):
+        observations = [_not_analysed(read, key)]
+    else:
+        observations = [_observation(condition, read, key) for condition in read.conditions]
+        _add_region(observations, read, film, operations)
+    for observation in observations:
+        observation |= common | {
+            "device": {"reference": _urn(device)},
+            "derivedFrom": [_study(film), _film(film)],
+        }
+    report = _report(read, observations, key) | common | {"imagingStudy": [_study(film)]}
+    entries = [_entry(resource) for resource in (device, *observations, report)]
+    return {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "timestamp": _instant(at),
+        "entry": entries,
+    }
+
+
+# Resources
+
+
+def _device(read: Reading | NotRead, equipment: Equipment) -> Json:
+    return {
+        "resourceType": "Device",
+        "identifier": [_identifier("device", read.classifier, read.version, read.model_digest)],
+        "status": "active",
+        "manufacturer": MANUFACTURER,
+        "deviceName": [{"name": read.classifier, "type": "model-name"}],
+        "version": [
+            {"type": {"text": "classifier"}, "value": read.version},
+            {"type": {"text": "weights sha256"}, "value": read.model_digest},
+            {"type": {"text": "filmgate"}, "value": equipment.version},
+        ],
+    }
+
+
+def _common(source: Dataset, at: datetime, patient_system: str | None) -> Json:
+    common: Json = {"issued": _instant(at)}
+    with quietly():
+        patient = said_by(source, "PatientID") if patient_system is not None else ""
+    if patient:
+        identifier = {"system": patient_system, "value": patient} if patient_system else {"value": patient}
+        common["subject"] = {"type": "Patient", "identifier": identifier}
+    return common
+
+
+def _observation(condition: Condition, reading: Reading, key: tuple[str, ...]) -> Json:
+    """The probability as the value, the side of the threshold as the interpretation."""
+    made = _blank_observation("preliminary", codes.condition(condition.name), condition.name)
+    made["identifier"] = [_identifier("observation", *key, condition.name)]
+    made["method"] = {"text": f"{reading.classifier} {reading.version}, not for diagnosis"}
+    made["valueQuantity"] = _quantity(condition.probability, "probability")
+    if condition.threshold is not None:
+        word = ("POS", "Positive") if condition.positive else ("NEG", "Negative")
+        made["interpretation"] = [_concept(f"{TERMINOLOGY}/v3-ObservationInterpretation", *word)]
+        made["component"] = [
+            {"code": _coded(codes.THRESHOLD), "valueQuantity": _quantity(condition.threshold, "probability")}
+        ]
+    return made
+
+
+def _add_region(observations: list[Json], reading: Reading, film: Dataset, operations: Operations) -> None:
+    """Where the classifier looked, with the condition that is shown."""
+    if reading.region is None:
+        return
+    box = on_original(reading.region, operations, film.Rows, film.Columns)
+    said = (
+        f"columns {box.x0 * film.Columns:.1f} to {box.x1 * film.Columns:.1f}, "
+        f"rows {box.y0 * film.Rows:.1f} to {box.y1 * film.Rows:.1f} "
+        f"of {film.Columns} x {film.Rows} pixels"
+    )
+    for condition, observation in zip(reading.conditions, observations, strict=True):
+        if condition.name == reading.shown:
+            component = {"code": _coded(codes.REGION), "valueString": said}
+            observation["component"] = [*observation.get("component", ()), component]
+
+
+def _not_analysed(not_read: NotRead, key: tuple[str, ...]) -> Json:
+    made = _blank_observation("cancelled", codes.NOT_ANALYSED, codes.NOT_ANALYSED.meaning)
+    made["identifier"] = [_identifier("not analysed", *key, not_read.code)]
+    made["dataAbsentReason"] = _concept(
+        f"{TERMINOLOGY}/data-absent-reason", "not-performed", "Not Performed"
+    ) | {"text": f"{not_read.code}: {not_read.why}"}
+    return made
+
+
+def _blank_observation(status: str, coded: Coded, name: str) -> Json:
+    return {
+        "resourceType": "Observation",
+        "status": status,
+        "category": [_concept(f"{TERMINOLOGY}/observation-category", "imaging", "Imaging")],
+        "code": _coded(coded) | {"text": name},
+    }
+
+
+def _report(read: Reading | NotRead, observations: list[Json], key: tuple[str, ...]) -> Json:
+    unread = isinstance(read, NotRead)
+    return {
+        "resourceType": "DiagnosticReport",
+        "identifier": [_identifier("report", *key, "not analysed" if unread else "")],
+        "status": "cancelled" if unread else "preliminary",
+        "category": [_concept(f"{TERMINOLOGY}/v2-0074", "RAD", "Radiology")],
+        "code": _concept("http://loinc.org", "18748-4", "Diagnostic imaging study"),
+        "result": [{"reference": _urn(observation)} for observation in observations],
+        "conclusion": _conclusion(read),
+    }
+
+
+def _conclusion(read: Reading | NotRead) -> str:
+    who = f"{read.classifier} {read.version}"
+    if isinstance(read, NotRead):
+        return f"Not analysed by {who}: {read.why}. This says nothing of what the film shows."
+    above = [f"{c.name} {c.probability:.2f}" for c in read.conditions if c.positive]
+    return f"At or above threshold: {', '.join(above) or 'nothing'}. Read by {who}, not for diagnosis."
+
+
+# Data types
+
+
+def _coded(coded: Coded) -> Json:
+    return _concept(SYSTEMS[coded.scheme], coded.value, coded.meaning)
+
+
+def _concept(system: str, code: str, display: str) -> Json:
+    return {"coding": [{"system": system, "code": code, "display": display}]}
+
+
+def _quantity(value: float, unit: str) -> Json:
+    return {"value": round(float(value), DECIMALS), "unit": unit, "system": UCUM, "code": "1"}
+
+
+def _identifier(*parts: str) -> Json:
+    return {"system": URI, "value": uuid.uuid5(NAMESPACE, "|".join(("fhir", *parts))).urn}
+
+
+def _urn(resource: Json) -> str:
+    """The identifier is also the address within the Bundle."""
+    return str(resource["identifier"][0]["value"])
+
+
+def _study(film: Dataset) -> Json:
+    return {"type": "ImagingStudy", "identifier": _dicom(film.StudyInstanceUID)}
+
+
+def _film(film: Dataset) -> Json:
+    return {"type": "Media", "identifier": _dicom(film.SOPInstanceUID)}
+
+
+def _dicom(uid: str) -> Json:
+    return {"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _entry(resource: Json) -> Json:
+    identifier = resource["identifier"][0]
+    kind = resource["resourceType"]
+    only_once = f"identifier={identifier['system']}|{identifier['value']}"
+    return {
+        "fullUrl": _urn(resource),
+        "resource": resource,
+        "request": {"method": "POST", "url": kind, "ifNoneExist": only_once},
+    }

@@ -1,0 +1,80 @@
+"""A film rejected by a person, as the field says it: Key Object Selection, "Rejected for Quality Reasons".
+
+PS3.3 A.35.4 with TID 2010: title (113001, DCM), modifier from CID 7011, who rejected it, the note, the film.
+Archives that honour IHE's IOCM hide what such a note names, so it is made after a named person's reject only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from highdicom import ko, sr
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+
+from pipelines.film import Reason
+from pipelines.header import quietly
+from pipelines.report.codes import OTHER_FAILURE, REJECTION, Coded
+from pipelines.report.identity import MANUFACTURER, Equipment, Series, identify, made_uid, referenced
+
+REJECTION_SERIES = 8905
+
+
+def rejection_note(
+    source: Dataset,
+    reasons: Iterable[Reason],
+    *,
+    who: str,
+    note: str,
+    at: datetime,
+    equipment: Equipment,
+) -> Dataset:
+    """That `who` rejected the film at `at` (aware), for the first of `reasons` that CID 7011 knows.
+
+    `note` is what the person wrote. Raises ValueError when nobody is named, NotReportable when the film has
+    no UIDs.
+    """
+    if not who.strip():
+        raise ValueError("a rejection note names the person who rejected the film")
+    film = referenced(source)
+    reason = quality_reason(reasons)
+    uid = made_uid("rejection", film.SOPInstanceUID, reason.value, who, note)
+    with quietly():
+        made: Dataset = ko.KeyObjectSelectionDocument(
+            evidence=[film],
+            content=_content(film, reason, who.strip(), note.strip()),
+            series_instance_uid=film.SeriesInstanceUID,
+            series_number=1,
+            sop_instance_uid=film.SOPInstanceUID,
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+        )
+    series = Series(("rejection",), "KO", REJECTION_SERIES, "filmgate rejected films")
+    said = "rejection note after a person's decision"
+    return identify(made, source, uid, series, said=said, at=at, equipment=equipment)
+
+
+def quality_reason(reasons: Iterable[Reason]) -> Coded:
+    """The code of CID 7011 for why a film was held; "Other failure" where none of them has one."""
+    return next((REJECTION[reason] for reason in reasons if reason in REJECTION), OTHER_FAILURE)
+
+
+def _content(film: Dataset, reason: Coded, who: str, note: str) -> ko.KeyObjectSelection:
+    person = sr.ObserverContext(
+        observer_type=codes.DCM.Person,
+        observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(name=who),
+    )
+    content = ko.KeyObjectSelection(
+        document_title=codes.DCM.RejectedForQualityReasons,
+        referenced_objects=[film],
+        observer_person_context=person,
+        description=note or None,
+    )
+    modifier = sr.CodeContentItem(
+        name=codes.DCM.DocumentTitleModifier,
+        value=sr.CodedConcept(reason.value, reason.scheme, reason.meaning),
+        relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
+    )
+    content[0].ContentSequence.insert(0, modifier)
+    return content
