@@ -345,7 +345,7 @@ def draw_rocs(folder: Path, curves: Sequence[Roc], stem: str = "") -> tuple[str,
         axes.set(xlabel="good films called bad (share, logarithmic)", ylabel="defects called bad (share)")
         _legend(axes)
 
-    return _save(folder, f"{stem}roc", (7.4, 4.4), draw)
+    return save(folder, f"{stem}roc", (7.4, 4.4), draw)
 
 
 def draw_coverages(folder: Path, curves: Sequence[Coverage], stem: str = "") -> tuple[str, str]:
@@ -368,7 +368,7 @@ def draw_coverages(folder: Path, curves: Sequence[Coverage], stem: str = "") -> 
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         _legend(axes)
 
-    return _save(folder, f"{stem}coverage", (7.4, 4.2), draw)
+    return save(folder, f"{stem}coverage", (7.4, 4.2), draw)
 
 
 def draw_tilts(folder: Path, points: Sequence[Tilted], stem: str = "") -> tuple[str, str]:
@@ -390,7 +390,7 @@ def draw_tilts(folder: Path, points: Sequence[Tilted], stem: str = "") -> tuple[
         handles, names = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False)
 
-    return _save(folder, f"{stem}tilt", (2.0 + 2.3 * len(sites), 5.3), draw)
+    return save(folder, f"{stem}tilt", (2.0 + 2.3 * len(sites), 5.3), draw)
 
 
 def _tilt_panel(axes: Axes, points: Sequence[Tilted], look: str) -> None:
@@ -418,7 +418,7 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
 
 
-def _save(folder: Path, name: str, size: tuple[float, float], draw: Draw) -> tuple[str, str]:
+def save(folder: Path, name: str, size: tuple[float, float], draw: Draw) -> tuple[str, str]:
     """Draws once for light pages and once for dark ones; returns the two file names."""
     return _save_one(folder, name, size, draw, "light"), _save_one(folder, name, size, draw, "dark")
 
