@@ -452,7 +452,7 @@ def test_every_commit_is_synced(ledger: Ledger) -> None:
 CHEST = ("chest14",)
 FOR_CHEST14 = replace(PASS, send_original_to=("ai", "chest14"))
 SR = Made("sr", "5" * 64, ("archive",), "1.2.840.10008.5.1.4.1.1.88.33", "2.25.5", "1.2.840.10008.1.2.1")
-PAYLOAD = Made("json", "6" * 64, ("hook",), media_type="application/json")
+PAYLOAD = Made("json", "6" * 64, ("hook",), transfer_syntax_uid="application/json")
 ANSWER = Read("chest14", "1", "d" * 64, {"conditions": [{"name": "Mass", "probability": 0.7}]}, (SR, PAYLOAD))
 
 
@@ -495,8 +495,8 @@ def test_a_result_and_all_that_follows_from_it_are_one_transaction(ledger: Ledge
     assert state_at(ledger, "chest14") == "delivered"
     assert (film.job, film.decision) == ("done", "pass")
     (sr,), (payload,) = ledger.claim_deliveries("archive", 5, NOW), ledger.claim_deliveries("hook", 5, NOW)
-    assert (sr.kind, sr.sop_instance_uid, sr.media_type) == ("result", "2.25.5", "application/dicom")
-    assert (payload.digest, payload.media_type) == ("6" * 64, "application/json")
+    assert (sr.kind, sr.sop_instance_uid, sr.digest) == ("result", "2.25.5", "5" * 64)
+    assert (payload.digest, payload.transfer_syntax_uid) == ("6" * 64, "application/json")
     assert {SR.digest, PAYLOAD.digest} <= ledger.digests()
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from pipelines.film import Decision, Finding, Operations
 
-DICOM = "application/dicom"  # the media type of everything that is no payload for a webhook
-
 
 class JobState(StrEnum):
     READY = "ready"
@@ -101,11 +99,10 @@ class Delivery:
     digest: str  # the store's key of what is to be sent (original or copy)
     sop_class_uid: str
     sop_instance_uid: str
-    transfer_syntax_uid: str
+    transfer_syntax_uid: str  # of a payload for a webhook: its media type
     attempts: int
     created_at: datetime
     kind: str  # "always", "ai", "copy" or "result"
-    media_type: str = DICOM  # else a payload, under the same digest in the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,8 @@ class CopyMade:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One result that lies in the store, and where it goes: a DICOM object, or a payload without UIDs."""
+    """One result that lies in the store, and where it goes: a DICOM object, or a payload without UIDs, whose
+    media type stands in the place of a transfer syntax."""
 
     kind: str  # sr, heatmap, gsps, json, fhir, not_analysed or rejection
     digest: str
@@ -171,7 +169,6 @@ class Made:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     transfer_syntax_uid: str = ""
-    media_type: str = DICOM
 
 
 @dataclass(frozen=True, slots=True)

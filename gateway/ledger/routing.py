@@ -104,7 +104,6 @@ def delivery_of(row: Any, *, attempts: int) -> Delivery:
         attempts=attempts,
         created_at=row.created_at,
         kind=row.kind,
-        media_type=row.media_type,
     )
 
 

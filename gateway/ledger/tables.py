@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from gateway.ledger.records import DICOM, CopyState, DeliveryState, HoldState, JobState
+from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
 
 SCHEMA = "0002"  # the Alembic revision that this code reads and writes
 
@@ -203,14 +203,13 @@ deliveries = Table(
     Column("digest", String(64), nullable=False),
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False),
-    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),  # of a payload: its media type
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_at", UtcDateTime, nullable=False),
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
-    Column("media_type", String(64), nullable=False, default=DICOM, server_default=DICOM),
     UniqueConstraint("film_id", "destination", "digest"),
     Index("ix_deliveries_due", "state", "destination", "next_at"),
 )

@@ -14,7 +14,6 @@ from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
-    DICOM,
     CopyMade,
     Delivery,
     DeliveryState,
@@ -526,6 +525,5 @@ def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, no
             state=DeliveryState.PENDING,
             next_at=now,
             created_at=now,
-            media_type=getattr(row, "media_type", DICOM),
         )
     )

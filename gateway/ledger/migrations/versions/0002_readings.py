@@ -10,12 +10,6 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        media_type = sa.Column(
-            "media_type", sa.String(length=64), nullable=False, server_default="application/dicom"
-        )
-        batch_op.add_column(media_type)
-
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("delivery_id", _ID, nullable=True))
         batch_op.create_foreign_key("fk_jobs_delivery_id", "deliveries", ["delivery_id"], ["id"])
