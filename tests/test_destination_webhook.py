@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from storage_peers import NOW, WAIT_S, kept, raw_peer
 
@@ -406,11 +407,30 @@ def test_close_breaks_off_what_is_under_way(
         thread.start()
         assert begun.wait(WAIT_S)
         hook.close()
-        thread.join(WAIT_S)
+        thread.join(WAIT_S / 2)
+        assert not thread.is_alive()
         over.set()
     assert [type(error) for error in caught] == [Interrupted]
     with pytest.raises(Unreachable, match="stops"):
         hook.deliver(*result)
+
+
+def test_a_connection_that_opens_too_late_is_shut_at_once() -> None:
+    """`close` may come while the peer is still being connected to."""
+    over = threading.Event()
+    line = webhook.Line(ssl.create_default_context(), WAIT_S)
+    line.sever()
+    began = time.monotonic()
+    with raw_peer(lambda connection: assert_set(over)) as port:
+        with pytest.raises(Interrupted):
+            line.post(httpx.URL(f"http://127.0.0.1:{port}/"), {}, PAYLOAD)
+        over.set()
+    line.close()
+    assert time.monotonic() - began < WAIT_S / 2
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(WAIT_S)
 
 
 # TLS
@@ -532,7 +552,7 @@ def test_logs_and_ledger_know_neither_patient_nor_token(
     assert "key=1" not in told
 
 
-# What the settings and doctor say
+# What doctor says
 
 
 def settings_with(url: str, **more: object) -> Settings:

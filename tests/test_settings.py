@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SettingsError
-from gateway.settings import DicomDestination, FolderDestination, Settings, load, read, values
+from gateway.settings import (
+    DicomDestination,
+    FolderDestination,
+    Settings,
+    WebhookDestination,
+    load,
+    read,
+    values,
+)
 from pipelines.gates import GATES
 
 Write = Callable[[str], Path]
@@ -257,3 +265,71 @@ def test_a_classifier_says_where_its_results_go(write: Write, tmp_path: Path) ->
 def test_results_that_lead_nowhere_are_refused(write: Write, old: str, new: str, expected: str) -> None:
     path = write(CLASSIFIER.strip().replace(old, new))
     assert complaint(path).startswith(f"{path}:{expected}")
+
+
+def webhook(url: str, more: str = "") -> str:
+    return f"destinations:\n  hook:\n    kind: webhook\n    url: '{url}'\n{more}"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://his.example/results", "http can be read on the way"),
+        ("http://127.0.0.1.his.example/", "http can be read on the way"),
+        ("http://10.1.2.3/", "http can be read on the way"),
+        ("ftp://his.example/", "must be https://HOST/PATH"),
+        ("his.example", "must be https://HOST/PATH"),
+        ("https:///results", "must be https://HOST/PATH"),
+        ("https://his.example:0/", "must be https://HOST/PATH"),
+        ("https://his.example/a b", "must be https://HOST/PATH"),
+        ("https://user:hush@his.example/", "must hold no user, password or fragment"),
+        ("https://user:hu/sh@his.example/", "must be https://HOST/PATH"),
+    ],
+)
+def test_results_go_to_safe_addresses_alone(write: Write, url: str, why: str) -> None:
+    """By https, or to this machine; and no complaint quotes an address, where a secret may be."""
+    said = complaint(path := write(webhook(url)))
+    assert said.startswith(f"{path}:4: destinations.hook.url: {why}")
+    assert "hu" not in said.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        webhook("https://his.example:8443/results?code=1"),
+        webhook("http://127.0.0.1:8080/"),
+        webhook("http://localhost/"),
+        webhook("http://[::1]/"),
+        webhook("http://his.example/", "    insecure: true\n"),
+    ],
+)
+def test_addresses_that_results_may_go_to(write: Write, text: str) -> None:
+    assert load(write(text), env={}).destinations["hook"].kind == "webhook"
+
+
+def test_a_webhook_takes_no_films_and_so_accepts_none(write: Write) -> None:
+    """The block that chooses films would mean nothing."""
+    said = complaint(write(webhook("https://his.example/", "    accepts: {min_age: 1}\n")))
+    assert "unknown key 'accepts' in destinations.hook" in said
+
+
+def test_a_token_is_known_to_our_processes_and_shown_to_nobody(write: Write, tmp_path: Path) -> None:
+    """It comes from a file; listings are without it, and without the queries of addresses."""
+    (tmp_path / "token").write_text("hush-1234\n")
+    env = {"FILMGATE_DESTINATIONS__HOOK__TOKEN_FILE": str(tmp_path / "token")}
+    loaded = read(write(webhook("https://his.example/r?code=hush", "    ca_file: ca.pem\n")), None, env)
+    hook = loaded.settings.destinations["hook"]
+    assert isinstance(hook, WebhookDestination)
+    assert (hook.token.get_secret_value(), hook.ca_file) == ("hush-1234", tmp_path / "ca.pem")
+    snapshot = loaded.settings.model_dump(mode="json", by_alias=True)
+    assert Settings.model_validate(snapshot) == loaded.settings
+    shown = dict(values(loaded.settings))
+    assert shown["destinations", "hook", "token"] == "***"
+    assert "hush" not in str(shown) + str(hook.token) + repr(hook.token)
+
+
+@pytest.mark.parametrize("token", ["hush hush", '"hush\\nX-Other: 1"', "hüsh", "[hush]"])
+def test_a_token_that_no_header_can_hold_is_refused_unquoted(write: Write, token: str) -> None:
+    said = complaint(path := write(webhook("https://his.example/", f"    token: {token}\n")))
+    assert said.startswith(f"{path}:5: destinations.hook.token")
+    assert "hush" not in said

@@ -172,7 +172,7 @@ class Line:
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S)
         self.is_new = True  # connected for the request that was posted last
         self.used_at = time.monotonic()
-        self._transport = httpx.HTTPTransport(verify=tls, trust_env=False, limits=limits)
+        self._transport = httpx.HTTPTransport(verify=tls, limits=limits)
         self._timeout_s = timeout_s
         self._stream: Any = None  # httpcore's, of the connection
         self._late = False
