@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from pipelines.film import Box, Operations
-from pipelines.header import first, quietly, text, upper, values
+from pipelines.header import first, quietly, upper, values
 from pipelines.reading import WHOLE, Condition, Reading
 from pipelines.report.identity import (
     MANUFACTURER,
@@ -120,8 +120,6 @@ def _describe(made: Dataset, source: Dataset, evidence: Dataset, at: datetime) -
         [code("121322", "Source image for image processing operation")]  # PS3.16 CID 7202
     )
     made.SourceImageSequence = Sequence([item])
-    if region := text(source, "BodyPartExamined"):
-        made.BodyPartExamined = region[:16]
 
 
 def _set_pixels(made: Dataset, picture: RGB) -> None:

@@ -7,7 +7,10 @@ filmgate in Contributing Equipment, by which we know our own work when it comes 
 
 from __future__ import annotations
 
+import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -40,18 +43,30 @@ TYPE_2 = (
 OPTIONAL = (
     "IssuerOfPatientID",
     "PatientBirthTime",
-    "OtherPatientIDs",
-    "EthnicGroup",
     "PatientAge",
     "PatientSize",
     "PatientWeight",
     "StudyDescription",
     "TimezoneOffsetFromUTC",
 )
+# What a value must look like to be repeated (PS3.5 6.2); names, identifiers and texts are repeated as they
+# are, so that an archive finds the same patient
+TIME = r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"
+FORM = {
+    "PatientBirthDate": r"\d{8}",
+    "PatientBirthTime": TIME,
+    "PatientSex": "[MFO]",
+    "PatientAge": r"\d{3}[DWMY]",
+    "PatientSize": r"\d{1,4}(\.\d{1,8})?",
+    "PatientWeight": r"\d{1,4}(\.\d{1,8})?",
+    "StudyDate": r"\d{8}",
+    "StudyTime": TIME,
+    "TimezoneOffsetFromUTC": r"[+-](0\d|1[0-4])[0-5]\d",
+}
 
 
 class NotReportable(Exception):
-    """Raised when a result cannot refer to its film: the film has no UIDs to name it by."""
+    """Raised when a result cannot refer to its film: it has no UIDs, or no SOP class that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +149,16 @@ def referenced(source: Dataset) -> Dataset:
         return made
 
 
+@contextmanager
+def built() -> Iterator[None]:
+    """Where highdicom builds: quietly, for it warns of names; a SOP class unknown to it is NotReportable."""
+    try:
+        with quietly():
+            yield
+    except KeyError as error:
+        raise NotReportable("the film is of a SOP class that no report can refer to") from error
+
+
 def identify(
     made: Dataset,
     source: Dataset,
@@ -157,12 +182,18 @@ def _patient_and_study(made: Dataset, source: Dataset) -> None:
     made.SpecificCharacterSet = CHARACTER_SET
     made.StudyInstanceUID = text(source, "StudyInstanceUID")
     for keyword in TYPE_2:
-        setattr(made, keyword, said_by(source, keyword))
+        setattr(made, keyword, repeated(source, keyword))
     for keyword in OPTIONAL:
-        if value := said_by(source, keyword):
+        if value := repeated(source, keyword):
             setattr(made, keyword, value)
         elif keyword in made:
             delattr(made, keyword)
+
+
+def repeated(source: Dataset, keyword: str) -> str:
+    """The value of the source, where it has the form that its VR asks for; else ""."""
+    value = said_by(source, keyword)
+    return value if re.fullmatch(FORM.get(keyword, ".*"), value) else ""
 
 
 def said_by(source: Dataset, keyword: str) -> str:

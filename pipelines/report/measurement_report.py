@@ -18,7 +18,6 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from pipelines.film import Box, Operations
-from pipelines.header import quietly
 from pipelines.reading import Condition, NotRead, Reading
 from pipelines.report import codes as ours
 from pipelines.report.codes import Coded
@@ -26,6 +25,7 @@ from pipelines.report.identity import (
     MANUFACTURER,
     Equipment,
     Series,
+    built,
     canonical,
     identify,
     made_uid,
@@ -55,7 +55,7 @@ def reading_report(
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     evidence = referenced(source)
     uid = made_uid("sr", evidence.SOPInstanceUID, *key)
-    with quietly():
+    with built():
         groups = [
             _group(evidence, reading, condition, made_uid("condition", uid, condition.name), operations)
             for condition in reading.conditions
@@ -79,7 +79,7 @@ def not_analysed_report(source: Dataset, not_read: NotRead, *, at: datetime, equ
     evidence = referenced(source)
     key = (not_read.classifier, not_read.version, not_read.model_digest, not_read.code)
     uid = made_uid("not analysed", evidence.SOPInstanceUID, *key)
-    with quietly():
+    with built():
         made = _document(sr.EnhancedSR, _not_analysed(evidence, not_read), evidence)
     series = Series(
         ("not analysed", not_read.classifier),

@@ -14,9 +14,8 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from pipelines.film import Reason
-from pipelines.header import quietly
 from pipelines.report.codes import OTHER_FAILURE, REJECTION, Coded
-from pipelines.report.identity import MANUFACTURER, Equipment, Series, identify, made_uid, referenced
+from pipelines.report.identity import MANUFACTURER, Equipment, Series, built, identify, made_uid, referenced
 
 REJECTION_SERIES = 8905
 
@@ -40,7 +39,7 @@ def rejection_note(
     film = referenced(source)
     reason = quality_reason(reasons)
     uid = made_uid("rejection", film.SOPInstanceUID, reason.value, who, note)
-    with quietly():
+    with built():
         made: Dataset = ko.KeyObjectSelectionDocument(
             evidence=[film],
             content=_content(film, reason, who.strip(), note.strip()),
