@@ -29,6 +29,7 @@ from pipelines.report.identity import (
     identify,
     made_uid,
     referenced,
+    said_by,
     zone,
 )
 
@@ -101,6 +102,7 @@ def _describe(made: Dataset, source: Dataset, evidence: Dataset, at: datetime) -
     """General Image, SC Equipment and SC Image (PS3.3 C.7.6.1, C.8.6.1, C.8.6.2)."""
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.PatientOrientation = ""
+    made.Laterality = said_by(source, "Laterality")
     made.ContentDate = made.ContentTime = ""  # `identify` says them
     made.ConversionType = "WSD"
     made.SecondaryCaptureDeviceManufacturer = MANUFACTURER
