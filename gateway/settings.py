@@ -44,7 +44,8 @@ Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # part of a f
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # What pydantic says of a fault ends up in tracebacks: not with the value, which may be a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
 
 def _network(value: str) -> str:
@@ -370,6 +371,17 @@ class Settings(_Block):
         return {name: block for name, block in blocks if isinstance(block, ClassifierDestination)}
 
     @property
+    def carried(self) -> dict[str, DicomDestination | FolderDestination | WebhookDestination]:
+        """The destinations that things are sent to, by name."""
+        blocks = self.destinations.items()
+        return {name: block for name, block in blocks if not isinstance(block, ClassifierDestination)}
+
+    @property
+    def ai(self) -> tuple[str, ...]:
+        """The destinations of routes.pass that are no classifiers of our own."""
+        return tuple(name for name in self.routes.pass_ if name not in self.classifiers)
+
+    @property
     def ledger_url(self) -> str:
         return self.ledger.url or f"sqlite:///{self.state / 'ledger.sqlite'}"
 
@@ -557,8 +569,8 @@ def _env_value(name: str, text: str) -> Any:
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name}: this is not YAML: {text!r}") from error
+    except yaml.YAMLError:  # it quotes the text, which may be a secret
+        raise SettingsError(f"{name}: this is not YAML") from None
 
 
 def _secret(name: str, path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 
@@ -326,6 +327,17 @@ def test_a_token_is_known_to_our_processes_and_shown_to_nobody(write: Write, tmp
     shown = dict(values(loaded.settings))
     assert shown["destinations", "hook", "token"] == "***"
     assert "hush" not in str(shown) + str(hook.token) + repr(hook.token)
+
+
+def test_no_text_of_a_fault_quotes_a_token(write: Write) -> None:
+    """Neither our complaint nor pydantic's, which stands in its traceback."""
+    name = "FILMGATE_DESTINATIONS__HOOK__TOKEN"
+    path = write(webhook("https://his.example/", "    wrong: 1\n"))
+    for token in ("hush 1", "[hush", "{hush: 1}"):
+        with pytest.raises(SettingsError) as caught:
+            load(path, None, {name: token})
+        assert name in str(caught.value)
+        assert "hush" not in "".join(format_exception(caught.value))
 
 
 @pytest.mark.parametrize("token", ["hush hush", '"hush\\nX-Other: 1"', "hüsh", "[hush]"])
