@@ -7,6 +7,7 @@ filmgate in Contributing Equipment, by which we know our own work when it comes 
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Iterator
@@ -151,12 +152,19 @@ def referenced(source: Dataset) -> Dataset:
 
 @contextmanager
 def built() -> Iterator[None]:
-    """Where highdicom builds: quietly, for it warns of names; a SOP class unknown to it is NotReportable."""
+    """Where highdicom builds: it warns of names and logs UIDs, and no log may show them.
+
+    A SOP class that it does not know is NotReportable.
+    """
+    loud, level = logging.getLogger("highdicom"), logging.getLogger("highdicom").level
+    loud.setLevel(logging.CRITICAL + 1)
     try:
         with quietly():
             yield
     except KeyError as error:
         raise NotReportable("the film is of a SOP class that no report can refer to") from error
+    finally:
+        loud.setLevel(level)
 
 
 def identify(
