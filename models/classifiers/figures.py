@@ -95,7 +95,7 @@ def draw_reliability(folder: Path, before: Scores, after: Scores, areas: Areas, 
             )
             highest = max(highest, float(said.max()), float(was.max()))
         axes.plot([0, 1], [0, 1], color=LOOKS[look]["faint"], lw=0.8, linestyle=":")
-        _told(axes, "error " + " → ".join(errors), look, "lower right")
+        _told(axes, "error " + " → ".join(errors), look, "upper left")
         end = min(1.02, highest * 1.15)
         axes.set(xlim=(-0.02 * end, end), ylim=(-0.02 * end, end))
 
