@@ -8,16 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway import redis_server
+from gateway import classifiers, redis_server
 from gateway.courier import Courier
 from gateway.decoder import Decoder
 from gateway.destinations import Destination, build
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
 from gateway.quarantine import Quarantine
-from gateway.settings import Accepts, Settings
+from gateway.reporter import Reporter
+from gateway.settings import ClassifierDestination, Settings, WebhookDestination
 from gateway.store import Store
 from pipelines.policy import Acceptance, Policy
+
+REPORT_TIMEOUT_S = 30.0  # of one result; the first one waits for highdicom to be loaded
 
 
 def now() -> datetime:
@@ -50,9 +53,12 @@ class Shell:
 
     @property
     def always(self) -> tuple[str, ...]:
-        """Destinations that get every object before any gate; in observe mode the AI's are among them."""
+        """Destinations that get every object before any gate; in observe mode the AI's are among them.
+
+        A classifier of ours never is: it reads after the gates, whatever they found.
+        """
         routes = self.settings.routes
-        observing = routes.pass_ if self.settings.policy.mode == "observe" else ()
+        observing = self.settings.ai if self.settings.policy.mode == "observe" else ()
         return tuple(dict.fromkeys(routes.always + observing))
 
     def doorbell(self) -> Doorbell:
@@ -63,20 +69,27 @@ class Shell:
         return Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb)
 
     def destinations(self) -> dict[str, Destination]:
+        """Those that things are sent to: a classifier reads where it is."""
         calling = self.settings.gateway.ae_title
-        return {name: build(name, block, calling) for name, block in self.settings.destinations.items()}
+        return {name: build(name, block, calling) for name, block in self.settings.carried.items()}
 
     def courier(self) -> Courier:
-        retry = {name: block.retry for name, block in self.settings.destinations.items()}
-        return Courier(self.ledger, self.store, self.destinations(), retry)
+        retry = {name: block.retry for name, block in self.settings.carried.items()}
+        not_sent = self.settings.classifiers
+        return Courier(self.ledger, self.store, self.destinations(), retry, not_sent=not_sent)
+
+    def reporter(self) -> Reporter:
+        return Reporter(timeout_s=REPORT_TIMEOUT_S, memory_mb=self.settings.work.decode_memory_mb)
 
     def quarantine(self) -> Quarantine:
         return Quarantine(
             self.ledger,
             self.store,
             self.settings.routes,
-            known=self.settings.destinations,
+            known=[name for name, block in self.settings.destinations.items() if block.kind != "webhook"],
+            rejection_notes=self.settings.quarantine.rejection_notes,
             decoder=self.decoder,
+            reporter=self.reporter,
             clock=now,
         )
 
@@ -91,8 +104,14 @@ class Shell:
 
     def acceptances(self) -> Mapping[str, Acceptance]:
         """What each AI destination of routes.pass accepts."""
-        blocks = self.settings.destinations
-        return {name: _acceptance(blocks[name].accepts) for name in self.settings.routes.pass_}
+        return {name: self._acceptance(name) for name in self.settings.routes.pass_}
+
+    def _acceptance(self, name: str) -> Acceptance:
+        if classifier := self.settings.classifiers.get(name):
+            return classifiers.acceptance(classifier, name)
+        block = self.settings.destinations[name]
+        assert not isinstance(block, ClassifierDestination | WebhookDestination)  # no such route is valid
+        return Acceptance(**block.accepts.model_dump())
 
     def models(self) -> dict[str, Any]:
         """What `pipelines.gates.load` is told: which bundles, which variants of them, and further regions."""
@@ -101,7 +120,3 @@ class Shell:
         return {"bundles": Path(work.bundles) if work.bundles else None} | {
             k: v for k, v in told.items() if v
         }
-
-
-def _acceptance(accepts: Accepts) -> Acceptance:
-    return Acceptance(**accepts.model_dump())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -158,6 +158,7 @@ class Courier:
         retry: by destination's name; the defaults for one that is missing.
         clock: aware UTC.
         rng: for jitter.
+        not_sent: destinations that others look after: classifiers, with which workers read.
     """
 
     def __init__(
@@ -168,8 +169,10 @@ class Courier:
         retry: Mapping[str, RetrySettings],
         clock: Callable[[], datetime] = _utc_now,
         rng: Random | None = None,
+        not_sent: Collection[str] = (),
     ) -> None:
         self._ledger = ledger
+        self._not_sent = frozenset(not_sent)
         self._store = store
         self._clock = clock
         self._rng = rng or Random()  # noqa: S311 # jitter, not a secret
@@ -236,7 +239,7 @@ class Courier:
             if lane := self._lanes.get(name):
                 if not lane.pause_left_s():
                     lane.wake()
-            elif name not in self._unknown:
+            elif name not in self._unknown and name not in self._not_sent:
                 self._unknown.add(name)
                 log.warning(
                     "destination not in the settings", destination=name, meaning="its films are kept and wait"

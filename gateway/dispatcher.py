@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,15 +60,18 @@ class LeaseWatch:
 class Dispatcher:
     """One look at the ledger after the other."""
 
-    def __init__(self, ledger: Ledger, doorbell: Doorbell, leases: LeaseWatch) -> None:
+    def __init__(
+        self, ledger: Ledger, doorbell: Doorbell, leases: LeaseWatch, classifiers: Collection[str] = ()
+    ) -> None:
         self._ledger = ledger
+        self._classifiers = classifiers
         self._doorbell = doorbell
         self._leases = leases
         self._leases_at = 0.0
 
     def look(self, monotonic_s: float, now: datetime) -> None:
-        """Ring when a job waits; look after the leases once a second."""
-        if self._ledger.ready_jobs():
+        """Ring when there is work for a worker; look after the leases once a second."""
+        if self._ledger.ready_jobs(self._classifiers):
             self._doorbell.ring()
         if monotonic_s >= self._leases_at:
             self._leases_at = monotonic_s + LEASES_S
@@ -83,7 +86,8 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
     """
     work, mode = shell.settings.work, shell.settings.policy.mode
     watch = LeaseWatch(shell.ledger, lease_s=work.lease_s, attempts=work.attempts, mode=mode)
-    dispatcher = Dispatcher(shell.ledger, shell.doorbell(), watch)
+    classifiers = tuple(shell.settings.classifiers)
+    dispatcher = Dispatcher(shell.ledger, shell.doorbell(), watch, classifiers)
     with _alone(shell.settings.state / "dispatch.lock"):
         courier = shell.courier()
         courier.start()

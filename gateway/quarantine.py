@@ -9,7 +9,8 @@ from gateway.copies import make_copy
 from gateway.decoder import Decoder
 from gateway.errors import FilmgateError, NotFound
 from gateway.ledger import Ledger
-from gateway.ledger.records import Hold
+from gateway.ledger.records import Hold, Made
+from gateway.reporter import Occasion, Reporter
 from gateway.settings import Routes
 from gateway.store import Store
 from pipelines.film import Operations
@@ -30,6 +31,8 @@ class Quarantine:
         *,
         known: Collection[str],
         decoder: Callable[[], Decoder],
+        reporter: Callable[[], Reporter],
+        rejection_notes: tuple[str, ...] = (),
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
@@ -37,6 +40,8 @@ class Quarantine:
         self._routes = routes
         self._known = frozenset(known)
         self._decoder = decoder
+        self._reporter = reporter
+        self._rejection_notes = rejection_notes
         self._clock = clock
 
     def release(self, film: str | int, *, by: str, note: str, to: tuple[str, ...] = ()) -> Hold:
@@ -65,10 +70,21 @@ class Quarantine:
         return hold
 
     def reject(self, film: str | int, *, by: str, note: str) -> Hold:
-        """Close a hold: no AI gets the film. The original stays, here and in the archive."""
-        hold = self._ledger.open_hold(film)
-        self._ledger.reject(hold, by=by, note_text=note, now=self._clock())
+        """Close a hold: no AI gets the film. The original stays, here and in the archive.
+
+        Where quarantine.rejection_notes names somebody, they get a Key Object that names the film and `by`.
+        Raises FilmgateError when that note is wanted and cannot be made: the film stays held.
+        """
+        hold, now = self._ledger.open_hold(film), self._clock()
+        made = self._rejection_note(hold, by, note, now) if self._rejection_notes and by.strip() else None
+        self._ledger.reject(hold, by=by, note_text=note, now=now, made=made)
         return hold
+
+    def _rejection_note(self, hold: Hold, by: str, note: str, now: datetime) -> Made | None:
+        with self._reporter() as reporter:
+            original = self._store.path(hold.digest)
+            made = reporter.rejection(original, hold.reasons, who=by, note=note, occasion=Occasion(now, {}))
+        return made.keep(self._store, self._rejection_notes) if made else None
 
     def _receivers(self, hold: Hold, to: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [name for name in to if name not in self._known]:

@@ -30,7 +30,7 @@ from typing import TextIO
 
 import structlog
 
-from gateway import redis_server
+from gateway import classifiers, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
@@ -58,7 +58,7 @@ def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) 
 
 
 def load_all(config: Path | None, state: Path | None) -> Settings:
-    """The settings, when policy.file can be used as well.
+    """The settings, when policy.file can be used as well, and no classifier is used that is off.
 
     Raises:
         SettingsError: one of them cannot be used.
@@ -70,6 +70,7 @@ def load_all(config: Path | None, state: Path | None) -> Settings:
             Policy.load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:  # PolicyError is a ValueError and names the rule
             raise SettingsError(f"policy.file: {path}: {error}") from error
+    classifiers.check(settings)
     return settings
 
 

@@ -1,6 +1,7 @@
 """THE FLOW: claim -> decode -> gate -> decide -> record -> act, for one film after the other.
 
-This is the only module of the gateway that loads the networks.
+What qualified for a classifier of our own is claimed once more: decode -> read -> record. This and
+`gateway.readings` are the only modules of the gateway that load networks.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import structlog
 from gateway import crash
 from gateway.bootstrap import Shell, now
 from gateway.copies import make_copy
-from gateway.decoder import Decoder
-from gateway.errors import DecodeError, LedgerError, Missing, StaleLease, StoreError
+from gateway.decoder import Decoder, LastFilm
+from gateway.errors import DecodeError, FilmgateError, LedgerError, Missing, StaleLease, StoreError
 from gateway.ledger.records import CopyMade, Job, Judged
 from gateway.manners import Clerk
+from gateway.readings import Readings
+from gateway.reporter import Reporter
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import GATES, Gates, load
+from pipelines.kinds import is_film
 from pipelines.policy import Policy, decide, decide_unreadable, would_take
 
 log = structlog.get_logger()
@@ -37,7 +41,14 @@ class Examiner:
     """One worker: examines what the ledger gives it, one film at a time."""
 
     def __init__(
-        self, shell: Shell, decoder: Decoder, gates: Gates, policy: Policy, owner: str, clerk: Clerk
+        self,
+        shell: Shell,
+        decoder: Decoder,
+        gates: Gates,
+        policy: Policy,
+        owner: str,
+        clerk: Clerk,
+        reporter: Reporter | None = None,
     ) -> None:
         self._shell = shell
         self._ask = clerk.ask
@@ -48,6 +59,8 @@ class Examiner:
         self._owner = owner
         self._mode = shell.settings.policy.mode
         self._destinations = shell.acceptances()
+        self._film = LastFilm(shell.store, decoder)
+        self.readings = readings(shell, self._film, gates, reporter) if reporter else None
         self._region_gates = region_gates(gates)
         self._digests = {"policy": policy.digest, "code": version("filmgate"), **gates.models()}
         self._one_at_a_time = threading.Lock()
@@ -63,11 +76,15 @@ class Examiner:
                     self._attempt(job)
 
     def _claim(self) -> Job | None:
-        return self._ask(lambda: self._ledger.claim(self._owner))
+        classifiers = self.readings.names if self.readings else ()
+        return self._ask(lambda: self._ledger.claim(self._owner, classifiers))
 
     def _attempt(self, job: Job) -> None:
         try:
-            self._examine(job)
+            if job.reading:
+                self._read(job)
+            else:
+                self._examine(job)
         except StaleLease as error:
             log.warning("lease lost", job=job.id, film=job.film_id, error=str(error))
         except (Missing, FileNotFoundError) as error:
@@ -103,14 +120,25 @@ class Examiner:
         judged = self._look(job)  # decode, gate, decide
         if job.first_digest and judged.decision.act is not Act.WITHHOLD:
             judged = _other_pixels(judged, compared=same is not None)
+        if self.readings:
+            judged = replace(judged, unread=self.readings.passed_over(job, judged, job.received_at))
         crash.at("record")
         self._ask(lambda: self._ledger.judge(job, judged, now=now()))  # record and act, in one transaction
         crash.at("act")
         log.info("decided", film=job.film_id, act=judged.decision.act.value, rule=judged.decision.rule)
 
+    def _read(self, job: Job) -> None:
+        """What qualified is read by a classifier of our own."""
+        if self.readings is None:
+            raise FilmgateError("this worker has no classifiers")
+        read = self.readings.read(job)  # decode, read, make the results
+        crash.at("results")
+        self._ask(lambda: self._ledger.read(job, read, now=now()))  # record and act, in one transaction
+        log.info("read", film=job.film_id, classifier=read.classifier, not_read=read.body.get("not_read"))
+
     def _look(self, job: Job) -> Judged:
         try:
-            film = self._decoder.film(self._shell.store.path(job.digest))
+            film = self._film(job.digest)
         except DecodeError as error:
             decision = decide_unreadable(
                 self._policy, error.header, error.reason, str(error), mode=self._mode
@@ -181,11 +209,17 @@ class Examiner:
             copy=copy,
             copy_findings=copy_findings,
             # Observing, the AI was owed it when it arrived; or is now, if the mode changed meanwhile.
-            send_original_to=self._shell.settings.routes.pass_ if not enforce else to_ai,
+            send_original_to=to_ai if enforce else self._observers(header),
             send_copy_to=tuple(dict.fromkeys(copies_to)) if send_copy else (),
             hold=enforce and (hold or decision.act is Act.QUARANTINE),
             takers=self._takers(header, findings),
+            header=header,
         )
+
+    def _observers(self, header: Header | None) -> tuple[str, ...]:
+        """Whom everything goes to as before; to classifiers of our own every film."""
+        settings = self._shell.settings
+        return settings.routes.pass_ if header is not None and is_film(header) else settings.ai
 
     def _takers(self, header: Header | None, findings: tuple[Finding, ...]) -> tuple[str, ...]:
         """The AI destinations that accept such a film: where a person's release or correction sends it."""
@@ -258,6 +292,21 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
     return replace(judged, decision=decision, send_original_to=(), send_copy_to=(), hold=hold)
 
 
+def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> Readings:
+    """The classifiers that the settings name."""
+    return Readings(
+        shell.settings.classifiers,
+        shell.acceptances(),
+        store=shell.store,
+        films=films,
+        reporter=reporter,
+        look=gates.look,
+        findings=shell.ledger.findings_of,
+        observing=shell.settings.policy.mode == "observe",
+        engines=shell.settings.state / "engines",
+    )
+
+
 def region_gates(gates: Gates) -> tuple[str, ...]:
     """The names of the gates that `work.regions` added to those for chests."""
     for_chests = {getattr(kind, "name", "") for kind in GATES}
@@ -267,11 +316,13 @@ def region_gates(gates: Gates) -> tuple[str, ...]:
 def run_worker(shell: Shell, clerk: Clerk, *, ready: Callable[[], None]) -> None:
     """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    with shell.decoder() as decoder:
+    with shell.decoder() as decoder, shell.reporter() as reporter:
         gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
-        examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk)
+        examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk, reporter)
+        if examiner.readings:
+            examiner.readings.prepare()
         alone = threading.Thread(target=_look_alone, args=(examiner,), daemon=True)
         alone.start()
         shell.doorbell().answer(examiner.work, name=owner, ready=ready, stopping=examiner.stopping)

@@ -78,6 +78,11 @@ def header_findings(header: Header) -> tuple[Finding, ...]:
     return found or (Finding(GATE, Verdict.GOOD, 1.0, 0.5, 0.5, detail=_named(header)),)
 
 
+def is_film(header: Header) -> bool:
+    """Whether the header speaks of one projection radiograph that is meant to be looked at, and not ours."""
+    return all(finding.verdict is not Verdict.BAD for finding in header_findings(header))
+
+
 def _class_findings(header: Header) -> tuple[Finding, ...]:
     sop_class = header.sop_class_uid
     if not sop_class:

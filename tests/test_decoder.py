@@ -20,7 +20,7 @@ from dicom_files import change, dx, part10, ramp
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from gateway import decoder as parent
+from gateway import sandbox as parent
 from gateway.decoder import Decoder
 from gateway.errors import DecodeError
 from pipelines.decode import decode_film, pixel_digest

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pipelines.film import Decision, Finding, Operations
+from pipelines.film import Decision, Finding, Header, Operations
 
 
 class JobState(StrEnum):
@@ -197,4 +197,5 @@ class Judged:
     send_copy_to: tuple[str, ...] = ()
     hold: bool = False
     takers: tuple[str, ...] = ()
+    header: Header | None = None  # of the film, for those who ask; it is not written
     unread: tuple[Read, ...] = ()  # classifiers that were not given the film, where somebody asks for word

@@ -37,7 +37,7 @@ from gateway.ledger.tables import (
     results,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Operations, Reason
+from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Operations, Reason, Verdict
 
 WHO = "worker"
 
@@ -151,6 +151,15 @@ class Working(Database):
         with self.writing() as db:
             if not _give_back(db, job.id, job.token, max_attempts, error, now, mode):
                 raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
+
+    def findings_of(self, version_id: int) -> tuple[Finding, ...]:
+        """What the gates found last in one version of a film, as it was received."""
+        latest = select(func.max(decisions.c.id)).where(decisions.c.version_id == version_id)
+        of_it = (findings.c.decision_id == latest.scalar_subquery()) & ~findings.c.of_copy
+        with self.reading() as db:
+            return tuple(
+                _found(row) for row in db.execute(select(findings).where(of_it).order_by(findings.c.id))
+            )
 
     def judge(self, job: Job, judged: Judged, *, now: datetime) -> int:
         """End a job: findings, decision, copy, hold and deliveries, all or nothing; the decision's id.
@@ -371,6 +380,21 @@ def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, An
     body = asdict(found) | {"facts": measured}
     gate, verdict = body.pop("gate"), body.pop("verdict")
     return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
+
+
+def _found(row: Any) -> Finding:
+    """A finding as it was kept."""
+    body = {"facts": {}, **row.body}
+    box, reason = body["box"], body["reason"]
+    kept = {name: body[name] for name in ("score", "low", "high", "detail", "model_digest")}
+    return Finding(
+        row.gate,
+        Verdict(row.verdict),
+        reason=Reason(reason) if reason else None,
+        box=Box(**box) if box else None,
+        facts=tuple(body["facts"].items()),
+        **kept,
+    )
 
 
 def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: datetime) -> int:

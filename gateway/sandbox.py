@@ -1,0 +1,222 @@
+"""Hostile input stays outside: a long-lived, limited child does what must not hang or harm us.
+
+The child runs one of our modules under limits on memory, CPU time and files, without our secrets in its
+environment. What it answers is data from a stranger: sizes and types are checked, nothing is unpickled. A
+child that crashes, hangs or runs out of memory is replaced, and what it was asked is asked once more; then it
+is a DecodeError of the film.
+
+On the pipes: a request is `>I` length and JSON; an answer is `>IQ` lengths, JSON and raw bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from gateway.errors import DecodeError
+from pipelines.film import Header, Reason
+
+REQUEST = struct.Struct(">I")
+ANSWER = struct.Struct(">IQ")
+MAX_TOLD = 2**20  # bytes of JSON in an answer
+ATTEMPTS = 2
+KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "FILMGATE_DECODER_TEST")
+
+
+class Sandbox:
+    """One child and what it is asked; one request at a time, from any thread."""
+
+    module: ClassVar[str]  # what the child runs
+    who: ClassVar[str]  # in words
+
+    def __init__(self, timeout_s: float = 10.0, memory_mb: int = 2048) -> None:
+        self._timeout_s = timeout_s
+        self._memory_mb = memory_mb
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None before the first request and after `close`."""
+        return self._child.pid if self._child else None
+
+    def close(self) -> None:
+        """Ends the child."""
+        with self._lock:
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Asking
+    def _ask(self, path: Path, request: dict[str, Any], *, most: int) -> tuple[dict[str, Any], bytearray]:
+        """Raises DecodeError, and FileNotFoundError at once: a lost file is nothing that the film did."""
+        path.stat()
+        request = {**request, "path": str(path.absolute())}
+        with self._lock:
+            for _ in range(ATTEMPTS):
+                try:
+                    told, raw = self._exchange(json.dumps(request).encode(), most)
+                    break
+                except _ChildLost as lost:
+                    why = str(lost)
+                    self._end(at_once=True)
+            else:
+                raise DecodeError(Reason.DECODE_FAILED, f"the {self.who} {why}, {ATTEMPTS} times")
+        if "error" in told:
+            raise _error(told)
+        return told, raw
+
+    def _exchange(self, request: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
+        child = self._running()
+        deadline = time.monotonic() + self._timeout_s
+        assert child.stdin
+        assert child.stdout
+        try:
+            child.stdin.write(REQUEST.pack(len(request)) + request)
+            child.stdin.flush()
+        except OSError as error:
+            raise _ChildLost("crashed") from error
+        told_size, raw_size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, deadline))
+        if told_size > MAX_TOLD or raw_size > most:
+            raise _ChildLost("answered nonsense")
+        told = _read(child.stdout.fileno(), told_size, deadline)
+        raw = _read(child.stdout.fileno(), raw_size, deadline)
+        try:
+            answer = json.loads(told)
+        except ValueError as error:
+            raise _ChildLost("answered nonsense") from error
+        if not isinstance(answer, dict):
+            raise _ChildLost("answered nonsense")
+        return answer, raw
+
+    def _distrust(self) -> DecodeError:
+        self.close()
+        return DecodeError(Reason.DECODE_FAILED, f"the {self.who} answered nonsense")
+
+    # The child
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child and self._child.poll() is not None:
+            self._end(at_once=True)
+        if not self._child:
+            self._child = self._start()
+        return self._child
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        limits = [str(os.getpid()), str(self._memory_mb), str(self._timeout_s)]
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", self.module, *limits],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # codecs print what they find in files
+            env=_environment(),
+            pipesize=2**20,
+        )
+        assert child.stdout
+        os.set_blocking(child.stdout.fileno(), False)
+        return child
+
+    def _end(self, *, at_once: bool = False) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        assert child.stdin
+        assert child.stdout
+        if at_once:
+            child.kill()
+        try:
+            child.stdin.close()  # end of input: an idle child leaves
+        except OSError:
+            child.kill()
+        try:
+            child.wait(1.0)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        child.stdout.close()
+
+
+class _ChildLost(Exception):
+    """Raised when the child died, or did not answer in time."""
+
+
+def _environment() -> dict[str, str]:
+    """Nothing secret, one thread, one heap."""
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    return {**kept, **single, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def _read(fd: int, size: int, deadline: float) -> bytearray:
+    """Exactly `size` bytes before the deadline."""
+    data = bytearray(size)
+    view, got = memoryview(data), 0
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while got < size:
+        left_ms = (deadline - time.monotonic()) * 1000
+        if left_ms <= 0 or not poll.poll(left_ms):
+            raise _ChildLost("did not answer in time")
+        count = os.readv(fd, [view[got:]])
+        if not count:
+            raise _ChildLost("crashed or ran out of memory")
+        got += count
+    return data
+
+
+# Answers, checked
+
+
+def _error(told: dict[str, Any]) -> DecodeError:
+    try:
+        header = None if told.get("header") is None else header_told(told["header"])
+        return DecodeError(Reason(told["error"]), str(told.get("text", ""))[:300], header)
+    except (KeyError, TypeError, ValueError):
+        return DecodeError(Reason.DECODE_FAILED, "the decoder answered nonsense")
+
+
+def header_told(told: dict[str, Any]) -> Header:
+    """Every field there, of the type of its default, nothing else."""
+    blank = Header()
+    found: dict[str, Any] = {
+        field.name: _like(getattr(blank, field.name), told[field.name]) for field in fields(Header)
+    }
+    return Header(**found)
+
+
+def _like(default: object, value: object) -> object:
+    if default is None:  # age_years
+        return None if value is None else float(str(value))
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(short_text(item) for item in value[:100])
+    if type(value) is not type(default):
+        raise TypeError(f"{type(value).__name__} where {type(default).__name__} belongs")
+    return short_text(value) if isinstance(value, str) else value
+
+
+def short_text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > 1024:
+        raise TypeError("not a short text")
+    return value
+
+
+def integer_told(value: object, low: int, high: int) -> int:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError("not a number in its range")
+    return value
