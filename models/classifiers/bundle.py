@@ -127,10 +127,10 @@ def load(folder: Path) -> Loaded:
     if card.foreign:
         packed = files.read_packed(folder / card.weights, card.name, card.weights_sha256)
         return Loaded(card, _scripted(card, packed) if card.network == TORCHSCRIPT else None, packed)
-    net = built(card)
     weights = weights_of(folder, card)
-    files.check_tensors(card.name, net.state_dict(), weights)
-    net.load_state_dict(weights)
+    with torch.device("meta"):  # no random weights, which would be thrown away
+        net = built(card)
+    filled(card.name, net, weights)
     return Loaded(card, net.eval().requires_grad_(False))
 
 
@@ -175,6 +175,12 @@ def weights_of(folder: Path, card: ClassifierCard) -> dict[str, Tensor]:
     """The tensors in float32; they may lie there in float16. Raises BundleError."""
     tensors = files.read_weights(folder, card.name, card.weights_sha256)
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def filled(name: str, net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Gives a network that was built without memory its weights. Raises BundleError."""
+    files.check_tensors(name, net.state_dict(), weights)
+    net.load_state_dict(weights, assign=True)
 
 
 def built(card: ClassifierCard) -> nn.Module:
