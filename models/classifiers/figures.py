@@ -19,6 +19,7 @@ from models.classifiers.scores import Scores
 from models.classifiers.sweep import Sweep
 from models.report.curves import LINES, LOOKS, STROKES, save
 
+HALVES = (0.0, 0.5, 1.0)
 COLUMNS = 4  # panels side by side
 PANEL = (2.35, 2.25)  # inches
 FEW_PANELS = (3.3, 3.0)  # inches, where there are no more than two of them
@@ -44,7 +45,7 @@ def draw_rocs(folder: Path, scores: Scores, areas: Areas, stem: str = "") -> Dra
                 lw=1.8,
             )
         _told(axes, f"AUC {_value(area.auc)}", look, "lower right")
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=HALVES, yticks=HALVES)
 
     return _panels(folder, f"{stem}roc", scores.labels, panel, "1 − specificity", "sensitivity", areas)
 
@@ -60,7 +61,7 @@ def draw_precision(folder: Path, scores: Scores, areas: Areas, stem: str = "") -
             _, tp, fp = rules.swept(truth, p)
             axes.step(tp / area.positives, tp / (tp + fp), where="pre", color=LINES[look][1], lw=1.6)
         _told(axes, f"AP {_value(area.precision)}\nchance {area.prevalence:.3f}", look, "upper right")
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=HALVES, yticks=HALVES)
 
     return _panels(
         folder, f"{stem}precision", scores.labels, panel, "recall (sensitivity)", "precision (PPV)", areas
@@ -98,6 +99,7 @@ def draw_reliability(folder: Path, before: Scores, after: Scores, areas: Areas, 
         _told(axes, "error " + " → ".join(errors), look, "upper left")
         end = min(1.02, highest * 1.15)
         axes.set(xlim=(-0.02 * end, end), ylim=(-0.02 * end, end))
+        axes.locator_params(nbins=3)
 
     return _panels(
         folder,
@@ -135,7 +137,8 @@ def draw_thresholds(
         if threshold is not None:
             axes.axvline(threshold, color=LOOKS[look]["ink"], lw=1)
         end = float(np.quantile(p, 0.995)) if len(p) else 1.0
-        axes.set(xlim=(0, min(1.0, max(end, 2 * (threshold or 0), 0.02))), ylim=(-0.02, 1.02))
+        axes.set(xlim=(0, min(1.0, max(end, 2 * (threshold or 0), 0.02))))
+        axes.set(ylim=(-0.02, 1.02), yticks=HALVES)
         axes.xaxis.set_major_locator(MaxNLocator(3))
 
     return _panels(
