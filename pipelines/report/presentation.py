@@ -34,6 +34,7 @@ from pipelines.report.identity import (
 
 PRESENTATION_SERIES = 8904
 LAYER = "FILMGATE"
+BYTE, WORD = 255, 65535
 SHUTTER = (  # PS3.3 C.7.6.11
     "ShutterShape",
     "ShutterLeftVerticalEdge",
@@ -118,11 +119,13 @@ def _relate(made: Dataset, film: Dataset) -> None:
 def _grey_scale(made: Dataset, source: Dataset) -> None:
     """Modality LUT, Softcopy VOI LUT, Softcopy Presentation LUT, Display Shutter."""
     signed = integer(source, "PixelRepresentation") == 1
-    modality = _tables(source, "ModalityLUTSequence", signed=signed)
+    found = items(source, "ModalityLUTSequence")
+    modality = read_lut(found[0], signed_input=signed) if found else None
     slopes, intercepts = numbers(source, "RescaleSlope"), numbers(source, "RescaleIntercept")
     if modality:
-        modality[0].ModalityLUTType = text(items(source, "ModalityLUTSequence")[0], "ModalityLUTType") or "US"
-        made.ModalityLUTSequence = Sequence(modality)
+        item = _table(modality)  # its values stay what they are: the window is in them
+        item.ModalityLUTType = text(found[0], "ModalityLUTType") or "US"
+        made.ModalityLUTSequence = Sequence([item])
     elif slopes and intercepts:
         made.RescaleIntercept, made.RescaleSlope = _decimal(intercepts[0]), _decimal(slopes[0])
         made.RescaleType = text(source, "RescaleType") or "US"
@@ -136,8 +139,9 @@ def _voi(made: Dataset, source: Dataset, *, signed: bool) -> None:
     """The first table, else the first window: what is shown first (PS3.3 C.11.8)."""
     item = Dataset()
     centers, widths = numbers(source, "WindowCenter"), numbers(source, "WindowWidth")
-    if tables := _tables(source, "VOILUTSequence", signed=signed):
-        item.VOILUTSequence = Sequence(tables)
+    found = items(source, "VOILUTSequence")
+    if found and (lut := read_lut(found[0], signed_input=signed)):
+        item.VOILUTSequence = Sequence([_table(_to_words(lut))])
     elif centers and widths and widths[0] > 0:
         item.WindowCenter, item.WindowWidth = _decimal(centers[0]), _decimal(widths[0])
         if function := first(upper(source, "VOILUTFunction")):
@@ -147,18 +151,20 @@ def _voi(made: Dataset, source: Dataset, *, signed: bool) -> None:
     made.SoftcopyVOILUTSequence = Sequence([item])
 
 
-def _tables(source: Dataset, keyword: str, *, signed: bool) -> list[Dataset]:
-    """The first lookup table as little-endian words; none when there is none or it is not whole."""
-    found = items(source, keyword)
-    lut = read_lut(found[0], signed_input=signed) if found else None
-    return [_table(lut)] if lut else []
+def _to_words(lut: Lut) -> Lut:
+    """The same ramp to 16 bits: a state's tables have 8 or 16 (PS3.3 C.11.8), a film's 10 or more."""
+    if lut.top == BYTE:
+        return lut
+    return Lut(lut.start, (lut.table * (WORD / lut.top)).round(), WORD)
 
 
 def _table(lut: Lut) -> Dataset:
+    """As an item of little-endian words, whose bits are 8 or 16."""
     item = Dataset()
     entries = len(lut.table) % 65536
     signed = lut.start < 0
-    described = [entries - 65536 if signed and entries > 32767 else entries, lut.start, lut.top.bit_length()]
+    bits = 8 if lut.top <= BYTE else 16
+    described = [entries - 65536 if signed and entries > 32767 else entries, lut.start, bits]
     item["LUTDescriptor"] = DataElement("LUTDescriptor", "SS" if signed else "US", described)
     item["LUTData"] = DataElement("LUTData", "OW", lut.table.astype("<u2").tobytes())
     return item
