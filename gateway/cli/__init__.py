@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from gateway.cli import config, demo, doctor, films, quarantine, regions, serve, training, transfer
+from gateway.cli import (
+    classifiers,
+    config,
+    demo,
+    doctor,
+    films,
+    quarantine,
+    regions,
+    serve,
+    training,
+    transfer,
+)
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
 
@@ -34,10 +45,11 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(doctor.fsck)
-app.command()(training.train)
+training.train_app.command("classifier")(classifiers.train)
+app.add_typer(training.train_app, name="train")
 app.command()(training.rounds)
 app.command()(training.calibrate)
-app.command()(training.evaluate)
+app.add_typer(training.evaluate_app, name="evaluate")
 app.add_typer(regions.app, name="region")
 app.command()(demo.demo)
 

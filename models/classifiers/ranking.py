@@ -56,3 +56,15 @@ def macro_auc(targets: NDArray[np.float32], scores: Scores) -> float:
     """The mean AUC over the labels that can be judged; NaN when none can."""
     each = [value for value in by_label(targets, scores) if not np.isnan(value)]
     return float(np.mean(each)) if each else float("nan")
+
+
+def resampled_auc(truth: Truth, scores: Scores, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The AUC for each row of weights (draws, N): how often a film was drawn; (draws,). No ties."""
+    order = np.argsort(scores, kind="stable")
+    positive, drawn = truth[order], weights[:, order]
+    below = np.cumsum(drawn * ~positive, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        out: NDArray[np.float64] = (drawn * positive * below).sum(axis=1) / (
+            (drawn * positive).sum(axis=1) * below[:, -1]
+        )
+    return out

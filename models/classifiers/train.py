@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +270,7 @@ def train(
     last = min(total, until or total)
     with _bar(task.name, total, done, quiet) as advance:
         while done < last and not standing.stopped(settings.patience):
-            epoch, at = divmod(done, steps)
+            epoch = done // steps
             frozen(net, trunk=epoch < settings.epochs_head)
             order = todo.order(steps * batch, seeded(settings.seed, -1 - epoch))
             for step in range(done, min(last, (epoch + 1) * steps)):
@@ -286,9 +286,11 @@ def train(
                 live.step({"step": step, "loss": round(loss, 5), "rate": rate})
                 advance(loss, standing.best)
                 done = step + 1
-                checkpoint.save_now_and_then(done)
+                if done % steps:
+                    checkpoint.save_now_and_then(done)
             if done == (epoch + 1) * steps:
                 finish_epoch(judged, samples, check, todo, settings, standing, live, epoch, done, out)
+                checkpoint.save_now_and_then(done)
     checkpoint.save(done)
     if not len(check) or standing.best_epoch < 0:
         keep(judged, out / MODEL)
@@ -539,8 +541,3 @@ def _bar(name: str, total: int, done: int, quiet: bool) -> Iterator[Any]:
             bar.update(task, advance=1, description=f"{name}  loss {loss:.3f}{so_far}")
 
         yield advance
-
-
-def with_films(settings: Settings, films: int) -> Settings:
-    """The same settings on fewer films: one point of a learning curve."""
-    return replace(settings, films=films)
