@@ -159,13 +159,14 @@ def _blank_observation(status: str, coded: Coded, name: str) -> Json:
 
 def _report(read: Reading | NotRead, observations: list[Json], key: tuple[str, ...]) -> Json:
     unread = isinstance(read, NotRead)
+    results = [{"reference": _urn(observation)} for observation in observations]
     return {
         "resourceType": "DiagnosticReport",
         "identifier": [_identifier("report", *key, "not analysed" if unread else "")],
         "status": "cancelled" if unread else "preliminary",
         "category": [_concept(f"{TERMINOLOGY}/v2-0074", "RAD", "Radiology")],
         "code": _concept("http://loinc.org", "18748-4", "Diagnostic imaging study"),
-        "result": [{"reference": _urn(observation)} for observation in observations],
+        **({"result": results} if results else {}),  # JSON in FHIR has no empty lists
         "conclusion": _conclusion(read),
     }
 
