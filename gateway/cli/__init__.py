@@ -13,10 +13,12 @@ import typer
 
 from gateway.cli import (
     classifiers,
+    classify,
     config,
     demo,
     doctor,
     films,
+    models,
     quarantine,
     regions,
     serve,
@@ -51,6 +53,8 @@ app.command()(training.rounds)
 app.command()(training.calibrate)
 app.add_typer(training.evaluate_app, name="evaluate")
 app.add_typer(regions.app, name="region")
+app.command()(classify.classify)
+app.add_typer(models.app, name="models")
 app.command()(demo.demo)
 
 
