@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from dicom_files import dx, ramp, real_radiographs
@@ -32,6 +34,7 @@ GREY = np.full((320, 240), 0.5, np.float32)
 FILM = 424  # px: the width of a film that is broad enough
 
 
+@cache
 def film() -> np.ndarray:
     return render("frontal", 3, (320, 280)).astype(np.float32)
 

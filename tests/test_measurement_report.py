@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import highdicom as hd
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ComputedRadiographyImageStorage
 from readings import AT, EQUIPMENT, NOT_READ, again, dumped, errors, needs_dciodvfy, needs_dsrdump, reading
 
+from models.classifiers.labels import TASKS
 from pipelines.film import Box, Operations
 from pipelines.header import read_header
 from pipelines.reading import Condition, NotRead, Unread
@@ -232,12 +235,22 @@ def test_a_name_that_is_not_in_the_table_gets_a_code_of_our_own():
     assert [g.finding_type.value for g in groups(made)] == [c.value for c in coded]
 
 
-def test_the_table_holds_the_names_of_chest14_and_no_code_twice():
+def test_the_table_holds_every_label_of_our_classifiers_and_no_code_twice():
     """A code used for two names would make them one."""
     coded = list(codes.CONDITIONS.values())
     assert len({(c.scheme, c.value) for c in coded}) == len(coded)
-    assert {"Pneumothorax", "Pleural_Thickening", "No Finding", "Normal"} <= set(codes.CONDITIONS)
+    assert {label for task in TASKS.values() for label in task.labels} <= set(codes.CONDITIONS)
     assert all(c.source and len(c.value) <= 16 and len(c.meaning) <= 64 for c in coded)
+
+
+def test_every_code_is_documented():
+    """The tables of conditions and of reasons for a rejection in docs/results.md are the ones in the code."""
+    manual = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
+    for name, c in codes.CONDITIONS.items():
+        assert f"| {name} | {c.scheme} | {c.value} | {c.meaning} | {c.source} |" in manual
+    rows = [line for line in manual.splitlines() if line.startswith("| ")]
+    for reason, c in codes.REJECTION.items():
+        assert [row for row in rows if reason in row and f"| {c.value} {c.meaning} |" in row]
 
 
 # Not analysed

@@ -40,27 +40,29 @@ def _ours(value: str, meaning: str) -> Coded:
 CONDITIONS: dict[str, Coded] = {
     # ChestX-ray14 (Wang et al., CVPR 2017), in its spelling
     "Atelectasis": Coded("46621007", "SCT", "Atelectasis", "MedDRA to SNOMED CT map, 10003598"),
-    "Cardiomegaly": Coded("8186001", "SCT", "Cardiomegaly", "SNOMED CT finding; see docs/results.md"),
+    "Cardiomegaly": Coded("287272002", "SCT", "Cardiomegaly", "PS3.16 CID 12248"),
     "Effusion": Coded("60046008", "SCT", "Pleural effusion", "PS3.16 CID 645"),
     "Infiltration": Coded("409609008", "SCT", "Radiologic infiltrate of lung", "UMLS, SNOMEDCT_US"),
-    "Mass": Coded("309529002", "SCT", "Lung mass", "HL7 FHIR Genomics Reporting examples"),
+    "Mass": Coded("309529002", "SCT", "Lung mass", "HL7 FHIR, GenomicStudy examples"),
     "Nodule": Coded("27925004", "SCT", "Nodule", "PS3.16 CID 6102"),
-    "Pneumonia": Coded("233604007", "SCT", "Pneumonia", "SNOMED CT, subtype example of its guide"),
+    "Pneumonia": Coded("233604007", "SCT", "Pneumonia", "SNOMED CT documentation, subtypes"),
     "Pneumothorax": Coded("36118008", "SCT", "Pneumothorax", "PS3.16 CID 6102"),
-    "Consolidation": Coded("95436008", "SCT", "Lung consolidation", "OMOP vocabulary 4318404"),
+    "Consolidation": Coded("95436008", "SCT", "Lung consolidation", "HL7 Lithuania, lung cancer"),
     "Edema": Coded("19242006", "SCT", "Pulmonary edema", "PS3.16 CID 3700"),
-    "Emphysema": Coded("87433001", "SCT", "Pulmonary emphysema", "SNOMED CT disorder"),
+    "Emphysema": Coded("87433001", "SCT", "Pulmonary emphysema", "HL7 Lithuania, lung cancer"),
     "Fibrosis": Coded("51615001", "SCT", "Pulmonary fibrosis", "MedDRA to SNOMED CT map, 10037383"),
     "Pleural_Thickening": _ours("PLEURAL_THICK", "Pleural thickening"),
-    "Hernia": Coded("39839004", "SCT", "Diaphragmatic hernia", "HL7 FHIR core examples"),
+    "Hernia": Coded("39839004", "SCT", "Diaphragmatic hernia", "HL7 FHIR, FamilyMemberHistory"),
     "No Finding": _ours("NO_FINDING", "None of the trained conditions"),
     # children's pneumonia (Kermany et al., Cell 2018)
     "Normal": Coded("17621005", "SCT", "Normal", "PS3.16 CID 222"),
-    "Bacterial pneumonia": Coded("53084003", "SCT", "Bacterial pneumonia", "SNOMED CT, as Pneumonia"),
-    "Viral pneumonia": Coded("75570004", "SCT", "Viral pneumonia", "OMOP vocabulary 261326"),
+    "Bacterial": Coded(
+        "53084003", "SCT", "Bacterial pneumonia", "SNOMED CT documentation, subtypes"
+    ),
+    "Viral": Coded("75570004", "SCT", "Viral pneumonia", "OMOP vocabulary 261326"),
     # what TorchXRayVision adds (Cohen et al., MIDL 2022)
     "Lung Lesion": _ours("LUNG_LESION", "Lung lesion"),
-    "Fracture": Coded("125605004", "SCT", "Fracture of bone", "SNOMED CT, ECL guide"),
+    "Fracture": Coded("125605004", "SCT", "Fracture of bone", "SNOMED CT documentation, ECL"),
     "Lung Opacity": Coded("112001", "DCM", "Opacity", "PS3.16 CID 6102"),
     "Enlarged Cardiomediastinum": _ours("WIDE_MEDIAST", "Enlarged cardiomediastinum"),
 }
