@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.settings import Settings, keys, load
 from pipelines.film import REASON_TEXT, Reason
+from pipelines.reading import UNREAD_TEXT, Unread
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -43,7 +44,9 @@ def test_every_documented_default_is_the_default() -> None:
 
 def test_every_reason_is_documented_and_has_a_text() -> None:
     """Nobody is shown a code that the manual does not know."""
-    assert documented("reasons.md") == set(Reason.__members__) == {reason.value for reason in REASON_TEXT}
+    assert {reason.value for reason in REASON_TEXT} == set(Reason.__members__)
+    assert {code.value for code in UNREAD_TEXT} == set(Unread.__members__)
+    assert documented("reasons.md") == set(Reason.__members__) | set(Unread.__members__)
 
 
 def test_the_file_of_config_init_says_the_defaults(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _port(settings)
     yield _reach(settings)
     yield from _bundles(settings)
+    yield from _classifiers(settings)
     yield _regions(settings)
     yield from _destinations(settings)
     yield _clock()
@@ -204,7 +205,8 @@ def _bundles(settings: Settings) -> Iterator[Check]:
     """Each model's weights against the digest on its card; torch is not needed for that."""
     work = settings.work
     folder = Path(work.bundles or str(resources.files("models") / "bundles"))
-    there = {card.parent.parent.name for card in folder.glob("*/configs/metadata.json")}
+    cards = {card.parent.parent for card in folder.glob("*/configs/metadata.json")}
+    there = {bundle.name for bundle in cards if not _is_classifier(bundle)}
     if not there:
         yield Check("bundles", "error", f"no model in {folder}: every film would be held")
     variants = {str(name): variant for name, variant in work.variants.items()}
@@ -213,6 +215,42 @@ def _bundles(settings: Settings) -> Iterator[Check]:
         yield _bundle(f"bundle {name}", folder / name, "films are held" if name in used else "not in use")
     for region in work.regions:
         yield _bundle(f"region {region.name}", region, "films that may be of it are held")
+
+
+def _is_classifier(folder: Path) -> bool:
+    from models.classifiers import terms
+
+    with suppress(terms.NoTerms):
+        terms.read(folder)
+        return True
+    return False
+
+
+def _classifiers(settings: Settings) -> Iterator[Check]:
+    """Each classifier's weights against its card, and what it waits for."""
+    from gateway.classifiers import bundle_of, check
+    from models.classifiers import terms
+
+    for name, block in settings.classifiers.items():
+        what, lost = f"classifier {name}", "what is owed to it fails, until it is mended and sent again"
+        try:
+            card = terms.read(bundle_of(block, name))
+            found = sha256(card.weights.read_bytes()).hexdigest()
+        except (OSError, terms.NoTerms) as error:
+            yield Check(what, "error", f"cannot be used: {error}; {lost}")
+            continue
+        if found != card.weights_sha256:
+            yield Check(what, "error", f"its weights are not the ones its card names; {lost}")
+        elif name not in settings.routes.pass_:
+            yield Check(what, "warning", "routes.pass does not name it: it reads only what people send it")
+        elif not any(block.results.model_dump().values()):
+            yield Check(what, "warning", "its results go nowhere: say where in `results`")
+        else:
+            yield Check(what, "ok", f"{card.name} {card.version}, sha256 {found[:16]}")
+    try:
+        check(settings)
+    except SettingsError as error:
+        yield Check("classifiers", "error", str(error))
 
 
 def _bundle(what: str, folder: Path, meaning: str) -> Check:

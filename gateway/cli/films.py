@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What was received, what was decided, where it went.")
 
 TABLE_ROWS = 50
+CONDITIONS = 5  # of a classifier's answer, shown to people
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DECISIONS = [*(act.value for act in Act), "undecided"]
@@ -116,6 +117,8 @@ def show(
     )
     columns = ("gate", "verdict", "score", "thresholds", "reason", "measured")
     print_table(columns, found, title="findings")
+    for result in row.results:
+        _show_result(result)
     sent = (
         (d["destination"], d["state"], d.get("attempts", ""), d.get("error") or "") for d in row.deliveries
     )
@@ -179,6 +182,7 @@ def item(row: FilmRow) -> dict[str, Any]:
         "flags": row.flags,
         "findings": row.findings,
         "deliveries": row.deliveries,
+        "results": row.results,
         "film_id": row.film_id,
         "rule": row.rule,
         "why": row.why,
@@ -197,6 +201,24 @@ def _row(row: FilmRow) -> tuple[object, ...]:
     reasons = ", ".join(row.reasons) or (row.rule or "")
     uid = row.sop_instance_uid
     return row.film_id, when(row.received_at), decision, reasons, deliveries_text(row), uid
+
+
+def _show_result(result: dict[str, Any]) -> None:
+    """The most likely conditions, and which are over their thresholds; or why the film was not read."""
+    title = f"read by {result['classifier']} {result['version']}".strip()
+    if "not_read" in result:
+        say(f"not {title}: {result['not_read']}: {clean(result['why'])}")
+        return
+    rows = [_condition(condition) for condition in result["conditions"][:CONDITIONS]]
+    print_table(("condition", "probability", "threshold", "over it"), rows, title=title)
+    if left := len(result["conditions"]) - len(rows):
+        say(f"and {left} less likely; --json shows them")
+
+
+def _condition(condition: dict[str, Any]) -> tuple[str, str, str, str]:
+    threshold, positive = condition["threshold"], condition["positive"]
+    at = "none" if threshold is None else f"{threshold:.3f}"
+    return condition["name"], f"{condition['probability']:.3f}", at, "yes" if positive else ""
 
 
 def _measured(finding: dict[str, Any]) -> tuple[str, str, str, str]:
