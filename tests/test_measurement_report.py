@@ -207,6 +207,12 @@ def test_a_film_without_uids_cannot_be_reported_on(keyword):
         report(change(dx(ramp()), **{keyword: ""}))
 
 
+def test_a_reading_without_conditions_is_no_report():
+    """Nothing is not "nothing found"."""
+    with pytest.raises(NotReportable):
+        report(conditions=())
+
+
 def test_a_film_of_an_unknown_sop_class_cannot_be_reported_on():
     """A private class, as old modalities send."""
     with pytest.raises(NotReportable):

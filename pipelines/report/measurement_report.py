@@ -24,6 +24,7 @@ from pipelines.report.codes import Coded
 from pipelines.report.identity import (
     MANUFACTURER,
     Equipment,
+    NotReportable,
     Series,
     built,
     canonical,
@@ -49,9 +50,11 @@ def reading_report(
     """The reading of a film as a report on its original.
 
     `source` is the original's header, also when the classifier read a copy made with `operations`; the region
-    is brought back to the original. `at` is aware. Raises NotReportable when the film has no UIDs, ValueError
-    when the reading has no conditions.
+    is brought back to the original. `at` is aware. Raises NotReportable when the film has no UIDs, or the
+    reading no conditions.
     """
+    if not reading.conditions:
+        raise NotReportable("a reading without conditions says nothing")
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     evidence = referenced(source)
     uid = made_uid("sr", evidence.SOPInstanceUID, *key)
