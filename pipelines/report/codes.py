@@ -56,9 +56,7 @@ CONDITIONS: dict[str, Coded] = {
     "No Finding": _ours("NO_FINDING", "None of the trained conditions"),
     # children's pneumonia (Kermany et al., Cell 2018)
     "Normal": Coded("17621005", "SCT", "Normal", "PS3.16 CID 222"),
-    "Bacterial": Coded(
-        "53084003", "SCT", "Bacterial pneumonia", "SNOMED CT documentation, subtypes"
-    ),
+    "Bacterial": Coded("53084003", "SCT", "Bacterial pneumonia", "SNOMED CT documentation, subtypes"),
     "Viral": Coded("75570004", "SCT", "Viral pneumonia", "OMOP vocabulary 261326"),
     # what TorchXRayVision adds (Cohen et al., MIDL 2022)
     "Lung Lesion": _ours("LUNG_LESION", "Lung lesion"),
