@@ -31,7 +31,7 @@ SLOW_S = 20.0  # a result is there within two seconds; a machine that tests ever
 def configured(folder: Path, workers: int = 2) -> dict[str, Any]:
     """Sections with a classifier beside the rig's AI: a tiny network with random weights.
 
-    Workers that examine films only when nobody else wants the processor would make this a test of the machine.
+    Workers that only get what others leave of the processor would make this a test of the machine.
     """
     torch.manual_seed(0)
     card = ClassifierCard("tiny", "small", ("Effusion", "Mass", "No Finding"), input=Input(px=64))
