@@ -11,9 +11,10 @@ import json
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,6 +94,8 @@ def run(
 ) -> Path:
     """Makes every run that is not in `out/runs.jsonl` yet, `processes` at a time, and writes the tables.
 
+    With one process it runs in this one.
+
     `told` hears each result. Started from a script it needs the usual `if __name__ == "__main__"`.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -102,15 +105,12 @@ def run(
     # seeds outermost: a stopped table has every way once before any twice
     wanted = [(a, i, seed) for seed, a, i in product(seeds, augmentations, imbalances)]
     missing = [cell for cell in wanted if cell not in done]
-    spawn = multiprocessing.get_context("spawn")  # a fork after torch has run hangs
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-        work = [pool.submit(one_run, cell, listing, cache, out, settings, films) for cell in missing]
-        for future in as_completed(work):
-            line = future.result()
-            with (out / RESULTS).open("a") as handle:
-                handle.write(json.dumps(line) + "\n")
-            if told:
-                told(line)
+    one = partial(one_run, listing=listing, cache=cache, out=out, settings=settings, films=films)
+    for line in _as_they_end(one, missing, processes):
+        with (out / RESULTS).open("a") as handle:
+            handle.write(json.dumps(line) + "\n")
+        if told:
+            told(line)
     summary = summarised(out)
     (out / TABLE_JSON).write_text(json.dumps(summary, indent=1) + "\n")
     heads = ",".join(("augmentation", "imbalance", "seed", *MARKS, "seconds"))
@@ -122,6 +122,18 @@ def run(
     ]
     (out / TABLE_CSV).write_text("\n".join([heads, *rows]) + "\n")
     return out / TABLE_JSON
+
+
+def _as_they_end(
+    one: Callable[[Cell], dict[str, Any]], cells: Sequence[Cell], processes: int
+) -> Iterator[dict[str, Any]]:
+    if processes == 1:
+        yield from map(one, cells)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork after torch has run hangs
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        for future in as_completed([pool.submit(one, cell) for cell in cells]):
+            yield future.result()
 
 
 def one_run(

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 import numpy as np
 from matplotlib.figure import Figure
 
-REDRAW_S = 4.0  # a picture costs about 0.2 s
+REDRAW_S = 4.0
+REDRAW_SHARE = 0.05  # of the time goes into pictures at most: one costs 0.2 s, on a busy machine more
 SMOOTH = 20  # steps over which the loss of the training side is averaged in the picture
 
 Line = Mapping[str, Any]
@@ -27,7 +28,7 @@ class Live:
     with_picture: bool = True
     steps: list[Line] = field(default_factory=list)
     epochs: list[Line] = field(default_factory=list)
-    drawn: float = 0.0
+    next_draw: float = 0.0
     log: TextIO | None = None
 
     def begin(self, done: int) -> None:
@@ -66,9 +67,10 @@ class Live:
     def draw(self, force: bool) -> None:
         """Draws the picture unless it was drawn a moment ago."""
         now = time.monotonic()
-        if self.with_picture and self.steps and (force or now - self.drawn > REDRAW_S):
+        if self.with_picture and self.steps and (force or now > self.next_draw):
             draw(self.out / "progress.png", self.title, self.steps, self.epochs)
-            self.drawn = time.monotonic()
+            took = time.monotonic() - now
+            self.next_draw = now + max(REDRAW_S, took / REDRAW_SHARE)
 
     def _write(self, line: Line) -> None:
         if self.log:
