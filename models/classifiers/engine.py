@@ -202,11 +202,11 @@ def _quick(loaded: Loaded, eager: Eager, cache: Path | None, threads: int) -> Qu
     packed = exported(loaded.net, loaded.card.input.px)
     quick = _agreeing(Quick(_session(packed, threads)), eager, loaded.card)
     if path:
-        _keep(path, packed)
+        keep(path, packed)
     return quick
 
 
-def _keep(path: Path, packed: bytes) -> None:
+def keep(path: Path, packed: bytes) -> None:
     """Written aside and renamed: others see all of it or nothing. A full disk costs one more export later."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
