@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from models.classifiers import bundle, carding, evaluate, measure, nets, rules, scores, sweep
+from gateway.cli import app
+from gateway.errors import FilmgateError
+from models.classifiers import bundle, carding, evaluate, figures, measure, nets, rules, scores, sweep
 from models.classifiers.bundle import ClassifierCard
 from models.classifiers.evaluate import Evaluation
 from models.classifiers.scores import Scores
@@ -69,7 +72,9 @@ def of_chest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path
 def of_child(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     folder = tmp_path_factory.mktemp("child")
     table = child(folder / "scores.csv")
-    return evaluate.evaluate(table, folder / "page", title="pneumonia3", draws=100), folder / "page"
+    return evaluate.evaluate(
+        table, folder / "page", title="pneumonia3", draws=100, pictures=False
+    ), folder / "page"
 
 
 class Links(HTMLParser):
@@ -152,7 +157,7 @@ def test_of_three_classes_there_is_a_confusion_matrix_and_any_but_normal(
     assert "any but Normal" in test["points"]
     assert set(made.thresholds) == set(made.calibration) == set(CHILD)
     assert made.evidence["threshold of any"]["any but Normal"] is not None
-    assert (folder / "test-confusion-light.svg").exists()
+    assert not list(folder.glob("*.svg"))
 
 
 def test_a_fold_is_judged_by_the_others(tmp_path: Path) -> None:
@@ -194,7 +199,7 @@ def test_without_folds_the_patients_are_dealt_to_parts() -> None:
 def test_nothing_is_chosen_where_every_film_is_set_aside(tmp_path: Path) -> None:
     """A table of a test set gives areas, and no threshold; to ask for one is refused."""
     table = chest(tmp_path / "scores.csv", 60, sets=("test",))
-    made = evaluate.evaluate(table, tmp_path / "page", draws=20)
+    made = evaluate.evaluate(table, tmp_path / "page", draws=20, pictures=False)
     assert made.thresholds == {}
     assert made.evidence["chosen on"] is None
     assert "Every set of the table is set aside" in made.markdown
@@ -216,6 +221,17 @@ def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
     assert found.best[1] == pytest.approx((2 / 3 + 1) / 2)  # at 0.2 to 0.3: A is right half the time
     assert found.macro[0] == pytest.approx(2 / 3)  # everything is called positive
     assert found.macro[-1] == 0.0
+
+
+def test_a_confusion_matrix_and_a_learning_curve_are_drawn(tmp_path: Path) -> None:
+    """Each in two looks, with what it says as text."""
+    some = measure.Value(0.8)
+    found = measure.Exclusive(("Normal", "Viral"), np.array([[7, 1], [2, 8]]), some, (0, 1), some, 0.5)
+    curve = measure.learning_curve([measure.Learned(n, 0.8 - n**-0.4, 0.01) for n in (100, 200, 400)])
+    drawn = [*figures.draw_confusion(tmp_path, found), *figures.draw_learning(tmp_path, curve, goal=0.777)]
+    texts = [(tmp_path / name).read_text() for name in drawn]
+    assert all("80.0%" in text for text in texts[:2])
+    assert all("published: 0.777" in text for text in texts[2:])
 
 
 @pytest.fixture
@@ -244,3 +260,34 @@ def test_a_card_of_other_labels_is_left_alone(of_child: tuple[Evaluation, Path],
     with pytest.raises(ValueError, match="the card is not"):
         carding.into_card(folder, of_child[0])
     assert (folder / "configs" / "metadata.json").read_bytes() == before
+
+
+def test_the_command_writes_the_page_and_the_card(folder: Path, tmp_path: Path) -> None:
+    """One JSON item: where the page is, and what was chosen."""
+    table = chest(tmp_path / "scores.csv", 120)
+    words = ["evaluate", "classifier", "--scores", str(table), "--out", str(tmp_path / "page")]
+    words += ["--no-pictures", "--json"]
+    done = CliRunner().invoke(app, [*words, "--rule", "sensitivity=0.9", "--bundle", str(folder)])
+    assert done.exit_code == 0, done.output
+    (told,) = json.loads(done.stdout)
+    assert Path(told["page"]).exists()
+    assert told["evidence"]["rule"] == "sensitivity=0.9"
+    assert bundle.read_card(folder).thresholds == told["thresholds"]
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "says"),
+    [
+        ("file,patient\n", [], "no column fold"),
+        ("file,patient,fold,group,set,y:A,p:A\na,p,,,cv,1,0.5\n", ["--rule", "best"], "'best' is no rule"),
+    ],
+)
+def test_the_command_says_what_is_wrong(text: str, more: list[str], says: str, tmp_path: Path) -> None:
+    """In words, without a page."""
+    table = tmp_path / "scores.csv"
+    table.write_text(text)
+    words = ["evaluate", "classifier", "--scores", str(table), "--out", str(tmp_path / "page")]
+    done = CliRunner().invoke(app, [*words, *more])
+    assert isinstance(done.exception, FilmgateError)
+    assert says in str(done.exception)
+    assert not (tmp_path / "page" / "index.html").exists()

@@ -18,6 +18,7 @@ from gateway.cli import (
     demo,
     doctor,
     films,
+    judging,
     models,
     quarantine,
     regions,
@@ -51,6 +52,8 @@ training.train_app.command("classifier")(classifiers.train)
 app.add_typer(training.train_app, name="train")
 app.command()(training.rounds)
 app.command()(training.calibrate)
+training.evaluate_app.command("classifier")(judging.classifier)
+training.evaluate_app.command("robustness")(judging.robustness)
 app.add_typer(training.evaluate_app, name="evaluate")
 app.add_typer(regions.app, name="region")
 app.command()(classify.classify)

@@ -73,12 +73,13 @@ def evaluate(
     least: int = measure.LEAST_IN_MACRO,
     learning: LearningCurve | None = None,
     draws: int = measure.DRAWS,
+    pictures: bool = True,
 ) -> Evaluation:
     """Writes the page of these tables of scores into the folder `out`, with CSV, SVG, JSON and Markdown.
 
     Thresholds are chosen by `rule` on the set `chosen_on`: "cv", or the first that is not set aside, unless
-    told. Where every set is set aside, none are chosen. Raises OSError, or ValueError for a table, a rule or
-    a set that cannot be used.
+    told. Where every set is set aside, none are chosen. Pictures take most of the time. Raises OSError, or
+    ValueError for a table, a rule or a set that cannot be used.
     """
     how = rules.parse(rule)
     table = scores.read(paths)
@@ -89,7 +90,7 @@ def evaluate(
     for name in _sets(table, base):
         judged = judge(table.of(name), name, fitted, how if name == base else None)
         areas = _areas(judged, least, draws)
-        made, told = _set(out, judged, areas, least, draws)
+        made, told = _set(out if pictures else None, judged, areas, least, draws)
         sections.append(made)
         evidence[name] = told
     if learning:
@@ -162,7 +163,9 @@ def with_any(films: Scores) -> Scores:
 # --- one set ------------------------------------------------------------------------------------------------
 
 
-def _set(out: Path, judged: Judged, areas: Areas, least: int, draws: int) -> tuple[Section, dict[str, Any]]:
+def _set(
+    out: Path | None, judged: Judged, areas: Areas, least: int, draws: int
+) -> tuple[Section, dict[str, Any]]:
     stem = f"{_stem(judged.name)}-"
     raw = with_any(judged.raw)
     points = _points(judged)
@@ -173,21 +176,15 @@ def _set(out: Path, judged: Judged, areas: Areas, least: int, draws: int) -> tup
     groups = _by_group(judged, least, draws)
     if groups:
         blocks.append(_group_table(stem, groups))
-    blocks += [
-        Picture(*figures.draw_rocs(out, raw, areas, stem), "ROC curves; in brackets: films that have it."),
-        Picture(
-            *figures.draw_precision(out, raw, areas, stem),
-            "Precision over recall. Dotted: the share of films that have it, which is what chance gives.",
-        ),
-    ]
+    if out:
+        blocks += _curves(out, stem, raw, areas)
     told: dict[str, Any] = {"films": len(raw), "patients": len(set(raw.patients.tolist()))}
     told |= _areas_told(areas) | {"groups": {name: _areas_told(some) for name, some in groups.items()}}
     if judged.raw.exclusive:
         found = measure.exclusive(judged.raw, draws)
-        blocks += [
-            _exclusive_table(stem, found),
-            Picture(*figures.draw_confusion(out, found, stem), CONFUSED),
-        ]
+        blocks.append(_exclusive_table(stem, found))
+        if out:
+            blocks.append(Picture(*figures.draw_confusion(out, found, stem), CONFUSED))
         told["exclusive"] = _exclusive_told(found)
     if points:
         blocks += _at_thresholds(out, stem, judged, areas, points)
@@ -199,35 +196,37 @@ def _set(out: Path, judged: Judged, areas: Areas, least: int, draws: int) -> tup
     return Section(title, tuple(blocks)), told
 
 
+def _curves(out: Path, stem: str, raw: Scores, areas: Areas) -> list[page.Block]:
+    chance = "Precision over recall. Dotted: the share of films that have it, which is what chance gives."
+    return [
+        Picture(*figures.draw_rocs(out, raw, areas, stem), "ROC curves; in brackets: films that have it."),
+        Picture(*figures.draw_precision(out, raw, areas, stem), chance),
+    ]
+
+
 def _at_thresholds(
-    out: Path, stem: str, judged: Judged, areas: Areas, points: Sequence[Point]
+    out: Path | None, stem: str, judged: Judged, areas: Areas, points: Sequence[Point]
 ) -> list[page.Block]:
     how = CROSSED if judged.crossed else FIXED
-    title = f"Operating points, {how}"
-    blocks: list[page.Block] = [rules.as_table(f"{stem}points", title, points)]
-    reliable = figures.draw_reliability(out, with_any(judged.raw), judged.scaled, areas, stem)
-    curves = figures.draw_thresholds(out, judged.scaled, areas, judged.thresholds, stem)
-    blocks += [
-        Picture(
-            *reliable,
-            f"Reliability with exact 95 % intervals, before and after scaling ({how}); in each panel the "
-            "expected calibration error. On the dotted line a probability means what it says.",
-        ),
-        Picture(
-            *curves,
-            "What each threshold would give, on scaled probabilities; the line is where the rule puts it.",
-        ),
-    ]
+    blocks: list[page.Block] = [rules.as_table(f"{stem}points", f"Operating points, {how}", points)]
+    if out:
+        reliable = figures.draw_reliability(out, with_any(judged.raw), judged.scaled, areas, stem)
+        curves = figures.draw_thresholds(out, judged.scaled, areas, judged.thresholds, stem)
+        blocks += [Picture(*reliable, RELIABLE.format(how)), Picture(*curves, EACH)]
     if judged.called:
         swept = _swept(judged)
+        if out:
+            blocks.append(Picture(*figures.draw_sweep(out, swept, stem), SWEPT))
         at, best = swept.best
-        blocks += [
-            Picture(*figures.draw_sweep(out, swept, stem), SWEPT),
-            SAID.format(len(swept.labels), at, best, swept.macro_each, how),
-        ]
+        blocks.append(SAID.format(len(swept.labels), at, best, swept.macro_each, how))
     return blocks
 
 
+RELIABLE = (
+    "Reliability with exact 95 % intervals, before and after scaling ({}); in each panel the expected "
+    "calibration error. On the dotted line a probability means what it says."
+)
+EACH = "What each threshold would give, on scaled probabilities; the line is where the rule puts it."
 CROSSED, FIXED = "each fold by the thresholds of the others", "by the thresholds of the card"
 SAID = (
     "One threshold for all {} labels is best at {:.2f}, with a macro-F1 of {:.3f}; thresholds for each label "

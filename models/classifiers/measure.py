@@ -7,9 +7,11 @@ sorting of the films serves all draws.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -463,6 +465,17 @@ def learning_curve(
         tuple(map(float, high)),
         tuple(map(float, line)),
     )
+
+
+def read_learned(path: Path) -> list[Learned]:
+    """Points from a CSV file `films,auc,error`; an empty error is unknown. Raises OSError or ValueError."""
+    with path.open(newline="") as handle:
+        lines = csv.DictReader(handle)
+        if not {"films", "auc"} <= set(lines.fieldnames or ()):
+            raise ValueError(f"{path} has no columns films and auc")
+        return [
+            Learned(int(line["films"]), float(line["auc"]), float(line.get("error") or 0)) for line in lines
+        ]
 
 
 def _power_laws(n: Doubles, y: Doubles, errors: Doubles) -> tuple[Doubles, Doubles, Doubles]:

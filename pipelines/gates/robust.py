@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from models.bundle import BundleError
@@ -56,6 +57,7 @@ def evaluate_robustness(
     more films of wrong parts than of chests. Answers are kept in `out` and not asked again. Raises OSError,
     BundleError for a classifier or gates that cannot be used, or ValueError where there are no such films.
     """
+    torch.set_num_threads(threads)
     reader = Reader.open(bundle.find(model), threads=threads)
     task = task_of(reader.card.classes)
     ready = gates.load(bundles)
