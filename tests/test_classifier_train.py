@@ -17,7 +17,17 @@ from typer.testing import CliRunner
 from gateway.cli import app, classifiers
 from gateway.errors import FilmgateError
 from models import phantom
-from models.classifiers import augmentation, crossval, finder, imbalance, lessons, nets, scores, train
+from models.classifiers import (
+    augmentation,
+    bundle,
+    crossval,
+    finder,
+    imbalance,
+    lessons,
+    nets,
+    scores,
+    train,
+)
 from models.classifiers import samples as films
 from models.classifiers.labels import TASKS, Task
 from models.classifiers.samples import Sample, Samples, SamplesError
@@ -247,6 +257,10 @@ def test_the_command_trains_from_a_table_of_nih(tmp_path: Path, chests: np.ndarr
     assert told["labels"] == ["Mass", "Nodule", "No Finding"]
     assert Path(told["weights"]).exists()
     assert Path(told["picture"]).exists()
+    ready = bundle.load(Path(told["bundle"]))
+    assert ready.card.classes == ("Mass", "Nodule", "No Finding")
+    assert ready.card.accepts.min_age == 10
+    assert "| patients |" in (Path(told["bundle"]) / "docs/README.md").read_text()
 
 
 def test_the_command_says_what_is_wrong_with_what_it_was_given(tmp_path: Path) -> None:

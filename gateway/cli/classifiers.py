@@ -243,12 +243,15 @@ def _loaded(listing: Listing, px: int, cache: Path, *, quiet: bool) -> Samples:
 def _trained(samples: Samples, settings: Settings, out: Path, resume: bool, *, quiet: bool) -> dict[str, Any]:
     import json
 
+    from models.classifiers import bundling
     from models.classifiers import train as training
 
     weights = training.train(samples, samples.task, settings, out, resume=resume, quiet=quiet)
+    bundling.bundled(out, out / "bundle")
     told = json.loads((out / training.TOLD).read_text())
     return {
         "weights": weights,
+        "bundle": out / "bundle",
         "labels": told["labels"],
         "not_trained": told["not_trained"],
         "films": told["data"]["learned"]["films"],
