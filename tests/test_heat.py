@@ -44,14 +44,18 @@ def quick(net: nn.Module, x: torch.Tensor, which: int) -> NDArray[np.float32] | 
 
 
 class Bare(nn.Module):
-    """The network as MONAI's CAM wants it: a named layer whose output goes to the mean."""
+    """The network as MONAI's CAM wants it: a named layer whose output goes to the mean.
+
+    The last layer has no offset here: MONAI would add it to every place of the map.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.trunk = Trunk(net)
         head = net.get_submodule("head")
         assert isinstance(head, nn.Linear)
-        self.fc = head
+        self.fc = nn.Linear(head.in_features, head.out_features, bias=False)
+        self.fc.weight = head.weight
+        self.trunk = Trunk(net)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.fc(self.trunk(x).mean(dim=(2, 3)))
@@ -73,12 +77,12 @@ def test_the_quick_map_is_monais_cam_up_to_its_scale(kind: str, which: int) -> N
     """Where the evidence is positive the two are proportional; elsewhere ours is 0."""
     net = untrained(kind)
     theirs = CAM(
-        nn_module=Bare(net),
+        nn_module=Bare(net).eval(),
         target_layers="trunk",
-        fc_layers="trunk.net.head",
+        fc_layers="fc",
         upsampler=lambda size: lambda x: x,
         postprocessing=lambda x: x,
-    )(film(), class_idx=which)
+    )(film(), class_idx=torch.tensor([which]))
     evidence = heat._wide(torch.as_tensor(theirs)[0, 0].detach(), PX).clamp(min=0).numpy()
     ours = quick(net, film(), which)
     if evidence.max() == 0:
