@@ -44,6 +44,14 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert not again.exclusive
 
 
+def test_scores_that_differ_stay_different(tmp_path: Path) -> None:
+    """Sure networks say 0.9999998 and 0.9999997; rounded to one they would tie, and cost area."""
+    said = np.array([[0.9999998], [0.9999997]])
+    films = [{"file": name, "patient": name, "set": "cv"} for name in "ab"]
+    scores.write(tmp_path / "scores.csv", ("A",), films, np.array([[1.0], [0.0]]), said)
+    np.testing.assert_array_equal(scores.read(tmp_path / "scores.csv").said, said)
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -195,7 +195,7 @@ def write_answers(path: Path, labels: Sequence[str], rows: Iterable[Answer]) -> 
         out.writerow(head)
         for row in rows:
             truth = ("" if math.isnan(value) else f"{value:g}" for value in row.truth)
-            said = (f"{value:.6g}" for value in row.said) if row.said else ("",) * len(labels)
+            said = (f"{value:.9g}" for value in row.said) if row.said else ("",) * len(labels)
             cells = (row.file, row.patient, row.kind, "with" if row.gates else "without", row.act, row.reason)
             out.writerow([*cells, *truth, *said])
     part.replace(path)

@@ -24,7 +24,7 @@ COLUMNS = ("file", "patient", "fold", "group", "set")
 TRUE, SAID = "y:", "p:"
 KNOWN = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "": math.nan}
 ASIDE = ("accept", "test")  # sets that nothing is ever chosen on
-SUMS_TO_ONE = 1e-3  # tables have six digits
+SUMS_TO_ONE = 1e-3  # tables are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def write(
         out.writerow([*COLUMNS, *(f"{kind}{label}" for label in labels for kind in (TRUE, SAID))])
         for film, is_so, p in zip(films, truth, said, strict=True):
             cells = (
-                cell for y, value in zip(is_so, p, strict=True) for cell in (_truth(y), f"{float(value):.6g}")
+                cell for y, value in zip(is_so, p, strict=True) for cell in (_truth(y), f"{float(value):.9g}")
             )
             out.writerow([*(film.get(column, "") for column in COLUMNS), *cells])
     part.replace(path)
