@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from typer.testing import CliRunner, Result
 
 from gateway.cli import app
@@ -20,6 +21,7 @@ from gateway.cli.output import clean
 from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Judged, Received
+from gateway.ledger.tables import results
 from gateway.listener import Listener
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
@@ -146,6 +148,28 @@ def test_films_show_explains_one_film(run: Run, ledger: Ledger) -> None:
     assert "0.600" in shown
     (one,) = items(run("films", "show", "2", "--json"))
     assert one["events"]
+
+
+def test_films_show_tells_what_classifiers_said(run: Run, ledger: Ledger) -> None:
+    """Ranked, with thresholds, and which condition is over its own; or why the film was not read."""
+    told = [{"name": "Mass", "probability": 0.71, "threshold": 0.4, "positive": True}]
+    told += [
+        {"name": f"Other {n}", "probability": 0.1, "threshold": None, "positive": None} for n in range(6)
+    ]
+    unread = {"not_read": "OUTSIDE_CARD", "why": "age 3 is under 10"}
+    with ledger.writing() as db:
+        for name, body in (("chest14", {"conditions": told}), ("pneumonia3", unread)):
+            row = {"film_id": 2, "version": "1", "model_digest": "d", "made_at": NOW, "superseded": False}
+            db.execute(insert(results).values(classifier=name, body=body, **row))
+    shown = " ".join(run("films", "show", "2").stdout.split())
+    assert "read by chest14 1" in shown
+    assert "Mass 0.710 0.400 yes" in shown
+    assert "Other 0 0.100 none" in shown
+    assert "and 2 less likely" in shown
+    assert "not read by pneumonia3 1: OUTSIDE_CARD: age 3 is under 10" in shown
+    (one,) = items(run("films", "show", "2", "--json"))
+    assert [result["classifier"] for result in one["results"]] == ["chest14", "pneumonia3"]
+    assert one["results"][0]["objects"] == []
 
 
 def test_a_destination_that_does_not_exist_is_named(run: Run, ledger: Ledger) -> None:

@@ -414,6 +414,17 @@ def test_a_destination_that_left_the_settings(gateway: Gateway) -> None:
     assert gateway.states("gone") == {"1.2.0": "pending", "1.2.1": "pending"}
 
 
+def test_what_workers_read_with_a_classifier_is_not_the_couriers(gateway: Gateway) -> None:
+    """No lane, no warning, no state of health: it waits for a worker."""
+    archive = Fake("archive")
+    gateway.owe("archive", "chest14", count=2)
+    with capture_logs() as logs, running(gateway, archive, not_sent=("chest14",)) as courier:
+        gateway.until("archive", delivered=2)
+        assert list(courier.health()) == ["archive"]
+    assert "destination not in the settings" not in [entry["event"] for entry in logs]
+    assert set(gateway.states("chest14").values()) == {"pending"}
+
+
 # Delays
 
 

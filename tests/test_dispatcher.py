@@ -10,7 +10,8 @@ import pytest
 from gateway.dispatcher import Dispatcher, LeaseWatch, _alone
 from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
-from gateway.ledger.records import Received
+from gateway.ledger.records import Judged, Received
+from pipelines.film import Act, Decision
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -39,6 +40,19 @@ def test_it_rings_only_while_a_job_waits(ledger: Ledger) -> None:
     dispatcher.look(0.0, NOW)
     ledger.claim("w")
     dispatcher.look(0.1, NOW)
+    assert bell.rings == 1
+
+
+def test_it_rings_for_what_is_owed_to_a_classifier(ledger: Ledger) -> None:
+    """No film waits for the gates; a reading does."""
+    job = ledger.claim("w")
+    assert job is not None
+    passed = Judged(Decision(Act.PASS), (), "enforce", {}, send_original_to=("chest14",))
+    ledger.judge(job, passed, now=NOW)
+    bell = Bell()
+    watch = LeaseWatch(ledger, lease_s=60, attempts=3)
+    Dispatcher(ledger, bell, watch, ("chest14",)).look(0.0, NOW)  # type: ignore[arg-type]
+    Dispatcher(ledger, bell, watch).look(0.0, NOW)  # type: ignore[arg-type]
     assert bell.rings == 1
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from gateway.cli.doctor import Check, _bundles, _regions
+from gateway.cli.doctor import Check, _bundles, _classifiers, _regions
 from gateway.settings import BundleName, Settings
 
 WEIGHTS = b"weights"
@@ -105,3 +105,33 @@ def test_a_region_has_the_name_on_its_card(tmp_path: Path) -> None:
         }
     )
     assert _regions(settings).result == "ok"
+
+
+def as_classifier(folder: Path, **words: object) -> None:
+    make(folder)
+    card = {"kind": "classifier", "name": "chest14", "version": "1", "network": "small", **words}
+    told = {"filmgate": card | {"weights_sha256": sha256(WEIGHTS).hexdigest(), "accepts": {}}}
+    (folder / "configs" / "metadata.json").write_text(json.dumps(told))
+
+
+def of_classifier(folder: Path, **block: object) -> list[Check]:
+    chest = {"kind": "classifier", "bundle": str(folder), "results": {"sr": ["archive"]}} | block
+    archive = {"kind": "folder", "path": "archive"}
+    tree = {"destinations": {"archive": archive, "chest": chest}, "routes": {"pass": ["chest"]}}
+    return list(_classifiers(Settings.model_validate(tree)))
+
+
+def test_a_classifier_is_looked_at_by_its_own_card(tmp_path: Path) -> None:
+    """It is no gate: that it is broken, off, or speaks to nobody is said of it alone."""
+    as_classifier(tmp_path / "chest14")
+    (found,) = of_classifier(tmp_path / "chest14")
+    assert (found.what, found.result) == ("classifier chest", "ok")
+    assert [one.result for one in of_classifier(tmp_path / "chest14", results={})] == ["warning"]
+    assert [one.result for one in of_classifier(tmp_path / "none")] == ["error"]
+    (tmp_path / "chest14" / "models" / "model.safetensors").write_bytes(b"others")
+    (found,) = of_classifier(tmp_path / "chest14")
+    assert (found.result, "sent again" in found.detail) == ("error", True)
+    as_classifier(tmp_path / "kids", off=True)
+    assert [one.result for one in of_classifier(tmp_path / "kids")] == ["ok", "error"]
+    make(tmp_path / "anatomy")
+    assert "bundle chest14" not in checks(tmp_path)
