@@ -51,7 +51,12 @@ def _derive(path: Path, request: dict[str, Any]) -> Answer:
     return told, written.getbuffer()
 
 
+def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
+    return {}, b""
+
+
 ACTIONS: Actions = {
+    "ready": _ready,
     "film": _film,
     "digest": _digest,
     "derive": _derive,

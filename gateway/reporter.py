@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gateway.errors import DecodeError
 from gateway.ledger.records import Made
 from gateway.sandbox import Sandbox, short_text
 from gateway.store import Store
@@ -43,13 +42,6 @@ class Reporter(Sandbox):
 
     module = "gateway.reporter_child"
     who = "maker of reports"
-
-    def warm_up(self, path: Path) -> None:
-        """Start the child, so that the first film need not wait for what it loads."""
-        try:
-            self._ask(path, {"do": "ready"}, most=0)
-        except DecodeError:
-            return  # it is started anew when there is something to make
 
     def result(
         self, kind: str, path: Path, read: Reading | NotRead, occasion: Occasion, film: Film | None = None

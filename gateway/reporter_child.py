@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from gateway.reporter import MEDIA_TYPES
 from gateway.sandboxed import Actions, Answer, operations_told, our_version, serve
@@ -78,6 +78,12 @@ def _about(make: Callable[[Dataset, Told, Told], Answer]) -> Callable[[Path, Tol
 
 
 def _ready(_path: Path, _told: Told) -> Answer:
+    """A first report of nothing: highdicom and pydicom look up most of what they need once."""
+    film = Dataset()
+    film.SOPClassUID = DigitalXRayImageStorageForPresentation
+    film.SOPInstanceUID, film.StudyInstanceUID, film.SeriesInstanceUID = "2.25.1", "2.25.2", "2.25.3"
+    nothing = Reading("none", "0", "0" * 64, (Condition("Effusion", 0.0),))
+    reading_report(film, nothing, at=datetime.now(UTC), equipment=Equipment(our_version(), {}))
     return {}, b""
 
 

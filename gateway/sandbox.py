@@ -50,6 +50,13 @@ class Sandbox:
         """The child's process id; None before the first request and after `close`."""
         return self._child.pid if self._child else None
 
+    def warm_up(self, path: Path) -> None:
+        """Start the child, so that the first film need not wait for what it loads. Any `path` will do."""
+        try:
+            self._ask(path, {"do": "ready"}, most=0)
+        except DecodeError:
+            return  # it is started anew when there is something to do
+
     def close(self) -> None:
         """Ends the child."""
         with self._lock:

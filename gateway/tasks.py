@@ -321,6 +321,7 @@ def run_worker(shell: Shell, clerk: Clerk, *, ready: Callable[[], None]) -> None
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
         examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk, reporter)
+        decoder.warm_up(shell.store.incoming)
         if examiner.readings:
             examiner.readings.prepare()
         alone = threading.Thread(target=_look_alone, args=(examiner,), daemon=True)

@@ -348,3 +348,11 @@ def test_a_lost_maker_of_reports_is_replaced(children: Children, tmp_path: Path,
     assert reporter.pid is not None
     os.kill(reporter.pid, signal.SIGKILL)
     assert len(line.sent(phantom_dx("frontal", 15))["objects"]) == 3
+
+
+def test_children_are_ready_before_the_first_film(tmp_path: Path) -> None:
+    """Warmed up, they have loaded what they need, and answer."""
+    with Decoder() as decoder, Reporter(timeout_s=60) as reporter:
+        for child in (decoder, reporter):
+            child.warm_up(tmp_path)
+            assert child._ask(tmp_path, {"do": "ready"}, most=0) == ({}, bytearray())
