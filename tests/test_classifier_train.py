@@ -257,6 +257,7 @@ def test_the_command_trains_from_a_table_of_nih(tmp_path: Path, chests: np.ndarr
     assert told["labels"] == ["Mass", "Nodule", "No Finding"]
     assert Path(told["weights"]).exists()
     assert Path(told["picture"]).exists()
+    assert {row.split(",")[4] for row in Path(told["scores"]).read_text().splitlines()[1:]} == {"valid"}
     ready = bundle.load(Path(told["bundle"]))
     assert ready.card.classes == ("Mass", "Nodule", "No Finding")
     assert ready.card.accepts.min_age == 10

@@ -243,7 +243,7 @@ def _loaded(listing: Listing, px: int, cache: Path, *, quiet: bool) -> Samples:
 def _trained(samples: Samples, settings: Settings, out: Path, resume: bool, *, quiet: bool) -> dict[str, Any]:
     import json
 
-    from models.classifiers import bundling
+    from models.classifiers import bundling, scoring
     from models.classifiers import train as training
 
     weights = training.train(samples, samples.task, settings, out, resume=resume, quiet=quiet)
@@ -252,6 +252,7 @@ def _trained(samples: Samples, settings: Settings, out: Path, resume: bool, *, q
     return {
         "weights": weights,
         "bundle": out / "bundle",
+        "scores": scoring.score(out, samples),
         "labels": told["labels"],
         "not_trained": told["not_trained"],
         "films": told["data"]["learned"]["films"],

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.classifiers import scores, train
+from models.classifiers import scoring, train
 from models.classifiers.labels import Task
 from models.classifiers.samples import Index, Samples, SamplesError, folds, split
+from models.classifiers.scoring import SCORES
 from models.classifiers.train import Settings
 
-SCORES, TOLD, LOGITS = "scores.csv", "cv.json", "logits.npz"
+TOLD, LOGITS = "cv.json", "logits.npz"
 
 
 def cross_validate(
@@ -60,7 +60,7 @@ def cross_validate(
             of_others += train.probabilities(stored["logits"][len(part) :], task.exclusive) / parts
     fold_of = {int(row): str(n) for n, part in enumerate(left) for row in part}
     said = np.concatenate([train.probabilities(logits[whole], task.exclusive), of_others])
-    write(out / SCORES, samples, np.concatenate([whole, others]), said, fold_of)
+    scoring.write(out / SCORES, samples, np.concatenate([whole, others]), said, "cv", fold_of)
     return out / SCORES
 
 
@@ -82,23 +82,6 @@ def inner_sides(samples: Samples, settings: Settings, learn: Index) -> tuple[Ind
     if not settings.valid_share:
         return learn, learn[:0]
     return split(samples, settings.valid_share, settings.seed, learn)
-
-
-def write(
-    path: Path, samples: Samples, rows: Index, said: NDArray[np.float64], fold_of: dict[int, str]
-) -> None:
-    """The table of models.classifiers.scores about these films; those without a fold go under their split."""
-    films = [
-        {
-            "file": samples.rows[n].file,
-            "patient": samples.rows[n].patient,
-            "fold": fold_of.get(int(n), ""),
-            "group": samples.rows[n].group,
-            "set": samples.rows[n].split or "cv",
-        }
-        for n in rows
-    ]
-    scores.write(path, samples.task.labels, films, samples.targets[rows].astype(np.float64), said)
 
 
 def _same_as_before(out: Path, samples: Samples, settings: Settings, parts: int) -> None:

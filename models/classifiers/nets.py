@@ -29,6 +29,7 @@ STAGES = (
     (6, 3, 1, 320, 1),
 )
 STEM, LAST = 32, 1280
+DENSE = 1024  # feature maps of DenseNet-121 at its end
 DROPOUT = 0.2
 
 
@@ -72,7 +73,7 @@ class DenseNet(_Pooled):
         self.low, self.span = low, high - low  # the range of greys that the weights were trained on
         net = DenseNet121(spatial_dims=2, in_channels=1, out_channels=classes)
         self.body = net.features
-        self.head = nn.Linear(net.class_layers.out.in_features, classes)
+        self.head = nn.Linear(DENSE, classes)
 
     def maps(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x * self.span + self.low))
@@ -144,7 +145,7 @@ def _conv(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1
 
 
 def _norm(width: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
+    return nn.BatchNorm2d(width, eps=1e-3)
 
 
 def from_imagenet(path: Path, classes: int) -> Lite:

@@ -1,7 +1,7 @@
 """What a classifier's card says to those that load no torch: whether it is off, and which films it takes.
 
-`models.classifiers.bundle` reads the same card to load the network; this reads its JSON alone, for the processes
-that only choose where films go.
+`models.classifiers.bundle` reads the same card to load the network; this reads its JSON alone, for the
+processes that only choose where films go.
 """
 
 from __future__ import annotations
@@ -45,22 +45,23 @@ def read(where: Path) -> Terms:
         NoTerms: the folder has no card of a classifier.
     """
     try:
-        ours = json.loads((where / METADATA).read_text(encoding="utf-8"))["filmgate"]
-        if ours.get("kind") != "classifier":
-            raise NoTerms(f"{where.name}: is not the bundle of a classifier")
-        weights = where / WEIGHTS.get(ours.get("network", ""), SAFETENSORS)
-        told = {key: value for key, value in ours.get("accepts", {}).items() if key in ACCEPTS}
-        return Terms(
-            name=str(ours["name"]),
-            version=str(ours.get("version", "")),
-            weights=weights,
-            weights_sha256=str(ours["weights_sha256"]),
-            off=bool(ours.get("off", False)),
-            accepts=told,
-        )
+        return _terms(where, json.loads((where / METADATA).read_text(encoding="utf-8"))["filmgate"])
     except OSError as error:
         raise NoTerms(f"{where.name}: no card: {error.strerror}") from error
     except NoTerms:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoTerms(f"{where.name}: the card cannot be read: {type(error).__name__}") from error
+
+
+def _terms(where: Path, ours: dict[str, Any]) -> Terms:
+    if ours.get("kind") != "classifier":
+        raise NoTerms(f"{where.name}: is not the bundle of a classifier")
+    return Terms(
+        name=str(ours["name"]),
+        version=str(ours.get("version", "")),
+        weights=where / WEIGHTS.get(ours.get("network", ""), SAFETENSORS),
+        weights_sha256=str(ours["weights_sha256"]),
+        off=bool(ours.get("off", False)),
+        accepts={key: value for key, value in ours.get("accepts", {}).items() if key in ACCEPTS},
+    )
