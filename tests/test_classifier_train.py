@@ -264,6 +264,19 @@ def test_the_command_trains_from_a_table_of_nih(tmp_path: Path, chests: np.ndarr
     assert "| patients |" in (Path(told["bundle"]) / "docs/README.md").read_text()
 
 
+def test_lessons_have_a_command(tmp_path: Path, chests: np.ndarray) -> None:
+    """`filmgate train lessons`: every way once, each with what it is worth."""
+    table = listed(tmp_path, chests)
+    words = ["train", "lessons", "--task", "chest14", "--nih", str(table), "--images", str(tmp_path)]
+    words += ["--learned", "12", "--px", "32", "--epochs", "1", "--seeds", "1", "--processes", "1", "--json"]
+    words += ["--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    told = json.loads(shown.stdout)
+    assert len({(way["augmentation"], way["imbalance"]) for way in told}) == len(told) == 18
+    assert "auc" in told[0]
+
+
 def test_the_command_says_what_is_wrong_with_what_it_was_given(tmp_path: Path) -> None:
     """No list, two lists, a folder without classes, a word it does not know."""
 

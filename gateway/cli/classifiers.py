@@ -1,9 +1,10 @@
-"""`filmgate train classifier | evaluate classifier`: networks that read chests. These load torch, too."""
+"""`filmgate train classifier | lessons`: networks that read chests. These load torch, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -170,10 +171,7 @@ def train(
 ) -> None:
     """Train a classifier of chests on your own films; see docs/training.md."""
     del config, state
-    if sum(source is not None for source in (films, nih, folders)) != 1:
-        raise typer.BadParameter("give one of --films, --nih and --folders")
-    if (nih is None) != (not images):
-        raise typer.BadParameter("--nih and --images go together")
+    _one_list(films, nih, images, folders)
     if folds < 0 or folds == 1:
         raise typer.BadParameter("--folds: 2 or more, or 0")
     said = {
@@ -213,6 +211,74 @@ def train(
     else:
         for key, value in done.items():
             say(f"{key}: {value}")
+
+
+Learned = Annotated[
+    int, typer.Option("--learned", min=1, help="Films to learn from: the same for every run.")
+]
+LessonsPx = Annotated[int, typer.Option("--px", min=32, max=512, help="Side of what the network sees.")]
+LessonsEpochs = Annotated[int, typer.Option("--epochs", min=1, help="Epochs of every run.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=5, help="Runs a way.")]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Runs at a time, on one core each.")]
+LessonsOut = Annotated[Path, typer.Option("--out", help="Folder of the runs; those that are done stay.")]
+
+
+def lessons(
+    task: TaskName,
+    films: Films = None,
+    nih: Nih = None,
+    images: Images = None,
+    folders: Folders = None,
+    min_age: MinAge = 10.0,
+    network: Network = "small",
+    learned: Learned = 600,
+    px: LessonsPx = 96,
+    epochs: LessonsEpochs = 10,
+    rate: Rate = None,
+    init: Init = None,
+    seeds: Seeds = 3,
+    processes: Processes = 2,
+    out: LessonsOut = Path("runs/lessons"),
+    cache: Cache = CACHE,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Measure what augmentation and the ways with imbalance do on your films: docs/lessons.md."""
+    del config, state
+    _one_list(films, nih, images, folders)
+    with _ready_to_train([path for path in (films, nih, *(images or ()), folders, init) if path]):
+        from models.classifiers import lessons as measured
+
+        how = replace(
+            measured.QUICK, network=network or "small", px=px, epochs_all=epochs, init=str(init or "")
+        )
+        how = replace(how, rate=rate) if rate else how
+        listing = _listed(task, films, nih, images or [], folders, min_age)
+        _loaded(listing, px, cache, quiet=json)
+        told = measured.run(
+            listing,
+            cache,
+            out,
+            settings=how,
+            films=learned,
+            seeds=range(seeds),
+            processes=processes,
+            told=None if json else lambda run: say(measured.in_a_line(run)),
+        )
+        summary = measured.summarised(out)
+    if json:
+        print_json(summary)
+    else:
+        say(measured.table(out))
+        say(f"tables: {told.parent}")
+
+
+def _one_list(films: Path | None, nih: Path | None, images: list[Path] | None, folders: Path | None) -> None:
+    if sum(source is not None for source in (films, nih, folders)) != 1:
+        raise typer.BadParameter("give one of --films, --nih and --folders")
+    if (nih is None) != (not images):
+        raise typer.BadParameter("--nih and --images go together")
 
 
 def _listed(

@@ -231,6 +231,12 @@ def table(out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def in_a_line(run: Mapping[str, Any]) -> str:
+    """One run for people who wait."""
+    way = f"{run['augmentation']} / {run['imbalance']}, seed {run['seed']}"
+    return f"{way}: macro AUC {run['auc']:.3f}, average precision {run['ap']:.3f}, {run['seconds']:.0f} s"
+
+
 def _gain(
     out: Path, way: tuple[str, str], seeds: Sequence[int], weights: NDArray[np.float64]
 ) -> tuple[float, ...]:
