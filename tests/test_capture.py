@@ -133,7 +133,7 @@ def test_the_capture_shows_the_picture_and_says_whose_it_is():
 
 
 def test_the_same_reading_makes_the_same_capture():
-    """A retry an hour later is the same instance; of a corrected copy it is another."""
+    """A retry is the same instance; of a corrected copy it is another."""
     said = {"at": AT, "equipment": EQUIPMENT}
     one, two = (capture(dx(ramp()), film(), reading(), **said) for _ in range(2))
     turned = capture(dx(ramp()), film(), reading(), operations=Operations(turn=180), **said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import highdicom as hd
@@ -104,7 +106,7 @@ def test_it_is_about_the_original_and_is_nobodys_report():
 
 
 def test_the_same_reading_makes_the_same_object_and_another_does_not():
-    """A retry later is the same instance; another film, model, version or copy is not."""
+    """A retry is the same instance; another film, model, version, copy or time is not."""
     one, two = report(), report()
     assert one.SOPInstanceUID == two.SOPInstanceUID
     copied = reading_report(dx(ramp()), reading(), at=AT, equipment=EQUIPMENT, operations=Operations(turn=90))
@@ -115,8 +117,10 @@ def test_the_same_reading_makes_the_same_object_and_another_does_not():
         report(classifier="other"),
         again(not_analysed_report(dx(ramp()), NOT_READ, at=AT, equipment=EQUIPMENT)),
         copied,
+        reading_report(dx(ramp()), reading(), at=AT + timedelta(hours=1), equipment=EQUIPMENT),
+        not_analysed_report(dx(ramp()), replace(NOT_READ, why="held"), at=AT, equipment=EQUIPMENT),
     ]
-    assert len({one.SOPInstanceUID, *(other.SOPInstanceUID for other in others)}) == 7
+    assert len({one.SOPInstanceUID, *(other.SOPInstanceUID for other in others)}) == 9
     assert one.SeriesInstanceUID == others[0].SeriesInstanceUID != others[3].SeriesInstanceUID
 
 

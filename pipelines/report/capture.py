@@ -27,8 +27,8 @@ from pipelines.report.identity import (
     canonical,
     code,
     identify,
-    made_uid,
     referenced,
+    result_uid,
     said_by,
     zone,
 )
@@ -53,7 +53,6 @@ ABOVE: Colour = (240, 160, 48)
 UNKNOWN: Colour = (104, 108, 114)  # no threshold
 MARK: Colour = (250, 250, 250)
 REGION: Colour = (64, 224, 208)
-HEALTHY = frozenset({"No Finding", "Normal"})  # at or above its threshold is nothing to be warned of
 NOT_FOR_DIAGNOSIS = "Not for diagnosis"
 # What spoke for the condition, from nothing to most: heat -> colour and opacity
 HEAT_AT = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -82,7 +81,7 @@ def capture(
     evidence = referenced(source)
     picture = painted(pixels, reading, at=at, operations=operations)
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
-    uid = made_uid("capture", evidence.SOPInstanceUID, *key)
+    uid = result_uid("capture", evidence, *key, at=at, equipment=equipment)
     made = Dataset()
     made.SOPClassUID = SecondaryCaptureImageStorage
     with quietly():
@@ -258,7 +257,7 @@ def _ranked(sheet: _Sheet, reading: Reading, left: int) -> None:
 def _row(sheet: _Sheet, condition: Condition, at: tuple[int, int, int]) -> None:
     """Name and number above a bar from 0 to 1 with a mark at the threshold."""
     left, top, right = at
-    found = bool(condition.positive) and condition.name not in HEALTHY
+    found = bool(condition.positive) and not condition.nothing
     colour = ABOVE if found else UNKNOWN if condition.threshold is None else BELOW
     name = _name(condition.name) + (" (no threshold)" if condition.threshold is None else "")
     sheet.write((left, top + 13), name[:34], 14, TEXT if condition.positive else QUIET)

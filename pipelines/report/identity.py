@@ -93,6 +93,11 @@ def made_uid(*parts: str) -> UID:
     return UID(f"2.25.{uuid.uuid5(NAMESPACE, '|'.join(parts)).int}")
 
 
+def result_uid(kind: str, film: Dataset, *key: str, at: datetime, equipment: Equipment) -> UID:
+    """Of a result: a retry on the same occasion makes the same object; what is made anew has other bytes."""
+    return made_uid(kind, film.SOPInstanceUID, *key, at.astimezone(UTC).isoformat(), equipment.version)
+
+
 def canonical(operations: Operations) -> str:
     """Operations as a part of a UID."""
     box = operations.crop

@@ -32,6 +32,7 @@ from pipelines.report.identity import (
     made_uid,
     on_original,
     referenced,
+    result_uid,
 )
 
 READING_SERIES, NOT_ANALYSED_SERIES = 8901, 8902
@@ -57,7 +58,7 @@ def reading_report(
         raise NotReportable("a reading without conditions says nothing")
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     evidence = referenced(source)
-    uid = made_uid("sr", evidence.SOPInstanceUID, *key)
+    uid = result_uid("sr", evidence, *key, at=at, equipment=equipment)
     with built():
         groups = [
             _group(evidence, reading, condition, made_uid("condition", uid, condition.name), operations)
@@ -80,8 +81,8 @@ def reading_report(
 def not_analysed_report(source: Dataset, not_read: NotRead, *, at: datetime, equipment: Equipment) -> Dataset:
     """That a film was not analysed, by which classifier, and why, as an Enhanced SR. Raises NotReportable."""
     evidence = referenced(source)
-    key = (not_read.classifier, not_read.version, not_read.model_digest, not_read.code)
-    uid = made_uid("not analysed", evidence.SOPInstanceUID, *key)
+    key = (not_read.classifier, not_read.version, not_read.model_digest, not_read.code, not_read.why)
+    uid = result_uid("not analysed", evidence, *key, at=at, equipment=equipment)
     with built():
         made = _document(sr.EnhancedSR, _not_analysed(evidence, not_read), evidence)
     series = Series(

@@ -25,9 +25,9 @@ from pipelines.report.identity import (
     Series,
     canonical,
     identify,
-    made_uid,
     on_original,
     referenced,
+    result_uid,
     said_by,
     zone,
 )
@@ -66,7 +66,7 @@ def presentation_state(
     film = referenced(source)
     region = on_original(reading.region, operations, film.Rows, film.Columns)
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
-    uid = made_uid("presentation", film.SOPInstanceUID, *key)
+    uid = result_uid("presentation", film, *key, at=at, equipment=equipment)
     made = Dataset()
     made.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
     with quietly():

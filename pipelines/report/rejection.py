@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 
 from pipelines.film import Reason
 from pipelines.report.codes import OTHER_FAILURE, REJECTION, Coded
-from pipelines.report.identity import MANUFACTURER, Equipment, Series, built, identify, made_uid, referenced
+from pipelines.report.identity import MANUFACTURER, Equipment, Series, built, identify, referenced, result_uid
 
 REJECTION_SERIES = 8905
 
@@ -38,7 +38,7 @@ def rejection_note(
         raise ValueError("a rejection note names the person who rejected the film")
     film = referenced(source)
     reason = quality_reason(reasons)
-    uid = made_uid("rejection", film.SOPInstanceUID, reason.value, who, note)
+    uid = result_uid("rejection", film, reason.value, who, note, at=at, equipment=equipment)
     with built():
         made: Dataset = ko.KeyObjectSelectionDocument(
             evidence=[film],
