@@ -12,7 +12,8 @@ from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.store import Store
 
-YOUNG_S = 60.0  # between a file's rename and its row lie milliseconds; a copy is gated in between
+YOUNG_S = 60.0  # between a file's rename and its row lie milliseconds
+YOUNG_OF_OURS_S = 600.0  # of a copy or a result: its row comes when the job ends that made it
 
 
 class Trouble(StrEnum):
@@ -21,7 +22,7 @@ class Trouble(StrEnum):
     ORPHAN = "orphan"  # a file without a row: a crash between rename and commit
     MISSING = "missing"  # a row without a file
     DAMAGED = "damaged"  # the bytes no longer have the digest that names them
-    LEFTOVER = "leftover"  # a corrected copy that no decision names: its maker died; it is made again
+    LEFTOVER = "leftover"  # a copy or a result that no row names: its maker died; it is made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,16 @@ def check(
     Mending an orphan puts it into the ledger as if it had just arrived: its sender may or may not have
     been told 0x0000, and a film too many is better than one too few. Mending a missing or damaged
     object stops its deliveries and tells people; they resume when its sender sends it again. What is
-    younger than YOUNG_S is left alone: a row may be about to follow its file.
+    younger than YOUNG_S, or YOUNG_OF_OURS_S, is left alone: a row may be about to follow its file.
     """
     stored = set(store.digests())
     promised = ledger.digests()
     for digest in sorted(stored - promised - ledger.digests()):
-        if clock().timestamp() - store.path(digest).stat().st_mtime < YOUNG_S:
+        ours = _is_copy(store, digest)
+        age_s = clock().timestamp() - store.path(digest).stat().st_mtime
+        if age_s < (YOUNG_OF_OURS_S if ours else YOUNG_S):
             continue
-        if _is_copy(store, digest):
+        if ours:
             yield Found(digest, Trouble.LEFTOVER, _remove(store, digest) if mend else "")
         else:
             yield Found(
@@ -71,6 +74,7 @@ def check(
 
 
 def _is_copy(store: Store, digest: str) -> bool:
+    """Whether we made it ourselves."""
     try:
         meta, file = store.open_dataset(digest)
     except StoreError:
