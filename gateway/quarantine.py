@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 
+import structlog
+
 from gateway.copies import make_copy
 from gateway.decoder import Decoder
-from gateway.errors import FilmgateError, NotFound
+from gateway.errors import DecodeError, FilmgateError, NotFound
 from gateway.ledger import Ledger
 from gateway.ledger.records import Hold, Made
 from gateway.reporter import Occasion, Reporter
 from gateway.settings import Routes
 from gateway.store import Store
-from pipelines.film import Operations
+from pipelines.film import Operations, Reason
+
+log = structlog.get_logger()
 
 
 class Quarantine:
@@ -72,8 +76,9 @@ class Quarantine:
     def reject(self, film: str | int, *, by: str, note: str) -> Hold:
         """Close a hold: no AI gets the film. The original stays, here and in the archive.
 
-        Where quarantine.rejection_notes names somebody, they get a Key Object that names the film and `by`.
-        Raises FilmgateError when that note is wanted and cannot be made: the film stays held.
+        Where quarantine.rejection_notes names somebody, they get a Key Object that names the film and `by`;
+        of what is no DICOM object, or has no UIDs, there is none. Raises FilmgateError when it is wanted and
+        cannot be made for any other reason: the film stays held.
         """
         hold, now = self._ledger.open_hold(film), self._clock()
         made = self._rejection_note(hold, by, note, now) if self._rejection_notes and by.strip() else None
@@ -81,9 +86,15 @@ class Quarantine:
         return hold
 
     def _rejection_note(self, hold: Hold, by: str, note: str, now: datetime) -> Made | None:
+        original, occasion = self._store.path(hold.digest), Occasion(now, {})
         with self._reporter() as reporter:
-            original = self._store.path(hold.digest)
-            made = reporter.rejection(original, hold.reasons, who=by, note=note, occasion=Occasion(now, {}))
+            try:
+                made = reporter.rejection(original, hold.reasons, who=by, note=note, occasion=occasion)
+            except DecodeError as error:
+                if error.reason is Reason.DECODE_FAILED:  # the maker's trouble, not what the film is
+                    raise
+                log.warning("no rejection note", film=hold.film_id, error=str(error))
+                return None
         return made.keep(self._store, self._rejection_notes) if made else None
 
     def _receivers(self, hold: Hold, to: tuple[str, ...]) -> tuple[str, ...]:

@@ -147,9 +147,16 @@ class Readings:
         if name not in self._blocks:
             raise BundleError(f"{name}: is no classifier in the settings any more")
         if name not in self._readers:
-            folder = bundle_of(self._blocks[name], name)
-            self._readers[name] = Reader.open(folder, cache=self._engines)
+            self._readers[name] = self._opened(name)
         return self._readers[name]
+
+    def _opened(self, name: str) -> Reader:
+        try:
+            return Reader.open(bundle_of(self._blocks[name], name), cache=self._engines)
+        except BundleError:
+            raise
+        except Exception as error:  # of whatever kind: one classifier must not keep a worker from the gates
+            raise BundleError(f"{name}: cannot be used: {type(error).__name__}") from error
 
     def _not_read(self, name: str, code: Unread, why: str) -> NotRead:
         """By what the card says alone."""

@@ -238,6 +238,11 @@ class ClassifierDestination(_Block):
     accepts: Accepts | None = Field(None, description="empty: what the card says")
     results: Results = Results()
 
+    @field_serializer("accepts")
+    def _as_said(self, accepts: Accepts | None) -> dict[str, Any] | None:
+        """What was said and no more: the rest is the card's in our other processes, too."""
+        return accepts.model_dump(mode="json", exclude_unset=True) if accepts else None
+
 
 def _kind(value: Any) -> Any:
     if isinstance(value, Mapping):

@@ -26,12 +26,13 @@ from pydicom.uid import (
 from test_tasks import Says, receive
 
 from gateway.bootstrap import Shell
+from gateway.classifiers import acceptance
 from gateway.decoder import Decoder
 from gateway.errors import SettingsError
 from gateway.manners import Clerk
 from gateway.reporter import Reporter
-from gateway.settings import Settings
-from gateway.supervisor import load_all
+from gateway.settings import Settings, load
+from gateway.supervisor import load_all, write_snapshot
 from gateway.tasks import Examiner
 from models.classifiers import bundle, nets, terms
 from models.classifiers.bundle import Accepts, ClassifierCard, Input
@@ -241,10 +242,31 @@ def test_a_classifier_that_cannot_be_used_fails_and_the_gateway_goes_on(
     assert (result["not_read"], line.state()) == ("MODEL_NOT_USABLE", "failed")
     assert line.ledger.film(1).decision == "pass"
     assert list(line.objects()) == [EnhancedSRStorage]
+    line.ledger.send_again(1, by="ann", now=NOW)
+    line.work()
+    assert (line.state(), line.objects()) == ("failed", {})  # the same words again are the same report
     shutil.copytree(folder, where, dirs_exist_ok=True)
     line.ledger.send_again(1, by="ann", now=NOW)
     line.work()
     assert line.state() == "delivered"
+
+
+def test_a_card_that_nobody_foresaw_keeps_no_worker_from_its_gates(
+    tmp_path: Path, folder: Path, children: Children
+) -> None:
+    """Words where a number belongs: the worker starts, and the film is decided."""
+    where = tmp_path / "bundles" / "tiny"
+    shutil.copytree(folder, where)
+    card = where / "configs" / "metadata.json"
+    told = json.loads(card.read_text())
+    told["filmgate"]["input"]["low"] = "dark"
+    card.write_text(json.dumps(told))
+    line = Line(tmp_path, where, children)
+    readings = line.examiner().readings
+    assert readings is not None
+    readings.prepare()
+    assert line.sent(phantom_dx("frontal", 16))["not_read"] == "MODEL_NOT_USABLE"
+    assert line.ledger.film(1).decision == "pass"
 
 
 def test_what_cannot_be_reported_on_is_read_and_fails(line: Line) -> None:
@@ -283,12 +305,15 @@ def test_a_film_outside_the_card_is_not_read_even_when_a_person_sends_it(line: L
 def test_what_a_classifier_takes_stands_on_its_card_or_in_the_settings(
     tmp_path: Path, children: Children
 ) -> None:
-    """The settings replace single words of the card."""
+    """The settings replace single words of the card, also in the processes that are given all settings."""
     where = tiny(tmp_path / "kids", accepts=Accepts(min_age=1, max_age=5, views=("PA",)))
     plain = Line(tmp_path, where, children).shell.acceptances()["chest"]
     assert (plain.min_age, plain.max_age, plain.views) == (1, 5, ("PA",))
-    told = Line(tmp_path, where, children, block={"accepts": {"max_age": 3}}).shell.acceptances()["chest"]
+    line = Line(tmp_path, where, children, block={"accepts": {"max_age": 3}})
+    told = line.shell.acceptances()["chest"]
     assert (told.min_age, told.max_age) == (1, 3)
+    in_a_worker = load(write_snapshot(line.shell.settings), env={})
+    assert acceptance(in_a_worker.classifiers["chest"], "chest") == told
     unknown = Line(tmp_path, tmp_path / "nothing", children).shell.acceptances()["chest"]
     assert (unknown.min_age, unknown.views) == (10, ("PA", "AP", "frontal"))
 
@@ -330,6 +355,20 @@ def test_a_rejection_note_follows_a_named_persons_reject_alone(
     note = line.objects()[KeyObjectSelectionDocumentStorage]
     assert str(ds.SOPInstanceUID) in str(note)
     assert "Ann" in str(note)
+
+
+def test_what_no_note_can_name_is_rejected_without_one(
+    tmp_path: Path, folder: Path, children: Children
+) -> None:
+    """A person can close its hold; a note that could never be made would keep it open."""
+    notes = {"rejection_notes": ["archive"]}
+    line = Line(tmp_path, folder, children, block={"results": {}}, quarantine=notes)
+    ds = phantom_dx("frontal", 17)
+    ds.StudyInstanceUID = ""
+    receive(line.shell, ds, tmp_path)
+    line.work(HELD)
+    line.shell.quarantine().reject(1, by="Ann Other", note="junk")
+    assert (line.ledger.holds(), line.objects()) == ([], {})
 
 
 def test_rejecting_sends_no_note_unless_it_is_switched_on(line: Line) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Select, case, exists, func, select, update
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
@@ -199,14 +199,19 @@ class Reviewing(Database):
             return move(db, jobs, job.id, job.state, JobState.READY, attempts=0, error=None)
 
     def send_again(self, film_id: int, *, by: str, now: datetime) -> int:
-        """Queue a film's failed deliveries once more; how many there were."""
+        """Queue a film's failed deliveries once more; how many there were.
+
+        A reading keeps its time, which its results state: those that were made before are made the same.
+        """
         allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
         failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
+        reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
+        since = case((reading, deliveries.c.created_at), else_=now)
         with self.writing() as db:
             again = (
                 update(deliveries)
                 .where(failed)
-                .values(state=DeliveryState.PENDING, next_at=now, created_at=now, ended_at=None)
+                .values(state=DeliveryState.PENDING, next_at=now, created_at=since, ended_at=None)
             )
             count = db.execute(again).rowcount
             note(db, now, "send again", film_id=film_id, who=by, deliveries=count)

@@ -465,9 +465,9 @@ def _take_back(db: Connection, job: Job, now: datetime) -> None:
         jobs.c.version_id == job.version_id, jobs.c.delivery_id.is_not(None), jobs.c.state == JobState.READY
     )
     for reading in db.execute(failed_once).all():
-        move(db, jobs, reading.id, JobState.READY, JobState.PARKED, done_at=now)
-        state = DeliveryState.CANCELLED
-        move(db, deliveries, reading.delivery_id, DeliveryState.SENDING, state, ended_at=now)
+        if move(db, jobs, reading.id, JobState.READY, JobState.PARKED, done_at=now):
+            state = DeliveryState.CANCELLED
+            move(db, deliveries, reading.delivery_id, DeliveryState.SENDING, state, ended_at=now)
 
 
 def _keep_result(db: Connection, film_id: int, delivery_id: int | None, read: Read, now: datetime) -> int:
