@@ -22,7 +22,6 @@ from pipelines.gates.lungs import LungsGate, crop_of
 from pipelines.policy import Acceptance, accepts
 from pipelines.reading import WHOLE, Condition, NotRead, Reading, Unread
 
-NOTHING = frozenset({"no finding", "normal"})  # says that nothing was found: has no place in the film
 FOREVER = date.max  # a card knows no age of studies
 
 
@@ -107,7 +106,9 @@ class Reader:
         warm = heat.cam(answer.maps[0], row, self.card.input.px)
         if warm is None or self.card.input.aspect != "pad":
             return warm
-        return framing.without_padding(warm, framing.cropped(film.pixels, _part(crop)).shape)
+        inside = framing.without_padding(warm, framing.cropped(film.pixels, _part(crop)).shape)
+        most = float(inside.max())
+        return inside / most if most > 0 else None  # what speaks from the bars alone lies nowhere in the film
 
 
 def probabilities(card: ClassifierCard, logits: NDArray[np.float32]) -> list[float]:
@@ -132,7 +133,7 @@ def condition_to_show(conditions: Iterable[Condition]) -> str:
 
     That nothing was found is no condition that lies anywhere.
     """
-    some = [condition for condition in conditions if condition.name.casefold() not in NOTHING]
+    some = [condition for condition in conditions if not condition.nothing]
     positive = (condition.name for condition in some if condition.positive)
     return next(positive, some[0].name if some else "")
 

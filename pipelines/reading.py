@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # results are listed without numpy
     from numpy.typing import NDArray
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+NOTHING = frozenset({"no finding", "normal"})  # labels that say: nothing was found
 
 
 class Unread(StrEnum):
@@ -53,6 +54,11 @@ class Condition:
     def positive(self) -> bool | None:
         """At or above its threshold; None where there is none."""
         return None if self.threshold is None else self.probability >= self.threshold
+
+    @property
+    def nothing(self) -> bool:
+        """That nothing was found: no condition to warn of, and it has no place in the film."""
+        return self.name.casefold() in NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,8 @@ def test_the_report_is_preliminary_and_names_study_film_and_model():
     assert report["status"] == "preliminary"
     assert report["imagingStudy"][0]["identifier"] == {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}
     assert report["conclusion"] == (
-        "At or above threshold: Pneumothorax 0.91. Read by chest14 1.0, not for diagnosis."
+        "At or above threshold: Pneumothorax 0.91. Without a threshold, so not judged: Hernia. "
+        "Read by chest14 1.0, not for diagnosis."
     )
     assert [v["value"] for v in device["version"]] == ["1.0", DIGEST, "1.2.3"]
     for observation in resources(made, "Observation"):

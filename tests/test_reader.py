@@ -134,6 +134,24 @@ def test_a_film_that_is_no_square_is_cut_or_padded_as_the_card_says(aspect: str)
         assert reading.heat is None or reading.heat.shape == (32, 64)
 
 
+def test_what_speaks_from_the_black_bars_alone_lies_nowhere_in_the_film() -> None:
+    """A network that looks at its padding gets no region: it would be the whole film."""
+
+    class LooksAbove:
+        runs_on = "torch"
+
+        def ask(self, films: NDArray[np.float32]) -> Answer:
+            maps = np.zeros((1, 128, 8, 8), np.float32)
+            maps[:, :, 0] = 1.0
+            return Answer(np.array([[2.0, -2.0, -2.0]], np.float32), maps)
+
+    one = reader(replace(CARD, input=Input(px=64, aspect="pad")))
+    one.engine, one._head = LooksAbove(), np.ones((3, 128), np.float32)
+    reading = one.read(replace(FILM, pixels=FILM.pixels[:100, :200]))
+    assert isinstance(reading, Reading)
+    assert (reading.heat, reading.region, reading.shown) == (None, None, "")
+
+
 def test_neither_nan_nor_infinity_reaches_or_leaves_the_network() -> None:
     """A film with NaN is read as if black there; a network that answers NaN has read nothing."""
     pixels = FILM.pixels.copy()

@@ -247,7 +247,7 @@ def _show(one: Told) -> None:
     for column in ("condition", "p", "", "threshold", "positive"):
         table.add_column(column, justify="right" if column in ("p", "threshold") else "left")
     for condition in one.answer.conditions:
-        style = "bold red" if condition.positive else ""
+        style = "bold red" if condition.positive and not condition.nothing else ""
         cells = (condition.name, f"{condition.probability:.3f}", _bar(condition), *_judged(condition))
         table.add_row(*(Text(cell, style=style) for cell in cells))
     target = console()

@@ -176,7 +176,10 @@ def _conclusion(read: Reading | NotRead) -> str:
     if isinstance(read, NotRead):
         return f"Not analysed by {who}: {read.why}. This says nothing of what the film shows."
     above = [f"{c.name} {c.probability:.2f}" for c in read.conditions if c.positive]
-    return f"At or above threshold: {', '.join(above) or 'nothing'}. Read by {who}, not for diagnosis."
+    unjudged = ", ".join(c.name for c in read.conditions if c.threshold is None)
+    said = [f"At or above threshold: {', '.join(above) or 'nothing'}."]
+    said += [f"Without a threshold, so not judged: {unjudged}."] if unjudged else []
+    return " ".join([*said, f"Read by {who}, not for diagnosis."])
 
 
 # Data types
