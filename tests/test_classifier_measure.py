@@ -141,6 +141,18 @@ def test_any_finding_is_all_but_normal() -> None:
     assert measure.normal_of(("Mass",)) is None
 
 
+def test_that_nothing_was_found_is_no_condition_in_the_average() -> None:
+    """No Finding has an area of its own; of exclusive classes all are averaged."""
+    rng = np.random.default_rng(11)
+    mass, p = drawn(rng, 120)
+    truth, said = np.column_stack([mass, ~mass]), np.column_stack([p, rng.random(120)])
+    found = measure.areas(films(truth, said, ("Mass", "No Finding")), least=1, draws=20)
+    assert found.averaged == ("Mass",)
+    assert found.macro.value == found.of("Mass").auc.value
+    shares = np.column_stack([p, 1 - p])
+    assert len(measure.areas(films(truth, shares, ("Viral", "Normal")), least=1, draws=20).averaged) == 2
+
+
 def test_scaling_mends_probabilities_that_are_too_sure() -> None:
     """Log-odds were doubled and shifted; the scaling takes both back, and the order of films stays."""
     rng = np.random.default_rng(7)

@@ -149,14 +149,18 @@ def average_precisions(truth: Flags, p: Doubles, weights: Doubles) -> Doubles:
 
 
 def areas(scores: Scores, least: int = LEAST_IN_MACRO, draws: int = DRAWS) -> Areas:
-    """The areas of every label over these films, pooled; the macro-average over labels with `least` films."""
+    """The areas of every label over these films, pooled; the macro-average over labels with `least` films.
+
+    Where labels are each by themselves, that nothing was found is no condition and is not averaged.
+    """
     drawn = Draws(scores.patients, draws)
     found, replicates = [], {}
     for label in scores.labels:
         one, aucs_ = _area(scores, label, drawn)
         found.append(one)
         replicates[label] = aucs_
-    counted = [one for one in found if one.positives >= least and one.negatives]
+    normal = None if scores.exclusive else normal_of(scores.labels)
+    counted = [one for one in found if one.positives >= least and one.negatives and one.label != normal]
     if not counted:
         return Areas(tuple(found), Value(math.nan), (), math.nan)
     value = float(np.mean([one.auc.value for one in counted]))
