@@ -93,6 +93,17 @@ def test_the_test_list_of_nih_is_set_aside(tmp_path: Path) -> None:
     assert films.split(loaded, 0.5, 0)[0].max() < 2
 
 
+def test_who_has_a_film_set_aside_is_not_trained_with(tmp_path: Path) -> None:
+    """A network that has seen a patient knows the test's answer, whoever wrote the list."""
+    for n in range(3):
+        picture(tmp_path / "images" / f"{n}.png")
+    rows = [nih(f"{n}.png", "Mass", "7" if n else "8") for n in range(3)]
+    (tmp_path / "test_list.txt").write_text("2.png\n")
+    found = films.from_nih(table(tmp_path / "d.csv", rows), [tmp_path / "images"], CHEST)
+    assert [(row.file, row.split) for row in found.rows] == [("0.png", ""), ("2.png", "test")]
+    assert found.left_out == {"of a patient with films set aside": 1}
+
+
 @pytest.mark.parametrize("what", ["column", "pictures", "label"])
 def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, what: str) -> None:
     """No such column, not one picture, no label of the task: in words, with the file's name."""

@@ -216,7 +216,7 @@ def from_nih(table: Path, images: Sequence[Path], task: Task, min_age: float = A
             f"none of the pictures of {table} is in {', '.join(map(str, images))}. "
             "Name the folders that hold them."
         )
-    return _of_task(Listing(task, tuple(rows), left_out), table)
+    return _of_task(_apart(Listing(task, tuple(rows), left_out)), table)
 
 
 def from_folders(root: Path, task: Task) -> Listing:
@@ -275,7 +275,7 @@ def from_manifest(films: Path, task: Task, min_age: float = ADULT) -> Listing:
             left_out["no such picture"] += 1
         else:
             rows.append(_manifest_row(line, path, task, age))
-    return _of_task(Listing(task, tuple(rows), left_out), films / "manifest.csv")
+    return _of_task(_apart(Listing(task, tuple(rows), left_out)), films / "manifest.csv")
 
 
 SITES = {"chest14": "nih", "pneumonia3": "kermany"}  # whose films of a manifest answer a task
@@ -344,6 +344,15 @@ def _lines(table: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES)
+
+
+def _apart(listing: Listing) -> Listing:
+    """Without the films that may be trained with of patients of whom others are set aside."""
+    aside = {row.patient for row in listing.rows if row.split}
+    rows = tuple(row for row in listing.rows if row.split or row.patient not in aside)
+    fewer = len(listing.rows) - len(rows)
+    why = {"of a patient with films set aside": fewer} if fewer else {}
+    return replace(listing, rows=rows, left_out={**listing.left_out, **why})
 
 
 def _of_task(listing: Listing, table: Path) -> Listing:
