@@ -13,11 +13,11 @@ from typing import Any
 import pydicom
 import pytest
 import torch
+from orthanc_peer import ORTHANC, Orthanc, orthanc
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage
 from rig import DCMSEND, STORESCP, Gateway, gateway, wait_for
 from test_faults import film, history, push, saved, settled
-from test_orthanc import ORTHANC, Orthanc, orthanc
 
 from models.classifiers import bundle, nets
 from models.classifiers.bundle import ClassifierCard, Input

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from orthanc_peer import ORTHANC, orthanc
 from readings import AT, EQUIPMENT, NOT_READ, reading, written
 from rig import free_port
-from test_orthanc import ORTHANC, orthanc
 
 from models.phantom import render
 from pipelines.film import Reason
