@@ -20,6 +20,7 @@ from models import phantom
 from models.classifiers import (
     augmentation,
     bundle,
+    bundling,
     crossval,
     finder,
     imbalance,
@@ -262,6 +263,19 @@ def test_the_command_trains_from_a_table_of_nih(tmp_path: Path, chests: np.ndarr
     assert ready.card.classes == ("Mass", "Nodule", "No Finding")
     assert ready.card.accepts.min_age == 10
     assert "| patients |" in (Path(told["bundle"]) / "docs/README.md").read_text()
+
+
+def test_a_bundle_does_not_say_where_a_run_lay(shadows: Samples, tmp_path: Path) -> None:
+    """The weights it began with are named by file and digest, not by their place on somebody's machine."""
+    train.train(shadows, ASK, FAST, tmp_path / "first", quiet=True, picture=False)
+    begin = str(tmp_path / "first" / train.MODEL)
+    chests = replace(shadows.task, name="chest14")
+    train.train(shadows, chests, replace(FAST, init=begin), tmp_path / "run", quiet=True, picture=False)
+    bundling.bundled(tmp_path / "run", tmp_path / "bundle")
+    said = (tmp_path / "bundle/configs/train.json").read_text()
+    assert str(tmp_path) not in said
+    assert json.loads(said)["begun_with"]["file"] == train.MODEL
+    assert len(json.loads(said)["begun_with"]["sha256"]) == 64
 
 
 def test_lessons_have_a_command(tmp_path: Path, chests: np.ndarray) -> None:

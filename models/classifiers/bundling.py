@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ def bundled(run: Path, folder: Path, name: str = "", *, half: bool = False) -> C
         BundleError: its weights hold NaN or infinity.
     """
     net, task, settings = train.restored(run)
-    told = json.loads((run / train.TOLD).read_text())
+    told = published(json.loads((run / train.TOLD).read_text()))
     scope = SCOPES[task.name]
     card = ClassifierCard(
         name=name or task.name,
@@ -51,6 +52,18 @@ def bundled(run: Path, folder: Path, name: str = "", *, half: bool = False) -> C
     card = bundle.save(folder, card, net, training=told, half=half)
     cards.write_part(folder, "data", data_part(told))
     return card
+
+
+def published(told: dict[str, Any]) -> dict[str, Any]:
+    """What a run says of itself, without where things lay on the machine that it ran on."""
+    begun_with = Path(told["settings"]["init"])
+    if not begun_with.name:
+        return told
+    digest = hashlib.sha256(begun_with.read_bytes()).hexdigest() if begun_with.exists() else ""
+    return told | {
+        "settings": told["settings"] | {"init": begun_with.name},
+        "begun_with": {"file": begun_with.name, "sha256": digest},
+    }
 
 
 def data_part(told: dict[str, Any]) -> str:
