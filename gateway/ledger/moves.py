@@ -1,4 +1,4 @@
-"""The one way in which a state changes, and the one way in which an event is written."""
+"""The one way in which a state changes, a row is added, and an event is written."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def move(db: Connection, table: Table, row_id: int, start: str, end: str, **valu
     allowed(table, start, end)
     statement = update(table).where(table.c.id == row_id, table.c.state == start)
     return db.execute(statement.values(state=end, **values)).rowcount == 1
+
+
+def inserted(db: Connection, table: Table, row: dict[str, Any]) -> int:
+    """Write one row; its id."""
+    key = db.execute(insert(table).values(**row)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def note(db: Connection, now: datetime, what: str, *, film_id: int | None, who: str, **detail: Any) -> None:

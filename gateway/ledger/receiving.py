@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import allowed, note
+from gateway.ledger.moves import allowed, inserted, note
 from gateway.ledger.records import DeliveryState, JobState, Outcome, Received, Recorded
 from gateway.ledger.tables import (
     associations,
@@ -33,7 +32,7 @@ class Receiving(Database):
         """Note that an association was accepted; its id."""
         with self.writing() as db:
             row = {"calling": calling, "called": called, "address": address, "started_at": now}
-            return _inserted(db, associations, row)
+            return inserted(db, associations, row)
 
     def dissociate(
         self, association_id: int, *, outcome: str, objects: int, size_bytes: int, now: datetime
@@ -67,12 +66,6 @@ class Receiving(Database):
             return [_record(db, received, always) for received in batch]
 
 
-def _inserted(db: Connection, table: Any, row: dict[str, Any]) -> int:
-    key = db.execute(insert(table).values(**row)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
-
-
 def _record(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
     found = db.execute(
         select(instances.c.id, instances.c.ours, versions.c.id)
@@ -102,7 +95,7 @@ def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorde
         "received_at": received.received_at,
         "ours": ours,
     }
-    film_id = _inserted(db, instances, film)
+    film_id = inserted(db, instances, film)
     version_id = _version(db, film_id, received)
     if ours:
         _withhold_ours(db, film_id, version_id, received.received_at)
@@ -143,7 +136,7 @@ def _version(db: Connection, film_id: int, received: Received) -> int:
         "association_id": received.association_id,
         "received_at": received.received_at,
     }
-    return _inserted(db, versions, row)
+    return inserted(db, versions, row)
 
 
 def _queue(

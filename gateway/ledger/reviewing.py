@@ -37,7 +37,7 @@ from gateway.ledger.tables import (
     results,
     versions,
 )
-from gateway.ledger.working import keep_object, owe_copy, owe_original
+from gateway.ledger.working import keep_copy, keep_object, owe_copy, owe_original
 
 _CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
 
@@ -299,30 +299,16 @@ def _discard(db: Connection, hold: Hold) -> None:
 
 
 def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetime) -> int:
-    digest = copy.digest if copy else hold.proposal
-    same = (copies.c.film_id == hold.film_id) & (copies.c.digest == digest)
-    found = db.scalar(select(copies.c.id).where(same))
-    if found is not None:
-        return int(found)
-    if copy is None:
+    if copy is not None:
+        return keep_copy(db, hold.film_id, hold.decision_id, copy, now)
+    ready = (copies.c.film_id == hold.film_id) & (copies.c.digest == hold.proposal)
+    found = db.scalar(select(copies.c.id).where(ready))
+    if found is None:
         raise NotFound(
             f"film {hold.film_id} has no corrected copy ready. It stays held. "
             "Say what to do with it: --turn 90|180|270, --invert."
         )
-    row = {
-        "film_id": hold.film_id,
-        "decision_id": hold.decision_id,
-        "sop_instance_uid": copy.sop_instance_uid,
-        "sop_class_uid": copy.sop_class_uid,
-        "transfer_syntax_uid": copy.transfer_syntax_uid,
-        "digest": copy.digest,
-        "operations": copy.operations,
-        "state": CopyState.PROPOSED,
-        "made_at": now,
-    }
-    key = db.execute(copies.insert().values(**row)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return int(found)
 
 
 def _film_rows(db: Connection, rows: Sequence[Any]) -> list[FilmRow]:

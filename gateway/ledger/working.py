@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, 
 
 from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import allowed, move, note
+from gateway.ledger.moves import allowed, inserted, move, note
 from gateway.ledger.records import (
     CopyMade,
     Delivery,
@@ -184,12 +184,8 @@ class Working(Database):
             ended = {"ended_at": now, "error": read.error or None}
             move(db, deliveries, job.reading.id, DeliveryState.SENDING, end, **ended)
             what = "reading failed" if read.error else "read"
-            detail = (
-                {"classifier": read.classifier, "error": read.error}
-                if read.error
-                else {"classifier": read.classifier}
-            )
-            note(db, now, what, film_id=job.film_id, who=WHO, **detail)
+            trouble = {"error": read.error} if read.error else {}
+            note(db, now, what, film_id=job.film_id, who=WHO, classifier=read.classifier, **trouble)
             return _keep_result(db, job.film_id, job.reading.id, read, now)
 
     def same_pixels(self, job: Job, *, now: datetime) -> None:
@@ -275,9 +271,7 @@ def _begin_reading(db: Connection, due: Any) -> int:
         "rank": due.rank,
         "created_at": due.created_at,
     }
-    key = db.execute(insert(jobs).values(**row)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return inserted(db, jobs, row)
 
 
 def _version_read(db: Connection, delivery: Any) -> int:
@@ -332,7 +326,7 @@ def _park(db: Connection, row: Any, error: str, now: datetime, mode: str) -> Non
 
 def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     decision_id = _decide(db, job, judged, now)
-    copy_id = _keep_copy(db, job, decision_id, judged.copy, now) if judged.copy else None
+    copy_id = keep_copy(db, job.film_id, decision_id, judged.copy, now) if judged.copy else None
     if judged.hold:
         _take_back(db, job, now)
         _hold(db, job, decision_id, copy_id, judged, now)
@@ -365,9 +359,7 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
         "digests": judged.digests,
         "decided_at": now,
     }
-    key = db.execute(insert(decisions).values(**row)).inserted_primary_key
-    assert key is not None
-    decision_id = int(key[0])
+    decision_id = inserted(db, decisions, row)
     rows = [_finding(decision_id, f, of_copy=False) for f in judged.findings]
     rows += [_finding(decision_id, f, of_copy=True) for f in judged.copy_findings]
     if rows:
@@ -397,14 +389,14 @@ def _found(row: Any) -> Finding:
     )
 
 
-def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: datetime) -> int:
-    """The copy's row; a second examination that makes the same copy finds it."""
-    same = (copies.c.film_id == job.film_id) & (copies.c.digest == copy.digest)
+def keep_copy(db: Connection, film_id: int, decision_id: int, copy: CopyMade, now: datetime) -> int:
+    """The copy's row; who makes the same copy a second time finds it."""
+    same = (copies.c.film_id == film_id) & (copies.c.digest == copy.digest)
     found = db.scalar(select(copies.c.id).where(same))
     if found is not None:
         return int(found)
     row = {
-        "film_id": job.film_id,
+        "film_id": film_id,
         "decision_id": decision_id,
         "sop_instance_uid": copy.sop_instance_uid,
         "sop_class_uid": copy.sop_class_uid,
@@ -414,9 +406,7 @@ def _keep_copy(db: Connection, job: Job, decision_id: int, copy: CopyMade, now: 
         "state": copy.state,
         "made_at": now,
     }
-    key = db.execute(insert(copies).values(**row)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return inserted(db, copies, row)
 
 
 def _hold(
@@ -483,11 +473,10 @@ def _keep_result(db: Connection, film_id: int, delivery_id: int | None, read: Re
         "body": read.body,
         "made_at": now,
     }
-    key = db.execute(insert(results).values(**row)).inserted_primary_key
-    assert key is not None
+    result_id = inserted(db, results, row)
     for made in read.made:
-        keep_object(db, film_id, int(key[0]), made, now)
-    return int(key[0])
+        keep_object(db, film_id, result_id, made, now)
+    return result_id
 
 
 def keep_object(db: Connection, film_id: int, result_id: int | None, made: Made, now: datetime) -> None:
