@@ -168,6 +168,12 @@ def test_a_foreign_network_of_the_wrong_kind_is_refused() -> None:
         Foreign(card, b"nothing of the kind")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_cannot_be_had_is_said_in_words() -> None:
+    with pytest.raises(BundleError, match="there is no GPU for it"):
+        open_engine(loaded(), device="cuda")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_gives_the_same_answers() -> None:
     one, again = loaded("densenet121", 96), loaded("densenet121", 96)

@@ -65,7 +65,13 @@ def open_engine(
     if net is None:
         return _checked(Foreign(card, loaded.packed, threads), card)
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        return Eager(card, net.to("cuda"), "cuda")
+        try:
+            return Eager(card, net.to("cuda"), "cuda")
+        except (RuntimeError, AssertionError) as error:  # no memory left there, or a torch built without
+            if device == "cuda":
+                raise BundleError(f"{card.name}: there is no GPU for it: {first_line(error)}") from error
+            log.warning("no GPU for %s: %s", card.name, first_line(error))
+            net.to("cpu")
     eager = Eager(card, net)
     if card.foreign:
         return _checked(eager, card)
