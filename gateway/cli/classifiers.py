@@ -112,6 +112,10 @@ TrunkShare = Annotated[
 Batch = Annotated[
     int | None, typer.Option("--batch", min=2, help="Films a step; 32 unless told.", rich_help_panel=HOW)
 ]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option("--weight-decay", min=0, help="AdamW's; 0.03 unless told.", rich_help_panel=HOW),
+]
 Smoothing = Annotated[
     float | None,
     typer.Option("--label-smoothing", min=0, max=0.5, help="Of the targets.", rich_help_panel=HOW),
@@ -155,6 +159,7 @@ def train(
     rate: Rate = None,
     trunk_share: TrunkShare = None,
     batch: Batch = None,
+    weight_decay: WeightDecay = None,
     label_smoothing: Smoothing = None,
     valid_share: ValidShare = None,
     patience: Patience = None,
@@ -185,6 +190,7 @@ def train(
         "rate": rate,
         "trunk_share": trunk_share,
         "batch": batch,
+        "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
         "valid_share": valid_share,
         "patience": patience,
