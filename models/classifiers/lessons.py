@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.classifiers import ranking, train
+from models.classifiers import measure, ranking, train
 from models.classifiers.augmentation import AUGMENTATIONS
 from models.classifiers.imbalance import IMBALANCES
 from models.classifiers.samples import Index, Listing, Samples, SamplesError, load, split
@@ -173,7 +173,7 @@ def marked(
         truth, p = judge[known, n] == 1, said[known, n]
         threshold = ranking.best_f1_threshold(valid[chosen_on, n] == 1, said_valid[chosen_on, n])
         if truth.any() and not truth.all():
-            marks = (ranking.auc(truth, p), ranking.average_precision(truth, p))
+            marks = (measure.auc(truth, p), measure.average_precision(truth, p))
             each.append((*marks, ranking.f1(truth, p >= 0.5), ranking.f1(truth, p >= threshold)))
     means = np.mean(each, axis=0)
     return {name: round(float(value), 5) for name, value in zip(MARKS, means, strict=True)}
@@ -256,7 +256,7 @@ def _macro(out: Path, way: tuple[str, str], seed: int, weights: NDArray[np.float
         known = ~np.isnan(truth[:, n])
         positive = truth[known, n] == 1
         if positive.any() and not positive.all():
-            each.append(ranking.resampled_auc(positive, said[known, n], weights[:, known]))
+            each.append(measure.aucs(positive, said[known, n], weights[:, known]))
     out_: NDArray[np.float64] = np.nanmean(each, axis=0)
     return out_
 
