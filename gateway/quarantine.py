@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
 from gateway.copies import make_copy
 from gateway.decoder import Decoder
-from gateway.errors import DecodeError, FilmgateError, NotFound
+from gateway.errors import DecodeError, FilmgateError, Missing, NotFound
 from gateway.ledger import Ledger
 from gateway.ledger.records import Hold, Made
 from gateway.reporter import Occasion, Reporter
@@ -67,6 +68,7 @@ class Quarantine:
         hold = self._ledger.open_hold(film)
         copy = None
         if operations:
+            self._original(hold)
             with self._decoder() as decoder:
                 copy = make_copy(self._store, decoder, hold.digest, operations, models={}, at=hold.opened_at)
         receivers = tuple(dict.fromkeys(self._receivers(hold, to) + self._routes.copies))
@@ -86,7 +88,7 @@ class Quarantine:
         return hold
 
     def _rejection_note(self, hold: Hold, by: str, note: str, now: datetime) -> Made | None:
-        original, occasion = self._store.path(hold.digest), Occasion(now, {})
+        original, occasion = self._original(hold), Occasion(now, {})
         with self._reporter() as reporter:
             try:
                 made = reporter.rejection(original, hold.reasons, who=by, note=note, occasion=occasion)
@@ -96,6 +98,15 @@ class Quarantine:
                 log.warning("no rejection note", film=hold.film_id, error=str(error))
                 return None
         return made.keep(self._store, self._rejection_notes) if made else None
+
+    def _original(self, hold: Hold) -> Path:
+        """Raises Missing."""
+        if not self._store.has(hold.digest):
+            raise Missing(
+                f"the file of film {hold.film_id} is not in the store. It stays held. "
+                "Run `filmgate fsck`, and have the film sent again."
+            )
+        return self._store.path(hold.digest)
 
     def _receivers(self, hold: Hold, to: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [name for name in to if name not in self._known]:

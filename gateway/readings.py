@@ -215,7 +215,8 @@ UNUSABLE = "what is owed to it fails, and is read after `filmgate films send-aga
 
 
 def _read(name: str, told: Reading | NotRead, made: tuple[Made, ...], *, error: str = "") -> Read:
-    return Read(name, told.version, told.model_digest, _body(told), made, error[:500])
+    """As much of a card's words as the ledger keeps."""
+    return Read(name, told.version[:32], told.model_digest[:64], _body(told), made, error[:500])
 
 
 def _body(told: Reading | NotRead) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from test_tasks import Says, receive
 from gateway.bootstrap import Shell
 from gateway.classifiers import acceptance
 from gateway.decoder import Decoder
-from gateway.errors import SettingsError
+from gateway.errors import Missing, SettingsError
 from gateway.manners import Clerk
 from gateway.reporter import Reporter
 from gateway.settings import Settings, load
@@ -369,6 +369,25 @@ def test_what_no_note_can_name_is_rejected_without_one(
     line.work(HELD)
     line.shell.quarantine().reject(1, by="Ann Other", note="junk")
     assert (line.ledger.holds(), line.objects()) == ([], {})
+
+
+def test_a_film_whose_file_is_gone_stays_held_in_words(
+    tmp_path: Path, folder: Path, children: Children
+) -> None:
+    """Neither a copy nor a note can be made of it; other films are not held up by a crash."""
+    line = Line(
+        tmp_path, folder, children, block={"results": {}}, quarantine={"rejection_notes": ["archive"]}
+    )
+    receive(line.shell, phantom_dx("frontal", 18), tmp_path)
+    line.work(HELD)
+    (held,) = line.ledger.holds()
+    line.shell.store.remove(held.digest)
+    quarantine = line.shell.quarantine()
+    with pytest.raises(Missing, match="stays held"):
+        quarantine.reject(1, by="Ann Other", note="")
+    with pytest.raises(Missing, match="stays held"):
+        quarantine.correct(1, by="Ann Other", note="", operations=Operations(turn=90))
+    assert line.ledger.holds() == [held]
 
 
 def test_rejecting_sends_no_note_unless_it_is_switched_on(line: Line) -> None:
