@@ -7,7 +7,7 @@ import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
 
@@ -240,12 +240,15 @@ def test_what_failed_for_good_is_owed_anew_when_it_is_sent_again(ledger: Ledger)
 
 
 def test_a_person_sends_failed_deliveries_again(ledger: Ledger) -> None:
+    """Their time to give up starts anew, whatever zone the person's clock is in."""
     ledger.record([received()], always=("archive",))
     (one,) = ledger.claim_deliveries("archive", 5, NOW)
     ledger.fail_delivery(one.id, error="refused", now=NOW)
-    assert ledger.send_again(1, by="ann", now=NOW) == 1
-    assert ledger.send_again(1, by="ann", now=NOW) == 0
-    assert ledger.due_destinations(NOW) == {"archive": 1}
+    later = (NOW + timedelta(days=9)).astimezone(timezone(timedelta(hours=9)))
+    assert ledger.send_again(1, by="ann", now=later) == 1
+    assert ledger.send_again(1, by="ann", now=later) == 0
+    (again,) = ledger.claim_deliveries("archive", 5, NOW)
+    assert again.created_at == later
 
 
 def test_a_clock_set_back_delays_no_new_delivery(ledger: Ledger) -> None:
@@ -520,8 +523,11 @@ def test_a_reading_that_always_fails_is_parked_and_the_film_is_not_held(ledger: 
     (owed,) = (d for d in film.deliveries if d["destination"] == "chest14")
     assert (owed["state"], owed["error"], film.decision) == ("failed", "boom", "pass")
     assert (ledger.holds(), ledger.claim("w", CHEST)) == ([], None)
-    assert ledger.send_again(1, by="ann", now=NOW) == 1
-    ledger.read(reading(ledger), ANSWER, now=NOW)
+    assert ledger.send_again(1, by="ann", now=NOW + timedelta(days=9)) == 1
+    job = reading(ledger)
+    assert job.reading is not None
+    assert job.reading.created_at == NOW  # which its results state
+    ledger.read(job, ANSWER, now=NOW)
     assert state_at(ledger, "chest14") == "delivered"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, exists, func, select, update
+from sqlalchemy import Connection, Select, case, exists, func, literal, select, update
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
@@ -24,6 +24,7 @@ from gateway.ledger.records import (
     Made,
 )
 from gateway.ledger.tables import (
+    UtcDateTime,
     associations,
     copies,
     decisions,
@@ -206,7 +207,7 @@ class Reviewing(Database):
         allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
         failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
         reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
-        since = case((reading, deliveries.c.created_at), else_=now)
+        since = case((reading, deliveries.c.created_at), else_=literal(now, UtcDateTime))
         with self.writing() as db:
             again = (
                 update(deliveries)
