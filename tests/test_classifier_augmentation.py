@@ -39,7 +39,7 @@ def likeness(one: Tensor, other: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", ALTERING)
 def test_no_film_ever_becomes_its_mirror_image(name: str) -> None:
     """A flip makes situs inversus: over 2,000 draws every film is nearer to itself than to its mirror."""
-    film = marked().expand(200, -1, -1, -1)
+    film = functional.avg_pool2d(marked(), 2).expand(200, -1, -1, -1)
     for seed in range(10):
         out = AUGMENTATIONS[name](film, torch.Generator().manual_seed(seed))
         assert bool((likeness(out, film) > likeness(out, film.flip(-1)) + 0.1).all())
