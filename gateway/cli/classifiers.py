@@ -25,7 +25,6 @@ NETWORKS = ("lite", "densenet121", "small")
 AUGMENTATIONS = ("none", "basic", "complex")
 IMBALANCES = ("none", "weighted", "undersample", "oversample", "focal", "asymmetric")
 CACHE = Path("work/cache")
-KEPT_PX = 224  # side of a film in the cache, at least: crops and zooms draw from more than the network sees
 LIST = "Which films to learn from"
 HOW = "How it is trained"
 
@@ -205,7 +204,7 @@ def train(
         listing = _listed(task, films, nih, images or [], folders, min_age)
         if not json:
             say(listing.told())
-        samples = _loaded(listing, max(px, KEPT_PX), cache, quiet=json)
+        samples = _loaded(listing, px, cache, quiet=json)
         folder = out or Path("runs") / task
         if find_rate:
             done = _rate_found(samples, settings, folder)

@@ -22,8 +22,8 @@ def score(run: Path, samples: Samples) -> Path:
     keep the name of their split.
     """
     net, task, settings = train.restored(run)
+    _, valid = train.sides(samples, settings, None)  # before labels are dropped: they shape the split
     samples = samples.only(task.labels)
-    _, valid = train.sides(samples, settings, None)
     rows = np.concatenate([valid, np.setdiff1d(np.arange(len(samples)), samples.training)])
     said = train.probabilities(train.predict(net, samples, rows, settings.px), task.exclusive)
     write(run / SCORES, samples, rows, said, VALID)
