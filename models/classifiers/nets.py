@@ -101,7 +101,7 @@ class Lite(_Pooled):
 
 
 class Small(_Pooled):
-    """The residual network of the gates with wider layers, 0.9 M parameters: for quick comparisons."""
+    """The residual network of the gates with wider layers, 0.8 M parameters: for quick comparisons."""
 
     WIDTHS = (16, 32, 64, 128)
 
