@@ -159,7 +159,7 @@ def _read(ds: Dataset) -> Header:
 
 def values(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as stripped text, () when it is absent, empty, a sequence or unreadable."""
-    value = _value(ds, keyword)
+    value = value_of(ds, keyword)
     if value is None or value in ("", b"") or isinstance(value, Dataset):
         return ()
     if isinstance(value, bytes):
@@ -207,13 +207,14 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
     """The items of a sequence attribute; () when it is absent, empty or no sequence."""
-    value = _value(ds, keyword)
+    value = value_of(ds, keyword)
     if value is None or isinstance(value, str | bytes | int | float) or not hasattr(value, "__iter__"):
         return ()
     return tuple(item for item in value if isinstance(item, Dataset))
 
 
-def _value(ds: Dataset, keyword: str) -> object:
+def value_of(ds: Dataset, keyword: str) -> object:
+    """The value of an attribute; None where it is absent or cannot be read."""
     try:
         return ds.get(keyword)
     except Exception:  # noqa: BLE001 - pydicom converts here; hostile values raise nearly anything

@@ -13,6 +13,7 @@ from torch import nn
 
 from models.classifiers import bundle, heat, nets
 from models.classifiers.engine import Both
+from models.evaluate import overlap
 
 PX = 96
 
@@ -126,8 +127,8 @@ def test_both_ways_find_the_bright_spot() -> None:
     assert other is not None
     boxes = [heat.region_of(one), heat.region_of(other)]
     spot = (16 / PX, 56 / PX, 32 / PX, 80 / PX)
-    assert all(heat.overlap(box, spot) > 0.7 for box in boxes)
-    assert heat.overlap(*boxes) > 0.9
+    assert all(overlap(box, spot) > 0.7 for box in boxes)
+    assert overlap(*boxes) > 0.9
 
 
 def test_nothing_is_shown_where_everything_spoke_against_it() -> None:
@@ -153,8 +154,3 @@ def test_a_region_lies_inside_of_the_map_whatever_its_size(shape: tuple[int, int
         x0, y0, x1, y1 = heat.region_of(np.random.default_rng(seed).random(shape, dtype=np.float32))
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
-
-
-def test_overlap_of_boxes() -> None:
-    assert heat.overlap((0, 0, 0.5, 1), (0.5, 0, 1, 1)) == 0
-    assert heat.overlap((0, 0, 1, 1), (0, 0, 1, 0.5)) == pytest.approx(0.5)

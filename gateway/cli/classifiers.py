@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 
 from gateway.cli import options
 from gateway.cli.output import print_json, say
-from gateway.errors import FilmgateError, NotFound
+from gateway.errors import FilmgateError
 
 if TYPE_CHECKING:
     from models.classifiers.samples import Listing, Samples
@@ -355,11 +354,7 @@ def _ready_to_train(paths: list[Path]) -> Iterator[None]:
     Raises:
         FilmgateError: the extra is not installed, a path is not there, or what is there cannot be used.
     """
-    if any(find_spec(module) is None for module in ("scipy", "sklearn", "matplotlib")):
-        raise FilmgateError("training needs more packages. Nothing was done. pip install 'filmgate[train]'.")
-    for path in paths:
-        if not path.exists():
-            raise NotFound(f"there is no {path}. Nothing was done. Name what is there.")
+    options.need_training("training", paths)
     try:
         yield
     except (ValueError, OSError) as error:

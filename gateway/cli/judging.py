@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ import typer
 
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
-from gateway.errors import FilmgateError, NotFound
+from gateway.errors import FilmgateError
 
 if TYPE_CHECKING:
     from models.classifiers.evaluate import Evaluation
@@ -195,13 +194,7 @@ def _ready_to_judge(paths: list[Path]) -> Iterator[None]:
     Raises:
         FilmgateError: the extra is not installed, a path is not there, or what is there cannot be used.
     """
-    if any(find_spec(module) is None for module in ("scipy", "sklearn", "matplotlib")):
-        raise FilmgateError(
-            "evaluation needs more packages. Nothing was done. pip install 'filmgate[train]'."
-        )
-    for path in paths:
-        if not path.exists():
-            raise NotFound(f"there is no {path}. Nothing was done. Name what is there.")
+    options.need_training("evaluation", paths)
     from models.bundle import BundleError
 
     try:

@@ -76,8 +76,10 @@ def torchxrayvision(
     _import(made, out, json=json)
 
 
-@imports.command()
-def onnx(
+@imports.command("onnx", help="A classifier as ONNX, in one file: a film in, a number for each label out.")
+@imports.command("torchscript", help="A classifier as TorchScript: a film in, a number for each label out.")
+def foreign(
+    context: typer.Context,
     file: File,
     labels: Labels,
     px: Px,
@@ -99,53 +101,16 @@ def onnx(
     config: options.Config = None,
     state: options.State = None,
 ) -> None:
-    """A classifier as ONNX, all in one file: a film in, a number for each label out."""
+    """Somebody else's classifier, in the format that the command names."""
     del config, state
 
     def made() -> ClassifierCard:
         from models.classifiers import imports as take
 
         what = _foreign(labels, px, low, high, channels, crop, aspect, gives, exclusive=exclusive)
-        return take.onnx(
-            file, out, what, _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        )
-
-    _import(made, out, json=json)
-
-
-@imports.command()
-def torchscript(
-    file: File,
-    labels: Labels,
-    px: Px,
-    out: Out,
-    low: Low = 0.0,
-    high: High = 1.0,
-    channels: Channels = 1,
-    crop: Crop = "whole",
-    aspect: Aspect = "squash",
-    exclusive: Exclusive = False,
-    gives: Gives = "logits",
-    name: Name = "",
-    sha256: Sha256 = "",
-    views: Views = VIEWS,
-    min_age: MinAge = 18.0,
-    max_age: MaxAge = 200.0,
-    unknown_age: UnknownAge = False,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
-    """A classifier as TorchScript: a film in, a number for each label out."""
-    del config, state
-
-    def made() -> ClassifierCard:
-        from models.classifiers import imports as take
-
-        what = _foreign(labels, px, low, high, channels, crop, aspect, gives, exclusive=exclusive)
-        return take.torchscript(
-            file, out, what, _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        )
+        terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
+        bundled = take.onnx if context.info_name == "onnx" else take.torchscript
+        return bundled(file, out, what, terms)
 
     _import(made, out, json=json)
 

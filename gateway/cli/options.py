@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.errors import NotFound
+from gateway.errors import FilmgateError, NotFound
 from gateway.settings import LogSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ FilmId = Annotated[str, typer.Argument(help="SOP Instance UID, or the film's id 
 def person(by: str) -> str:
     """The name under which a decision is kept."""
     return by.strip() or getpass.getuser()
+
+
+def need_training(what: str, paths: Iterable[Path]) -> None:
+    """
+    Raises:
+        FilmgateError: the extra `train` is not installed.
+        NotFound: one of the paths is not there.
+    """
+    if any(find_spec(module) is None for module in ("scipy", "sklearn", "matplotlib")):
+        raise FilmgateError(f"{what} needs more packages. Nothing was done. pip install 'filmgate[train]'.")
+    for path in paths:
+        if not path.exists():
+            raise NotFound(f"there is no {path}. Nothing was done. Name what is there.")
 
 
 @contextmanager

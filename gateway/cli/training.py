@@ -6,7 +6,6 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -306,8 +305,7 @@ def _ready_to_train(films: Path | None) -> Iterator[None]:
     Raises:
         FilmgateError: the extra is not installed, there are no films, or what is there cannot be used.
     """
-    if any(find_spec(module) is None for module in ("scipy", "sklearn", "matplotlib")):
-        raise FilmgateError("training needs more packages. Nothing was done. pip install 'filmgate[train]'.")
+    options.need_training("training", ())
     if films and not films.exists():
         raise NotFound(f"there are no films at {films}. Nothing was done. Name their folder.")
     from models.bundle import BundleError

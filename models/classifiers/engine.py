@@ -13,6 +13,8 @@ import hashlib
 import logging
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -75,11 +77,7 @@ def open_engine(
     eager = Eager(card, net)
     if card.foreign:
         return _checked(eager, card)
-    try:
-        return _quick(loaded, eager, cache, threads)
-    except Exception as error:  # noqa: BLE001 - an exporter can fail in any way, and torch can do the work
-        log.warning("no quick engine for %s: %s; torch is used", card.name, first_line(error))
-        return eager
+    return _quick(loaded, eager, cache, threads) or eager
 
 
 class Eager:
@@ -120,11 +118,9 @@ class Foreign:
 
     def __init__(self, card: ClassifierCard, packed: bytes, threads: int = 1) -> None:
         self._card = card
-        try:
+        with _refused(card, "this ONNX file cannot be run"):
             self._session = _session(packed, threads)
             (self._name, *others), shape = [x.name for x in self._session.get_inputs()], self._batch()
-        except Exception as error:  # ONNX Runtime's own errors share no class
-            raise BundleError(f"{card.name}: this ONNX file cannot be run: {first_line(error)}") from error
         if others:
             raise BundleError(f"{card.name}: the network wants {len(others) + 1} inputs, not one film")
         self._one_by_one = isinstance(shape, int)
@@ -197,19 +193,46 @@ def cache_name(card: ClassifierCard) -> str:
     return hashlib.sha256(repr(made_by).encode()).hexdigest()[:32] + ".onnx"
 
 
-def _quick(loaded: Loaded, eager: Eager, cache: Path | None, threads: int) -> Quick:
-    assert loaded.net is not None
-    path = cache / cache_name(loaded.card) if cache else None
-    if path and path.exists():
-        try:
-            return _agreeing(Quick(_session(path.read_bytes(), threads)), eager, loaded.card)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is made anew
-            log.warning("the export of %s is made anew: %s", loaded.card.name, first_line(error))
-    packed = exported(loaded.net, loaded.card.input.px)
-    quick = _agreeing(Quick(_session(packed, threads)), eager, loaded.card)
-    if path:
-        keep(path, packed)
-    return quick
+def _quick(loaded: Loaded, eager: Eager, cache: Path | None, threads: int) -> Quick | None:
+    """ONNX Runtime with the export that was kept, else with a new one; None where neither can be used."""
+    card = loaded.card
+    path = cache / cache_name(card) if cache else None
+
+    def kept() -> Quick:
+        assert path is not None
+        return _agreeing(Quick(_session(path.read_bytes(), threads)), eager, card)
+
+    def made() -> Quick:
+        assert loaded.net is not None
+        packed = exported(loaded.net, card.input.px)
+        quick = _agreeing(Quick(_session(packed, threads)), eager, card)
+        if path:
+            keep(path, packed)
+        return quick
+
+    found = _tried(kept, f"the export of {card.name} is made anew: %s") if path and path.exists() else None
+    return found or _tried(made, f"no quick engine for {card.name}: %s; torch is used")
+
+
+def _tried(make: Callable[[], Quick], told: str) -> Quick | None:
+    """What it makes; None, and a line in the log, where it cannot."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - neither exporter nor ONNX Runtime says what it raises
+        log.warning(told, first_line(error))
+        return None
+
+
+@contextmanager
+def _refused(card: ClassifierCard, what: str) -> Iterator[None]:
+    """
+    Raises:
+        BundleError: whatever went wrong inside.
+    """
+    try:
+        yield
+    except Exception as error:  # somebody else's network and ONNX Runtime raise what they like
+        raise BundleError(f"{card.name}: {what}: {first_line(error)}") from error
 
 
 def keep(path: Path, packed: bytes) -> None:
@@ -239,10 +262,8 @@ def _agreeing(quick: Quick, eager: Eager, card: ClassifierCard) -> Quick:
 
 def _checked(engine: Engine, card: ClassifierCard) -> Engine:
     """Somebody else's network, if it answers with a number for each class. Raises BundleError."""
-    try:
+    with _refused(card, "the network cannot be asked"):
         out = engine.ask(_probe(card.input.px)).logits
-    except Exception as error:  # of whatever kind the runtime likes
-        raise BundleError(f"{card.name}: the network cannot be asked: {first_line(error)}") from error
     if out.shape != (1, len(card.classes)):
         raise BundleError(f"{card.name}: the network answers {out.shape}, not (1, {len(card.classes)})")
     return engine

@@ -66,16 +66,6 @@ def region_of(heat: Heat, hot: float = HOT) -> Part:
     )
 
 
-def overlap(one: Part, other: Part) -> float:
-    """What two boxes share, of what both cover together (intersection over union)."""
-
-    def area(box: Part) -> float:
-        return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-    both = (max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3]))
-    return area(both) / (area(one) + area(other) - area(both))
-
-
 def _piece(mask: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
     """The part of the mask that hangs together with the cell number `start`, also over corners."""
     cells = torch.from_numpy(mask)[None, None].float()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -21,7 +22,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipelines.film import Box, Operations
-from pipelines.header import integer, quietly, text
+from pipelines.header import integer, quietly, text, value_of
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "filmgate")
 IMPLEMENTATION_CLASS = UID(f"2.25.{NAMESPACE.int}")
@@ -211,10 +212,7 @@ def repeated(source: Dataset, keyword: str) -> str:
 
 def said_by(source: Dataset, keyword: str) -> str:
     """The value as text, decoded by the source's own character set; "" where it cannot be read."""
-    try:
-        value = source.get(keyword)
-    except Exception:  # noqa: BLE001 - pydicom converts here; hostile values raise nearly anything
-        return ""
+    value: Any = value_of(source, keyword)
     if value is None or isinstance(value, bytes):
         return ""
     many = not isinstance(value, str) and hasattr(value, "__len__") and hasattr(value, "__iter__")
