@@ -34,6 +34,7 @@ WEIGHTS, README, LICENSE = "models/model.safetensors", "docs/README.md", "LICENS
 SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
+AUTHORS = "the filmgate authors"
 SIZE = 128  # px, pipelines.transforms.GATE_PX
 MAPS = 32  # px, models.region_net.GRID
 
@@ -180,19 +181,11 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
         "channel_def": {str(n): name for n, name in enumerate(card.classes)},
     }
     return {
-        "schema": SCHEMA,
-        "version": card.version,
-        "changelog": {card.version: "see CHANGELOG.md"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": np.__version__,
-        "required_packages_version": {"safetensors": safetensors.__version__},
+        **monai_fields(card.version, {"image": image}, {"pred": answer}),
         "task": f"filmgate gate: {card.name}",
         "description": f"Looks at one radiograph and answers: {', '.join(card.classes)}.",
-        "authors": "the filmgate authors",
-        "copyright": "see LICENSE",
+        "authors": AUTHORS,
         "intended_use": "Sorting radiographs before an AI reads them. Not for diagnosis.",
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": answer}},
         "filmgate": {
             "name": card.name,
             "version": card.version,
@@ -202,6 +195,21 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
             "thresholds": card.thresholds,
             "evidence": evidence,
         },
+    }
+
+
+def monai_fields(version: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
+    """What MONAI's metadata schema asks of every bundle alike."""
+    return {
+        "schema": SCHEMA,
+        "version": version,
+        "changelog": {version: "see CHANGELOG.md"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
+        "required_packages_version": {"safetensors": safetensors.__version__},
+        "copyright": "see LICENSE",
+        "network_data_format": {"inputs": inputs, "outputs": outputs},
     }
 
 

@@ -22,8 +22,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import monai
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -276,19 +274,11 @@ def metadata(card: ClassifierCard, kept: Mapping[str, Any]) -> dict[str, Any]:
     }
     ours = asdict(card)
     return {
-        "schema": files.SCHEMA,
-        "version": card.version,
-        "changelog": {card.version: "see CHANGELOG.md"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": np.__version__,
-        "required_packages_version": {"safetensors": safetensors.__version__},
+        **files.monai_fields(card.version, {"image": image}, {"pred": answer}),
         "task": f"filmgate classifier: {card.name}",
         "description": f"Reads one chest film and answers: {', '.join(card.classes)}.",
-        "authors": "see docs/README.md" if card.origin else "the filmgate authors",
-        "copyright": "see LICENSE",
+        "authors": "see docs/README.md" if card.origin else files.AUTHORS,
         "intended_use": "Research and teaching. Not for diagnosis.",
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": answer}},
         "filmgate": {"kind": CLASSIFIER, **ours, **kept},
     }
 
