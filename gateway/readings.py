@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +101,17 @@ class Readings:
             troubles.insert(0, told.why)
         return _read(name, told, made, error="; ".join(troubles))
 
-    def passed_over(self, job: Job, judged: Judged, at: datetime) -> tuple[Read, ...]:
+    def passed_over(self, job: Job, judged: Judged, today: date) -> tuple[Read, ...]:
         """Word of a film that no gate let through to a classifier, where somebody asks for such word.
 
-        Only of films: nobody expects that a CT, or what we made ourselves, is read by it.
+        Only of films: nobody expects that a CT, or what we made ourselves, is read by it. `today` is the day
+        of the decision.
         """
         if judged.header is None or not is_film(judged.header):
             return ()
         given = {*judged.send_original_to, *judged.send_copy_to}
         return tuple(
-            self._not_given(name, job, judged, at)
+            self._not_given(name, job, judged, today)
             for name in self.names
             if name in self._accepts and name not in given and self._blocks[name].results.not_analysed
         )
@@ -166,17 +167,16 @@ class Readings:
                 return NotRead(card.name, card.version, card.weights_sha256, code, why)
         return NotRead(name, "", "", code, why)
 
-    def _not_given(self, name: str, job: Job, judged: Judged, at: datetime) -> Read:
+    def _not_given(self, name: str, job: Job, judged: Judged, today: date) -> Read:
         assert judged.header is not None
         decision = judged.decision
         if decision.act is Act.PASS or judged.send_copy_to or Reason.NO_AI_ACCEPTS in decision.reasons:
-            _, why = accepts(self._accepts[name], judged.header, date.today())  # noqa: DTZ011 - as the policy
+            _, why = accepts(self._accepts[name], judged.header, today)
             told = self._not_read(name, Unread.NOT_ACCEPTED, why or UNREAD_TEXT[Unread.NOT_ACCEPTED])
         else:
             told = self._not_read(name, Unread.NOT_QUALIFIED, decision.why)
-        made, troubles = self._made(
-            name, job.digest, told, Occasion(at, {told.classifier: told.model_digest})
-        )
+        occasion = Occasion(job.received_at, {told.classifier: told.model_digest})
+        made, troubles = self._made(name, job.digest, told, occasion)
         for trouble in troubles:
             log.warning("no word of a film that was not analysed", film=job.film_id, error=trouble)
         return _read(name, told, made)

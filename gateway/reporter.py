@@ -63,7 +63,7 @@ class Reporter(Sandbox):
         return self._made("rejection", path, told, occasion)
 
     def _made(self, kind: str, path: Path, told: dict[str, Any], occasion: Occasion) -> Result | None:
-        said = {"at": occasion.at.isoformat(), "models": occasion.models}
+        said = {"at": occasion.at.isoformat(), "models": occasion.models, "zone": self._zone}
         request = {"do": kind, "operations": asdict(occasion.operations), **said, **told}
         answer, raw = self._ask(path, request, most=MAX_RESULT)
         if not raw:

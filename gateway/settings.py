@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from gateway import lined_yaml
+from gateway import clock, lined_yaml
 from gateway.errors import SettingsError
 from gateway.lined_yaml import Lined, Loc
 
@@ -81,6 +81,10 @@ class GatewaySettings(_Block):
     association_timeout_s: float = Field(10.0, gt=0, description="time to a whole A-ASSOCIATE-RQ")
     deflated: bool = False
     big_endian: bool = False
+
+    time_zone: Annotated[str, AfterValidator(clock.known)] = Field(
+        "", description="of the hospital's clocks, as Europe/Berlin; empty: this machine's"
+    )
 
 
 class StoreSettings(_Block):

@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 from test_tasks import Says, receive
 
+from gateway import bootstrap
 from gateway.bootstrap import Shell
 from gateway.classifiers import acceptance
 from gateway.decoder import Decoder
@@ -228,6 +229,17 @@ def test_payloads_go_to_webhooks(tmp_path: Path, folder: Path, children: Childre
     assert made["application/json"]["sop_instance_uid"] == ds.SOPInstanceUID
     assert made["application/fhir+json"]["resourceType"] == "Bundle"
     assert line.objects() == {}
+
+
+def test_a_film_passed_over_is_reported_by_the_day_of_its_decision(
+    tmp_path: Path, folder: Path, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study is as old in the word of it as in the decision; the report is dated where the hospital is."""
+    monkeypatch.setattr(bootstrap, "now", lambda: datetime(2026, 1, 6, 16, 0, tzinfo=UTC))
+    block = {"accepts": {"max_study_age_days": 1}}
+    line = Line(tmp_path, folder, children, block=block, gateway={"time_zone": "Asia/Tokyo"})
+    assert "2 days old" in line.sent(phantom_dx("frontal", 9))["why"]
+    assert "2 days old" in line.ledger.film(1).why
 
 
 def test_a_classifier_that_cannot_be_used_fails_and_the_gateway_goes_on(

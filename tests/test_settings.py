@@ -345,3 +345,16 @@ def test_a_token_that_no_header_can_hold_is_refused_unquoted(write: Write, token
     said = complaint(path := write(webhook("https://his.example/", f"    token: {token}\n")))
     assert said.startswith(f"{path}:5: destinations.hook.token")
     assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Europe/Berln", "'Europe/Berln' is no time zone; did you mean 'Europe/Berlin'?"),
+        ("+0200", "'+0200' is no time zone; say a place of the time zone database, as Europe/Berlin"),
+    ],
+)
+def test_an_unknown_time_zone_is_refused_with_the_nearest_name(write: Write, name: str, why: str) -> None:
+    said = complaint(path := write(f"gateway:\n  time_zone: '{name}'\n"))
+    assert said == f"{path}:2: gateway.time_zone: {why}"
+    assert load(write("gateway:\n  time_zone: Asia/Tokyo\n"), env={}).gateway.time_zone == "Asia/Tokyo"
