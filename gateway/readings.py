@@ -19,7 +19,7 @@ from gateway.classifiers import bundle_of
 from gateway.decoder import LastFilm
 from gateway.errors import DecodeError
 from gateway.ledger.records import Job, Judged, Made, Read
-from gateway.reporter import Occasion, Reporter
+from gateway.reporter import Occasion, Reporter, Systems
 from gateway.settings import ClassifierDestination
 from gateway.store import Store
 from models.bundle import BundleError
@@ -44,6 +44,7 @@ class Readings:
     Args:
         classifiers: their blocks, by the destination's name.
         accepts: what each of routes.pass takes.
+        systems: of the identifiers that a webhook's results in FHIR name, by the destination's name.
         look: all gates, for a film of which the ledger has no findings.
         findings: the ledger's, of one version.
         observing: no gate keeps a film from here, so the card's coverage is asked of the pixels as well.
@@ -54,6 +55,7 @@ class Readings:
         self,
         classifiers: Mapping[str, ClassifierDestination],
         accepts: Mapping[str, Acceptance],
+        systems: Mapping[str, Systems],
         *,
         store: Store,
         films: LastFilm,
@@ -66,6 +68,7 @@ class Readings:
         self.names = tuple(classifiers)
         self._blocks = classifiers
         self._accepts = accepts
+        self._systems = systems
         self._store = store
         self._films = films
         self._reporter = reporter
@@ -193,10 +196,12 @@ class Readings:
     ) -> tuple[tuple[Made, ...], list[str]]:
         """What is made of an answer, and what could not be made."""
         made, troubles = [], []
-        for kind, to in self._wanted(name, told):
+        for kind, to, systems in self._wanted(name, told):
             shown = film if kind == "heatmap" else None
             try:
-                result = self._reporter.result(kind, self._store.path(original), told, occasion, shown)
+                result = self._reporter.result(
+                    kind, self._store.path(original), told, occasion, shown, systems
+                )
             except DecodeError as error:
                 troubles.append(f"{kind} could not be made: {error}")
                 continue
@@ -204,11 +209,18 @@ class Readings:
                 made.append(result.keep(self._store, to))
         return tuple(made), troubles
 
-    def _wanted(self, name: str, told: Reading | NotRead) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _wanted(
+        self, name: str, told: Reading | NotRead
+    ) -> Iterator[tuple[str, tuple[str, ...], Systems | None]]:
+        """Kinds of results, who gets each, and in FHIR what is named for them: one result for those alike."""
         if block := self._blocks.get(name):
             asked = block.results.model_dump(by_alias=True)
             kinds = OF_READINGS if isinstance(told, Reading) else OF_SILENCE
-            yield from ((kind, asked[kind]) for kind in kinds if asked[kind])
+            for kind in kinds:
+                alike: dict[Systems | None, list[str]] = {}
+                for to in asked[kind]:
+                    alike.setdefault(self._systems.get(to) if kind == "fhir" else None, []).append(to)
+                yield from ((kind, tuple(names), systems) for systems, names in alike.items())
 
 
 UNUSABLE = "what is owed to it fails, and is read after `filmgate films send-again`"

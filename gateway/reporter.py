@@ -37,6 +37,14 @@ class Occasion:
     operations: Operations = Operations()  # noqa: RUF009 - frozen
 
 
+@dataclass(frozen=True, slots=True)
+class Systems:
+    """Who assigns the identifiers by which a result in FHIR names patient and order; None: it names none."""
+
+    patient_system: str | None = None
+    accession_system: str | None = None
+
+
 class Reporter(Sandbox):
     """Makes results in a child process; one at a time, from any thread."""
 
@@ -44,13 +52,20 @@ class Reporter(Sandbox):
     who = "maker of reports"
 
     def result(
-        self, kind: str, path: Path, read: Reading | NotRead, occasion: Occasion, film: Film | None = None
+        self,
+        kind: str,
+        path: Path,
+        read: Reading | NotRead,
+        occasion: Occasion,
+        film: Film | None = None,
+        systems: Systems | None = None,
     ) -> Result | None:
         """One result about the original at `path`; `film` is what the classifier saw, for the picture.
 
-        None when there is nothing to show of this kind. Raises DecodeError.
+        `systems` are those of a result in FHIR. None when there is nothing to show of this kind. Raises
+        DecodeError.
         """
-        told: dict[str, Any] = {"read": _told(read)}
+        told: dict[str, Any] = {"read": _told(read), "systems": asdict(systems or Systems())}
         if film is not None:
             told["pixels"] = _packed(np.round(film.pixels * 255).astype(np.uint8))
         return self._made(kind, path, told, occasion)

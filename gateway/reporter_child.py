@@ -49,7 +49,7 @@ def _json(source: Dataset, told: Told, said: Told) -> Answer:
 
 
 def _fhir(source: Dataset, told: Told, said: Told) -> Answer:
-    return _payload("fhir", diagnostic_report(source, _either(told["read"]), **said))
+    return _payload("fhir", diagnostic_report(source, _either(told["read"]), **told["systems"], **said))
 
 
 def _not_analysed(source: Dataset, told: Told, said: Told) -> Answer:

@@ -24,7 +24,8 @@ from gateway.errors import DecodeError, FilmgateError, LedgerError, Missing, Sta
 from gateway.ledger.records import CopyMade, Job, Judged
 from gateway.manners import Clerk
 from gateway.readings import Readings
-from gateway.reporter import Reporter
+from gateway.reporter import Reporter, Systems
+from gateway.settings import WebhookDestination
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import GATES, Gates, load
 from pipelines.kinds import is_film
@@ -298,9 +299,15 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
 
 def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> Readings:
     """The classifiers that the settings name."""
+    webhooks = {
+        name: block
+        for name, block in shell.settings.destinations.items()
+        if isinstance(block, WebhookDestination)
+    }
     return Readings(
         shell.settings.classifiers,
         shell.acceptances(),
+        {name: _systems(block) for name, block in webhooks.items()},
         store=shell.store,
         films=films,
         reporter=reporter,
@@ -309,6 +316,10 @@ def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) ->
         observing=shell.settings.policy.mode == "observe",
         engines=shell.settings.state / "engines",
     )
+
+
+def _systems(block: WebhookDestination) -> Systems:
+    return Systems(block.fhir.patient_system or None, block.fhir.accession_system or None)
 
 
 def region_gates(gates: Gates) -> tuple[str, ...]:

@@ -231,6 +231,31 @@ def test_payloads_go_to_webhooks(tmp_path: Path, folder: Path, children: Childre
     assert line.objects() == {}
 
 
+def test_each_webhook_is_told_what_its_own_block_asks_for(
+    tmp_path: Path, folder: Path, children: Children
+) -> None:
+    """Patient and order by identifier for one, neither for the other, and never in plain JSON."""
+    named = {"patient_system": "urn:oid:1.2.3", "accession_system": "urn:oid:1.2.4"}
+    hooks = {name: {"kind": "webhook", "url": "https://his.example/in"} for name in ("plain", "more", "his")}
+    for name in ("more", "his"):
+        hooks[name] |= {"fhir": named}
+    to = {"json": list(hooks), "fhir": list(hooks)}
+    chest = {"kind": "classifier", "bundle": str(folder), "results": to}
+    line = Line(tmp_path, folder, children, destinations=hooks | {"chest": chest})
+    ds = phantom_dx("frontal", 6, patient="Geheim^Gerda")
+    ds.PatientID, ds.AccessionNumber = "SECRET-1", "SECRET-2"
+    line.sent(ds)
+    owed = {name: line.ledger.claim_deliveries(name, 9, NOW) for name in hooks}
+    for name, deliveries in owed.items():
+        said = {one.transfer_syntax_uid: json.dumps(line._content(one)) for one in deliveries}
+        assert "SECRET" not in said["application/json"]
+        for secret in ("SECRET-1", "SECRET-2"):
+            assert (secret in said["application/fhir+json"]) == (name != "plain")
+        assert "Geheim" not in "".join(said.values())
+    digests = {name: {one.digest for one in deliveries} for name, deliveries in owed.items()}
+    assert digests["more"] == digests["his"] != digests["plain"]  # those alike get the same bytes
+
+
 def test_a_film_passed_over_is_reported_by_the_day_of_its_decision(
     tmp_path: Path, folder: Path, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
