@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway import classifiers, redis_server
+from gateway import classifiers, clock, redis_server
 from gateway.courier import Courier
 from gateway.decoder import Decoder
 from gateway.destinations import Destination, build
@@ -61,12 +61,16 @@ class Shell:
         observing = self.settings.ai if self.settings.policy.mode == "observe" else ()
         return tuple(dict.fromkeys(routes.always + observing))
 
+    def today(self) -> date:
+        """The day by the hospital's clock, by which the age of a study is counted."""
+        return clock.today(self.settings.gateway.time_zone, now())
+
     def doorbell(self) -> Doorbell:
         return Doorbell(redis_server.celery_url(self.settings), redis_server.redis_url(self.settings))
 
     def decoder(self) -> Decoder:
-        work = self.settings.work
-        return Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb)
+        work, zone = self.settings.work, self.settings.gateway.time_zone
+        return Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb, zone=zone)
 
     def destinations(self) -> dict[str, Destination]:
         """Those that things are sent to: a classifier reads where it is."""
@@ -79,7 +83,8 @@ class Shell:
         return Courier(self.ledger, self.store, self.destinations(), retry, not_sent=not_sent)
 
     def reporter(self) -> Reporter:
-        return Reporter(timeout_s=REPORT_TIMEOUT_S, memory_mb=self.settings.work.decode_memory_mb)
+        memory_mb, zone = self.settings.work.decode_memory_mb, self.settings.gateway.time_zone
+        return Reporter(timeout_s=REPORT_TIMEOUT_S, memory_mb=memory_mb, zone=zone)
 
     def quarantine(self) -> Quarantine:
         return Quarantine(

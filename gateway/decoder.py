@@ -64,6 +64,7 @@ class Decoder(Sandbox):
             "do": "derive",
             "operations": asdict(operations),
             "models": models,
+            "zone": self._zone,
             "now": (now or datetime.now(UTC)).isoformat(),
         }
         told, raw = self._ask(path, request, most=MAX_COPY)

@@ -11,10 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from gateway.sandboxed import Actions, Answer, operations_told, our_version, serve
+from gateway.sandboxed import Actions, Answer, equipment_told, operations_told, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
 from pipelines.report.derived import NotDerivable, derive
-from pipelines.report.identity import Equipment
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:
@@ -38,7 +37,7 @@ def _derive(path: Path, request: dict[str, Any]) -> Answer:
         ds,
         pixels,
         operations_told(request["operations"]),
-        equipment=Equipment(our_version(), request["models"]),
+        equipment=equipment_told(request),
         now=datetime.fromisoformat(request["now"]),
     )
     written = BytesIO()

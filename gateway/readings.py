@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gateway.classifiers import bundle_of
 from gateway.decoder import LastFilm
 from gateway.errors import DecodeError
 from gateway.ledger.records import Job, Judged, Made, Read
-from gateway.reporter import Occasion, Reporter
+from gateway.reporter import Occasion, Reporter, Systems
 from gateway.settings import ClassifierDestination
 from gateway.store import Store
 from models.bundle import BundleError
@@ -44,6 +44,7 @@ class Readings:
     Args:
         classifiers: their blocks, by the destination's name.
         accepts: what each of routes.pass takes.
+        systems: of the identifiers that a webhook's results in FHIR name, by the destination's name.
         look: all gates, for a film of which the ledger has no findings.
         findings: the ledger's, of one version.
         observing: no gate keeps a film from here, so the card's coverage is asked of the pixels as well.
@@ -54,6 +55,7 @@ class Readings:
         self,
         classifiers: Mapping[str, ClassifierDestination],
         accepts: Mapping[str, Acceptance],
+        systems: Mapping[str, Systems],
         *,
         store: Store,
         films: LastFilm,
@@ -66,6 +68,7 @@ class Readings:
         self.names = tuple(classifiers)
         self._blocks = classifiers
         self._accepts = accepts
+        self._systems = systems
         self._store = store
         self._films = films
         self._reporter = reporter
@@ -101,16 +104,17 @@ class Readings:
             troubles.insert(0, told.why)
         return _read(name, told, made, error="; ".join(troubles))
 
-    def passed_over(self, job: Job, judged: Judged, at: datetime) -> tuple[Read, ...]:
+    def passed_over(self, job: Job, judged: Judged, today: date) -> tuple[Read, ...]:
         """Word of a film that no gate let through to a classifier, where somebody asks for such word.
 
-        Only of films: nobody expects that a CT, or what we made ourselves, is read by it.
+        Only of films: nobody expects that a CT, or what we made ourselves, is read by it. `today` is the day
+        of the decision.
         """
         if judged.header is None or not is_film(judged.header):
             return ()
         given = {*judged.send_original_to, *judged.send_copy_to}
         return tuple(
-            self._not_given(name, job, judged, at)
+            self._not_given(name, job, judged, today)
             for name in self.names
             if name in self._accepts and name not in given and self._blocks[name].results.not_analysed
         )
@@ -166,17 +170,16 @@ class Readings:
                 return NotRead(card.name, card.version, card.weights_sha256, code, why)
         return NotRead(name, "", "", code, why)
 
-    def _not_given(self, name: str, job: Job, judged: Judged, at: datetime) -> Read:
+    def _not_given(self, name: str, job: Job, judged: Judged, today: date) -> Read:
         assert judged.header is not None
         decision = judged.decision
         if decision.act is Act.PASS or judged.send_copy_to or Reason.NO_AI_ACCEPTS in decision.reasons:
-            _, why = accepts(self._accepts[name], judged.header, date.today())  # noqa: DTZ011 - as the policy
+            _, why = accepts(self._accepts[name], judged.header, today)
             told = self._not_read(name, Unread.NOT_ACCEPTED, why or UNREAD_TEXT[Unread.NOT_ACCEPTED])
         else:
             told = self._not_read(name, Unread.NOT_QUALIFIED, decision.why)
-        made, troubles = self._made(
-            name, job.digest, told, Occasion(at, {told.classifier: told.model_digest})
-        )
+        occasion = Occasion(job.received_at, {told.classifier: told.model_digest})
+        made, troubles = self._made(name, job.digest, told, occasion)
         for trouble in troubles:
             log.warning("no word of a film that was not analysed", film=job.film_id, error=trouble)
         return _read(name, told, made)
@@ -193,10 +196,12 @@ class Readings:
     ) -> tuple[tuple[Made, ...], list[str]]:
         """What is made of an answer, and what could not be made."""
         made, troubles = [], []
-        for kind, to in self._wanted(name, told):
+        for kind, to, systems in self._wanted(name, told):
             shown = film if kind == "heatmap" else None
             try:
-                result = self._reporter.result(kind, self._store.path(original), told, occasion, shown)
+                result = self._reporter.result(
+                    kind, self._store.path(original), told, occasion, shown, systems
+                )
             except DecodeError as error:
                 troubles.append(f"{kind} could not be made: {error}")
                 continue
@@ -204,11 +209,18 @@ class Readings:
                 made.append(result.keep(self._store, to))
         return tuple(made), troubles
 
-    def _wanted(self, name: str, told: Reading | NotRead) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _wanted(
+        self, name: str, told: Reading | NotRead
+    ) -> Iterator[tuple[str, tuple[str, ...], Systems | None]]:
+        """Kinds of results, who gets each, and in FHIR what is named for them: one result for those alike."""
         if block := self._blocks.get(name):
             asked = block.results.model_dump(by_alias=True)
             kinds = OF_READINGS if isinstance(told, Reading) else OF_SILENCE
-            yield from ((kind, asked[kind]) for kind in kinds if asked[kind])
+            for kind in kinds:
+                alike: dict[Systems | None, list[str]] = {}
+                for to in asked[kind]:
+                    alike.setdefault(self._systems.get(to) if kind == "fhir" else None, []).append(to)
+                yield from ((kind, tuple(names), systems) for systems, names in alike.items())
 
 
 UNUSABLE = "what is owed to it fails, and is read after `filmgate films send-again`"

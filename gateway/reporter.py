@@ -37,6 +37,14 @@ class Occasion:
     operations: Operations = Operations()  # noqa: RUF009 - frozen
 
 
+@dataclass(frozen=True, slots=True)
+class Systems:
+    """Who assigns the identifiers by which a result in FHIR names patient and order; None: it names none."""
+
+    patient_system: str | None = None
+    accession_system: str | None = None
+
+
 class Reporter(Sandbox):
     """Makes results in a child process; one at a time, from any thread."""
 
@@ -44,13 +52,20 @@ class Reporter(Sandbox):
     who = "maker of reports"
 
     def result(
-        self, kind: str, path: Path, read: Reading | NotRead, occasion: Occasion, film: Film | None = None
+        self,
+        kind: str,
+        path: Path,
+        read: Reading | NotRead,
+        occasion: Occasion,
+        film: Film | None = None,
+        systems: Systems | None = None,
     ) -> Result | None:
         """One result about the original at `path`; `film` is what the classifier saw, for the picture.
 
-        None when there is nothing to show of this kind. Raises DecodeError.
+        `systems` are those of a result in FHIR. None when there is nothing to show of this kind. Raises
+        DecodeError.
         """
-        told: dict[str, Any] = {"read": _told(read)}
+        told: dict[str, Any] = {"read": _told(read), "systems": asdict(systems or Systems())}
         if film is not None:
             told["pixels"] = _packed(np.round(film.pixels * 255).astype(np.uint8))
         return self._made(kind, path, told, occasion)
@@ -63,7 +78,7 @@ class Reporter(Sandbox):
         return self._made("rejection", path, told, occasion)
 
     def _made(self, kind: str, path: Path, told: dict[str, Any], occasion: Occasion) -> Result | None:
-        said = {"at": occasion.at.isoformat(), "models": occasion.models}
+        said = {"at": occasion.at.isoformat(), "models": occasion.models, "zone": self._zone}
         request = {"do": kind, "operations": asdict(occasion.operations), **said, **told}
         answer, raw = self._ask(path, request, most=MAX_RESULT)
         if not raw:

@@ -17,7 +17,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from gateway.reporter import MEDIA_TYPES
-from gateway.sandboxed import Actions, Answer, operations_told, our_version, serve
+from gateway.sandboxed import Actions, Answer, equipment_told, operations_told, our_version, serve
 from pipelines.film import Box, Reason
 from pipelines.part10 import parse
 from pipelines.reading import Condition, NotRead, Reading, Unread
@@ -49,7 +49,7 @@ def _json(source: Dataset, told: Told, said: Told) -> Answer:
 
 
 def _fhir(source: Dataset, told: Told, said: Told) -> Answer:
-    return _payload("fhir", diagnostic_report(source, _either(told["read"]), **said))
+    return _payload("fhir", diagnostic_report(source, _either(told["read"]), **told["systems"], **said))
 
 
 def _not_analysed(source: Dataset, told: Told, said: Told) -> Answer:
@@ -69,7 +69,7 @@ def _about(make: Callable[[Dataset, Told, Told], Answer]) -> Callable[[Path, Tol
     def action(path: Path, told: Told) -> Answer:
         said = {
             "at": datetime.fromisoformat(told["at"]),
-            "equipment": Equipment(our_version(), told["models"]),
+            "equipment": equipment_told(told),
             "operations": operations_told(told["operations"]),
         }
         return make(parse(path).ds, told, said)

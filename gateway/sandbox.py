@@ -30,7 +30,16 @@ REQUEST = struct.Struct(">I")
 ANSWER = struct.Struct(">IQ")
 MAX_TOLD = 2**20  # bytes of JSON in an answer
 ATTEMPTS = 2
-KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "FILMGATE_DECODER_TEST")
+KEPT_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "TMPDIR",
+    "TZ",
+    "PYTHONTZPATH",
+    "FILMGATE_DECODER_TEST",
+)
 
 
 class Sandbox:
@@ -39,9 +48,11 @@ class Sandbox:
     module: ClassVar[str]  # what the child runs
     who: ClassVar[str]  # in words
 
-    def __init__(self, timeout_s: float = 10.0, memory_mb: int = 2048) -> None:
+    def __init__(self, timeout_s: float = 10.0, memory_mb: int = 2048, zone: str = "") -> None:
+        """`zone` is the name of the zone that what the child makes is dated in; "" is the machine's."""
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._zone = zone
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 

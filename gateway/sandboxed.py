@@ -21,9 +21,11 @@ from typing import Any, BinaryIO
 
 from pydicom import config
 
+from gateway import clock
 from gateway.sandbox import ANSWER, REQUEST
 from pipelines.film import Box, Operations, Reason
 from pipelines.part10 import Undecodable
+from pipelines.report.identity import Equipment
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -70,6 +72,11 @@ def operations_told(told: dict[str, Any]) -> Operations:
     """Operations as `asdict` gave them."""
     crop = Box(**told["crop"]) if told["crop"] else None
     return Operations(crop=crop, turn=told["turn"], invert=told["invert"])
+
+
+def equipment_told(told: dict[str, Any]) -> Equipment:
+    """Who makes the object: our version, the models that the request names, and its zone's clock."""
+    return Equipment(our_version(), told["models"], clock.zone(told["zone"]))
 
 
 def our_version() -> str:

@@ -6,6 +6,7 @@ Every key is described here and in docs/configuration.md; a test proves that non
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -32,7 +33,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from gateway import lined_yaml
+from gateway import clock, lined_yaml
 from gateway.errors import SettingsError
 from gateway.lined_yaml import Lined, Loc
 
@@ -81,6 +82,9 @@ class GatewaySettings(_Block):
     association_timeout_s: float = Field(10.0, gt=0, description="time to a whole A-ASSOCIATE-RQ")
     deflated: bool = False
     big_endian: bool = False
+    time_zone: Annotated[str, AfterValidator(clock.known)] = Field(
+        "", description="of the hospital's clocks, as Europe/Berlin; empty: this machine's"
+    )
 
 
 class StoreSettings(_Block):
@@ -161,6 +165,25 @@ class FolderDestination(_Block):
     accepts: Accepts = Accepts()
 
 
+def _system(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", value):
+        more = f": say urn:oid:{value}" if re.fullmatch(r"\d+(\.\d+)+", value) else ""
+        raise ValueError(
+            "must be a URI, as urn:oid:1.2.276.0.76.4 or https://hospital.example/patient" + more
+        )
+    return value
+
+
+System = Annotated[str, AfterValidator(_system)]
+
+
+class FhirSettings(_Block):
+    """Who assigns the numbers by which results in FHIR name patient and order; empty: they are not named."""
+
+    patient_system: System = Field("", description="of Patient ID; with it results name the patient")
+    accession_system: System = Field("", description="of Accession Number; with it results name the order")
+
+
 class WebhookDestination(_Block):
     """A web address that gets results as JSON or FHIR, and no films."""
 
@@ -171,6 +194,7 @@ class WebhookDestination(_Block):
     header: str = Field("Authorization: Bearer", pattern=r"^[A-Za-z0-9-]+(: ?[A-Za-z0-9-]*)?$")
     timeout_s: float = Field(30.0, gt=0, description="from connecting to the end of the answer")
     ca_file: Path | None = Field(None, description="certificates to trust (PEM) instead of the system's")
+    fhir: FhirSettings = FhirSettings()
     retry: RetrySettings = RetrySettings()
 
     @field_validator("url")

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import date
 from importlib.metadata import version
 
 import structlog
@@ -24,7 +24,8 @@ from gateway.errors import DecodeError, FilmgateError, LedgerError, Missing, Sta
 from gateway.ledger.records import CopyMade, Job, Judged
 from gateway.manners import Clerk
 from gateway.readings import Readings
-from gateway.reporter import Reporter
+from gateway.reporter import Reporter, Systems
+from gateway.settings import WebhookDestination
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason
 from pipelines.gates import GATES, Gates, load
 from pipelines.kinds import is_film
@@ -117,11 +118,12 @@ class Examiner:
         if same:
             self._ask(lambda: self._ledger.same_pixels(job, now=now()))
             return
-        judged = self._look(job)  # decode, gate, decide
+        today = self._shell.today()
+        judged = self._look(job, today)  # decode, gate, decide
         if job.first_digest and judged.decision.act is not Act.WITHHOLD:
             judged = _other_pixels(judged, compared=same is not None)
         if self.readings:
-            judged = replace(judged, unread=self.readings.passed_over(job, judged, job.received_at))
+            judged = replace(judged, unread=self.readings.passed_over(job, judged, today))
         crash.at("record")
         self._ask(lambda: self._ledger.judge(job, judged, now=now()))  # record and act, in one transaction
         crash.at("act")
@@ -136,37 +138,39 @@ class Examiner:
         self._ask(lambda: self._ledger.read(job, read, now=now()))  # record and act, in one transaction
         log.info("read", film=job.film_id, classifier=read.classifier, not_read=read.body.get("not_read"))
 
-    def _look(self, job: Job) -> Judged:
+    def _look(self, job: Job, today: date) -> Judged:
         try:
             film = self._film(job.digest)
         except DecodeError as error:
             decision = decide_unreadable(
                 self._policy, error.header, error.reason, str(error), mode=self._mode
             )
-            return self._judged(error.header, decision, ())
+            return self._judged(error.header, decision, (), today)
         crash.at("decode")
         findings = self._gates.look(film)
         crash.at("gate")
-        decision = self._decide(film.header, findings, now())
+        decision = self._decide(film.header, findings, today)
         crash.at("decide")
         if decision.act is Act.CORRECT and self._mode == "enforce":
-            return self._corrected(job, film, findings, decision)
-        return self._judged(film.header, decision, findings)
+            return self._corrected(job, film, findings, decision, today)
+        return self._judged(film.header, decision, findings, today)
 
-    def _decide(self, header: Header, findings: tuple[Finding, ...], at: datetime) -> Decision:
+    def _decide(self, header: Header, findings: tuple[Finding, ...], today: date) -> Decision:
         words = self._shell.settings.policy
         return decide(
             self._policy,
             header,
             findings,
             destinations=self._destinations,
-            today=at.date(),
+            today=today,
             mode=words.mode,
             correct=words.correct,
             region_gates=self._region_gates,
         )
 
-    def _corrected(self, job: Job, film: Film, findings: tuple[Finding, ...], decision: Decision) -> Judged:
+    def _corrected(
+        self, job: Job, film: Film, findings: tuple[Finding, ...], decision: Decision, today: date
+    ) -> Judged:
         """Make the corrected copy and gate it in full; `propose` holds it, `auto` sends it if it passes."""
         models = self._gates.models()
         try:
@@ -176,15 +180,15 @@ class Examiner:
             )
             again = self._decoder.film(store.path(copy.digest))
         except DecodeError as error:
-            return self._judged(film.header, _copy_failed(decision, str(error)), findings, hold=True)
+            return self._judged(film.header, _copy_failed(decision, str(error)), findings, today, hold=True)
         # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
         copy_findings = self._gates.look(replace(again, header=film.header))
-        second = self._decide(film.header, copy_findings, now())
+        second = self._decide(film.header, copy_findings, today)
         if second.act is not Act.PASS:
             decision = _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
         send = decision.act is Act.CORRECT and self._shell.settings.policy.correct == "auto"
         return self._judged(
-            film.header, decision, findings, copy, copy_findings, hold=not send, send_copy=send
+            film.header, decision, findings, today, copy, copy_findings, hold=not send, send_copy=send
         )
 
     def _judged(
@@ -192,6 +196,7 @@ class Examiner:
         header: Header | None,
         decision: Decision,
         findings: tuple[Finding, ...],
+        today: date,
         copy: CopyMade | None = None,
         copy_findings: tuple[Finding, ...] = (),
         *,
@@ -212,7 +217,7 @@ class Examiner:
             send_original_to=to_ai if enforce else self._observers(header),
             send_copy_to=tuple(dict.fromkeys(copies_to)) if send_copy else (),
             hold=enforce and (hold or decision.act is Act.QUARANTINE),
-            takers=self._takers(header, findings),
+            takers=self._takers(header, findings, today),
             header=header,
         )
 
@@ -221,7 +226,7 @@ class Examiner:
         settings = self._shell.settings
         return settings.routes.pass_ if header is not None and is_film(header) else settings.ai
 
-    def _takers(self, header: Header | None, findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    def _takers(self, header: Header | None, findings: tuple[Finding, ...], today: date) -> tuple[str, ...]:
         """The AI destinations that accept such a film: where a person's release or correction sends it."""
         if header is None:
             return ()
@@ -229,7 +234,7 @@ class Examiner:
             header,
             findings,
             destinations=self._destinations,
-            today=now().date(),
+            today=today,
             region_gates=self._region_gates,
         )
 
@@ -294,9 +299,15 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
 
 def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> Readings:
     """The classifiers that the settings name."""
+    webhooks = {
+        name: block
+        for name, block in shell.settings.destinations.items()
+        if isinstance(block, WebhookDestination)
+    }
     return Readings(
         shell.settings.classifiers,
         shell.acceptances(),
+        {name: _systems(block) for name, block in webhooks.items()},
         store=shell.store,
         films=films,
         reporter=reporter,
@@ -305,6 +316,10 @@ def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) ->
         observing=shell.settings.policy.mode == "observe",
         engines=shell.settings.state / "engines",
     )
+
+
+def _systems(block: WebhookDestination) -> Systems:
+    return Systems(block.fhir.patient_system or None, block.fhir.accession_system or None)
 
 
 def region_gates(gates: Gates) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from gateway.cli.doctor import Check, _bundles, _classifiers, _regions
+from gateway.cli.doctor import Check, _bundles, _classifiers, _regions, _time_zone
 from gateway.settings import BundleName, Settings
 
 WEIGHTS = b"weights"
@@ -135,3 +136,24 @@ def test_a_classifier_is_looked_at_by_its_own_card(tmp_path: Path) -> None:
     assert [one.result for one in of_classifier(tmp_path / "kids")] == ["ok", "error"]
     make(tmp_path / "anatomy")
     assert "bundle chest14" not in checks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("here", "name", "result", "words"),
+    [
+        ("UTC", "", "warning", "set gateway.time_zone"),
+        ("Asia/Tokyo", "", "ok", "JST, UTC+0900, of this machine"),
+        ("UTC", "Asia/Kathmandu", "ok", "Asia/Kathmandu, UTC+0545"),
+        ("Asia/Tokyo", "UTC", "ok", "UTC, UTC+0000"),
+    ],
+)
+def test_a_clock_that_shows_utc_unasked_is_no_hospitals(
+    here: str, name: str, result: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers do; whoever names it means it."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", here)
+        time.tzset()
+        found = _time_zone(Settings.model_validate({"gateway": {"time_zone": name}}))
+    time.tzset()
+    assert (found.result, words in found.detail) == (result, True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from dicom_files import dx, ramp
+from pydicom import Dataset
 from readings import AT, DIGEST, EQUIPMENT, NOT_READ, reading
 
 from pipelines.film import Operations
@@ -31,6 +32,7 @@ ALLOWED = {
         "status",
         "category",
         "code",
+        "basedOn",
         "subject",
         "issued",
         "valueQuantity",
@@ -46,6 +48,7 @@ ALLOWED = {
         "status",
         "category",
         "code",
+        "basedOn",
         "subject",
         "issued",
         "result",
@@ -99,7 +102,8 @@ def coding(concept: dict[str, Any]) -> tuple[str, str]:
 @pytest.mark.parametrize("read", [reading(), NOT_READ, reading(conditions=(), shown="", region=None)])
 def test_every_resource_has_what_r4_requires_and_nothing_else(read):
     """Cardinalities and required bindings of R4; no empty list or string, which JSON in FHIR forbids."""
-    made = bundle(read, patient_system="urn:oid:1.2.3")
+    source = dx(ramp(), IssuerOfPatientID="WEST")
+    made = bundle(read, source, patient_system="urn:oid:1.2.3", accession_system="urn:oid:1.2.4")
     assert (made["resourceType"], made["type"]) == ("Bundle", "transaction")
     for entry in made["entry"]:
         resource = entry["resource"]
@@ -206,6 +210,56 @@ def test_the_patient_is_named_by_identifier_alone_and_only_where_told(system, id
     assert ("SECRET-1" in said) == (identifier is not None)
     lacking = bundle(source=dx(ramp(), PatientID=None), patient_system="urn:oid:1.2.3")
     assert not [found for found in walk(lacking) if "subject" in found]
+
+
+def test_the_order_is_named_by_accession_number_and_only_where_told():
+    """A logical reference to a ServiceRequest by an identifier of type ACSN, in reports and observations."""
+    made = bundle(source=dx(ramp(), AccessionNumber="A-77"), accession_system="https://ris.example/order")
+    acsn = {
+        "coding": [
+            {
+                "system": "http://terminology.hl7.org/CodeSystem/v2-0203",
+                "code": "ACSN",
+                "display": "Accession ID",
+            }
+        ]
+    }
+    told = {"type": acsn, "system": "https://ris.example/order", "value": "A-77"}
+    for resource in resources(made, "Observation") + resources(made, "DiagnosticReport"):
+        assert resource["basedOn"] == [{"type": "ServiceRequest", "identifier": told}]
+        assert "subject" not in resource
+    assert "A-77" not in json.dumps(bundle(source=dx(ramp(), AccessionNumber="A-77")))
+    lacking = bundle(source=dx(ramp(), AccessionNumber=""), accession_system="urn:oid:1.2.3")
+    assert not [found for found in walk(lacking) if "basedOn" in found]
+
+
+@pytest.mark.parametrize(
+    ("entity", "kind", "system"),
+    [
+        ("1.2.276.0.76", "ISO", "urn:oid:1.2.276.0.76"),
+        ("https://west.example/mrn", "URI", "https://west.example/mrn"),
+        ("12345678-1234-1234-1234-1234567890ab", "UUID", "urn:uuid:12345678-1234-1234-1234-1234567890ab"),
+        ("west.example", "DNS", "urn:oid:2.999.1"),
+        ("not an oid", "ISO", "urn:oid:2.999.1"),
+        ("west", "URI", "urn:oid:2.999.1"),
+        ("1.2.276.0.76", "", "urn:oid:2.999.1"),
+        ("", "ISO", "urn:oid:2.999.1"),
+    ],
+)
+def test_who_issued_a_number_by_the_films_own_word_is_its_system(entity: str, kind: str, system: str):
+    """A film that came from another hospital names no patient of ours; a local issuer is repeated."""
+    issuer = Dataset()
+    issuer.UniversalEntityID, issuer.UniversalEntityIDType = entity, kind
+    source = dx(ramp(), PatientID="7", AccessionNumber="8", IssuerOfPatientID="WEST")
+    source.IssuerOfPatientIDQualifiersSequence = source.IssuerOfAccessionNumberSequence = [issuer]
+    made = bundle(source=source, patient_system="urn:oid:2.999.1", accession_system="urn:oid:2.999.1")
+    (report,) = resources(made, "DiagnosticReport")
+    told = {"system": system, "value": "7", "assigner": {"display": "WEST"}}
+    assert report["subject"] == {"type": "Patient", "identifier": told}
+    assert report["basedOn"][0]["identifier"]["system"] == system
+    silent = json.dumps(bundle(source=source))
+    assert "WEST" not in silent
+    assert system not in silent
 
 
 # Plain JSON

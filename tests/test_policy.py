@@ -425,6 +425,11 @@ def test_a_good_film_passes_where_no_ai_is_configured() -> None:
         ({}, Acceptance(max_study_age_days=19), ""),
         ({}, Acceptance(max_study_age_days=18), "the study is 19 days old"),
         ({"study_date": "20261399"}, Acceptance(max_study_age_days=9), "the study date is unknown"),
+        ({"study_date": "20261120"}, Acceptance(max_study_age_days=0), ""),
+        ({"study_date": "20261121"}, Acceptance(max_study_age_days=0), ""),
+        ({"study_date": "20261122"}, Acceptance(max_study_age_days=0), "the study is dated 2 days ahead"),
+        ({"study_date": "20271225"}, Acceptance(max_study_age_days=9), "the study is dated 400 days ahead"),
+        ({"study_date": "20271225"}, Acceptance(), ""),
         ({"age_years": 3, "modality": "MR"}, Acceptance(), "modality MR is not taken; age 3 is under 10"),
     ],
 )

@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 from test_tasks import Says, receive
 
+from gateway import bootstrap
 from gateway.bootstrap import Shell
 from gateway.classifiers import acceptance
 from gateway.decoder import Decoder
@@ -228,6 +229,42 @@ def test_payloads_go_to_webhooks(tmp_path: Path, folder: Path, children: Childre
     assert made["application/json"]["sop_instance_uid"] == ds.SOPInstanceUID
     assert made["application/fhir+json"]["resourceType"] == "Bundle"
     assert line.objects() == {}
+
+
+def test_each_webhook_is_told_what_its_own_block_asks_for(
+    tmp_path: Path, folder: Path, children: Children
+) -> None:
+    """Patient and order by identifier for one, neither for the other, and never in plain JSON."""
+    named = {"patient_system": "urn:oid:1.2.3", "accession_system": "urn:oid:1.2.4"}
+    hooks = {name: {"kind": "webhook", "url": "https://his.example/in"} for name in ("plain", "more", "his")}
+    for name in ("more", "his"):
+        hooks[name] |= {"fhir": named}
+    to = {"json": list(hooks), "fhir": list(hooks)}
+    chest = {"kind": "classifier", "bundle": str(folder), "results": to}
+    line = Line(tmp_path, folder, children, destinations=hooks | {"chest": chest})
+    ds = phantom_dx("frontal", 6, patient="Geheim^Gerda")
+    ds.PatientID, ds.AccessionNumber = "SECRET-1", "SECRET-2"
+    line.sent(ds)
+    owed = {name: line.ledger.claim_deliveries(name, 9, NOW) for name in hooks}
+    for name, deliveries in owed.items():
+        said = {one.transfer_syntax_uid: json.dumps(line._content(one)) for one in deliveries}
+        assert "SECRET" not in said["application/json"]
+        for secret in ("SECRET-1", "SECRET-2"):
+            assert (secret in said["application/fhir+json"]) == (name != "plain")
+        assert "Geheim" not in "".join(said.values())
+    digests = {name: {one.digest for one in deliveries} for name, deliveries in owed.items()}
+    assert digests["more"] == digests["his"] != digests["plain"]  # those alike get the same bytes
+
+
+def test_a_film_passed_over_is_reported_by_the_day_of_its_decision(
+    tmp_path: Path, folder: Path, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study is as old in the word of it as in the decision; the report is dated where the hospital is."""
+    monkeypatch.setattr(bootstrap, "now", lambda: datetime(2026, 1, 6, 16, 0, tzinfo=UTC))
+    block = {"accepts": {"max_study_age_days": 1}}
+    line = Line(tmp_path, folder, children, block=block, gateway={"time_zone": "Asia/Tokyo"})
+    assert "2 days old" in line.sent(phantom_dx("frontal", 9))["why"]
+    assert "2 days old" in line.ledger.film(1).why
 
 
 def test_a_classifier_that_cannot_be_used_fails_and_the_gateway_goes_on(

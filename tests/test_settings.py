@@ -345,3 +345,38 @@ def test_a_token_that_no_header_can_hold_is_refused_unquoted(write: Write, token
     said = complaint(path := write(webhook("https://his.example/", f"    token: {token}\n")))
     assert said.startswith(f"{path}:5: destinations.hook.token")
     assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Europe/Berln", "'Europe/Berln' is no time zone; did you mean 'Europe/Berlin'?"),
+        ("+0200", "'+0200' is no time zone; say a place of the time zone database, as Europe/Berlin"),
+    ],
+)
+def test_an_unknown_time_zone_is_refused_with_the_nearest_name(write: Write, name: str, why: str) -> None:
+    said = complaint(path := write(f"gateway:\n  time_zone: '{name}'\n"))
+    assert said == f"{path}:2: gateway.time_zone: {why}"
+    assert load(write("gateway:\n  time_zone: Asia/Tokyo\n"), env={}).gateway.time_zone == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize(
+    ("system", "more"),
+    [("1.2.276.0.76", ": say urn:oid:1.2.276.0.76"), ("HOSPITAL", ""), ("urn:oid: 1.2", ""), ("urn:", "")],
+)
+def test_the_system_of_an_identifier_is_a_uri(write: Write, system: str, more: str) -> None:
+    """Without one no other machine would know whose number it is."""
+    block = f"    fhir: {{patient_system: '{system}'}}\n"
+    said = complaint(path := write(webhook("https://his.example/", block)))
+    expected = "must be a URI, as urn:oid:1.2.276.0.76.4 or https://hospital.example/patient"
+    assert said == f"{path}:5: destinations.hook.fhir.patient_system: {expected}{more}"
+
+
+def test_identifiers_leave_by_a_setting_alone(write: Write) -> None:
+    """Also from the environment; unsaid, neither patient nor order is named."""
+    path = write(webhook("https://his.example/"))
+    env = {"FILMGATE_DESTINATIONS__HOOK__FHIR__ACCESSION_SYSTEM": "urn:oid:1.2.3"}
+    for told, expected in (({}, ""), (env, "urn:oid:1.2.3")):
+        hook = load(path, env=told).destinations["hook"]
+        assert isinstance(hook, WebhookDestination)
+        assert (hook.fhir.patient_system, hook.fhir.accession_system) == ("", expected)

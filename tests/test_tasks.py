@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway import tasks
+from gateway import bootstrap, tasks
 from gateway.bootstrap import Shell
 from gateway.decoder import Decoder
 from gateway.errors import NoRoom
@@ -19,7 +21,7 @@ from gateway.ledger.records import Received
 from gateway.manners import LOWEST, Clerk, give_way
 from gateway.settings import Settings
 from gateway.tasks import Examiner
-from pipelines.film import Film, Finding, Reason, Verdict
+from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
 from pipelines.policy import Policy
 from pipelines.report.phantom_dx import phantom_dx
@@ -54,13 +56,14 @@ def decoder() -> Iterator[Decoder]:
         yield one
 
 
-def shell(tmp_path: Path, accepts: dict[str, object] | None = None, **policy: str) -> Shell:
+def shell(tmp_path: Path, accepts: dict[str, object] | None = None, zone: str = "", **policy: str) -> Shell:
     """A gateway with an AI for adults and one for children, or for what `accepts` says instead."""
     ai = {"kind": "folder", "path": tmp_path / "ai"}
     kids = accepts or {"min_age": 0, "max_age": 16}
     settings = Settings.model_validate(
         {
             "state": tmp_path,
+            "gateway": {"time_zone": zone},
             "store": {"min_free_mb": 0},
             "destinations": {"ai": ai, "kids": ai | {"accepts": kids}},
             "routes": {"pass": ["ai", "kids"]},
@@ -242,3 +245,34 @@ def test_the_thread_that_writes_does_not_give_way() -> None:
     with ThreadPoolExecutor(1) as thread:  # its priority goes with it
         mine, ledgers, nice = thread.submit(lowered).result()
     assert (mine, ledgers, nice) == (os.SCHED_IDLE, os.SCHED_OTHER, before)
+
+
+@pytest.mark.parametrize(
+    ("zone", "takers"),
+    [("America/Los_Angeles", ("ai", "kids")), ("UTC", ("ai",)), ("Asia/Tokyo", ("ai",))],
+)
+def test_an_evening_film_is_of_today_by_the_hospitals_clock(
+    zone: str, takers: tuple[str, ...], tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At seven in the evening of 5 January in Los Angeles it is the 6th by UTC; who takes it, held or not."""
+    monkeypatch.setattr(bootstrap, "now", lambda: datetime(2026, 1, 6, 3, 0, tzinfo=UTC))
+    one = shell(tmp_path, accepts={"max_study_age_days": 0}, zone=zone)
+    receive(one, phantom_dx("frontal", 1), tmp_path)
+    examine(one, decoder, Says())
+    assert tuple(one.ledger.due_destinations(NOW)) == takers
+    receive(one, phantom_dx("frontal", 2), tmp_path)
+    examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
+    assert one.ledger.open_hold(2).takers == takers
+
+
+def test_copies_are_dated_in_the_hospitals_zone(tmp_path: Path, decoder: Decoder) -> None:
+    """By the settings alone, wherever the machine is."""
+    one = shell(tmp_path, zone="Asia/Tokyo")
+    receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
+    examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
+    hold = one.quarantine().correct(1, by="ann", note="", operations=Operations(turn=270))
+    (owed,) = one.ledger.claim_deliveries("ai", 9, datetime.now(UTC))
+    ds = dcmread(one.store.path(owed.digest))
+    assert ds.TimezoneOffsetFromUTC == "+0900"
+    opened = hold.opened_at.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert ds.InstanceCreationDate + str(ds.InstanceCreationTime) == opened.strftime("%Y%m%d%H%M%S")

@@ -17,6 +17,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from gateway import clock
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
 from gateway.errors import DeliveryError, FilmgateError, LedgerError, SettingsError
@@ -102,6 +103,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _regions(settings)
     yield from _destinations(settings)
     yield _clock()
+    yield _time_zone(settings)
 
 
 def _python() -> Check:
@@ -337,3 +339,16 @@ def _clock() -> Check:
     built = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
     now = datetime.now(UTC)
     return Check("clock", "ok" if now >= built else "error", now.isoformat(timespec="seconds"))
+
+
+def _time_zone(settings: Settings) -> Check:
+    """Few hospitals live by UTC, and most containers do."""
+    name = settings.gateway.time_zone
+    here = datetime.now(UTC).astimezone(clock.zone(name))
+    told = f"{name or here.tzname()}, UTC{here:%z}"
+    if name:
+        return Check("time zone", "ok", told)
+    if here.tzname() != "UTC":
+        return Check("time zone", "ok", f"{told}, of this machine")
+    why = "results are dated, and the age of a study is counted, by it; if the hospital's clocks show another"
+    return Check("time zone", "warning", f"{told}, of this machine: {why} time, set gateway.time_zone")

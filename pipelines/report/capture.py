@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,10 @@ from pipelines.report.identity import (
     canonical,
     code,
     identify,
+    local_time,
     referenced,
     result_uid,
     said_by,
-    zone,
 )
 
 CAPTURE_SERIES = 8903
@@ -78,14 +78,14 @@ def capture(
     `source` is the original's header, `pixels` (H, W) in [0, 1] the film as the classifier saw it: of the
     copy, when one made with `operations` was read. `at` is aware. Raises NotReportable.
     """
-    evidence = referenced(source)
+    evidence, at = referenced(source), local_time(source, at, equipment)
     picture = painted(pixels, reading, at=at, operations=operations)
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     uid = result_uid("capture", evidence, *key, at=at, equipment=equipment)
     made = Dataset()
     made.SOPClassUID = SecondaryCaptureImageStorage
     with quietly():
-        _describe(made, source, evidence, at.astimezone(zone(source)))
+        _describe(made, source, evidence, at)
         _set_pixels(made, picture)
         made.DerivationDescription = (
             f"filmgate: {reading.classifier} {reading.version}, heat map and conditions"
@@ -179,7 +179,7 @@ def painted(
 ) -> RGB:
     """The film, the film with heat, and the ranked conditions with bars and thresholds, 1200 px wide.
 
-    `pixels` (H, W) in [0, 1] are the film as displayed; `at` is aware and drawn in UTC.
+    `pixels` (H, W) in [0, 1] are the film as displayed; `at` is aware and drawn as it is, with its zone.
     """
     width, height = _fitted(pixels.shape[1], pixels.shape[0])
     body = max(height, ROW * min(len(reading.conditions), ROWS_SHOWN + 1), 200)
@@ -282,7 +282,7 @@ def _said(reading: Reading, at: datetime | None, operations: Operations) -> Iter
     yield f"model {reading.classifier} {reading.version}"
     yield f"sha256 {reading.model_digest[:16]}"
     if at is not None:
-        yield at.astimezone(UTC).strftime("read %Y-%m-%d %H:%M UTC")
+        yield at.strftime("read %Y-%m-%d %H:%M UTC%z").removesuffix("+0000")
     if reading.crop != WHOLE:
         yield "only part of the film was read"
     if operations:

@@ -1,7 +1,8 @@
 """The corrected copy of a film: cropped, turned, inverted, with a header that is true of the new pixels.
 
 `derive` keeps the SOP class and adds no error that the source lacks; a value that the source lacks is never
-invented. What is geometry or grey scale is carried along with the pixels or dropped; nothing else changes.
+invented, but for the zone of its times. What is geometry or grey scale is carried along with the pixels or
+dropped; nothing else changes.
 
 Two claims of a header are about the patient, not about the pixels: Patient Orientation and Pixel Intensity
 Relationship Sign. A room that sends a turned film mostly still says that it is upright. So after a correction
@@ -43,8 +44,9 @@ from pipelines.report.identity import (
     code,
     contribution,
     crop_window,
+    local_time,
     made_uid,
-    zone,
+    state_zone,
 )
 from pipelines.report.identity import Equipment as Equipment
 
@@ -111,7 +113,7 @@ def derive(
         _describe_geometry(made, window, operations)
         _set_pixels(made, pixels, layout)
         _identify(made, ds, pixel_digest(stored, ds), operations)
-        _explain(made, ds, operations, equipment, now)
+        _explain(made, ds, operations, equipment, local_time(ds, now, equipment))
         return made
 
 
@@ -367,15 +369,15 @@ def _identify(made: Dataset, ds: Dataset, digest: str, operations: Operations) -
     made.file_meta.ImplementationVersionName = "FILMGATE"
 
 
-def _explain(made: Dataset, ds: Dataset, operations: Operations, equipment: Equipment, now: datetime) -> None:
+def _explain(made: Dataset, ds: Dataset, operations: Operations, equipment: Equipment, at: datetime) -> None:
     said = ", ".join(_told(operations))
     made.DerivationDescription = f"filmgate: {said}"
     made.SourceImageSequence = Sequence([_source(ds, operations)])
     made.ContributingEquipmentSequence = Sequence(
-        [*items(made, "ContributingEquipmentSequence"), contribution(said, equipment, now)]
+        [*items(made, "ContributingEquipmentSequence"), contribution(said, equipment, at)]
     )
-    local = now.astimezone(zone(ds))
-    made.InstanceCreationDate, made.InstanceCreationTime = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
+    state_zone(made, at)
+    made.InstanceCreationDate, made.InstanceCreationTime = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
 
 
 def _told(operations: Operations) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """A reading as HL7 FHIR R4 (4.0.1): one transaction Bundle of Device, Observations and DiagnosticReport.
 
 Every entry is a conditional create by its identifier, so that sending it again makes nothing twice. The study
-is named by its UID (urn:dicom:uid), the film as Media by its SOP Instance UID; the patient is named by
-identifier alone, and only where the caller gives the identifier's system. Status is preliminary: a machine's
-reading is nobody's report.
+is named by its UID (urn:dicom:uid), the film as Media by its SOP Instance UID; patient and order are named by
+identifier alone (a logical reference), and only where the caller gives the identifier's system. Status is
+preliminary: a machine's reading is nobody's report.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from pydicom import Dataset
 
 from pipelines.film import Operations
-from pipelines.header import quietly
+from pipelines.header import items, quietly
 from pipelines.reading import Condition, NotRead, Reading
 from pipelines.report import codes
 from pipelines.report.codes import Coded
@@ -38,6 +39,13 @@ UCUM = "http://unitsofmeasure.org"
 URI = "urn:ietf:rfc:3986"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 DECIMALS = 4  # of a probability
+ACCESSION = {"coding": [{"system": f"{TERMINOLOGY}/v2-0203", "code": "ACSN", "display": "Accession ID"}]}
+# Universal Entity ID Type (PS3.3 Table 10-17): what such an ID looks like, and what makes a URI of it
+UNIVERSAL = {
+    "ISO": (r"[0-2](\.(0|[1-9]\d*))+", "urn:oid:"),
+    "UUID": (r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "urn:uuid:"),
+    "URI": (r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", ""),
+}
 
 Json = dict[str, Any]
 
@@ -50,16 +58,19 @@ def diagnostic_report(
     equipment: Equipment,
     operations: Operations = Operations(),  # noqa: B008 - frozen
     patient_system: str | None = None,
+    accession_system: str | None = None,
 ) -> Json:
     """The Bundle. `source` is the original's header, also when a copy made with `operations` was read.
 
     `patient_system` is the system of Patient ID ("urn:oid:…", "" for none); without it no subject is named.
-    `at` is aware. Raises NotReportable when the film has no UIDs.
+    `accession_system` is that of Accession Number, by which the order is named. Where the film says who
+    issued a number, in a form that holds everywhere, that is its system. `at` is aware. Raises NotReportable
+    when the film has no UIDs.
     """
     film = referenced(source)
     key = (film.SOPInstanceUID, read.classifier, read.version, read.model_digest, canonical(operations))
     device = _device(read, equipment)
-    common = _common(source, at, patient_system)
+    common = _common(source, at, patient_system, accession_system)
     if isinstance(read, NotRead):
         observations = [_not_analysed(read, key)]
     else:
@@ -98,14 +109,32 @@ def _device(read: Reading | NotRead, equipment: Equipment) -> Json:
     }
 
 
-def _common(source: Dataset, at: datetime, patient_system: str | None) -> Json:
+def _common(source: Dataset, at: datetime, patient_system: str | None, accession_system: str | None) -> Json:
     common: Json = {"issued": _instant(at)}
     with quietly():
-        patient = said_by(source, "PatientID") if patient_system is not None else ""
-    if patient:
-        identifier = {"system": patient_system, "value": patient} if patient_system else {"value": patient}
-        common["subject"] = {"type": "Patient", "identifier": identifier}
+        if patient_system is not None and (value := said_by(source, "PatientID")):
+            issuer = _issuer(source, "IssuerOfPatientIDQualifiersSequence")
+            told = _number(value, issuer or patient_system, said_by(source, "IssuerOfPatientID"))
+            common["subject"] = {"type": "Patient", "identifier": told}
+        if accession_system is not None and (value := said_by(source, "AccessionNumber")):
+            issuer = _issuer(source, "IssuerOfAccessionNumberSequence")
+            told = {"type": ACCESSION} | _number(value, issuer or accession_system)
+            common["basedOn"] = [{"type": "ServiceRequest", "identifier": told}]
     return common
+
+
+def _number(value: str, system: str, assigner: str = "") -> Json:
+    """An identifier that others assigned; `assigner` is a name that only they know."""
+    told = {"system": system} if system else {}
+    return told | {"value": value} | ({"assigner": {"display": assigner}} if assigner else {})
+
+
+def _issuer(source: Dataset, keyword: str) -> str:
+    """The system that a hierarchic designator of HL7v2 names (PS3.3 Table 10-17); "" for a local one."""
+    item = next(iter(items(source, keyword)), Dataset())
+    entity = said_by(item, "UniversalEntityID")
+    form, prefix = UNIVERSAL.get(said_by(item, "UniversalEntityIDType"), ("", ""))
+    return prefix + entity if entity and re.fullmatch(form, entity) else ""
 
 
 def _observation(condition: Condition, reading: Reading, key: tuple[str, ...]) -> Json:

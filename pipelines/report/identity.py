@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 from pydicom import Dataset
@@ -49,7 +49,6 @@ OPTIONAL = (
     "PatientSize",
     "PatientWeight",
     "StudyDescription",
-    "TimezoneOffsetFromUTC",
 )
 # What a value must look like to be repeated (PS3.5 6.2); names, identifiers and texts are repeated as they
 # are, so that an archive finds the same patient
@@ -63,8 +62,10 @@ FORM = {
     "PatientWeight": r"\d{1,4}(\.\d{1,8})?",
     "StudyDate": r"\d{8}",
     "StudyTime": TIME,
-    "TimezoneOffsetFromUTC": r"[+-](0\d|1[0-4])[0-5]\d",
 }
+OFFSET = r"([+-])(\d\d)([0-5]\d)"
+FIRST_YEAR = 1970  # of films; days before it are mostly those of films without names, as 19000101
+WESTMOST, EASTMOST = timedelta(hours=-12), timedelta(hours=14)  # PS3.5 6.2, of a DT's suffix
 
 
 class NotReportable(Exception):
@@ -73,10 +74,11 @@ class NotReportable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What made the object: our version, and the sha256 of each model that had a say."""
+    """What made the object: our version, the sha256 of each model that had a say, and the clock's zone."""
 
     version: str
     models: dict[str, str]
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,11 @@ def made_uid(*parts: str) -> UID:
 
 
 def result_uid(kind: str, film: Dataset, *key: str, at: datetime, equipment: Equipment) -> UID:
-    """Of a result: a retry on the same occasion makes the same object; what is made anew has other bytes."""
-    return made_uid(kind, film.SOPInstanceUID, *key, at.astimezone(UTC).isoformat(), equipment.version)
+    """Of a result: a retry on the same occasion makes the same object; what is made anew has other bytes.
+
+    `at` is as the object states it, by `local_time`: in another zone it is another object.
+    """
+    return made_uid(kind, film.SOPInstanceUID, *key, at.isoformat(), equipment.version)
 
 
 def canonical(operations: Operations) -> str:
@@ -113,25 +118,67 @@ def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     return item
 
 
-def contribution(said: str, equipment: Equipment, now: datetime) -> Dataset:
-    """Contributing Equipment (PS3.3 C.12.1.1.5): by this we know our own work again."""
+def contribution(said: str, equipment: Equipment, at: datetime) -> Dataset:
+    """Contributing Equipment (PS3.3 C.12.1.1.5): by this we know our own work again. `at` is aware."""
     models = "; ".join(f"{name} sha256:{digest}" for name, digest in sorted(equipment.models.items()))
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code("109102", "Processing Equipment")])  # CID 7005
     item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, "filmgate"
     item.SoftwareVersions = equipment.version
-    item.ContributionDateTime = now.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
+    item.ContributionDateTime = at.strftime("%Y%m%d%H%M%S%z")
     item.ContributionDescription = f"{said}; {models}"[:1024] if models else said
     return item
 
 
-def zone(ds: Dataset) -> timezone:
-    """Dates and times of an instance are in its own Timezone Offset From UTC, where it has one."""
-    offset = text(ds, "TimezoneOffsetFromUTC")
-    if len(offset) != 5 or not offset[1:].isdigit():
-        return UTC
-    minutes = int(offset[1:3]) * 60 + int(offset[3:])
-    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+# Times
+
+
+def local_time(source: Dataset, at: datetime, equipment: Equipment) -> datetime:
+    """`at` (aware) as an object says it that repeats dates and times of `source`.
+
+    One Timezone Offset From UTC holds for every DA and TM of an instance (PS3.3 C.12.1.1.8), and what is
+    repeated cannot be changed. So the offset is the source's own; where it states none, that of the
+    equipment's zone at the time of the study, which may be summer while we write in winter; without such a
+    time, at `at`.
+    """
+    with quietly():
+        offset = _own_offset(source) or _offset_of_study(source, equipment.zone)
+    return at.astimezone(offset or _in_minutes(at.astimezone(equipment.zone)) or UTC)
+
+
+def state_zone(made: Dataset, at: datetime) -> None:
+    """Timezone Offset From UTC, of `at` as `local_time` gives it."""
+    made.TimezoneOffsetFromUTC = at.strftime("%z")
+
+
+def _own_offset(ds: Dataset) -> timezone | None:
+    match = re.fullmatch(OFFSET, text(ds, "TimezoneOffsetFromUTC"))
+    if not match:
+        return None
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return _statable(-offset if match[1] == "-" else offset)
+
+
+def _offset_of_study(ds: Dataset, zone: tzinfo) -> timezone | None:
+    day, hour = repeated(ds, "StudyDate"), repeated(ds, "StudyTime")
+    clock = f"{hour[:2]}{hour[2:4] or '00'}" if hour else "1200"
+    try:
+        told = datetime.strptime(day + clock, "%Y%m%d%H%M")  # noqa: DTZ007 - of the zone that follows
+        if told.year < FIRST_YEAR:
+            return None
+        return _in_minutes(told.replace(tzinfo=zone))
+    except (ValueError, OverflowError):  # no such day, or at the end of all days
+        return None
+
+
+def _in_minutes(at: datetime) -> timezone | None:
+    """The offset of an aware time; a few of the past have seconds, which no object can state."""
+    offset = at.utcoffset() or timedelta()
+    return _statable(timedelta(minutes=round(offset / timedelta(minutes=1))))
+
+
+def _statable(offset: timedelta) -> timezone | None:
+    return timezone(offset) if WESTMOST <= offset <= EASTMOST else None
 
 
 # Results
@@ -183,7 +230,7 @@ def identify(
     at: datetime,
     equipment: Equipment,
 ) -> Dataset:
-    """Patient, study, series, equipment, SOP common and file meta of a result; `at` is aware."""
+    """Patient, study, series, equipment, SOP common and file meta of a result; `at` is of `local_time`."""
     with quietly():
         _patient_and_study(made, source)
         _series_and_equipment(made, source, series, equipment)
@@ -232,8 +279,8 @@ def _series_and_equipment(made: Dataset, source: Dataset, series: Series, equipm
 
 def _sop_common(made: Dataset, uid: UID, at: datetime) -> None:
     made.SOPInstanceUID = uid
-    local = at.astimezone(zone(made))
-    day, hour = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
+    state_zone(made, at)
+    day, hour = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
     made.InstanceCreationDate, made.InstanceCreationTime = day, hour
     for keyword, value in (("ContentDate", day), ("ContentTime", hour)):
         if keyword in made:

@@ -29,6 +29,7 @@ from pipelines.report.identity import (
     built,
     canonical,
     identify,
+    local_time,
     made_uid,
     on_original,
     referenced,
@@ -57,7 +58,7 @@ def reading_report(
     if not reading.conditions:
         raise NotReportable("a reading without conditions says nothing")
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
-    evidence = referenced(source)
+    evidence, at = referenced(source), local_time(source, at, equipment)
     uid = result_uid("sr", evidence, *key, at=at, equipment=equipment)
     with built():
         groups = [
@@ -80,7 +81,7 @@ def reading_report(
 
 def not_analysed_report(source: Dataset, not_read: NotRead, *, at: datetime, equipment: Equipment) -> Dataset:
     """That a film was not analysed, by which classifier, and why, as an Enhanced SR. Raises NotReportable."""
-    evidence = referenced(source)
+    evidence, at = referenced(source), local_time(source, at, equipment)
     key = (not_read.classifier, not_read.version, not_read.model_digest, not_read.code, not_read.why)
     uid = result_uid("not analysed", evidence, *key, at=at, equipment=equipment)
     with built():

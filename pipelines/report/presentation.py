@@ -25,11 +25,11 @@ from pipelines.report.identity import (
     Series,
     canonical,
     identify,
+    local_time,
     on_original,
     referenced,
     result_uid,
     said_by,
-    zone,
 )
 
 PRESENTATION_SERIES = 8904
@@ -63,7 +63,7 @@ def presentation_state(
     shown = next((c for c in reading.conditions if c.name == reading.shown), None)
     if reading.region is None or shown is None:
         return None
-    film = referenced(source)
+    film, at = referenced(source), local_time(source, at, equipment)
     region = on_original(reading.region, operations, film.Rows, film.Columns)
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     uid = result_uid("presentation", film, *key, at=at, equipment=equipment)
@@ -78,9 +78,8 @@ def presentation_state(
         made.ContentLabel = "FILMGATE"
         made.ContentDescription = f"{shown.name.replace('_', ' ')}: where {reading.classifier} looked"[:64]
         made.ContentCreatorName = ""
-        local = at.astimezone(zone(source))
-        made.PresentationCreationDate = local.strftime("%Y%m%d")
-        made.PresentationCreationTime = local.strftime("%H%M%S")
+        made.PresentationCreationDate = at.strftime("%Y%m%d")
+        made.PresentationCreationTime = at.strftime("%H%M%S")
     series = Series(
         ("presentation", reading.classifier),
         "PR",

@@ -15,7 +15,16 @@ from pydicom.sr.codedict import codes
 
 from pipelines.film import Reason
 from pipelines.report.codes import OTHER_FAILURE, REJECTION, Coded
-from pipelines.report.identity import MANUFACTURER, Equipment, Series, built, identify, referenced, result_uid
+from pipelines.report.identity import (
+    MANUFACTURER,
+    Equipment,
+    Series,
+    built,
+    identify,
+    local_time,
+    referenced,
+    result_uid,
+)
 
 REJECTION_SERIES = 8905
 
@@ -36,7 +45,7 @@ def rejection_note(
     """
     if not who.strip():
         raise ValueError("a rejection note names the person who rejected the film")
-    film = referenced(source)
+    film, at = referenced(source), local_time(source, at, equipment)
     reason = quality_reason(reasons)
     uid = result_uid("rejection", film, reason.value, who, note, at=at, equipment=equipment)
     with built():
