@@ -26,10 +26,10 @@ from gateway.manners import Clerk
 from gateway.readings import Readings
 from gateway.reporter import Reporter, Systems
 from gateway.settings import WebhookDestination
-from pipelines.film import Act, Decision, Film, Finding, Header, Reason
+from pipelines.film import Act, Decision, Film, Finding, Header, Reason, Sender
 from pipelines.gates import GATES, Gates, load
 from pipelines.kinds import is_film
-from pipelines.policy import Policy, decide, decide_unreadable, would_take
+from pipelines.policy import NOBODY, Policy, decide, decide_unreadable, would_take
 
 log = structlog.get_logger()
 
@@ -142,20 +142,28 @@ class Examiner:
         try:
             film = self._film(job.digest)
         except DecodeError as error:
+            sender = self._sender(job, error.header)
             decision = decide_unreadable(
-                self._policy, error.header, error.reason, str(error), mode=self._mode
+                self._policy, error.header, error.reason, str(error), mode=self._mode, sender=sender
             )
             return self._judged(error.header, decision, (), today)
         crash.at("decode")
         findings = self._gates.look(film)
         crash.at("gate")
-        decision = self._decide(film.header, findings, today)
+        sender = self._sender(job, film.header)
+        decision = self._decide(film.header, findings, sender, today)
         crash.at("decide")
         if decision.act is Act.CORRECT and self._mode == "enforce":
-            return self._corrected(job, film, findings, decision, today)
+            return self._corrected(job, film, findings, decision, sender, today)
         return self._judged(film.header, decision, findings, today)
 
-    def _decide(self, header: Header, findings: tuple[Finding, ...], today: date) -> Decision:
+    def _sender(self, job: Job, header: Header | None) -> Sender:
+        """Who sent the film, where that matters: what people said of words is about one sender."""
+        if header is None or not header.words:
+            return NOBODY
+        return self._ask(lambda: self._ledger.sender_of(job.version_id))
+
+    def _decide(self, header: Header, findings: tuple[Finding, ...], sender: Sender, today: date) -> Decision:
         words = self._shell.settings.policy
         return decide(
             self._policy,
@@ -166,10 +174,17 @@ class Examiner:
             mode=words.mode,
             correct=words.correct,
             region_gates=self._region_gates,
+            sender=sender,
         )
 
     def _corrected(
-        self, job: Job, film: Film, findings: tuple[Finding, ...], decision: Decision, today: date
+        self,
+        job: Job,
+        film: Film,
+        findings: tuple[Finding, ...],
+        decision: Decision,
+        sender: Sender,
+        today: date,
     ) -> Judged:
         """Make the corrected copy and gate it in full; `propose` holds it, `auto` sends it if it passes."""
         models = self._gates.models()
@@ -183,7 +198,7 @@ class Examiner:
             return self._judged(film.header, _copy_failed(decision, str(error)), findings, today, hold=True)
         # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
         copy_findings = self._gates.look(replace(again, header=film.header))
-        second = self._decide(film.header, copy_findings, today)
+        second = self._decide(film.header, copy_findings, sender, today)
         if second.act is not Act.PASS:
             decision = _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
         send = decision.act is Act.CORRECT and self._shell.settings.policy.correct == "auto"

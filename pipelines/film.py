@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class Reason(StrEnum):
     COMPANION = "COMPANION"
     OURS = "OURS"
     MULTI_FRAME = "MULTI_FRAME"
+    HEADER_WORD = "HEADER_WORD"
+    RULED_OUT = "RULED_OUT"
     # decoding
     UNREADABLE = "UNREADABLE"
     UNSUPPORTED = "UNSUPPORTED"
@@ -92,6 +95,8 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.COMPANION: "a companion image that accompanies another film",
     Reason.OURS: "made by filmgate itself; never gated again",
     Reason.MULTI_FRAME: "holds several frames; one film is expected",
+    Reason.HEADER_WORD: "a word in the header says computed or special picture; a person rules on it",
+    Reason.RULED_OUT: "a person said that films of this sender with this word of the header are never for AI",
     Reason.UNREADABLE: "the file cannot be parsed as DICOM",
     Reason.UNSUPPORTED: "the transfer syntax or photometric interpretation is not supported",
     Reason.NO_PIXELS: "there is no pixel data",
@@ -167,7 +172,7 @@ class Header:
     study_date: str = ""  # YYYYMMDD
     urgent: bool = False
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
-    companion: bool = False
+    words: tuple[str, ...] = ()  # of pipelines.words: a computed or special picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,38 @@ class Finding:
     facts: tuple[tuple[str, float], ...] = ()
 
 
+class Answer(StrEnum):
+    """What a person says of the films of one sender whose headers have one word."""
+
+    ALWAYS = "always"  # they are films like any other
+    NEVER = "never"  # they are not for AI
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a person said, once for all, of a word of pipelines.words in headers of one sender."""
+
+    sender: str  # the calling AE title
+    word: str
+    answer: Answer
+    by: str
+    at: datetime
+    note: str = ""
+    ended_by: str | None = None  # who took it back, or said otherwise
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a film, and the rulings in force for its sender; "" where nobody knows who sent it."""
+
+    ae_title: str = ""
+    rulings: tuple[Ruling, ...] = ()
+
+    def ruling(self, word: str) -> Ruling | None:
+        return next((ruling for ruling in self.rulings if ruling.word == word), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Operations:
     """The correction to apply to the *stored* film so that it displays right, in this order:
@@ -249,3 +286,5 @@ class Decision:
     flags: tuple[Reason, ...] = ()  # noted, but not held for
     trace: tuple[dict[str, Any], ...] = ()  # one row a rule tried: rule, fired, because
     policy_digest: str = ""
+    words: tuple[str, ...] = ()  # of the header, that a person must speak about first; only for QUARANTINE
+    rulings: tuple[Ruling, ...] = ()  # that it rests on

@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Header
+from pipelines.words import special_words
 
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
 
@@ -96,7 +97,13 @@ VIEW_CODES = dict.fromkeys(
     ("399348003", "272479007", "399033003", "R10206", "R40888", "R10202"), "frontal"
 ) | dict.fromkeys(("399067008", "399173006", "399198007", "R102CD", "R10236", "R10232"), "lateral")
 URGENT_WORDS = frozenset({"STAT", "HIGH", "URGENT", "EMERGENCY", "ASAP"})
-COMPANION_WORDS = frozenset({"COMPANION", "LOCALIZER", "SCOUT", "THUMBNAIL"})
+# Where makers and rooms write what kind of picture it is
+KIND_OF_PICTURE = (
+    "ImageType",
+    "SeriesDescription",
+    "DerivationDescription",
+    "AcquisitionDeviceProcessingDescription",
+)
 FOR_PROCESSING_CLASSES = frozenset(
     {
         DigitalXRayImageStorageForProcessing,
@@ -126,14 +133,13 @@ def quietly() -> Iterator[None]:
 
 def _read(ds: Dataset) -> Header:
     sop_class = text(ds, "SOPClassUID")
-    image_type = upper(ds, "ImageType")
     meta = getattr(ds, "file_meta", None) or Dataset()
     return Header(
         sop_class_uid=sop_class,
         sop_instance_uid=text(ds, "SOPInstanceUID"),
         transfer_syntax_uid=text(meta, "TransferSyntaxUID"),
         modality=first(upper(ds, "Modality")),
-        image_type=image_type,
+        image_type=upper(ds, "ImageType"),
         presentation_intent=_presentation_intent(ds, sop_class),
         photometric=first(upper(ds, "PhotometricInterpretation")),
         rows=integer(ds, "Rows") or 0,
@@ -150,7 +156,7 @@ def _read(ds: Dataset) -> Header:
             first(upper(ds, k)) in URGENT_WORDS for k in ("RequestedProcedurePriority", "StudyPriorityID")
         ),
         ours=_ours(ds),
-        companion=_companion(ds, image_type),
+        words=_words(ds),
     )
 
 
@@ -159,6 +165,11 @@ def _read(ds: Dataset) -> Header:
 
 def values(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as stripped text, () when it is absent, empty, a sequence or unreadable."""
+    return tuple(_clean(text) for text in _texts(ds, keyword))
+
+
+def _texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values as they stand."""
     value = value_of(ds, keyword)
     if value is None or value in ("", b"") or isinstance(value, Dataset):
         return ()
@@ -167,7 +178,7 @@ def values(ds: Dataset, keyword: str) -> tuple[str, ...]:
     items = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
     if any(isinstance(item, Dataset) for item in items):
         return ()
-    return tuple(_clean(str(item)) for item in items)
+    return tuple(str(item) for item in items)
 
 
 def upper(ds: Dataset, keyword: str) -> tuple[str, ...]:
@@ -339,6 +350,8 @@ def _ours(ds: Dataset) -> bool:
     )
 
 
-def _companion(ds: Dataset, image_type: tuple[str, ...]) -> bool:
-    """A view made beside the film: PS3.3 C.8.1.2.1.1 leaves ImageType values 3 and up to the maker."""
-    return bool(COMPANION_WORDS & set(image_type[2:])) or "COMPANION" in first(upper(ds, "SeriesDescription"))
+def _words(ds: Dataset) -> tuple[str, ...]:
+    """What it says of a computed or special picture; (0028,0300) is the Standard's of phantoms."""
+    texts = [text for keyword in KIND_OF_PICTURE for text in _texts(ds, keyword)]
+    control = first(upper(ds, "QualityControlImage")) in ("YES", "BOTH")
+    return special_words([*texts, *(("QA",) if control else ())])

@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Finding, Header, Reason, Verdict
+from pipelines.words import COMPANION_WORDS
 
 GATE = "header"
 
@@ -52,35 +53,32 @@ OTHER_PART_CLASSES = frozenset(
     }
 )
 OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})
-# Words in ImageType values 3 and up of pictures computed from several exposures, or meant for another purpose
-COMPUTED_WORDS = (
-    "SUBTRACT",
-    "BONE",
-    "SOFT",
-    "SUPPRESS",
-    "DUAL",
-    "TOMO",
-    "STITCH",
-    "CAD",
-    "SCREEN SHOT",
-    "SCREENSHOT",
-)
 
 
 def header_findings(header: Header) -> tuple[Finding, ...]:
     """One finding a fault, or one GOOD finding; never empty.
 
-    DERIVED is BAD only where the header names a picture computed from others (subtracted, bone suppressed,
-    stitched ...). DERIVED\\PRIMARY alone is what many CR and DX systems write on every processed film: it is
-    UNSURE, which the default policy notes as a flag.
+    What the class of an object says is BAD. What ImageType and descriptions say of a CR or DX object may be
+    true: many systems write DERIVED or SECONDARY on every processed film, which is UNSURE, and a flag by the
+    default policy; a word of pipelines.words is HEADER_WORD, one finding a word, which stands alone in
+    `detail`: a person is asked about it, once a sender. Of an object of another class they are believed.
     """
-    found = (*_class_findings(header), *_image_type_findings(header), *_other_findings(header))
+    found = (
+        *_class_findings(header),
+        *_image_type_findings(header),
+        *_word_findings(header),
+        *_other_findings(header),
+    )
     return found or (Finding(GATE, Verdict.GOOD, 1.0, 0.5, 0.5, detail=_named(header)),)
 
 
 def is_film(header: Header) -> bool:
-    """Whether the header speaks of one projection radiograph that is meant to be looked at, and not ours."""
-    return all(finding.verdict is not Verdict.BAD for finding in header_findings(header))
+    """Whether the header speaks of one projection radiograph that is meant to be looked at, and not ours; or
+    may, whatever the words in it mean."""
+    return all(
+        finding.verdict is not Verdict.BAD or finding.reason is Reason.HEADER_WORD
+        for finding in header_findings(header)
+    )
 
 
 def _class_findings(header: Header) -> tuple[Finding, ...]:
@@ -103,11 +101,23 @@ def _image_type_findings(header: Header) -> tuple[Finding, ...]:
     said = "ImageType " + "\\".join(header.image_type)
     found = []
     if image_type[1] == "SECONDARY":
-        found.append(_finding(Reason.SECONDARY, said))
+        verdict = Verdict.BAD if _other_class(header) else Verdict.UNSURE
+        found.append(_finding(Reason.SECONDARY, said, verdict))
     if image_type[0] == "DERIVED":
-        computed = any(word in value for value in image_type[2:] for word in COMPUTED_WORDS)
-        found.append(_finding(Reason.DERIVED, said, Verdict.BAD if computed else Verdict.UNSURE))
+        found.append(_finding(Reason.DERIVED, said, Verdict.UNSURE))
     return tuple(found)
+
+
+def _word_findings(header: Header) -> tuple[Finding, ...]:
+    if not _other_class(header):
+        return tuple(_finding(Reason.HEADER_WORD, word) for word in header.words)
+    reasons = {Reason.COMPANION if word in COMPANION_WORDS else Reason.DERIVED: word for word in header.words}
+    return tuple(_finding(reason, word) for reason, word in reasons.items())
+
+
+def _other_class(header: Header) -> bool:
+    """Whether the SOP class says that it is no CR or DX object; "" says nothing."""
+    return bool(header.sop_class_uid) and header.sop_class_uid not in FILM_CLASSES
 
 
 def _other_findings(header: Header) -> tuple[Finding, ...]:
@@ -117,7 +127,6 @@ def _other_findings(header: Header) -> tuple[Finding, ...]:
     )
     faults = (
         (for_processing, Reason.FOR_PROCESSING, "Presentation Intent Type FOR PROCESSING"),
-        (header.companion, Reason.COMPANION, "ImageType or Series Description says companion"),
         (header.ours, Reason.OURS, "filmgate stands among the contributing equipment"),
         (header.frames > 1, Reason.MULTI_FRAME, f"{header.frames} frames"),
     )

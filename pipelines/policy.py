@@ -26,6 +26,7 @@ from pipelines import facts, regions
 from pipelines.film import (
     REASON_TEXT,
     Act,
+    Answer,
     Box,
     Claim,
     Decision,
@@ -33,6 +34,8 @@ from pipelines.film import (
     Header,
     Operations,
     Reason,
+    Ruling,
+    Sender,
     Verdict,
 )
 from pipelines.kinds import header_findings
@@ -61,7 +64,10 @@ RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
 UNEXPLAINED = "no rule explains this"  # the built-in last rule
 REGION = "region"  # the built-in rule for films of other regions; their names follow
 MEASURED = "measured, nothing held for it"  # the row of the trace that holds the facts
+SAID_ONCE = "said once for all"  # the row of the trace that holds what people said of words in the header
 ACCEPTS = "destinations accept"  # the built-in rule after a pass
+
+NOBODY = Sender()
 
 
 class PolicyError(ValueError):
@@ -157,14 +163,17 @@ def decide(
     mode: Mode = "enforce",
     correct: Correct = "propose",
     region_gates: Collection[str] = (),
+    sender: Sender = NOBODY,
 ) -> Decision:
     """The decision for one film from its header and the findings of every gate.
 
     `mode` and `correct` change no act, only the words: what is delivered, held or made at once is for the
     shell. `destinations` are the AI destinations of routes.pass by name; with none, a good film just passes.
     `region_gates` name the gates for regions other than the chest: their findings are no part of the rules.
+    `sender` is who sent the film, with what people said once for all of words in its headers.
     """
-    sound = tuple(_sound(finding) for finding in findings)
+    told = tuple(findings)
+    sound = tuple(_heard(_sound(finding), sender) for finding in told)
     others = tuple(finding for finding in sound if finding.gate not in region_gates)
     decision = _examined(policy, header, others)
     shown: tuple[str, ...] = (CHEST,)
@@ -172,7 +181,7 @@ def decide(
         wanted = {region for acceptance in destinations.values() for region in acceptance.regions} - {CHEST}
         regional = tuple(f for f in sound if f.gate in region_gates and f.gate in wanted)
         decision, shown = _of_another_region(decision, policy, header, others, regional)
-    decision = _with_facts(decision, sound)
+    decision = _with_words(_with_facts(decision, sound), told, sender)
     if decision.act in (Act.PASS, Act.CORRECT):
         decision = _select_destinations(decision, header, destinations, today, shown)
     return _in_words(decision, mode, correct)
@@ -186,14 +195,17 @@ def decide_unreadable(
     *,
     gate: str = "decode",
     mode: Mode = "enforce",
+    sender: Sender = NOBODY,
 ) -> Decision:
     """The decision for an object without pixels to gate; `header` is None when not even that could be read.
 
     What the header says comes first: a structured report has no pixels, and nobody need look at it.
     """
     fault = Finding(gate, Verdict.BAD, reason=reason, detail=detail)
-    findings = (*(header_findings(header) if header else ()), fault)
-    return _in_words(_first_rule(policy, header or Header(), findings), mode, "propose")
+    told = header_findings(header) if header else ()
+    findings = (*(_heard(finding, sender) for finding in told), fault)
+    decision = _with_words(_first_rule(policy, header or Header(), findings), told, sender)
+    return _in_words(decision, mode, "propose")
 
 
 def claim(header: Header, finding: Finding) -> Claim:
@@ -361,6 +373,43 @@ def _with_facts(decision: Decision, findings: Iterable[Finding]) -> Decision:
     return replace(decision, trace=(*decision.trace, _row(MEASURED, False, words)))
 
 
+def _heard(finding: Finding, sender: Sender) -> Finding:
+    """A word of the header with what a person said of it: HEADER_WORD is BAD while nobody spoke, and UNSURE
+    where it is always a film like any other; RULED_OUT where it never is."""
+    if finding.reason is not Reason.HEADER_WORD:
+        return finding
+    ruling = sender.ruling(finding.detail)
+    if ruling is None:
+        return replace(finding, detail=_word_of(finding.detail, sender))
+    detail = f"{_word_of(finding.detail, sender)}: {_said_once(ruling)}"
+    if ruling.answer is Answer.ALWAYS:
+        return replace(finding, verdict=Verdict.UNSURE, detail=detail)
+    return replace(finding, reason=Reason.RULED_OUT, detail=detail)
+
+
+def _with_words(decision: Decision, findings: Iterable[Finding], sender: Sender) -> Decision:
+    """The decision with the words of the header that nobody spoke about, and with what was said of others."""
+    words = tuple(finding.detail for finding in findings if finding.reason is Reason.HEADER_WORD)
+    if not words:
+        return decision
+    rulings = tuple(ruling for ruling in map(sender.ruling, words) if ruling)
+    if rulings:
+        said = "; ".join(f"{_word_of(one.word, sender)}: {_said_once(one)}" for one in rulings)
+        decision = replace(decision, rulings=rulings, trace=(*decision.trace, _row(SAID_ONCE, False, said)))
+    asked = tuple(word for word in words if sender.ruling(word) is None)
+    if not asked or decision.act is not Act.QUARANTINE:
+        return decision
+    return replace(decision, words=asked, reasons=_unique((*decision.reasons, Reason.HEADER_WORD)))
+
+
+def _word_of(word: str, sender: Sender) -> str:
+    return f"{word}, sender {sender.ae_title or 'unknown'}"
+
+
+def _said_once(ruling: Ruling) -> str:
+    return f"{ruling.answer}, said {ruling.by} on {ruling.at:%Y-%m-%d}"
+
+
 def _sound(finding: Finding) -> Finding:
     if not math.isfinite(finding.score):
         return _failure(finding.gate, "its score is not a number")
@@ -504,10 +553,10 @@ def _said(finding: Finding) -> str:
 
 
 def _found(reasons: Iterable[Reason], findings: Iterable[Finding]) -> str:
-    details = {f.reason: f.detail for f in findings if f.detail}
-    return "Found: " + "; ".join(
-        REASON_TEXT[r] + (f" ({details[r]})" if r in details else "") for r in reasons
-    )
+    details = {
+        reason: "; ".join(f.detail for f in findings if f.reason is reason and f.detail) for reason in reasons
+    }
+    return "Found: " + "; ".join(REASON_TEXT[r] + (f" ({details[r]})" if details[r] else "") for r in details)
 
 
 def _claimed(header: Header) -> str:

@@ -57,11 +57,13 @@ def outlook(
         words: what in BodyPartExamined fits a region; a region that is not named there fits its own name.
     """
     found = tuple(others)
-    if any(one.gate == "header" and one.verdict is not Verdict.GOOD for one in found):
+    # A word of the header says as little of a hip as of a chest: it keeps a film from AI, not from people.
+    head = [one for one in found if one.gate == "header" and one.verdict is not Verdict.GOOD]
+    if any(one.reason is not Reason.HEADER_WORD for one in head):
         return None
     claims = _claims_left([one for one in found if one.gate == "anatomy"])
     fitting = [one for one in regional if claim(header, one.gate, words) in claims]
-    against = [one for one in found if one.gate not in FOR_CHESTS | {"header", "anatomy"}]
+    against = head + [one for one in found if one.gate not in FOR_CHESTS | {"header", "anatomy"}]
     if not fitting:
         return None
     return Outlook(

@@ -212,6 +212,64 @@ def test_quarantine_reject_keeps_the_film_from_every_ai(run: Run, ledger: Ledger
     assert run("quarantine", "correct", "2", "--turn", "45").exit_code == 2
 
 
+@pytest.fixture
+def asked(ledger: Ledger) -> Ledger:
+    """Two more films, of ROOM3, that are held for a word in their headers."""
+    row = ledger.associate(calling="ROOM3", called="FILMGATE", address="127.0.0.1", now=NOW)
+    held = Decision(Act.QUARANTINE, (Reason.HEADER_WORD,), "word of a special picture", "x", words=("BONE",))
+    ledger.claim("me:1")  # the undecided one
+    for number in (4, 5):
+        ledger.record([Received("1.2", f"1.2.{number}", EXPLICIT, f"{number}" * 64, 10, row, NOW)])
+        job = ledger.claim("me:1")
+        assert job is not None
+        ledger.judge(job, Judged(held, (), "enforce", {}, hold=True), now=NOW)
+    return ledger
+
+
+def test_films_that_wait_for_one_answer_are_one_line(run: Run, asked: Ledger) -> None:
+    """With the command that answers; programs see sender and word of each film."""
+    (line,) = (line for line in run("quarantine", "list").stdout.splitlines() if "one answer" in line)
+    assert "sender ROOM3, word BONE (2 films since" in line
+    assert "filmgate quarantine rule ROOM3 BONE always|never" in line
+    held = items(run("quarantine", "list", "--json"))
+    assert [(one["sender"], one["words"]) for one in held] == [
+        ("", []),
+        ("ROOM3", ["BONE"]),
+        ("ROOM3", ["BONE"]),
+    ]
+    assert "filmgate quarantine rule ROOM3 BONE always|never" in run("quarantine", "show", "4").stdout
+
+
+def test_a_word_is_ruled_on_listed_and_taken_back(run: Run, asked: Ledger) -> None:
+    """Once for all films of a sender, with who and why."""
+    rule = ("quarantine", "rule", "ROOM3", "bones", "never", "--by", "Dr. Ada", "--note", "dual energy")
+    (done,) = items(run(*rule, "--json"))
+    assert done == {"sender": "ROOM3", "word": "BONE", "answer": "never", "examined_again": [4, 5]}
+    assert asked.ready_jobs() == 2
+    (ruling,) = items(run("quarantine", "rulings", "--json"))
+    assert (ruling["by"], ruling["note"], ruling["ended_by"]) == ("Dr. Ada", "dual energy", None)
+    assert "one answer" not in run("quarantine", "rulings").stdout
+    back = run("quarantine", "take-back", "ROOM3", "BONE", "--by", "Bob")
+    assert back.exit_code == 0, back.output
+    assert items(run("quarantine", "rulings", "--json")) == []
+    (ended,) = items(run("quarantine", "rulings", "--all", "--json"))
+    assert ended["ended_by"] == "Bob"
+    assert run("quarantine", "rule", "ROOM3", "BONE", "always").stdout.startswith(
+        "BONE from ROOM3: always, said"
+    )
+
+
+def test_a_word_or_answer_that_nobody_knows_changes_nothing(run: Run, asked: Ledger) -> None:
+    """Words are of a closed list, so a typing error is told and not kept."""
+    wrong = run("quarantine", "rule", "ROOM3", "KNEE", "always")
+    assert wrong.exit_code == 1
+    assert isinstance(wrong.exception, FilmgateError) or "is no word" in wrong.stderr
+    assert run("quarantine", "rule", "ROOM3", "BONE", "maybe").exit_code == 2
+    assert run("quarantine", "take-back", "ROOM3", "BONE").exit_code == 1
+    assert asked.rulings(ended=True) == []
+    assert asked.ready_jobs() == 0
+
+
 def test_one_film_that_cannot_be_decided_on_does_not_stop_the_rest(run: Run, ledger: Ledger) -> None:
     """What was done is told, what was not is told, and the exit code is 1."""
     shown = run("quarantine", "reject", "9.9", "2", "1", "--json")

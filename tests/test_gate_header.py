@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from pipelines.film import Film, Header, Reason, Verdict
 from pipelines.gates.header import HeaderGate, header_findings
+from pipelines.kinds import is_film
 
 DX = Header(
     sop_class_uid=DigitalXRayImageStorageForPresentation, modality="DX", image_type=("ORIGINAL", "PRIMARY")
@@ -80,10 +81,9 @@ def test_for_processing_is_taken_from_the_intent_too() -> None:
         (("DERIVED", "PRIMARY"), {"DERIVED?"}),  # every processed film of many makers
         (("DERIVED", "PRIMARY", "POST_PROCESSED"), {"DERIVED?"}),
         (("DERIVED",), {"DERIVED?"}),
-        (("DERIVED", "PRIMARY", "", "BONE_SUPPRESSED"), {"DERIVED"}),
-        (("DERIVED", "PRIMARY", "SUBTRACTION"), {"DERIVED"}),
-        (("DERIVED", "SECONDARY"), {"DERIVED?", "SECONDARY"}),
-        (("ORIGINAL", "SECONDARY"), {"SECONDARY"}),
+        (("DERIVED", "SECONDARY", "", "CSA RESAMPLED"), {"DERIVED?", "SECONDARY?"}),
+        (("DERIVED", "SECONDARY"), {"DERIVED?", "SECONDARY?"}),
+        (("ORIGINAL", "SECONDARY"), {"SECONDARY?"}),
         (("ORIGINAL", "PRIMARY", "", "RT"), set()),
     ],
 )
@@ -91,9 +91,31 @@ def test_image_type_tells_derived_from_secondary(image_type: tuple[str, ...], re
     assert said(replace(CR, image_type=image_type)) == reasons
 
 
+def test_a_word_is_a_question_of_a_film_and_believed_of_another_class() -> None:
+    """One finding a word, which stands alone in its detail: people are asked about it."""
+    header = replace(CR, image_type=("ORIGINAL", "PRIMARY"), words=("DUAL ENERGY", "BONE"))
+    findings = header_findings(header)
+    assert [(f.verdict, f.reason, f.detail) for f in findings] == [
+        (Verdict.BAD, Reason.HEADER_WORD, "DUAL ENERGY"),
+        (Verdict.BAD, Reason.HEADER_WORD, "BONE"),
+    ]
+    assert said(replace(header, sop_class_uid="")) == {"NOT_A_FILM?", "HEADER_WORD"}
+    capture = replace(header, sop_class_uid=SecondaryCaptureImageStorage, words=("BONE", "COMPANION"))
+    assert said(capture) == {"SECONDARY", "DERIVED", "COMPANION"}
+    capture = replace(header, sop_class_uid=CTImageStorage, image_type=("DERIVED", "SECONDARY"), words=())
+    assert said(capture) == {"NOT_A_FILM", "DERIVED?", "SECONDARY"}
+
+
+def test_words_do_not_make_a_film_something_else() -> None:
+    """What is sent to everybody while a site only observes, and who is told that a film was not read."""
+    assert is_film(replace(CR, words=("BONE",), image_type=("DERIVED", "SECONDARY")))
+    assert not is_film(replace(CR, ours=True, words=("BONE",)))
+    assert not is_film(replace(CR, sop_class_uid=SecondaryCaptureImageStorage))
+
+
 def test_several_faults_are_several_findings() -> None:
-    header = replace(DX, companion=True, ours=True, frames=3)
-    assert said(header) == {Reason.COMPANION, Reason.OURS, Reason.MULTI_FRAME}
+    header = replace(DX, words=("COMPANION",), ours=True, frames=3)
+    assert said(header) == {Reason.HEADER_WORD, Reason.OURS, Reason.MULTI_FRAME}
 
 
 def test_the_gate_looks_at_the_header_only() -> None:

@@ -126,8 +126,8 @@ def test_our_own_work_is_known_again():
 def test_urgent_companion_and_processing():
     """STAT requests, companion views, and FOR PROCESSING known by the SOP class alone."""
     assert header_of(RequestedProcedurePriority="STAT").urgent
-    assert header_of(ImageType=["DERIVED", "PRIMARY", "COMPANION"]).companion
-    assert header_of(SeriesDescription="Chest companion view").companion
+    assert header_of(ImageType=["DERIVED", "PRIMARY", "COMPANION"]).words == ("COMPANION",)
+    assert header_of(SeriesDescription="Chest companion view").words == ("COMPANION",)
     raw = header_of(PresentationIntentType=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1")
     assert raw.presentation_intent == "FOR PROCESSING"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, select, text, update
 
 from gateway.errors import (
     BadTransition,
@@ -37,8 +37,8 @@ from gateway.ledger.records import (
     Read,
     Received,
 )
-from gateway.ledger.tables import TRANSITIONS, deliveries, findings, holds, instances, jobs
-from pipelines.film import Act, Box, Decision, Finding, Operations, Reason, Verdict
+from gateway.ledger.tables import SCHEMA, TRANSITIONS, deliveries, events, findings, holds, instances, jobs
+from pipelines.film import Act, Answer, Box, Decision, Finding, Operations, Reason, Verdict
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PASS = Judged(Decision(Act.PASS, rule="pass"), (), "enforce", {}, send_original_to=("ai",))
@@ -618,22 +618,124 @@ def test_a_rejection_note_is_owed_with_the_rejection(ledger: Ledger) -> None:
     assert ledger.due_destinations(NOW) == {"archive": 1}
 
 
-def test_an_older_ledger_keeps_all_it_held(tmp_path: Path) -> None:
-    """0001 to 0002: jobs, deliveries and holds go on, and what is owed to a classifier can be read."""
-    path = tmp_path / "ledger.sqlite"
-    old = sqlite3.connect(path)
-    old.executescript((Path(__file__).parent / "ledger_0001.sql").read_text())
+def older(tmp_path: Path, schema: str) -> Ledger:
+    """A ledger that a filmgate of this schema wrote, opened by today's."""
+    old = sqlite3.connect(tmp_path / "ledger.sqlite")
+    old.executescript((Path(__file__).parent / f"ledger_{schema}.sql").read_text())
     old.close()
-    ledger = Ledger.open(f"sqlite:///{path}", migrate_first=True)
+    return Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", migrate_first=True)
+
+
+@pytest.mark.parametrize("schema", ["0001", "0002"])
+def test_an_older_ledger_keeps_all_it_held(tmp_path: Path, schema: str) -> None:
+    """Jobs, deliveries and holds go on, and what is owed to a classifier can be read."""
+    ledger = older(tmp_path, schema)
     ready, held = ledger.films()
     assert (ready.job, held.decision, held.job) == ("ready", "quarantine", "done")
     assert [d["destination"] for d in held.deliveries] == ["archive"]
     assert claimed(ledger).sop_instance_uid == ready.sop_instance_uid
     hold = ledger.open_hold(held.film_id)
+    assert hold.words == ()
     ledger.release(hold, CHEST, by="ann", note_text="", now=NOW)
     ledger.read(reading(ledger), ANSWER, now=NOW)
     assert len(ledger.film(held.film_id).results) == 1
-    kept = sqlite3.connect(tmp_path / "ledger.sqlite.before-0001-to-0002")
-    assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+    kept = sqlite3.connect(tmp_path / f"ledger.sqlite.before-{schema}-to-{SCHEMA}")
+    assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == (schema,)
     kept.close()
     ledger.close()
+
+
+def test_an_older_ledger_can_be_asked_and_answered(tmp_path: Path) -> None:
+    """0002 to 0003: nothing that was held before waits for an answer; what is held now does."""
+    ledger = older(tmp_path, "0002")
+    assert (ledger.questions(), ledger.rulings()) == ([], [])
+    ledger.judge(claimed(ledger), WAITS, now=NOW)
+    (question,) = ledger.questions()
+    assert (question.sender, question.word, len(question.films)) == ("ROOM3", "BONE", 1)
+    ledger.close()
+
+
+# --- words of the header, said once for all ---------------------------------------------------------
+
+WAITS = Judged(
+    Decision(Act.QUARANTINE, (Reason.HEADER_WORD,), "word of a special picture", "x", words=("BONE",)),
+    (),
+    "enforce",
+    {},
+    hold=True,
+)
+
+
+def waiting(ledger: Ledger, number: int, sender: str = "ROOM3") -> None:
+    """A film of a sender that is held for a word."""
+    row = ledger.associate(calling=sender, called="FILMGATE", address="127.0.0.1", now=NOW)
+    ledger.record([received(f"1.2.{number}", str(number), association_id=row)])
+    ledger.judge(claimed(ledger), WAITS, now=NOW)
+
+
+def ruled(ledger: Ledger, answer: Answer = Answer.NEVER, sender: str = "ROOM3") -> tuple[int, ...]:
+    return ledger.rule(sender, "BONE", answer, by="ann", note_text="bone images", now=NOW)
+
+
+def test_films_of_one_sender_and_word_wait_for_one_answer(ledger: Ledger) -> None:
+    waiting(ledger, 1)
+    waiting(ledger, 2, "ROOM4")
+    waiting(ledger, 3)
+    assert [(q.sender, q.word, q.films) for q in ledger.questions()] == [
+        ("ROOM3", "BONE", (1, 3)),
+        ("ROOM4", "BONE", (2,)),
+    ]
+    assert ruled(ledger) == (1, 3)
+    assert ledger.ready_jobs() == 2
+    assert [hold.film_id for hold in ledger.holds()] == [1, 2, 3]  # until they were examined again
+
+
+def test_a_ruling_is_kept_with_who_when_and_why_and_can_be_taken_back(ledger: Ledger) -> None:
+    ruled(ledger, Answer.NEVER)
+    later = NOW + timedelta(days=1)
+    ledger.rule("ROOM3", "BONE", Answer.ALWAYS, by="bob", note_text="every film has it", now=later)
+    (standing,) = ledger.rulings()
+    assert (standing.answer, standing.by, standing.note) == (Answer.ALWAYS, "bob", "every film has it")
+    ledger.take_back("ROOM3", "BONE", by="cem", note_text="", now=later)
+    assert ledger.rulings() == []
+    never, always = ledger.rulings(ended=True)
+    assert (never.by, never.at, never.ended_by, never.ended_at) == ("ann", NOW, "bob", later)
+    assert (always.answer, always.ended_by) == (Answer.ALWAYS, "cem")
+    with pytest.raises(NotFound, match="no ruling on BONE from ROOM3"):
+        ledger.take_back("ROOM3", "BONE", by="cem", note_text="", now=later)
+    with ledger.reading() as db:
+        said = [(row.what, row.who) for row in db.execute(select(events).order_by(events.c.id))]
+    assert said == [("ruling", "ann"), ("ruling", "bob"), ("ruling taken back", "cem")]
+
+
+def test_an_answer_that_comes_while_the_film_is_examined_is_not_missed(ledger: Ledger) -> None:
+    """The worker did not know it; the film is examined once more, and does not wait for what was said."""
+    row = ledger.associate(calling="ROOM3", called="FILMGATE", address="127.0.0.1", now=NOW)
+    ledger.record([received(association_id=row)])
+    job = claimed(ledger)
+    assert ruled(ledger) == ()
+    ledger.judge(job, WAITS, now=NOW)
+    assert ledger.ready_jobs() == 1
+    assert ledger.sender_of(claimed(ledger).version_id).ruling("BONE")
+
+
+def test_every_held_version_of_a_film_is_examined_again_in_its_order(ledger: Ledger) -> None:
+    """The decision on the last version stays the film's, and neither is lost."""
+    waiting(ledger, 1)
+    row = ledger.associate(calling="ROOM3", called="FILMGATE", address="127.0.0.1", now=NOW)
+    ledger.record([received("1.2.1", "b", association_id=row)])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    assert ruled(ledger) == (1,)
+    first = claimed(ledger)
+    assert ledger.claim("other") is None
+    ledger.judge(first, HELD, now=NOW)
+    assert claimed(ledger).digest != first.digest
+    assert len(ledger.holds()) == 2
+
+
+def test_nobody_knows_who_sent_what_fsck_found(ledger: Ledger) -> None:
+    """It can be answered for all the same."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), WAITS, now=NOW)
+    assert ledger.questions()[0].sender == ""
+    assert ruled(ledger, sender="") == (1,)

@@ -104,6 +104,18 @@ CASES = [
     (CHEST, "SECONDARY", W, "not a film for AI", "SECONDARY"),
     (CHEST, "COMPANION", W, "not a film for AI", "COMPANION"),
     (CHEST, "OURS", W, "not a film for AI", "OURS"),
+    (CHEST, "RULED_OUT", W, "a person said never", "RULED_OUT"),
+    (CHEST, "HEADER_WORD", Q, "word of a special picture", "HEADER_WORD"),
+    (SILENT, "HEADER_WORD INVERTED", Q, "word of a special picture", "HEADER_WORD INVERTED"),
+    (
+        CHEST,
+        "HEADER_WORD LATERAL",
+        Q,
+        "header claims a frontal chest",
+        "HEADER_CONTRADICTS HEADER_WORD LATERAL",
+    ),
+    (LATERAL, "HEADER_WORD LATERAL", W, "header and picture rule out a frontal chest", "LATERAL"),
+    (CHEST, "HEADER_WORD UNKNOWN_ANATOMY?", Q, "unknown anatomy", "HEADER_WORD UNKNOWN_ANATOMY"),
     (CHEST, "FOR_PROCESSING INVERTED BLANK", W, "not a film for AI", "FOR_PROCESSING"),
     (CHEST, "MULTI_FRAME", Q, "unclear object", "MULTI_FRAME"),
     (CHEST, "NOT_A_FILM?", Q, "unclear object", "NOT_A_FILM"),
@@ -159,7 +171,7 @@ def test_each_rule_fires_for_its_case(header: Header, words: str, act: Act, rule
 
 
 def test_every_default_rule_has_a_case() -> None:
-    of_their_own = {"gate failed", "worth a note", "age contradicts"}  # tests
+    of_their_own = {"gate failed", "worth a note", "age contradicts", "a person said always"}  # tests
     fired = {rule for *_, rule, _ in CASES} | of_their_own
     assert fired == {rule.name for rule in Policy.default().rules}
 

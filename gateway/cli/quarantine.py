@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import options
 from gateway.cli.output import clean, complain, print_json, print_table, say, when
-from gateway.errors import FilmgateError
+from gateway.errors import FilmgateError, NotFound
 from gateway.settings import load
-from pipelines.film import REASON_TEXT, Operations, Reason
+from pipelines.film import REASON_TEXT, Answer, Operations, Reason, Ruling
+from pipelines.words import SPELLINGS, word_named
 
 if TYPE_CHECKING:
-    from gateway.ledger.records import Hold
+    from gateway.ledger.records import Hold, Question
 
 app = typer.Typer(no_args_is_help=True, help="The films that wait for a person.")
 
@@ -38,6 +42,14 @@ def _turn(degrees: int) -> int:
 Turn = Annotated[int, typer.Option(callback=_turn, help="Turn the film clockwise: 90, 180 or 270 degrees.")]
 Invert = Annotated[bool, typer.Option("--invert", help="Exchange black and white.")]
 All = Annotated[bool, typer.Option("--all", help="Those that were decided on, too.")]
+Sender = Annotated[
+    str, typer.Argument(help="The calling AE title of `quarantine list`; '' where nobody knows.")
+]
+Word = Annotated[str, typer.Argument(help="The word in the header, as `quarantine list` names it.")]
+Answered = Annotated[
+    Answer, typer.Argument(help="always: films like any other; never: such pictures are not for AI.")
+]
+Ended = Annotated[bool, typer.Option("--all", help="Those that were taken back or replaced, too.")]
 
 
 @app.command("list")
@@ -52,6 +64,7 @@ def list_holds(
 
     with options.open_ledger(config, state) as ledger:
         holds = ledger.holds(None if everything else HoldState.OPEN)
+        questions = ledger.questions()
     if json:
         print_json(map(item, holds))
         return
@@ -70,6 +83,8 @@ def list_holds(
             for h in holds
         ),
     )
+    for question in questions:
+        say(_asked(question))
 
 
 @app.command()
@@ -89,6 +104,8 @@ def show(
     say(f"why: {hold.why}")
     for code in hold.reasons:
         say(f"  {code}: {REASON_TEXT[Reason(code)]}")
+    for word in hold.words:
+        say(f"{_rule(hold.sender, word)}   settles all films of this sender with this word")
     say(f"filmgate quarantine release h{hold.id}   sends it to the AI as it is")
     if hold.proposal:
         say(f"filmgate quarantine correct h{hold.id}   sends the corrected copy that lies ready")
@@ -154,6 +171,65 @@ def reject(
         _each(films, "rejected", json, lambda film: quarantine.reject(film, by=who, note=note))
 
 
+@app.command()
+def rule(
+    sender: Sender,
+    word: Word,
+    answer: Answered,
+    by: options.By = "",
+    note: options.Note = "",
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Say once for all what a word in headers of one sender means: for films that wait, and all to come."""
+    who, known = options.person(by), _known(word)
+    with options.open_ledger(config, state) as ledger:
+        films = ledger.rule(sender.strip(), known, answer, by=who, note_text=note, now=datetime.now(UTC))
+    if json:
+        print_json([{"sender": sender.strip(), "word": known, "answer": answer, "examined_again": films}])
+        return
+    say(f"{known} from {clean(sender.strip()) or 'unknown senders'}: {answer}, said {who}")
+    say(f"{len(films)} films waited for this and are examined again")
+
+
+@app.command("take-back")
+def take_back(
+    sender: Sender,
+    word: Word,
+    by: options.By = "",
+    note: options.Note = "",
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """End a ruling: films that come from now on wait for a person again."""
+    who, known = options.person(by), _known(word)
+    with options.open_ledger(config, state) as ledger:
+        ledger.take_back(sender.strip(), known, by=who, note_text=note, now=datetime.now(UTC))
+    say(
+        f"{known} from {clean(sender.strip()) or 'unknown senders'}: taken back. Films that come now are held"
+    )
+    say("films decided on before stay as they are; `filmgate films gate-again` examines single ones anew")
+
+
+@app.command("rulings")
+def list_rulings(
+    everything: Ended = False,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """List what people said once for all of words in headers, oldest first."""
+    with options.open_ledger(config, state) as ledger:
+        rulings = ledger.rulings(ended=everything)
+    if json:
+        print_json(map(asdict, rulings))
+        return
+    print_table(
+        ("sender", "word", "answer", "said by", "at", "note", "ended by", "at"), map(_ruling, rulings)
+    )
+
+
 def item(hold: Hold) -> dict[str, Any]:
     """What a program is given of a hold."""
     return {
@@ -169,7 +245,41 @@ def item(hold: Hold) -> dict[str, Any]:
         "closed_by": hold.closed_by,
         "note": hold.note,
         "copy_ready": hold.proposal is not None,
+        "sender": hold.sender,
+        "words": hold.words,
     }
+
+
+def _known(text: str) -> str:
+    """The word of pipelines.words that is meant.
+
+    Raises:
+        NotFound: none is, or it may be several.
+    """
+    found = word_named(text)
+    if len(found) != 1:
+        raise NotFound(
+            f"{text!r} is no word that films are held for. Nothing was changed. "
+            f"Name one of: {', '.join(found or SPELLINGS)}."
+        )
+    return found[0]
+
+
+def _asked(question: Question) -> str:
+    """One line for all films that one answer settles."""
+    sender, word, films = question.sender, question.word, len(question.films)
+    count = f"{films} film{'' if films == 1 else 's'} since {when(question.since)}"
+    what = f"sender {clean(sender) or 'unknown'}, word {word} ({count})"
+    return f"waits for one answer: {what}: {_rule(sender, word)}"
+
+
+def _rule(sender: str, word: str) -> str:
+    return f"filmgate quarantine rule {clean(shlex.quote(sender))} {shlex.quote(word)} always|never"
+
+
+def _ruling(one: Ruling) -> tuple[object, ...]:
+    said = (one.sender or "unknown", one.word, one.answer, one.by, when(one.at), one.note)
+    return (*said, one.ended_by or "", when(one.ended_at))
 
 
 def _copy(hold: Hold) -> str:

@@ -1,4 +1,4 @@
-"""The ledger as the other parts see it: one object, four groups of short transactions."""
+"""The ledger as the other parts see it: one object, five groups of short transactions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from gateway.ledger.engine import check_schema, make_engine, migrate
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
+from gateway.ledger.ruling import Answering
 from gateway.ledger.working import Working
 
 
-class Ledger(Receiving, Working, Routing, Reviewing):
+class Ledger(Receiving, Working, Routing, Reviewing, Answering):
     """The queue of record. Every method is one transaction and may be called from any thread.
 
     Raises (all methods):

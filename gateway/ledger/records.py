@@ -124,6 +124,18 @@ class Hold:
     closed_by: str | None
     note: str | None
     proposal: str | None  # digest of the corrected copy that lies ready
+    sender: str = ""  # calling AE title of who sent it; "" where nobody knows
+    words: tuple[str, ...] = ()  # of its header, that a person must speak about
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one answer of a person settles: a word in the headers of one sender, and the films that wait."""
+
+    sender: str
+    word: str
+    films: tuple[int, ...]  # film ids
+    since: datetime  # the oldest of their holds
 
 
 @dataclass(frozen=True, slots=True)

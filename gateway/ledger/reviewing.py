@@ -240,8 +240,10 @@ class Reviewing(Database):
 
 _HOLDS = (
     select(holds, instances.c.sop_instance_uid, versions.c.digest, copies.c.digest.label("proposal"))
+    .add_columns(associations.c.calling)
     .join(instances, instances.c.id == holds.c.film_id)
     .join(versions, versions.c.id == holds.c.version_id)
+    .outerjoin(associations, associations.c.id == versions.c.association_id)
     .outerjoin(copies, copies.c.id == holds.c.copy_id)
 )
 _HOLD_NAME = re.compile(r"h[0-9]{1,18}")
@@ -264,6 +266,8 @@ def _hold(row: Any) -> Hold:
         closed_by=row.closed_by,
         note=row.note,
         proposal=row.proposal,
+        sender=row.calling or "",
+        words=tuple(row.words or ()),
     )
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0002"  # the Alembic revision that this code reads and writes
+SCHEMA = "0003"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
@@ -259,6 +259,22 @@ holds = Table(
     Column("closed_at", UtcDateTime),
     Column("closed_by", String(128)),
     Column("note", Text),
+    Column("words", JSON(none_as_null=True)),  # of the header, that a person must speak about; NULL: none
+)
+
+rulings = Table(
+    "rulings",
+    metadata,
+    _id(),
+    Column("sender", String(16), nullable=False),  # calling AE title
+    Column("word", String(32), nullable=False),
+    Column("answer", String(8), nullable=False),  # always or never
+    Column("said_by", String(128), nullable=False),
+    Column("said_at", UtcDateTime, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("ended_by", String(128)),  # NULL while it is in force
+    Column("ended_at", UtcDateTime),
+    Index("ix_rulings_sender", "sender", "word"),
 )
 
 events = Table(

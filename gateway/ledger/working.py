@@ -25,6 +25,7 @@ from gateway.ledger.records import (
     Read,
 )
 from gateway.ledger.routing import delivery_of
+from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
     copies,
     decisions,
@@ -37,7 +38,7 @@ from gateway.ledger.tables import (
     results,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Operations, Reason, Verdict
+from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Operations, Reason, Ruling, Verdict
 
 WHO = "worker"
 
@@ -330,8 +331,9 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     if judged.hold:
         _take_back(db, job, now)
         _hold(db, job, decision_id, copy_id, judged, now)
+        examine_again_if_answered(db, job.version_id, judged.decision.words)
     else:
-        _no_longer_held(db, job, now)
+        _no_longer_held(db, job, judged.decision.rulings, now)
     owe_original(db, job.film_id, job.version_id, judged.send_original_to, now)
     if judged.copy and copy_id is not None:
         owe_copy(db, copy_id, judged.send_copy_to, now)
@@ -419,6 +421,7 @@ def _hold(
         "takers": list(judged.takers),
         "reasons": list(judged.decision.reasons),
         "why": judged.decision.why,
+        "words": list(judged.decision.words) or None,
         "opened_at": now,
     }
     if db.execute(update(holds).where(_open_of(job)).values(**values)).rowcount == 0:
@@ -426,9 +429,13 @@ def _hold(
         db.execute(insert(holds).values(**row, **values))
 
 
-def _no_longer_held(db: Connection, job: Job, now: datetime) -> None:
+def _no_longer_held(db: Connection, job: Job, rulings: Collection[Ruling], now: datetime) -> None:
+    """Examined again, by itself or because people said once for all what words of its header mean."""
     allowed(holds, HoldState.OPEN, HoldState.SUPERSEDED)
     closed = {"state": HoldState.SUPERSEDED, "closed_at": now, "closed_by": WHO}
+    if rulings:
+        closed["closed_by"] = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
+        closed["note"] = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
     db.execute(update(holds).where(_open_of(job)).values(**closed))
 
 

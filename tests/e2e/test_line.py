@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from itertools import count
@@ -195,6 +196,25 @@ def test_a_held_film_is_released_with_who_and_why(line: Gateway, folder: Path) -
     again = line.cli("quarantine", "release", ds.SOPInstanceUID, "--by", "ann")
     assert again.returncode == 1
     assert "not held" in again.stderr
+
+
+def test_a_word_is_ruled_on_once_for_those_that_wait_and_those_that_come(line: Gateway, folder: Path) -> None:
+    """Two clean films with BONE in the header wait for one answer of a person; a third needs none."""
+    films = [film() for _ in range(3)]
+    for ds in films:
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "", "BONE"]
+    rows = [sent(line, ds, folder) for ds in films[:2]]
+    assert [(row["decision"], row["reasons"]) for row in rows] == [("quarantine", ["HEADER_WORD"])] * 2
+    asked = line.cli("quarantine", "list").stdout
+    sender = re.search(r"sender (\S+), word BONE \(2 films", asked)
+    assert sender, asked
+    done = line.cli("quarantine", "rule", sender[1], "BONE", "always", "--by", "ann", "--note", "seen")
+    assert done.returncode == 0, done.stderr
+    uids = [ds.SOPInstanceUID for ds in films]
+    wait_for(lambda: all(at(line.ai, uid) for uid in uids[:2]), 30, "not delivered")
+    assert sent(line, films[2], folder)["flags"] == ["HEADER_WORD"]
+    wait_for(lambda: at(line.ai, uids[2]), 15, "not delivered")
+    assert line.cli("quarantine", "take-back", sender[1], "BONE", "--by", "ann").returncode == 0
 
 
 def test_a_held_film_is_corrected_by_hand(line: Gateway, folder: Path) -> None:
