@@ -3,25 +3,26 @@
 Headers lie, are empty, hold several values where one belongs, or come in the wrong VR or character set.
 A value that cannot be read is an absent value. The *claims* (`part`, `view`) follow one rule: attributes
 are asked in a fixed order and the first that says something wins; several values that disagree within one
-attribute say nothing.
+attribute say nothing, and nor does a word that stands in no table of `pipelines.words`.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from math import isfinite
 
-from pydicom import Dataset, config
+from pydicom import Dataset, charset, config
 from pydicom.uid import (
     DigitalIntraOralXRayImageStorageForProcessing,
     DigitalMammographyXRayImageStorageForProcessing,
     DigitalXRayImageStorageForProcessing,
 )
 
+from pipelines import words
 from pipelines.film import Header
 
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
@@ -30,70 +31,16 @@ MAX_TEXT = 64  # characters kept of a coded value: LO's limit
 OLDEST_YEARS = 130.0
 DAYS_PER = {"D": 1.0, "W": 7.0, "M": 30.436875, "Y": 365.2425}
 
-CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "TORACE", "LUNG", "PULMO", "CXR")
-NOT_CHEST_WORDS = (
-    "SPINE",
-    "VERTEBRA",
-    "WIRBEL",
-    "ABD",
-    "PELV",
-    "INLET",
-    "OUTLET",
-    "AORTA",
-)  # THORAX SPINE, CHESTABDOMEN
-NO_PART = frozenset(
-    {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "NA", "ANY", "OTHER", "BODYPART", "DEFAULT", "0"}
-)
-
 # PS3.16 CID 4009 and CID 4031 (chest, thorax, thoracic structure, lung): SNOMED CT, and SRT before it
 CHEST_CODES = frozenset({"816094009", "43799004", "51185008", "39607008", "TD3200", "TD3000", "T28000"})
 
-# ViewPosition (0018,5101): defined terms of PS3.3 C.8.1.1, and what rooms type in their place
-VIEW_WORDS = {
-    "frontal": frozenset(
-        {"PA", "AP", "APPA", "PAAP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "APSUPINE", "APERECT"}
-    ),
-    "lateral": frozenset(
-        {
-            "LL",
-            "RL",
-            "LAT",
-            "LATERAL",
-            "LLAT",
-            "RLAT",
-            "LATL",
-            "LATR",
-            "LEFTLATERAL",
-            "RIGHTLATERAL",
-            "LTLATERAL",
-            "RTLATERAL",
-        }
-    ),
-    "other": frozenset(
-        {
-            "RLD",
-            "LLD",
-            "RLO",
-            "LLO",
-            "RAO",
-            "LAO",
-            "RPO",
-            "LPO",
-            "OBL",
-            "OBLIQUE",
-            "AXIAL",
-            "LORDOTIC",
-            "DECUBITUS",
-            "CC",
-            "MLO",
-            "ML",
-            "LM",
-        }
-    ),
-}
+# ViewPosition (0018,5101) that says that it says nothing
+NO_VIEW = frozenset(
+    {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "N A", "NA", "ANY", "OTHER", "DEFAULT", "0"}
+)
 # PS3.16 CID 4010, DX View: SNOMED CT, and SRT before it
 VIEW_CODES = dict.fromkeys(
-    ("399348003", "272479007", "399033003", "R10206", "R40888", "R10202"), "frontal"
+    ("399348003", "272479007", "399033003", "R10206", "R40888", "R10214", "R10202"), "frontal"
 ) | dict.fromkeys(("399067008", "399173006", "399198007", "R102CD", "R10236", "R10232"), "lateral")
 URGENT_WORDS = frozenset({"STAT", "HIGH", "URGENT", "EMERGENCY", "ASAP"})
 COMPANION_WORDS = frozenset({"COMPANION", "LOCALIZER", "SCOUT", "THUMBNAIL"})
@@ -140,8 +87,8 @@ def _read(ds: Dataset) -> Header:
         columns=integer(ds, "Columns") or 0,
         frames=max(1, integer(ds, "NumberOfFrames") or 1),
         bits_stored=integer(ds, "BitsStored") or 0,
-        body_part="\\".join(upper(ds, "BodyPartExamined"))[:MAX_TEXT],
-        view_position="\\".join(upper(ds, "ViewPosition"))[:MAX_TEXT],
+        body_part="\\".join(typed(ds, "BodyPartExamined"))[:MAX_TEXT],
+        view_position="\\".join(typed(ds, "ViewPosition"))[:MAX_TEXT],
         part=_part(ds),
         view=_view(ds),
         age_years=_age_years(ds),
@@ -159,20 +106,20 @@ def _read(ds: Dataset) -> Header:
 
 def values(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as stripped text, () when it is absent, empty, a sequence or unreadable."""
-    value = value_of(ds, keyword)
-    if value is None or value in ("", b"") or isinstance(value, Dataset):
-        return ()
-    if isinstance(value, bytes):
-        value = value.decode("latin-1").split("\\")
-    items = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
-    if any(isinstance(item, Dataset) for item in items):
-        return ()
-    return tuple(_clean(str(item)) for item in items)
+    return tuple(_clean(value) for value in _raw(ds, keyword))
 
 
 def upper(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """`values`, upper case."""
     return tuple(value.upper() for value in values(ds, keyword))
+
+
+def typed(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """`upper` of an attribute that ought to be ASCII (VR CS), but where people type words of their language.
+
+    pydicom reads a CS as Latin-1. Other bytes are UTF-8, or else of the Specific Character Set (0008,0005).
+    """
+    return tuple(_clean(_spelled(ds, value)).upper() for value in _raw(ds, keyword))
 
 
 def text(ds: Dataset, keyword: str) -> str:
@@ -221,6 +168,40 @@ def value_of(ds: Dataset, keyword: str) -> object:
         return None
 
 
+def _raw(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    value = value_of(ds, keyword)
+    if value is None or value in ("", b"") or isinstance(value, Dataset):
+        return ()
+    if isinstance(value, bytes):
+        value = value.decode("latin-1").split("\\")
+    items = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    if any(isinstance(item, Dataset) for item in items):
+        return ()
+    return tuple(str(item) for item in items)
+
+
+def _spelled(ds: Dataset, value: str) -> str:
+    if value.isascii() and "\x1b" not in value:
+        return value
+    try:
+        coded = value[: 4 * MAX_TEXT].encode("latin-1")
+    except UnicodeEncodeError:
+        return value  # read in its character set already
+    try:
+        return coded.decode("utf-8") if "\x1b" not in value else _in_character_set(ds, coded)
+    except UnicodeDecodeError:
+        return _in_character_set(ds, coded)
+
+
+def _in_character_set(ds: Dataset, coded: bytes) -> str:
+    try:
+        encodings = charset.convert_encodings(list(values(ds, "SpecificCharacterSet")))
+        found = charset.decode_bytes(coded, encodings, set())
+    except (LookupError, ValueError, AttributeError):
+        found = "\ufffd"
+    return coded.decode("latin-1") if "\ufffd" in found else found
+
+
 def _clean(value: str) -> str:
     return "".join(c for c in value[: 4 * MAX_TEXT] if c.isprintable()).strip()[:MAX_TEXT]
 
@@ -239,36 +220,32 @@ def _agreed(claims: set[str]) -> str:
 
 def _part(ds: Dataset) -> str:
     """BodyPartExamined first: it is set for each exposure; the coded region often comes from a template."""
-    named = _agreed({_part_of(value) for value in upper(ds, "BodyPartExamined")})
+    named = part_named(typed(ds, "BodyPartExamined"))
     if named:
         return named
     return _agreed({_part_of_region(item) for item in items(ds, "AnatomicRegionSequence")})
 
 
-def _part_of(value: str) -> str:
-    if _letters(value) in NO_PART:
-        return ""
-    chest = any(word in value for word in CHEST_WORDS) and not any(word in value for word in NOT_CHEST_WORDS)
-    return "chest" if chest else "other"
+def part_named(said: Iterable[str], known: words.PartWords = words.PARTS) -> str:
+    """The part that values of BodyPartExamined name: "chest", "other" or ""; if they disagree, none."""
+    return _agreed({known.part(value) for value in said})
 
 
 def _part_of_region(item: Dataset) -> str:
     if _letters(text(item, "CodeValue")) in CHEST_CODES:
         return "chest"
-    return _part_of(first(upper(item, "CodeMeaning")))
+    return words.PARTS.part(text(item, "CodeMeaning"))
 
 
 def _view(ds: Dataset) -> str:
+    """The plane is asked last, and only where ViewPosition is silent: PatientOrientation often comes from a
+    template, and cannot say what a ViewPosition means that nobody understands."""
+    said = typed(ds, "ViewPosition")
     return (
-        _agreed({_view_of(value) for value in upper(ds, "ViewPosition")})
+        _agreed({words.view(value) for value in said})
         or _agreed({_view_of_code(item) for item in items(ds, "ViewCodeSequence")})
-        or _view_of_orientation(upper(ds, "PatientOrientation"))
+        or ("" if any(words.spaced(value) not in NO_VIEW for value in said) else _view_by_plane(ds))
     )
-
-
-def _view_of(value: str) -> str:
-    word = _letters(value)
-    return next((view for view, words in VIEW_WORDS.items() if word in words), "")
 
 
 def _view_of_code(item: Dataset) -> str:
@@ -276,15 +253,14 @@ def _view_of_code(item: Dataset) -> str:
         text(item, "CodeMeaning"),
         *(text(m, "CodeMeaning") for m in items(item, "ViewModifierCodeSequence")),
     ]
-    said = " ".join(meanings).upper()
-    if any(word in said for word in ("OBLIQUE", "DECUBITUS", "LORDOTIC", "AXIAL")):
+    if "other" in {words.view(meaning) for meaning in meanings}:
         return "other"
-    return VIEW_CODES.get(_letters(text(item, "CodeValue"))) or _view_of(meanings[0])
+    return VIEW_CODES.get(_letters(text(item, "CodeValue"))) or words.view(meanings[0])
 
 
-def _view_of_orientation(orientation: tuple[str, ...]) -> str:
+def _view_by_plane(ds: Dataset) -> str:
     """PatientOrientation (0020,0020) gives the plane: L or R against F or H is coronal, A or P sagittal."""
-    axes = "".join(sorted(value[0] for value in orientation if value))
+    axes = "".join(sorted(value[0] for value in upper(ds, "PatientOrientation") if value))
     if re.fullmatch("[FH][LR]", axes):
         return "frontal"
     return "lateral" if re.fullmatch("[AP][FH]|[FH]P", axes) else ""

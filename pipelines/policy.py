@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-from pipelines import facts, regions
+from pipelines import facts, regions, words
 from pipelines.film import (
     REASON_TEXT,
     Act,
@@ -35,6 +34,7 @@ from pipelines.film import (
     Reason,
     Verdict,
 )
+from pipelines.header import part_named
 from pipelines.kinds import header_findings
 from pipelines.regions import CHEST
 
@@ -56,6 +56,7 @@ CLASS_MODALITY: dict[str, str] = {
 E = TypeVar("E", bound=StrEnum)
 
 ANY, ALL, FLAG = "any", "all", "flag"
+OTHER = "other"  # among `regions`: words of parts that are no chest
 TOP_KEYS = ("version", "requires", "optional", "regions", "rules")
 RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
 UNEXPLAINED = "no rule explains this"  # the built-in last rule
@@ -111,13 +112,21 @@ class Rule:
 class Policy:
     """The rules in their order, the gates that must have spoken, and the digest of it all.
 
-    `region_words` are the words of BodyPartExamined that fit a region other than the chest.
+    `region_words` are the words of BodyPartExamined that fit a region other than the chest, `parts` what its
+    words mean for the chest: those that filmgate knows, and the site's own.
     """
 
     rules: tuple[Rule, ...]
     requires: tuple[str, ...]
     digest: str
     region_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: words.PartWords = words.PARTS
+
+    def reads(self, header: Header) -> Header:
+        """The header as the site's own words have it; the same where they say nothing new."""
+        said = header.body_part.split("\\")
+        part = part_named(said, self.parts)
+        return header if part == part_named(said) else replace(header, part=part)
 
     @staticmethod
     def load(text: str) -> Policy:
@@ -164,6 +173,7 @@ def decide(
     shell. `destinations` are the AI destinations of routes.pass by name; with none, a good film just passes.
     `region_gates` name the gates for regions other than the chest: their findings are no part of the rules.
     """
+    header = policy.reads(header)
     sound = tuple(_sound(finding) for finding in findings)
     others = tuple(finding for finding in sound if finding.gate not in region_gates)
     decision = _examined(policy, header, others)
@@ -193,7 +203,7 @@ def decide_unreadable(
     """
     fault = Finding(gate, Verdict.BAD, reason=reason, detail=detail)
     findings = (*(header_findings(header) if header else ()), fault)
-    return _in_words(_first_rule(policy, header or Header(), findings), mode, "propose")
+    return _in_words(_first_rule(policy, policy.reads(header or Header()), findings), mode, "propose")
 
 
 def claim(header: Header, finding: Finding) -> Claim:
@@ -289,9 +299,8 @@ def _years(age: float) -> str:
 
 def claimed_view(header: Header) -> str:
     """PA or AP where ViewPosition says so ("AP SUPINE" is AP), else "frontal", as the pixels say."""
-    letters = re.sub(r"[^A-Z]", "", header.view_position.upper())
-    match = re.match(r"(?:PA(?!AP)|AP(?!PA))", letters)
-    return match[0] if match and header.view in ("frontal", "") else "frontal"
+    beam = words.beam(header.view_position) if header.view in ("frontal", "") else ""
+    return beam or "frontal"
 
 
 def _examined(policy: Policy, header: Header, findings: tuple[Finding, ...]) -> Decision:
@@ -326,7 +335,7 @@ def _of_another_region(
     flagged = tuple(f for rule in policy.rules if rule.act is None for f in rule.hits(header, others))
     missing = _silent(("header", "exposure"), others)
     left = tuple(finding for finding in (*others, *missing) if finding not in flagged)
-    seen = regions.outlook(header, left, regional, policy.region_words)
+    seen = regions.outlook(header, left, regional, policy.region_words, policy.parts)
     if seen is None:
         return decision, (CHEST,)
     act, hits = (Act.PASS, seen.sure) if seen.regions else (Act.QUARANTINE, seen.faults)
@@ -559,18 +568,23 @@ def _read_policy(text: str) -> Policy:
     if twice is not None:
         raise PolicyError(f"rule {twice!r} stands twice")
     canonical = json.dumps(top, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest(), _read_regions(top))
+    fitting = _read_regions(top)
+    parts = words.PARTS.adding(fitting.pop(CHEST, ()), fitting.pop(OTHER, ()))
+    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest(), fitting, parts)
 
 
 def _read_regions(top: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """By region: the words of BodyPartExamined that fit it, in capitals."""
+    """By region, by `chest` and by `other`: the words of BodyPartExamined that fit it."""
     fitting: dict[str, tuple[str, ...]] = {}
     for region, listed in _mapping(top.get("regions", {}), "regions").items():
-        fitting[str(region)] = tuple(
-            _text(word, f"regions: {region}").upper() for word in _words(listed, f"regions: {region}")
-        )
-    if CHEST in fitting:
-        raise PolicyError(f"regions: {CHEST!r} is what the rules are about; it cannot stand here")
+        where = f"regions: {region}"
+        fitting[str(region)] = tuple(_text(word, where) for word in _words(listed, where))
+        empty = next((word for word in fitting[str(region)] if not words.spaced(word)), None)
+        if empty is not None:
+            raise PolicyError(f"{where}: {empty!r} holds no letter")
+    chest, other = ({words.spaced(word) for word in fitting.get(name, ())} for name in (CHEST, OTHER))
+    if chest & other:
+        raise PolicyError(f"regions: {min(chest & other)!r} stands under {CHEST!r} and under {OTHER!r}")
     return fitting
 
 

@@ -62,6 +62,17 @@ def gone_soon(pid: int) -> bool:
 # Answers
 
 
+def test_the_child_reads_words_as_we_do(shared, tmp_path):
+    """In any language and character set."""
+    path = tmp_path / "film.dcm"
+    odd = {"BodyPartExamined": "TORAX", "AnatomicRegionSequence": None, "ViewPosition": "LEFT LAT"}
+    made = dx(ramp(700, 600), **odd)
+    path.write_bytes(part10(made).replace(b"CS\x06\x00TORAX ", b"CS\x06\x00" + "TÓRAX".encode()))
+    header = shared.film(path).header
+    assert header == decode_film(path).header
+    assert (header.body_part, header.part, header.view) == ("TÓRAX", "chest", "lateral")
+
+
 def test_the_child_gives_the_same_film(shared, film):
     """Pixels, scale and header come through the pipe unchanged."""
     theirs, ours = shared.film(film), decode_film(film)

@@ -53,6 +53,14 @@ def test_body_part_goes_before_the_coded_region(value, part):
     assert header_of(BodyPartExamined=value).part == part
 
 
+def test_a_coded_region_that_nobody_knows_is_no_claim():
+    """Neither an unknown code nor an unknown meaning is another part; a known meaning is, in any language."""
+    told = [("99", "Widget", ""), ("T-D8700", "Mano", "other"), ("99", "Brustkorb", "chest"), ("99", "", "")]
+    for value, meaning, part in told:
+        item = code(value, "99X", meaning)
+        assert header_of(BodyPartExamined="GNUBBEL", AnatomicRegionSequence=[item]).part == part
+
+
 def test_a_region_alone_is_a_claim():
     """SCT, the retired SRT, or the meaning."""
     for item in (code("816094009", "SCT", "x"), code("T-D3000", "SRT", "x"), code("?", "99X", "Chest")):
@@ -70,6 +78,9 @@ def test_a_region_alone_is_a_claim():
         ("LLD", "other"),
         ("RAO", "other"),
         ("nonsense", "frontal"),  # the code speaks then
+        ("LEFT LAT", "lateral"),
+        ("PROFIL", "lateral"),
+        ("AP OBLIQUE", "other"),
         (["PA", "LL"], "frontal"),
     ],
 )
@@ -83,6 +94,17 @@ def test_a_view_modifier_makes_another_view():
     item = code("399348003", "SCT", "antero-posterior")
     item.ViewModifierCodeSequence = [code("399268006", "SCT", "Lordotic")]
     assert header_of(ViewPosition=None, ViewCodeSequence=[item]).view == "other"
+
+
+@pytest.mark.parametrize("value", ["WIDGET", "TOWNE", "SUPINE", ["PA", "LL"], "PA+LAT"])
+def test_the_plane_does_not_explain_a_view_that_nobody_understands(value):
+    """PatientOrientation is often a template's: it speaks only where ViewPosition is silent."""
+    assert header_of(ViewPosition=value, ViewCodeSequence=[]).view == ""
+
+
+@pytest.mark.parametrize("value", ["", " ", "UNKNOWN", "n/a", "-"])
+def test_the_plane_speaks_where_view_position_says_nothing(value):
+    assert header_of(ViewPosition=value, ViewCodeSequence=[]).view == "frontal"
 
 
 def test_the_plane_is_the_last_to_be_asked():
@@ -163,6 +185,30 @@ def test_odd_values_are_absent_values(keyword, vr, value):
     assert len(header.body_part) <= 64
     assert len(header.view_position) <= 64
     assert header.body_part.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "charset", "body_part", "part"),
+    [
+        ("BodyPartExamined", b"T\xd3RAX", None, "TÓRAX", "chest"),  # Latin-1, whatever is declared
+        ("BodyPartExamined", b"T\xd3RAX ", "ISO_IR 192", "TÓRAX", "chest"),
+        ("BodyPartExamined", "TÓRAX".encode(), "ISO_IR 100", "TÓRAX", "chest"),  # UTF-8, whatever is declared
+        ("BodyPartExamined", "胸部".encode(), None, "胸部", "chest"),
+        ("BodyPartExamined", "胸部".encode("gb18030"), "GB18030", "胸部", "chest"),
+        ("BodyPartExamined", b"\x1b$B6;It\x1b(B", "\\ISO 2022 IR 87", "胸部", "chest"),
+        ("BodyPartExamined", "Грудь".encode("iso8859_5"), "ISO_IR 144", "ГРУДЬ", "chest"),
+        ("BodyPartExamined", "Płuca".encode("iso8859_2"), "ISO_IR 101", "PŁUCA", "chest"),
+        ("BodyPartExamined", "HÜFTE".encode(), None, "HÜFTE", "other"),
+        ("BodyPartExamined", b"T\xd3RAX\\HAND", None, "TÓRAX\\HAND", ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_words_are_read_in_the_character_set_they_are_written_in(keyword, value, charset, body_part, part):
+    """A CS is ASCII by the Standard, so pydicom takes it for Latin-1; rooms write it like any other text."""
+    ds = dx(ramp(), AnatomicRegionSequence=None, SpecificCharacterSet=charset and charset.split("\\"))
+    ds._dict[Tag(keyword)] = raw(keyword, "CS", value)
+    header = read_header(ds)
+    assert (header.body_part, header.part) == (body_part, part)
 
 
 @pytest.mark.filterwarnings("ignore")
