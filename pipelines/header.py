@@ -12,8 +12,8 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date
-from math import isfinite
+from datetime import MAXYEAR, MINYEAR, date
+from math import floor, isfinite
 
 from pydicom import Dataset, charset, config
 from pydicom.uid import (
@@ -28,8 +28,38 @@ from pipelines.film import Header
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
 
 MAX_TEXT = 64  # characters kept of a coded value: LO's limit
-OLDEST_YEARS = 130.0
-DAYS_PER = {"D": 1.0, "W": 7.0, "M": 30.436875, "Y": 365.2425}
+OLDEST_YEARS = 115  # above, it is no age but a date that nobody knew
+MONTHS_UNTIL = 2  # younger children's ages count in fractions of a year, all others in completed years
+PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.2425 / 7, "D": 365.2425}
+# PatientAge (0010,1010), VR AS, is nnnD, nnnW, nnnM or nnnY; the rest is what people type. J alone is not
+# here: Jahre are years, jours are days.
+AGE_UNITS = {
+    word: unit
+    for unit, listed in {
+        "Y": "Y YR YRS YEAR YEARS YO A AN ANS ANO ANOS ANNO ANNI JAHR JAHRE JAAR ROK LAT AR YAS 歳 才 岁 세",
+        "M": "M MO MOS MON MTH MTHS MONTH MONTHS MONAT MONATE MOIS MES MESES MESE MESI MAAND MAANDEN",
+        "W": "W WK WKS WEEK WEEKS WOCHE WOCHEN SEMAINE SEMAINES SEMANA SEMANAS SETTIMANA SETTIMANE",
+        "D": "D DAY DAYS T TAG TAGE JOUR JOURS DIA DIAS GIORNO GIORNI DAG DAGEN DAGE",
+    }.items()
+    for word in listed.split()
+}
+AGE_PAIR = re.compile(r"(\d{1,4}(?:[.,]\d{1,3})?) *\+? *([^\W\d]*)\.? *\+?")  # a count and its unit
+# Dates that systems and people write where they know none, the zero of OLE, Excel and Unix among them. They
+# are named because on an old film the age from 1900 may be anybody's.
+PLACEHOLDER_DATES = frozenset(
+    {
+        "00010101",
+        "11111111",
+        "18000101",
+        "18991230",
+        "18991231",
+        "19000101",
+        "19010101",
+        "19111111",
+        "19691231",
+        "19700101",
+    }
+)
 
 # PS3.16 CID 4009 and CID 4031 (chest, thorax, thoracic structure, lung): SNOMED CT, and SRT before it
 CHEST_CODES = frozenset({"816094009", "43799004", "51185008", "39607008", "TD3200", "TD3000", "T28000"})
@@ -56,8 +86,9 @@ FOR_PROCESSING_CLASSES = frozenset(
 def read_header(ds: Dataset) -> Header:
     """Return what the header says; never raises on odd values.
 
-    Age (years) is PatientAge or, where both are there and disagree, the smaller of it and the age from
-    PatientBirthDate at the study: who may be a child counts as one.
+    Age (completed years; below two, with a fraction) is PatientAge or, where the age from PatientBirthDate at
+    the study differs from it by a year or more, the smaller of the two: who may be a child counts as one.
+    `age_doubt` says what of them could not be read or believed.
     """
     with quietly():
         return _read(ds)
@@ -74,6 +105,7 @@ def quietly() -> Iterator[None]:
 def _read(ds: Dataset) -> Header:
     sop_class = text(ds, "SOPClassUID")
     image_type = upper(ds, "ImageType")
+    age, doubt = _age(ds)
     meta = getattr(ds, "file_meta", None) or Dataset()
     return Header(
         sop_class_uid=sop_class,
@@ -91,7 +123,8 @@ def _read(ds: Dataset) -> Header:
         view_position="\\".join(typed(ds, "ViewPosition"))[:MAX_TEXT],
         part=_part(ds),
         view=_view(ds),
-        age_years=_age_years(ds),
+        age_years=age,
+        age_doubt=doubt,
         study_date=_date_text(ds, "StudyDate"),
         urgent=any(
             first(upper(ds, k)) in URGENT_WORDS for k in ("RequestedProcedurePriority", "StudyPriorityID")
@@ -274,25 +307,68 @@ def _presentation_intent(ds: Dataset, sop_class: str) -> str:
     return said or ("FOR PROCESSING" if sop_class in FOR_PROCESSING_CLASSES else "")
 
 
-def _age_years(ds: Dataset) -> float | None:
-    known = [
-        age for age in (_age_told(ds), _age_from_birth(ds)) if age is not None and 0 <= age <= OLDEST_YEARS
-    ]
-    return min(known, default=None)
+def _age(ds: Dataset) -> tuple[float | None, str]:
+    """The age in years, and what of PatientAge and PatientBirthDate could not be read or believed."""
+    told, unread = _age_told(ds)
+    reckoned, unlikely = _age_reckoned(ds)
+    known = [age for age in (told, reckoned) if age is not None]
+    if not known:
+        return None, "; ".join(filter(None, (unread, unlikely)))
+    age = told if told is not None and max(known) - min(known) < 1 else min(known)
+    return (age if age < MONTHS_UNTIL else float(floor(age))), unread
 
 
-def _age_told(ds: Dataset) -> float | None:
-    match = re.fullmatch(r"(\d{1,4})([DWMY])", first(upper(ds, "PatientAge")))
-    return int(match[1]) * DAYS_PER[match[2]] / DAYS_PER["Y"] if match else None
+def _age_told(ds: Dataset) -> tuple[float | None, str]:
+    """PatientAge: 042Y, and as people type it: 42, 42 Y, 042A, 90+, 1Y6M."""
+    said = text(ds, "PatientAge")
+    if not said:
+        return None, ""
+    typed_in = words.plain(said)
+    pairs = AGE_PAIR.findall(typed_in)
+    units = [AGE_UNITS.get(unit or "Y") for _, unit in pairs]
+    if not pairs or None in units or len(set(units)) < len(units) or AGE_PAIR.sub("", typed_in).strip(" >≥"):
+        return None, f"the age {said[:16]!r} could not be read"
+    counts = (float(count.replace(",", ".")) for count, _ in pairs)
+    age = sum(count / PER_YEAR[unit] for count, unit in zip(counts, units, strict=True) if unit)
+    if age >= OLDEST_YEARS + 1:
+        return None, f"the age {said[:16]!r} is over {OLDEST_YEARS} years"
+    return age, ""
 
 
-def _age_from_birth(ds: Dataset) -> float | None:
+def _age_reckoned(ds: Dataset) -> tuple[float | None, str]:
+    """From PatientBirthDate to the study, by the calendar: whole on each birthday."""
+    if not text(ds, "PatientBirthDate"):
+        return None, ""
+    if _date_text(ds, "PatientBirthDate") in PLACEHOLDER_DATES:
+        return None, "the birth date is one that people write where they know none"
     born = _date(ds, "PatientBirthDate")
+    if born is None:
+        return None, "the birth date could not be read"
     studied = (
         _date(ds, keyword) for keyword in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
     )
     at = next((day for day in studied if day), None)
-    return (at - born).days / DAYS_PER["Y"] if born and at else None
+    if at is None:
+        return None, "there is a birth date, but no date of the study"
+    age = _years_between(born, at)
+    if not 0 <= age < OLDEST_YEARS + 1:
+        return None, f"the birth date gives {floor(age)} years, which cannot be"
+    return age, ""
+
+
+def _years_between(born: date, at: date) -> float:
+    birthday = _birthday(born, at.year)
+    last = birthday if birthday <= at else _birthday(born, at.year - 1)
+    following = _birthday(born, last.year + 1)
+    return last.year - born.year + (at - last).days / (following - last).days
+
+
+def _birthday(born: date, year: int) -> date:
+    """Who was born on 29 February completes a year on 1 March where there is no 29th."""
+    try:
+        return born.replace(year=year)
+    except ValueError:
+        return date(year, 3, 1)
 
 
 def _date_text(ds: Dataset, keyword: str) -> str:
@@ -302,10 +378,13 @@ def _date_text(ds: Dataset, keyword: str) -> str:
 
 
 def _date(ds: Dataset, keyword: str) -> date | None:
+    digits = _date_text(ds, keyword)
     try:
-        return date.fromisoformat(_date_text(ds, keyword))
+        day = date.fromisoformat(digits)
     except ValueError:
         return None
+    known = digits not in PLACEHOLDER_DATES and MINYEAR + 1 < day.year < MAXYEAR  # birthdays lie around it
+    return day if known else None
 
 
 def _ours(ds: Dataset) -> bool:

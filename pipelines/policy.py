@@ -275,12 +275,15 @@ def _view_refused(acceptance: Acceptance, header: Header, shown: tuple[str, ...]
 
 
 def _age_refused(acceptance: Acceptance, header: Header) -> str:
+    """Ages are completed years, so a whole `max_age` takes its whole year: 17 until the 18th birthday."""
     age = header.age_years
     if age is None or not math.isfinite(age):
-        return "" if acceptance.unknown_age else "the age is unknown"
+        because = f": {header.age_doubt}" if header.age_doubt else ""
+        return "" if acceptance.unknown_age else f"the age is unknown{because}"
     if age < acceptance.min_age:
         return f"age {_years(age)} is under {acceptance.min_age:g}"
-    return f"age {_years(age)} is over {acceptance.max_age:g}" if age > acceptance.max_age else ""
+    counted = math.floor(age) if float(acceptance.max_age).is_integer() else age
+    return f"age {_years(age)} is over {acceptance.max_age:g}" if counted > acceptance.max_age else ""
 
 
 def _study_refused(acceptance: Acceptance, header: Header, today: date) -> str:
@@ -459,6 +462,8 @@ def _select_destinations(
     refusals = "; ".join(f"{name}: {why_not}" for name, (taken, why_not) in answers.items() if not taken)
     held = bool(destinations) and not takers
     because = refusals or ("taken by " + ", ".join(takers) if takers else "no AI destination is configured")
+    if header.age_doubt and header.age_doubt not in because:
+        because = f"{because}; {header.age_doubt}"
     trace = (*decision.trace, _row(ACCEPTS, held, because))
     if not held:
         return replace(decision, destinations=takers, trace=trace)

@@ -122,20 +122,119 @@ def test_the_plane_is_the_last_to_be_asked():
         ("018M", None, 1.5),
         ("026W", None, 0.498),
         ("010D", None, 0.027),
+        ("000Y", None, 0.0),  # completed years: an infant's
+        ("030M", None, 2.0),
+        ("215M", None, 17.0),
+        ("115Y", None, 115.0),
         (None, "20161101", 10.0),
+        (None, "20161102", 9.0),
         ("050Y", "20231101", 3.0),  # they disagree: who may be a child counts as one
         ("003Y", "19761101", 3.0),
-        ("abc", None, None),
+        ("018Y", "20090101", 18.0),  # less than a year apart: PatientAge
+        ("017Y", "20081102", 17.0),
+        ("017Y", "20071101", 17.0),
+        ("018Y", "20091102", 16.0),
+        ("004M", "20260615", 4 / 12),
+        ("020M", "20241101", 20 / 12),
         (None, "20300101", None),  # born after the study
-        (None, "not a date", None),
         (None, None, None),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
 def test_age_in_years_from_age_or_birth_date(age, birth, years):
-    """Days, weeks, months, years, or the birth date at the study."""
+    """Days, weeks, months, years, or the birth date at the study (2026-11-01)."""
     found = header_of(PatientAge=age, PatientBirthDate=birth).age_years
     assert found == (years if years is None else pytest.approx(years, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [
+        ("42", 42.0),
+        ("42 Y", 42.0),
+        ("042A", 42.0),
+        ("42y", 42.0),
+        ("42 years", 42.0),
+        ("42 Jahre", 42.0),
+        ("42 ans", 42.0),
+        ("42 años", 42.0),
+        ("42 yrs.", 42.0),
+        ("42.7", 42.0),
+        ("90+", 90.0),
+        ("090Y+", 90.0),
+        ("90+ Y", 90.0),
+        (">89", 89.0),
+        ("0Y", 0.0),
+        ("18 months", 1.5),
+        ("18 Monate", 1.5),
+        ("1Y6M", 1.5),
+        ("6 mois", 0.5),
+        ("3 Wochen", 0.057),
+        ("10 jours", 0.027),
+        ("１２Ｙ", 12.0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_ages_as_people_type_them_are_read(age, years):
+    header = header_of(PatientAge=age, PatientBirthDate=None)
+    assert header.age_years == pytest.approx(years, abs=0.001)
+    assert header.age_doubt == ""
+
+
+@pytest.mark.parametrize("day", ["20261031", "20261101", "20261102"])
+def test_years_are_completed_on_the_birthday_itself(day):
+    """By the calendar, not by days of a mean year: 2008-11-01 is 18 on 2026-11-01 and not a day sooner."""
+    header = header_of(PatientAge=None, PatientBirthDate="20081101", StudyDate=day)
+    assert header.age_years == (17.0 if day == "20261031" else 18.0)
+    infant = header_of(PatientAge=None, PatientBirthDate="20251101", StudyDate=day)
+    assert (infant.age_years >= 1) == (day != "20261031")
+
+
+def test_who_was_born_on_the_29th_of_february_completes_a_year_on_the_1st_of_march():
+    for day, years in (("20260228", 17.0), ("20260301", 18.0), ("20280229", 20.0)):
+        assert header_of(PatientAge=None, PatientBirthDate="20080229", StudyDate=day).age_years == years
+
+
+@pytest.mark.parametrize(
+    ("age", "birth", "years", "doubt"),
+    [
+        (None, "19000101", None, "the birth date is one that people write where they know none"),
+        (None, "18991230", None, "the birth date is one that people write where they know none"),
+        ("003Y", "19000101", 3.0, ""),
+        ("050Y", "19000101", 50.0, ""),  # not the smaller, but the only one
+        (None, "19101031", None, "the birth date gives 116 years, which cannot be"),
+        (None, "20300101", None, "the birth date gives -4 years, which cannot be"),
+        (None, "not a date", None, "the birth date could not be read"),
+        ("999Y", None, None, "the age '999Y' is over 115 years"),
+        ("116Y", "20161101", 10.0, "the age '116Y' is over 115 years"),
+        ("abc", None, None, "the age 'abc' could not be read"),
+        ("abc", "20161101", 10.0, "the age 'abc' could not be read"),
+        ("042J", None, None, "the age '042J' could not be read"),  # Jahre or jours
+        ("42 43", None, None, "the age '42 43' could not be read"),
+        ("-5", None, None, "the age '-5' could not be read"),
+        ("19760601", None, None, "the age '19760601' could not be read"),
+        ("?", "19000101", None, "the age '?' could not be read; the birth date is one that people write"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_an_age_that_cannot_be_read_or_believed_is_told(age, birth, years, doubt):
+    """Unknown rather than guessed, and never without a word."""
+    header = header_of(PatientAge=age, PatientBirthDate=birth)
+    assert header.age_years == years
+    assert header.age_doubt.startswith(doubt)
+    assert bool(header.age_doubt) == bool(doubt)
+
+
+def test_on_an_old_film_too_1900_is_no_birth_date():
+    """In 2004 it would have given 104 years, an age that somebody may have."""
+    header = header_of(PatientAge=None, PatientBirthDate="19000101", StudyDate="20040826")
+    assert header.age_years is None
+
+
+def test_a_study_date_that_stands_for_none_is_passed_over():
+    """The date of the acquisition (2026-11-01) is asked then."""
+    header = header_of(PatientAge=None, PatientBirthDate="20161101", StudyDate="19000101")
+    assert header.age_years == 10.0
 
 
 def test_our_own_work_is_known_again():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 from dicom_files import dx, ramp
 from pydicom.uid import (
     BasicTextSRStorage,
@@ -442,6 +443,36 @@ def test_another_part_is_known_in_other_languages(body_part: str) -> None:
 # Destinations
 
 
+def test_no_day_lies_between_the_ais_for_children_and_for_adults() -> None:
+    """The shipped example: on each day around the 18th birthday exactly one takes the film."""
+    text = (Path(__file__).parents[1] / "config" / "hospital.yaml").read_text(encoding="utf-8")
+    blocks = yaml.safe_load(text)["destinations"]
+    ages = {name: blocks[name]["accepts"] for name in ("chest-ai", "chest-ai-children")}
+    takers = {
+        name: Acceptance(min_age=block["min_age"], max_age=block.get("max_age", 200.0))
+        for name, block in ages.items()
+    }
+    told = []
+    for days in range(-400, 400):
+        born = date(2008, 11, 1) - timedelta(days=days)
+        header = read_header(dx(ramp(), PatientAge=None, PatientBirthDate=f"{born:%Y%m%d}"))
+        told.append([name for name, ai in takers.items() if accepts(ai, header, TODAY)[0]])
+    assert told == [["chest-ai-children"]] * 400 + [["chest-ai"]] * 400
+
+
+def test_an_age_that_could_not_be_read_is_told() -> None:
+    """In the words of the decision where it held the film, in its trace where another age was found."""
+    unread = read_header(dx(ramp(), PatientAge="XX", PatientBirthDate=None))
+    decision = judge(unread, film())
+    assert decision.act is W
+    assert "chest-ai: the age is unknown: the age 'XX' could not be read" in decision.why
+    other = judge(read_header(dx(ramp(), PatientAge="XX")), film())
+    assert (other.act, other.trace[-1]["because"]) == (
+        P,
+        "taken by chest-ai; the age 'XX' could not be read",
+    )
+
+
 def test_a_child_is_kept_from_an_adult_ai_and_told_why() -> None:
     decision = judge(replace(CHEST, age_years=3), film())
     assert (decision.act, decision.rule, decision.reasons) == (W, ACCEPTS, (Reason.NO_AI_ACCEPTS,))
@@ -475,9 +506,18 @@ def test_a_good_film_passes_where_no_ai_is_configured() -> None:
         ({"age_years": 10.0}, Acceptance(), ""),
         ({"age_years": 9.99}, Acceptance(), "age 9.9 is under 10"),
         ({"age_years": 90}, Acceptance(max_age=80), "age 90 is over 80"),
+        ({"age_years": 17.997}, Acceptance(max_age=17), ""),
+        ({"age_years": 18.0}, Acceptance(max_age=17), "age 18 is over 17"),
+        ({"age_years": 1.9}, Acceptance(min_age=0, max_age=1), ""),
+        ({"age_years": 1.0}, Acceptance(min_age=0, max_age=0.5), "age 1 is over 0.5"),
         ({"age_years": None}, Acceptance(), "the age is unknown"),
         ({"age_years": float("nan")}, Acceptance(), "the age is unknown"),
         ({"age_years": None}, Acceptance(unknown_age=True), ""),
+        (
+            {"age_years": None, "age_doubt": "the age 'XX' could not be read"},
+            Acceptance(),
+            "the age is unknown: the age 'XX' could not be read",
+        ),
         ({"modality": "RF"}, Acceptance(), "modality RF is not taken"),
         ({"modality": ""}, Acceptance(), ""),
         ({"modality": "", "sop_class_uid": ""}, Acceptance(), "modality unknown is not taken"),
