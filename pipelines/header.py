@@ -3,7 +3,7 @@
 Headers lie, are empty, hold several values where one belongs, or come in the wrong VR or character set.
 A value that cannot be read is an absent value. The *claims* (`part`, `view`) follow one rule: attributes
 are asked in a fixed order and the first that says something wins; several values that disagree within one
-attribute say nothing, and nor does a word that stands in no table of `pipelines.words`.
+attribute say nothing, and nor does a word that stands in no table of `pipelines.vocabulary`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
 )
 
-from pipelines import words
+from pipelines import vocabulary
 from pipelines.film import Header
 
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
@@ -105,8 +105,8 @@ def quietly() -> Iterator[None]:
 def _read(ds: Dataset) -> Header:
     sop_class = text(ds, "SOPClassUID")
     image_type = upper(ds, "ImageType")
-    age, doubt = _age(ds)
     meta = getattr(ds, "file_meta", None) or Dataset()
+    age, doubt = _age(ds)
     return Header(
         sop_class_uid=sop_class,
         sop_instance_uid=text(ds, "SOPInstanceUID"),
@@ -139,7 +139,20 @@ def _read(ds: Dataset) -> Header:
 
 def values(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as stripped text, () when it is absent, empty, a sequence or unreadable."""
-    return tuple(_clean(value) for value in _raw(ds, keyword))
+    return tuple(_clean(text) for text in _texts(ds, keyword))
+
+
+def _texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values as they stand."""
+    value = value_of(ds, keyword)
+    if value is None or value in ("", b"") or isinstance(value, Dataset):
+        return ()
+    if isinstance(value, bytes):
+        value = value.decode("latin-1").split("\\")
+    items = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    if any(isinstance(item, Dataset) for item in items):
+        return ()
+    return tuple(str(item) for item in items)
 
 
 def upper(ds: Dataset, keyword: str) -> tuple[str, ...]:
@@ -152,7 +165,7 @@ def typed(ds: Dataset, keyword: str) -> tuple[str, ...]:
 
     pydicom reads a CS as Latin-1. Other bytes are UTF-8, or else of the Specific Character Set (0008,0005).
     """
-    return tuple(_clean(_spelled(ds, value)).upper() for value in _raw(ds, keyword))
+    return tuple(_clean(_spelled(ds, value)).upper() for value in _texts(ds, keyword))
 
 
 def text(ds: Dataset, keyword: str) -> str:
@@ -201,18 +214,6 @@ def value_of(ds: Dataset, keyword: str) -> object:
         return None
 
 
-def _raw(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    value = value_of(ds, keyword)
-    if value is None or value in ("", b"") or isinstance(value, Dataset):
-        return ()
-    if isinstance(value, bytes):
-        value = value.decode("latin-1").split("\\")
-    items = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
-    if any(isinstance(item, Dataset) for item in items):
-        return ()
-    return tuple(str(item) for item in items)
-
-
 def _spelled(ds: Dataset, value: str) -> str:
     if value.isascii() and "\x1b" not in value:
         return value
@@ -259,7 +260,7 @@ def _part(ds: Dataset) -> str:
     return _agreed({_part_of_region(item) for item in items(ds, "AnatomicRegionSequence")})
 
 
-def part_named(said: Iterable[str], known: words.PartWords = words.PARTS) -> str:
+def part_named(said: Iterable[str], known: vocabulary.PartWords = vocabulary.PARTS) -> str:
     """The part that values of BodyPartExamined name: "chest", "other" or ""; if they disagree, none."""
     return _agreed({known.part(value) for value in said})
 
@@ -267,7 +268,7 @@ def part_named(said: Iterable[str], known: words.PartWords = words.PARTS) -> str
 def _part_of_region(item: Dataset) -> str:
     if _letters(text(item, "CodeValue")) in CHEST_CODES:
         return "chest"
-    return words.PARTS.part(text(item, "CodeMeaning"))
+    return vocabulary.PARTS.part(text(item, "CodeMeaning"))
 
 
 def _view(ds: Dataset) -> str:
@@ -275,9 +276,9 @@ def _view(ds: Dataset) -> str:
     template, and cannot say what a ViewPosition means that nobody understands."""
     said = typed(ds, "ViewPosition")
     return (
-        _agreed({words.view(value) for value in said})
+        _agreed({vocabulary.view(value) for value in said})
         or _agreed({_view_of_code(item) for item in items(ds, "ViewCodeSequence")})
-        or ("" if any(words.spaced(value) not in NO_VIEW for value in said) else _view_by_plane(ds))
+        or ("" if any(vocabulary.spaced(value) not in NO_VIEW for value in said) else _view_by_plane(ds))
     )
 
 
@@ -286,9 +287,9 @@ def _view_of_code(item: Dataset) -> str:
         text(item, "CodeMeaning"),
         *(text(m, "CodeMeaning") for m in items(item, "ViewModifierCodeSequence")),
     ]
-    if "other" in {words.view(meaning) for meaning in meanings}:
+    if "other" in {vocabulary.view(meaning) for meaning in meanings}:
         return "other"
-    return VIEW_CODES.get(_letters(text(item, "CodeValue"))) or words.view(meanings[0])
+    return VIEW_CODES.get(_letters(text(item, "CodeValue"))) or vocabulary.view(meanings[0])
 
 
 def _view_by_plane(ds: Dataset) -> str:
@@ -323,7 +324,7 @@ def _age_told(ds: Dataset) -> tuple[float | None, str]:
     said = text(ds, "PatientAge")
     if not said:
         return None, ""
-    typed_in = words.plain(said)
+    typed_in = vocabulary.plain(said)
     pairs = AGE_PAIR.findall(typed_in)
     units = [AGE_UNITS.get(unit or "Y") for _, unit in pairs]
     if not pairs or None in units or len(set(units)) < len(units) or AGE_PAIR.sub("", typed_in).strip(" >≥"):

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-from pipelines import facts, regions, words
+from pipelines import facts, regions, vocabulary
 from pipelines.film import (
     REASON_TEXT,
     Act,
@@ -120,7 +120,7 @@ class Policy:
     requires: tuple[str, ...]
     digest: str
     region_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    parts: words.PartWords = words.PARTS
+    parts: vocabulary.PartWords = vocabulary.PARTS
 
     def reads(self, header: Header) -> Header:
         """The header as the site's own words have it; the same where they say nothing new."""
@@ -302,7 +302,7 @@ def _years(age: float) -> str:
 
 def claimed_view(header: Header) -> str:
     """PA or AP where ViewPosition says so ("AP SUPINE" is AP), else "frontal", as the pixels say."""
-    beam = words.beam(header.view_position) if header.view in ("frontal", "") else ""
+    beam = vocabulary.beam(header.view_position) if header.view in ("frontal", "") else ""
     return beam or "frontal"
 
 
@@ -574,7 +574,7 @@ def _read_policy(text: str) -> Policy:
         raise PolicyError(f"rule {twice!r} stands twice")
     canonical = json.dumps(top, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     fitting = _read_regions(top)
-    parts = words.PARTS.adding(fitting.pop(CHEST, ()), fitting.pop(OTHER, ()))
+    parts = vocabulary.PARTS.adding(fitting.pop(CHEST, ()), fitting.pop(OTHER, ()))
     return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest(), fitting, parts)
 
 
@@ -584,10 +584,10 @@ def _read_regions(top: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     for region, listed in _mapping(top.get("regions", {}), "regions").items():
         where = f"regions: {region}"
         fitting[str(region)] = tuple(_text(word, where) for word in _words(listed, where))
-        empty = next((word for word in fitting[str(region)] if not words.spaced(word)), None)
+        empty = next((word for word in fitting[str(region)] if not vocabulary.spaced(word)), None)
         if empty is not None:
             raise PolicyError(f"{where}: {empty!r} holds no letter")
-    chest, other = ({words.spaced(word) for word in fitting.get(name, ())} for name in (CHEST, OTHER))
+    chest, other = ({vocabulary.spaced(word) for word in fitting.get(name, ())} for name in (CHEST, OTHER))
     if chest & other:
         raise PolicyError(f"regions: {min(chest & other)!r} stands under {CHEST!r} and under {OTHER!r}")
     return fitting

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from pydicom.sr.codedict import codes
 
-from pipelines.words import CHEST_WORDS, OTHER_WORDS, PARTS, RULING_WORDS, WITHIN_WORDS, beam, spaced, view
+from pipelines.vocabulary import (
+    CHEST_WORDS,
+    OTHER_WORDS,
+    PARTS,
+    RULING_WORDS,
+    WITHIN_WORDS,
+    beam,
+    spaced,
+    view,
+)
 
 CHESTS = {
     "annex L and abbreviations": "CHEST|LUNG|Lungs|CHST|THX|CXR|PCXR|PORTCHEST|CHEST2V|"
