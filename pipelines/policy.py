@@ -173,9 +173,9 @@ def decide(
     shell. `destinations` are the AI destinations of routes.pass by name; with none, a good film just passes.
     `region_gates` name the gates for regions other than the chest: their findings are no part of the rules.
     """
-    header = policy.reads(header)
     sound = tuple(_sound(finding) for finding in findings)
     others = tuple(finding for finding in sound if finding.gate not in region_gates)
+    header = policy.reads(header)
     decision = _examined(policy, header, others)
     shown: tuple[str, ...] = (CHEST,)
     if decision.act is Act.WITHHOLD:
@@ -203,7 +203,7 @@ def decide_unreadable(
     """
     fault = Finding(gate, Verdict.BAD, reason=reason, detail=detail)
     findings = (*(header_findings(header) if header else ()), fault)
-    return _in_words(_first_rule(policy, policy.reads(header or Header()), findings), mode, "propose")
+    return _in_words(_first_rule(policy, header or Header(), findings), mode, "propose")
 
 
 def claim(header: Header, finding: Finding) -> Claim:
