@@ -168,7 +168,8 @@ class Header:
     view_position: str = ""  # ViewPosition as it stands: "PA", "AP", "LL", ...
     part: str = ""
     view: str = ""
-    age_years: float | None = None  # None: unknown
+    age_years: float | None = None  # completed years, below two with a fraction; None: unknown
+    age_doubt: str = ""  # what PatientAge or PatientBirthDate say that could not be read or believed
     study_date: str = ""  # YYYYMMDD
     urgent: bool = False
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it

@@ -3,98 +3,75 @@
 Headers lie, are empty, hold several values where one belongs, or come in the wrong VR or character set.
 A value that cannot be read is an absent value. The *claims* (`part`, `view`) follow one rule: attributes
 are asked in a fixed order and the first that says something wins; several values that disagree within one
-attribute say nothing.
+attribute say nothing, and nor does a word that stands in no table of `pipelines.vocabulary`.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date
-from math import isfinite
+from datetime import MAXYEAR, MINYEAR, date
+from math import floor, isfinite
 
-from pydicom import Dataset, config
+from pydicom import Dataset, charset, config
 from pydicom.uid import (
     DigitalIntraOralXRayImageStorageForProcessing,
     DigitalMammographyXRayImageStorageForProcessing,
     DigitalXRayImageStorageForProcessing,
 )
 
+from pipelines import vocabulary
 from pipelines.film import Header
 from pipelines.words import special_words
 
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
 
 MAX_TEXT = 64  # characters kept of a coded value: LO's limit
-OLDEST_YEARS = 130.0
-DAYS_PER = {"D": 1.0, "W": 7.0, "M": 30.436875, "Y": 365.2425}
-
-CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "TORACE", "LUNG", "PULMO", "CXR")
-NOT_CHEST_WORDS = (
-    "SPINE",
-    "VERTEBRA",
-    "WIRBEL",
-    "ABD",
-    "PELV",
-    "INLET",
-    "OUTLET",
-    "AORTA",
-)  # THORAX SPINE, CHESTABDOMEN
-NO_PART = frozenset(
-    {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "NA", "ANY", "OTHER", "BODYPART", "DEFAULT", "0"}
+OLDEST_YEARS = 115  # above, it is no age but a date that nobody knew
+MONTHS_UNTIL = 2  # younger children's ages count in fractions of a year, all others in completed years
+PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.2425 / 7, "D": 365.2425}
+# PatientAge (0010,1010), VR AS, is nnnD, nnnW, nnnM or nnnY; the rest is what people type. J alone is not
+# here: Jahre are years, jours are days.
+AGE_UNITS = {
+    word: unit
+    for unit, listed in {
+        "Y": "Y YR YRS YEAR YEARS YO A AN ANS ANO ANOS ANNO ANNI JAHR JAHRE JAAR ROK LAT AR YAS 歳 才 岁 세",
+        "M": "M MO MOS MON MTH MTHS MONTH MONTHS MONAT MONATE MOIS MES MESES MESE MESI MAAND MAANDEN",
+        "W": "W WK WKS WEEK WEEKS WOCHE WOCHEN SEMAINE SEMAINES SEMANA SEMANAS SETTIMANA SETTIMANE",
+        "D": "D DAY DAYS T TAG TAGE JOUR JOURS DIA DIAS GIORNO GIORNI DAG DAGEN DAGE",
+    }.items()
+    for word in listed.split()
+}
+AGE_PAIR = re.compile(r"(\d{1,4}(?:[.,]\d{1,3})?) *\+? *([^\W\d]*)\.? *\+?")  # a count and its unit
+# Dates that systems and people write where they know none, the zero of OLE, Excel and Unix among them. They
+# are named because on an old film the age from 1900 may be anybody's.
+PLACEHOLDER_DATES = frozenset(
+    {
+        "00010101",
+        "11111111",
+        "18000101",
+        "18991230",
+        "18991231",
+        "19000101",
+        "19010101",
+        "19111111",
+        "19691231",
+        "19700101",
+    }
 )
 
 # PS3.16 CID 4009 and CID 4031 (chest, thorax, thoracic structure, lung): SNOMED CT, and SRT before it
 CHEST_CODES = frozenset({"816094009", "43799004", "51185008", "39607008", "TD3200", "TD3000", "T28000"})
 
-# ViewPosition (0018,5101): defined terms of PS3.3 C.8.1.1, and what rooms type in their place
-VIEW_WORDS = {
-    "frontal": frozenset(
-        {"PA", "AP", "APPA", "PAAP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "APSUPINE", "APERECT"}
-    ),
-    "lateral": frozenset(
-        {
-            "LL",
-            "RL",
-            "LAT",
-            "LATERAL",
-            "LLAT",
-            "RLAT",
-            "LATL",
-            "LATR",
-            "LEFTLATERAL",
-            "RIGHTLATERAL",
-            "LTLATERAL",
-            "RTLATERAL",
-        }
-    ),
-    "other": frozenset(
-        {
-            "RLD",
-            "LLD",
-            "RLO",
-            "LLO",
-            "RAO",
-            "LAO",
-            "RPO",
-            "LPO",
-            "OBL",
-            "OBLIQUE",
-            "AXIAL",
-            "LORDOTIC",
-            "DECUBITUS",
-            "CC",
-            "MLO",
-            "ML",
-            "LM",
-        }
-    ),
-}
+# ViewPosition (0018,5101) that says that it says nothing
+NO_VIEW = frozenset(
+    {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NONE", "N A", "NA", "ANY", "OTHER", "DEFAULT", "0"}
+)
 # PS3.16 CID 4010, DX View: SNOMED CT, and SRT before it
 VIEW_CODES = dict.fromkeys(
-    ("399348003", "272479007", "399033003", "R10206", "R40888", "R10202"), "frontal"
+    ("399348003", "272479007", "399033003", "R10206", "R40888", "R10214", "R10202"), "frontal"
 ) | dict.fromkeys(("399067008", "399173006", "399198007", "R102CD", "R10236", "R10232"), "lateral")
 URGENT_WORDS = frozenset({"STAT", "HIGH", "URGENT", "EMERGENCY", "ASAP"})
 # Where makers and rooms write what kind of picture it is
@@ -116,8 +93,9 @@ FOR_PROCESSING_CLASSES = frozenset(
 def read_header(ds: Dataset) -> Header:
     """Return what the header says; never raises on odd values.
 
-    Age (years) is PatientAge or, where both are there and disagree, the smaller of it and the age from
-    PatientBirthDate at the study: who may be a child counts as one.
+    Age (completed years; below two, with a fraction) is PatientAge or, where the age from PatientBirthDate at
+    the study differs from it by a year or more, the smaller of the two: who may be a child counts as one.
+    `age_doubt` says what of them could not be read or believed.
     """
     with quietly():
         return _read(ds)
@@ -134,6 +112,7 @@ def quietly() -> Iterator[None]:
 def _read(ds: Dataset) -> Header:
     sop_class = text(ds, "SOPClassUID")
     meta = getattr(ds, "file_meta", None) or Dataset()
+    age, doubt = _age(ds)
     return Header(
         sop_class_uid=sop_class,
         sop_instance_uid=text(ds, "SOPInstanceUID"),
@@ -146,11 +125,12 @@ def _read(ds: Dataset) -> Header:
         columns=integer(ds, "Columns") or 0,
         frames=max(1, integer(ds, "NumberOfFrames") or 1),
         bits_stored=integer(ds, "BitsStored") or 0,
-        body_part="\\".join(upper(ds, "BodyPartExamined"))[:MAX_TEXT],
-        view_position="\\".join(upper(ds, "ViewPosition"))[:MAX_TEXT],
+        body_part="\\".join(typed(ds, "BodyPartExamined"))[:MAX_TEXT],
+        view_position="\\".join(typed(ds, "ViewPosition"))[:MAX_TEXT],
         part=_part(ds),
         view=_view(ds),
-        age_years=_age_years(ds),
+        age_years=age,
+        age_doubt=doubt,
         study_date=_date_text(ds, "StudyDate"),
         urgent=any(
             first(upper(ds, k)) in URGENT_WORDS for k in ("RequestedProcedurePriority", "StudyPriorityID")
@@ -184,6 +164,14 @@ def _texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
 def upper(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """`values`, upper case."""
     return tuple(value.upper() for value in values(ds, keyword))
+
+
+def typed(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """`upper` of an attribute that ought to be ASCII (VR CS), but where people type words of their language.
+
+    pydicom reads a CS as Latin-1. Other bytes are UTF-8, or else of the Specific Character Set (0008,0005).
+    """
+    return tuple(_clean(_spelled(ds, value)).upper() for value in _texts(ds, keyword))
 
 
 def text(ds: Dataset, keyword: str) -> str:
@@ -232,6 +220,28 @@ def value_of(ds: Dataset, keyword: str) -> object:
         return None
 
 
+def _spelled(ds: Dataset, value: str) -> str:
+    if value.isascii() and "\x1b" not in value:
+        return value
+    try:
+        coded = value[: 4 * MAX_TEXT].encode("latin-1")
+    except UnicodeEncodeError:
+        return value  # read in its character set already
+    try:
+        return coded.decode("utf-8") if "\x1b" not in value else _in_character_set(ds, coded)
+    except UnicodeDecodeError:
+        return _in_character_set(ds, coded)
+
+
+def _in_character_set(ds: Dataset, coded: bytes) -> str:
+    try:
+        encodings = charset.convert_encodings(list(values(ds, "SpecificCharacterSet")))
+        found = charset.decode_bytes(coded, encodings, set())
+    except (LookupError, ValueError, AttributeError):
+        found = "\ufffd"
+    return coded.decode("latin-1") if "\ufffd" in found else found
+
+
 def _clean(value: str) -> str:
     return "".join(c for c in value[: 4 * MAX_TEXT] if c.isprintable()).strip()[:MAX_TEXT]
 
@@ -250,36 +260,32 @@ def _agreed(claims: set[str]) -> str:
 
 def _part(ds: Dataset) -> str:
     """BodyPartExamined first: it is set for each exposure; the coded region often comes from a template."""
-    named = _agreed({_part_of(value) for value in upper(ds, "BodyPartExamined")})
+    named = part_named(typed(ds, "BodyPartExamined"))
     if named:
         return named
     return _agreed({_part_of_region(item) for item in items(ds, "AnatomicRegionSequence")})
 
 
-def _part_of(value: str) -> str:
-    if _letters(value) in NO_PART:
-        return ""
-    chest = any(word in value for word in CHEST_WORDS) and not any(word in value for word in NOT_CHEST_WORDS)
-    return "chest" if chest else "other"
+def part_named(said: Iterable[str], known: vocabulary.PartWords = vocabulary.PARTS) -> str:
+    """The part that values of BodyPartExamined name: "chest", "other" or ""; if they disagree, none."""
+    return _agreed({known.part(value) for value in said})
 
 
 def _part_of_region(item: Dataset) -> str:
     if _letters(text(item, "CodeValue")) in CHEST_CODES:
         return "chest"
-    return _part_of(first(upper(item, "CodeMeaning")))
+    return vocabulary.PARTS.part(text(item, "CodeMeaning"))
 
 
 def _view(ds: Dataset) -> str:
+    """The plane is asked last, and only where ViewPosition is silent: PatientOrientation often comes from a
+    template, and cannot say what a ViewPosition means that nobody understands."""
+    said = typed(ds, "ViewPosition")
     return (
-        _agreed({_view_of(value) for value in upper(ds, "ViewPosition")})
+        _agreed({vocabulary.view(value) for value in said})
         or _agreed({_view_of_code(item) for item in items(ds, "ViewCodeSequence")})
-        or _view_of_orientation(upper(ds, "PatientOrientation"))
+        or ("" if any(vocabulary.spaced(value) not in NO_VIEW for value in said) else _view_by_plane(ds))
     )
-
-
-def _view_of(value: str) -> str:
-    word = _letters(value)
-    return next((view for view, words in VIEW_WORDS.items() if word in words), "")
 
 
 def _view_of_code(item: Dataset) -> str:
@@ -287,15 +293,14 @@ def _view_of_code(item: Dataset) -> str:
         text(item, "CodeMeaning"),
         *(text(m, "CodeMeaning") for m in items(item, "ViewModifierCodeSequence")),
     ]
-    said = " ".join(meanings).upper()
-    if any(word in said for word in ("OBLIQUE", "DECUBITUS", "LORDOTIC", "AXIAL")):
+    if "other" in {vocabulary.view(meaning) for meaning in meanings}:
         return "other"
-    return VIEW_CODES.get(_letters(text(item, "CodeValue"))) or _view_of(meanings[0])
+    return VIEW_CODES.get(_letters(text(item, "CodeValue"))) or vocabulary.view(meanings[0])
 
 
-def _view_of_orientation(orientation: tuple[str, ...]) -> str:
+def _view_by_plane(ds: Dataset) -> str:
     """PatientOrientation (0020,0020) gives the plane: L or R against F or H is coronal, A or P sagittal."""
-    axes = "".join(sorted(value[0] for value in orientation if value))
+    axes = "".join(sorted(value[0] for value in upper(ds, "PatientOrientation") if value))
     if re.fullmatch("[FH][LR]", axes):
         return "frontal"
     return "lateral" if re.fullmatch("[AP][FH]|[FH]P", axes) else ""
@@ -309,25 +314,68 @@ def _presentation_intent(ds: Dataset, sop_class: str) -> str:
     return said or ("FOR PROCESSING" if sop_class in FOR_PROCESSING_CLASSES else "")
 
 
-def _age_years(ds: Dataset) -> float | None:
-    known = [
-        age for age in (_age_told(ds), _age_from_birth(ds)) if age is not None and 0 <= age <= OLDEST_YEARS
-    ]
-    return min(known, default=None)
+def _age(ds: Dataset) -> tuple[float | None, str]:
+    """The age in years, and what of PatientAge and PatientBirthDate could not be read or believed."""
+    told, unread = _age_told(ds)
+    reckoned, unlikely = _age_reckoned(ds)
+    known = [age for age in (told, reckoned) if age is not None]
+    if not known:
+        return None, "; ".join(filter(None, (unread, unlikely)))
+    age = told if told is not None and max(known) - min(known) < 1 else min(known)
+    return (age if age < MONTHS_UNTIL else float(floor(age))), unread
 
 
-def _age_told(ds: Dataset) -> float | None:
-    match = re.fullmatch(r"(\d{1,4})([DWMY])", first(upper(ds, "PatientAge")))
-    return int(match[1]) * DAYS_PER[match[2]] / DAYS_PER["Y"] if match else None
+def _age_told(ds: Dataset) -> tuple[float | None, str]:
+    """PatientAge: 042Y, and as people type it: 42, 42 Y, 042A, 90+, 1Y6M."""
+    said = text(ds, "PatientAge")
+    if not said:
+        return None, ""
+    typed_in = vocabulary.plain(said)
+    pairs = AGE_PAIR.findall(typed_in)
+    units = [AGE_UNITS.get(unit or "Y") for _, unit in pairs]
+    if not pairs or None in units or len(set(units)) < len(units) or AGE_PAIR.sub("", typed_in).strip(" >≥"):
+        return None, f"the age {said[:16]!r} could not be read"
+    counts = (float(count.replace(",", ".")) for count, _ in pairs)
+    age = sum(count / PER_YEAR[unit] for count, unit in zip(counts, units, strict=True) if unit)
+    if age >= OLDEST_YEARS + 1:
+        return None, f"the age {said[:16]!r} is over {OLDEST_YEARS} years"
+    return age, ""
 
 
-def _age_from_birth(ds: Dataset) -> float | None:
+def _age_reckoned(ds: Dataset) -> tuple[float | None, str]:
+    """From PatientBirthDate to the study, by the calendar: whole on each birthday."""
+    if not text(ds, "PatientBirthDate"):
+        return None, ""
+    if _date_text(ds, "PatientBirthDate") in PLACEHOLDER_DATES:
+        return None, "the birth date is one that people write where they know none"
     born = _date(ds, "PatientBirthDate")
+    if born is None:
+        return None, "the birth date could not be read"
     studied = (
         _date(ds, keyword) for keyword in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
     )
     at = next((day for day in studied if day), None)
-    return (at - born).days / DAYS_PER["Y"] if born and at else None
+    if at is None:
+        return None, "there is a birth date, but no date of the study"
+    age = _years_between(born, at)
+    if not 0 <= age < OLDEST_YEARS + 1:
+        return None, f"the birth date gives {floor(age)} years, which cannot be"
+    return age, ""
+
+
+def _years_between(born: date, at: date) -> float:
+    birthday = _birthday(born, at.year)
+    last = birthday if birthday <= at else _birthday(born, at.year - 1)
+    following = _birthday(born, last.year + 1)
+    return last.year - born.year + (at - last).days / (following - last).days
+
+
+def _birthday(born: date, year: int) -> date:
+    """Who was born on 29 February completes a year on 1 March where there is no 29th."""
+    try:
+        return born.replace(year=year)
+    except ValueError:
+        return date(year, 3, 1)
 
 
 def _date_text(ds: Dataset, keyword: str) -> str:
@@ -337,10 +385,13 @@ def _date_text(ds: Dataset, keyword: str) -> str:
 
 
 def _date(ds: Dataset, keyword: str) -> date | None:
+    digits = _date_text(ds, keyword)
     try:
-        return date.fromisoformat(_date_text(ds, keyword))
+        day = date.fromisoformat(digits)
     except ValueError:
         return None
+    known = digits not in PLACEHOLDER_DATES and MINYEAR + 1 < day.year < MAXYEAR  # birthdays lie around it
+    return day if known else None
 
 
 def _ours(ds: Dataset) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-from pipelines import facts, regions
+from pipelines import facts, regions, vocabulary
 from pipelines.film import (
     REASON_TEXT,
     Act,
@@ -38,6 +37,7 @@ from pipelines.film import (
     Sender,
     Verdict,
 )
+from pipelines.header import part_named
 from pipelines.kinds import header_findings
 from pipelines.regions import CHEST
 
@@ -59,6 +59,7 @@ CLASS_MODALITY: dict[str, str] = {
 E = TypeVar("E", bound=StrEnum)
 
 ANY, ALL, FLAG = "any", "all", "flag"
+OTHER = "other"  # among `regions`: words of parts that are no chest
 TOP_KEYS = ("version", "requires", "optional", "regions", "rules")
 RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
 UNEXPLAINED = "no rule explains this"  # the built-in last rule
@@ -117,13 +118,21 @@ class Rule:
 class Policy:
     """The rules in their order, the gates that must have spoken, and the digest of it all.
 
-    `region_words` are the words of BodyPartExamined that fit a region other than the chest.
+    `region_words` are the words of BodyPartExamined that fit a region other than the chest, `parts` what its
+    words mean for the chest: those that filmgate knows, and the site's own.
     """
 
     rules: tuple[Rule, ...]
     requires: tuple[str, ...]
     digest: str
     region_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: vocabulary.PartWords = vocabulary.PARTS
+
+    def reads(self, header: Header) -> Header:
+        """The header as the site's own words have it; the same where they say nothing new."""
+        said = header.body_part.split("\\")
+        part = part_named(said, self.parts)
+        return header if part == part_named(said) else replace(header, part=part)
 
     @staticmethod
     def load(text: str) -> Policy:
@@ -175,6 +184,7 @@ def decide(
     told = tuple(findings)
     sound = tuple(_heard(_sound(finding), sender) for finding in told)
     others = tuple(finding for finding in sound if finding.gate not in region_gates)
+    header = policy.reads(header)
     decision = _examined(policy, header, others)
     shown: tuple[str, ...] = (CHEST,)
     if decision.act is Act.WITHHOLD:
@@ -277,12 +287,15 @@ def _view_refused(acceptance: Acceptance, header: Header, shown: tuple[str, ...]
 
 
 def _age_refused(acceptance: Acceptance, header: Header) -> str:
+    """Ages are completed years, so a whole `max_age` takes its whole year: 17 until the 18th birthday."""
     age = header.age_years
     if age is None or not math.isfinite(age):
-        return "" if acceptance.unknown_age else "the age is unknown"
+        because = f": {header.age_doubt}" if header.age_doubt else ""
+        return "" if acceptance.unknown_age else f"the age is unknown{because}"
     if age < acceptance.min_age:
         return f"age {_years(age)} is under {acceptance.min_age:g}"
-    return f"age {_years(age)} is over {acceptance.max_age:g}" if age > acceptance.max_age else ""
+    counted = math.floor(age) if float(acceptance.max_age).is_integer() else age
+    return f"age {_years(age)} is over {acceptance.max_age:g}" if counted > acceptance.max_age else ""
 
 
 def _study_refused(acceptance: Acceptance, header: Header, today: date) -> str:
@@ -304,9 +317,8 @@ def _years(age: float) -> str:
 
 def claimed_view(header: Header) -> str:
     """PA or AP where ViewPosition says so ("AP SUPINE" is AP), else "frontal", as the pixels say."""
-    letters = re.sub(r"[^A-Z]", "", header.view_position.upper())
-    match = re.match(r"(?:PA(?!AP)|AP(?!PA))", letters)
-    return match[0] if match and header.view in ("frontal", "") else "frontal"
+    beam = vocabulary.beam(header.view_position) if header.view in ("frontal", "") else ""
+    return beam or "frontal"
 
 
 def _examined(policy: Policy, header: Header, findings: tuple[Finding, ...]) -> Decision:
@@ -341,7 +353,7 @@ def _of_another_region(
     flagged = tuple(f for rule in policy.rules if rule.act is None for f in rule.hits(header, others))
     missing = _silent(("header", "exposure"), others)
     left = tuple(finding for finding in (*others, *missing) if finding not in flagged)
-    seen = regions.outlook(header, left, regional, policy.region_words)
+    seen = regions.outlook(header, left, regional, policy.region_words, policy.parts)
     if seen is None:
         return decision, (CHEST,)
     act, hits = (Act.PASS, seen.sure) if seen.regions else (Act.QUARANTINE, seen.faults)
@@ -502,6 +514,8 @@ def _select_destinations(
     refusals = "; ".join(f"{name}: {why_not}" for name, (taken, why_not) in answers.items() if not taken)
     held = bool(destinations) and not takers
     because = refusals or ("taken by " + ", ".join(takers) if takers else "no AI destination is configured")
+    if header.age_doubt and header.age_doubt not in because:
+        because = f"{because}; {header.age_doubt}"
     trace = (*decision.trace, _row(ACCEPTS, held, because))
     if not held:
         return replace(decision, destinations=takers, trace=trace)
@@ -611,18 +625,23 @@ def _read_policy(text: str) -> Policy:
     if twice is not None:
         raise PolicyError(f"rule {twice!r} stands twice")
     canonical = json.dumps(top, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest(), _read_regions(top))
+    fitting = _read_regions(top)
+    parts = vocabulary.PARTS.adding(fitting.pop(CHEST, ()), fitting.pop(OTHER, ()))
+    return Policy(rules, requires, hashlib.sha256(canonical.encode()).hexdigest(), fitting, parts)
 
 
 def _read_regions(top: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """By region: the words of BodyPartExamined that fit it, in capitals."""
+    """By region, by `chest` and by `other`: the words of BodyPartExamined that fit it."""
     fitting: dict[str, tuple[str, ...]] = {}
     for region, listed in _mapping(top.get("regions", {}), "regions").items():
-        fitting[str(region)] = tuple(
-            _text(word, f"regions: {region}").upper() for word in _words(listed, f"regions: {region}")
-        )
-    if CHEST in fitting:
-        raise PolicyError(f"regions: {CHEST!r} is what the rules are about; it cannot stand here")
+        where = f"regions: {region}"
+        fitting[str(region)] = tuple(_text(word, where) for word in _words(listed, where))
+        empty = next((word for word in fitting[str(region)] if not vocabulary.spaced(word)), None)
+        if empty is not None:
+            raise PolicyError(f"{where}: {empty!r} holds no letter")
+    chest, other = ({vocabulary.spaced(word) for word in fitting.get(name, ())} for name in (CHEST, OTHER))
+    if chest & other:
+        raise PolicyError(f"regions: {min(chest & other)!r} stands under {CHEST!r} and under {OTHER!r}")
     return fitting
 
 

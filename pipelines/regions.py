@@ -6,12 +6,11 @@ those decide first, and a film that they pass, correct or take for a frontal che
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipelines.film import Claim, Finding, Header, Reason, Verdict
-from pipelines.header import NO_PART
+from pipelines.vocabulary import PARTS, PartWords, plain, spellings
 
 CHEST = "chest"  # the region of the rules in policy.yaml; no region gate can take its place
 
@@ -47,7 +46,11 @@ class Outlook:
 
 
 def outlook(
-    header: Header, others: Iterable[Finding], regional: Iterable[Finding], words: Words
+    header: Header,
+    others: Iterable[Finding],
+    regional: Iterable[Finding],
+    words: Words,
+    parts: PartWords = PARTS,
 ) -> Outlook | None:
     """How a film stands as one of another region; None when it may be a chest, or is not for AI at all.
 
@@ -55,6 +58,7 @@ def outlook(
         others: findings of the gates that are no region gates, without those that were flagged.
         regional: findings of region gates, of the regions that somebody wants.
         words: what in BodyPartExamined fits a region; a region that is not named there fits its own name.
+        parts: every word that names a part of the body.
     """
     found = tuple(others)
     # A word of the header says as little of a hip as of a chest: it keeps a film from AI, not from people.
@@ -62,7 +66,7 @@ def outlook(
     if any(one.reason is not Reason.HEADER_WORD for one in head):
         return None
     claims = _claims_left([one for one in found if one.gate == "anatomy"])
-    fitting = [one for one in regional if claim(header, one.gate, words) in claims]
+    fitting = [one for one in regional if claim(header, one.gate, words, parts) in claims]
     against = head + [one for one in found if one.gate not in FOR_CHESTS | {"header", "anatomy"}]
     if not fitting:
         return None
@@ -73,16 +77,23 @@ def outlook(
     )
 
 
-def claim(header: Header, region: str, words: Words) -> Claim:
-    """How the header stands to a region: every part that BodyPartExamined names must fit it."""
+def claim(header: Header, region: str, words: Words, parts: PartWords = PARTS) -> Claim:
+    """How the header stands to a region: every part that BodyPartExamined names must fit it.
+
+    A word that nobody knows names none.
+    """
     if header.part == CHEST:
         return Claim.CONTRADICTS
-    named = [part for part in header.body_part.split("\\") if re.sub(r"[^A-Z0-9]", "", part) not in NO_PART]
+    said = header.body_part.split("\\")
+    fitting = [part for part in said if _fits(part, words.get(region, (region,)))]
+    named = [part for part in said if part in fitting or parts.knows(part)]
     if not named:
         return Claim.SILENT
-    fitting = words.get(region, (region.upper(),))
-    fits = all(any(word in part for word in fitting) for part in named)
-    return Claim.AGREES if fits else Claim.CONTRADICTS
+    return Claim.AGREES if named == fitting else Claim.CONTRADICTS
+
+
+def _fits(part: str, words: Iterable[str]) -> bool:
+    return any(written in plain(part) for word in words for written in spellings(word))
 
 
 def released_as(findings: Iterable[Finding], names: Iterable[str]) -> tuple[str, ...]:

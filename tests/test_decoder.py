@@ -62,6 +62,19 @@ def gone_soon(pid: int) -> bool:
 # Answers
 
 
+def test_the_child_reads_words_and_ages_as_we_do(shared, tmp_path):
+    """In any language and character set; what could not be read of the age comes through as well."""
+    path = tmp_path / "film.dcm"
+    odd = {"PatientAge": "XX", "PatientBirthDate": "19000101", "ViewPosition": "LEFT LAT"}
+    made = dx(ramp(700, 600), BodyPartExamined="TORAX", AnatomicRegionSequence=None, **odd)
+    path.write_bytes(part10(made).replace(b"CS\x06\x00TORAX ", b"CS\x06\x00" + "TÓRAX".encode()))
+    header = shared.film(path).header
+    assert header == decode_film(path).header
+    assert (header.body_part, header.part, header.view) == ("TÓRAX", "chest", "lateral")
+    assert header.age_years is None
+    assert header.age_doubt.startswith("the age 'XX' could not be read; the birth date is one that people")
+
+
 def test_the_child_gives_the_same_film(shared, film):
     """Pixels, scale and header come through the pipe unchanged."""
     theirs, ours = shared.film(film), decode_film(film)

@@ -121,6 +121,21 @@ def test_urgent_films_are_claimed_first_then_the_oldest(ledger: Ledger) -> None:
     assert [claimed(ledger).sop_instance_uid for _ in range(3)] == ["1.3", "1.1", "1.2"]
 
 
+def test_films_of_low_priority_are_claimed_last(ledger: Ledger) -> None:
+    """Gated last, and what qualified of them is read last, too."""
+    low = {"can_wait": True}
+    ledger.record([received("1.1", "a", **low), received("1.2", "b"), received("1.3", "c", urgent=True)])
+    assert [claimed(ledger).sop_instance_uid for _ in range(3)] == ["1.3", "1.2", "1.1"]
+
+
+def test_a_reading_of_low_priority_waits_for_the_films_of_no_priority(ledger: Ledger) -> None:
+    ledger.record([received("1.1", "a", can_wait=True)])
+    ledger.judge(claimed(ledger), FOR_CHEST14, now=NOW)
+    ledger.record([received("1.2", "b")])
+    got = [ledger.claim("w", CHEST) for _ in range(2)]
+    assert [(j.sop_instance_uid, j.reading is not None) for j in got if j] == [("1.2", False), ("1.1", True)]
+
+
 def test_two_workers_never_hold_the_same_job(ledger: Ledger) -> None:
     """Claims race in eight threads; every job is claimed once."""
     ledger.record([received(f"1.{n}", f"{n:x}") for n in range(16)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
+from dicom_files import dx, ramp
 from pydicom.uid import (
     BasicTextSRStorage,
     ComputedRadiographyImageStorage,
@@ -15,6 +17,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Act, Box, Claim, Decision, Finding, Header, Operations, Reason, Verdict
+from pipelines.header import read_header
 from pipelines.policy import (
     ACCEPTS,
     DEFAULT_RULES,
@@ -385,7 +388,101 @@ def test_a_contradiction_tells_the_person_what_the_header_says() -> None:
     assert "The header says: another part" in judge(HAND, film()).why
 
 
+# The site's own words
+
+
+SITE = "{name: ok, when: {all: [good]}, act: pass, why: good}"
+HELD = "{name: unknown, when: {anatomy: [unsure]}, act: quarantine, why: unknown}"
+AGREED = "{name: ruled out, when: {anatomy: [unsure]}, claim: [agrees], act: withhold, why: two opinions}"
+DENIED = (
+    "{name: denied, when: {anatomy: [good]}, claim: [contradicts], act: quarantine,"
+    " reason: HEADER_CONTRADICTS, why: another part}"
+)
+ROOMS = "regions: {chest: [Käfig, ZG*, THX OP, clavicle], other: [GERÄT, lunge zg]}"
+
+
+@pytest.mark.parametrize(
+    ("body_part", "part", "clean", "half_cut"),
+    [
+        ("KAFIG", "chest", P, Q),
+        ("KAEFIG LINKS", "chest", P, Q),
+        ("ZGROSS", "chest", P, Q),
+        ("THX-OP", "chest", P, Q),
+        ("CLAVICLE", "chest", P, Q),  # the site's word goes before ours
+        ("KÄFIG WIRBEL", "other", Q, W),  # but no word makes a chest of a spine
+        ("GERAET", "other", Q, W),
+        ("LUNGE ZG", "", P, Q),  # words of both
+        ("CHEST", "chest", P, Q),  # ours still count
+        ("HAND", "other", Q, W),
+        ("KAEFIGE", "", P, Q),  # a whole word
+    ],
+)
+def test_a_site_says_which_words_its_rooms_use(body_part: str, part: str, clean: Act, half_cut: Act) -> None:
+    """Words of `regions: {chest, other}` in the policy file decide what the header claims."""
+    policy = Policy.load(f"{ROOMS}\n{rules(AGREED, HELD, DENIED, SITE)}")
+    header = read_header(dx(ramp(), BodyPartExamined=body_part, AnatomicRegionSequence=None))
+    assert policy.reads(header).part == part
+    acts = [
+        decide(policy, header, findings, destinations={}, today=TODAY).act
+        for findings in (film(), film("UNKNOWN_ANATOMY?"))
+    ]
+    assert acts == [clean, half_cut]
+
+
+def test_a_header_that_the_site_has_no_word_for_is_left_as_it_is() -> None:
+    """A coded region, for example, says chest where BodyPartExamined is silent."""
+    policy = Policy.load(f"{ROOMS}\n{rules(OK)}")
+    for header in (CHEST, HAND, SILENT, replace(CHEST, body_part="WIDGET")):
+        assert policy.reads(header) is header
+
+
+@pytest.mark.parametrize("body_part", ["BRUST", "TÓRAX", "CAGE THORACIQUE", "RIBS", "WIDGET"])
+def test_a_chest_passes_and_a_doubtful_one_is_held_whatever_the_language(body_part: str) -> None:
+    """Nothing in such a header denies a chest, so no film is withheld unseen for it."""
+    header = read_header(dx(ramp(), BodyPartExamined=body_part, AnatomicRegionSequence=None))
+    assert judge(header, film()).act is P
+    assert judge(header, film("UNKNOWN_ANATOMY?")).act is Q
+    assert judge(header, film("LUNGS_CUT_OFF")).flags == (Reason.LUNGS_CUT_OFF,)
+
+
+@pytest.mark.parametrize("body_part", ["MANO", "KNÖCHELGELENK", "COLUMNA DORSAL", "BWS"])
+def test_another_part_is_known_in_other_languages(body_part: str) -> None:
+    header = read_header(dx(ramp(), BodyPartExamined=body_part, AnatomicRegionSequence=None))
+    assert judge(header, film()).reasons == (Reason.HEADER_CONTRADICTS,)
+    assert judge(header, film("UNKNOWN_ANATOMY?")).act is W
+
+
 # Destinations
+
+
+def test_no_day_lies_between_the_ais_for_children_and_for_adults() -> None:
+    """The shipped example: on each day around the 18th birthday exactly one takes the film."""
+    text = (Path(__file__).parents[1] / "config" / "hospital.yaml").read_text(encoding="utf-8")
+    blocks = yaml.safe_load(text)["destinations"]
+    ages = {name: blocks[name]["accepts"] for name in ("chest-ai", "chest-ai-children")}
+    takers = {
+        name: Acceptance(min_age=block["min_age"], max_age=block.get("max_age", 200.0))
+        for name, block in ages.items()
+    }
+    told = []
+    for days in range(-400, 400):
+        born = date(2008, 11, 1) - timedelta(days=days)
+        header = read_header(dx(ramp(), PatientAge=None, PatientBirthDate=f"{born:%Y%m%d}"))
+        told.append([name for name, ai in takers.items() if accepts(ai, header, TODAY)[0]])
+    assert told == [["chest-ai-children"]] * 400 + [["chest-ai"]] * 400
+
+
+def test_an_age_that_could_not_be_read_is_told() -> None:
+    """In the words of the decision where it held the film, in its trace where another age was found."""
+    unread = read_header(dx(ramp(), PatientAge="XX", PatientBirthDate=None))
+    decision = judge(unread, film())
+    assert decision.act is W
+    assert "chest-ai: the age is unknown: the age 'XX' could not be read" in decision.why
+    other = judge(read_header(dx(ramp(), PatientAge="XX")), film())
+    assert (other.act, other.trace[-1]["because"]) == (
+        P,
+        "taken by chest-ai; the age 'XX' could not be read",
+    )
 
 
 def test_a_child_is_kept_from_an_adult_ai_and_told_why() -> None:
@@ -421,9 +518,18 @@ def test_a_good_film_passes_where_no_ai_is_configured() -> None:
         ({"age_years": 10.0}, Acceptance(), ""),
         ({"age_years": 9.99}, Acceptance(), "age 9.9 is under 10"),
         ({"age_years": 90}, Acceptance(max_age=80), "age 90 is over 80"),
+        ({"age_years": 17.997}, Acceptance(max_age=17), ""),
+        ({"age_years": 18.0}, Acceptance(max_age=17), "age 18 is over 17"),
+        ({"age_years": 1.9}, Acceptance(min_age=0, max_age=1), ""),
+        ({"age_years": 1.0}, Acceptance(min_age=0, max_age=0.5), "age 1 is over 0.5"),
         ({"age_years": None}, Acceptance(), "the age is unknown"),
         ({"age_years": float("nan")}, Acceptance(), "the age is unknown"),
         ({"age_years": None}, Acceptance(unknown_age=True), ""),
+        (
+            {"age_years": None, "age_doubt": "the age 'XX' could not be read"},
+            Acceptance(),
+            "the age is unknown: the age 'XX' could not be read",
+        ),
         ({"modality": "RF"}, Acceptance(), "modality RF is not taken"),
         ({"modality": ""}, Acceptance(), ""),
         ({"modality": "", "sop_class_uid": ""}, Acceptance(), "modality unknown is not taken"),
@@ -456,6 +562,10 @@ def test_a_destination_says_why_it_does_not_take_a_film(
     [
         ("PA", "frontal", "PA"),
         ("AP SUPINE", "frontal", "AP"),
+        ("PORTABLE AP", "frontal", "AP"),
+        ("POSTERO-ANTERIOR", "frontal", "PA"),
+        ("APICAL", "", "frontal"),  # no AP in it
+        ("PATELLA", "", "frontal"),
         ("AP\\PA", "frontal", "frontal"),
         ("", "", "frontal"),
         ("LL", "lateral", "frontal"),
@@ -542,7 +652,9 @@ OK = "{name: hold, when: {any: [BLANK]}, act: quarantine, why: empty}"
         ),
         (rules("{when: {any: [BLANK]}, act: withhold, why: x}"), "rule 1: name must be a text"),
         (rules("hold"), "rule 1 must be a mapping"),
-        (f"regions: {{chest: [CHEST]}}\n{rules(OK)}", "regions: 'chest' is what the rules are about"),
+        (f"regions: {{chest: CHEST}}\n{rules(OK)}", "regions: chest must be a list of words"),
+        (f"regions: {{chest: ['*']}}\n{rules(OK)}", "regions: chest: '\\*' holds no letter"),
+        (f"regions: {{chest: [KÄFIG], other: [kafig]}}\n{rules(OK)}", "'KAFIG' stands under 'chest' and"),
         (f"regions: {{hip: HIP}}\n{rules(OK)}", "regions: hip must be a list of words"),
         (f"regions: {{hip: ['']}}\n{rules(OK)}", "regions: hip must be a text"),
         ("version: 2\nrules: []", "version: 1"),

@@ -130,8 +130,8 @@ def test_padded_uids_are_one_uid(tmp_path: Path, padding: str) -> None:
     assert ledger.received[0].sop_instance_uid == uid
 
 
-def test_high_priority_is_urgent(tmp_path: Path) -> None:
-    """C-STORE's Priority HIGH puts a film first in the queue (PS3.7 section 9.1.1.1)."""
+def test_high_priority_is_urgent_and_low_can_wait(tmp_path: Path) -> None:
+    """C-STORE's Priority HIGH puts a film first in the queue, LOW last (PS3.7 section 9.1.1.1)."""
     ledger = MemoryLedger()
     with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
         peer.associate()
@@ -139,6 +139,7 @@ def test_high_priority_is_urgent(tmp_path: Path) -> None:
             one = film()
             assert peer.store(one.SOPInstanceUID, encoded(one), priority=priority) == 0x0000
     assert [received.urgent for received in ledger.received] == [False, True, False]
+    assert [received.can_wait for received in ledger.received] == [False, False, True]
 
 
 def test_fragments_may_fall_anywhere(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from gateway.settings import Settings
 from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
-from pipelines.policy import Policy
+from pipelines.policy import DEFAULT_RULES, Policy
 from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -208,6 +208,33 @@ def test_a_person_releases_a_hip_to_the_ai_for_hips(tmp_path: Path, decoder: Dec
     examine(one, decoder, Says(*faults, regions=("hip",)))
     assert one.ledger.film(1).decision == "quarantine"
     assert one.ledger.open_hold(1).takers == ("kids",)
+
+
+@pytest.mark.parametrize(
+    ("body_part", "found", "decision"),
+    [
+        ("BRUST", (), "pass"),
+        ("BRUST", (("anatomy", Reason.OTHER_PART),), "quarantine"),
+        ("RIBS", (("anatomy", Reason.UNKNOWN_ANATOMY),), "quarantine"),  # never withheld unseen
+        ("STELLAGE", (), "quarantine"),
+        ("STELLAGE", (("anatomy", Reason.UNKNOWN_ANATOMY),), "withhold"),
+        ("KAEFIG", (("anatomy", Reason.OTHER_PART),), "quarantine"),
+    ],
+)
+def test_the_words_of_the_policy_file_reach_the_worker(
+    body_part: str, found: tuple[tuple[str, Reason], ...], decision: str, tmp_path: Path, decoder: Decoder
+) -> None:
+    """From `policy.file` to the decision; the coded region says nothing here."""
+    own = "regions:\n  chest: [Käfig]\n  other: [Stellage]\n"
+    rules = DEFAULT_RULES.read_text(encoding="utf-8").replace("regions:\n", own)
+    (tmp_path / "rooms.yaml").write_text(rules, encoding="utf-8")
+    one = shell(tmp_path, file=str(tmp_path / "rooms.yaml"))
+    ds = phantom_dx("frontal", 1)
+    ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation = body_part, "", ""
+    ds.ViewCodeSequence, ds.AnatomicRegionSequence = [], []
+    receive(one, ds, tmp_path)
+    Examiner(one, decoder, Says(*found), one.policy(), "w", Clerk()).work()  # type: ignore[arg-type]
+    assert one.ledger.film(1).decision == decision
 
 
 def test_the_gates_that_regions_added_are_known_by_name() -> None:

@@ -9,7 +9,16 @@ from sqlalchemy import Connection, insert, select, update
 
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, inserted, note
-from gateway.ledger.records import DeliveryState, JobState, Outcome, Received, Recorded
+from gateway.ledger.records import (
+    CAN_WAIT,
+    ORDINARY,
+    URGENT,
+    DeliveryState,
+    JobState,
+    Outcome,
+    Received,
+    Recorded,
+)
 from gateway.ledger.tables import (
     associations,
     copies,
@@ -148,7 +157,7 @@ def _queue(
             film_id=film_id,
             version_id=version_id,
             state=JobState.READY,
-            rank=0 if received.urgent else 1,
+            rank=_rank(received),
             created_at=now,
         )
     )
@@ -170,6 +179,12 @@ def _queue(
         ]
         db.execute(insert(deliveries), rows)
     note(db, now, what, film_id=film_id, who=WHO, association=received.association_id)
+
+
+def _rank(received: Received) -> int:
+    if received.urgent:
+        return URGENT
+    return CAN_WAIT if received.can_wait else ORDINARY
 
 
 def _withhold_ours(db: Connection, film_id: int, version_id: int, now: datetime) -> None:

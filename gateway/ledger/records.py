@@ -40,6 +40,9 @@ class CopyState(StrEnum):
     DISCARDED = "discarded"
 
 
+URGENT, ORDINARY, CAN_WAIT = 0, 1, 2  # the rank of a job: lower ones are claimed first
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """One object that lies safely in the store (file and folder synced) and waits for its row."""
@@ -51,7 +54,8 @@ class Received:
     size_bytes: int  # of the dataset
     association_id: int | None
     received_at: datetime
-    urgent: bool = False
+    urgent: bool = False  # priority HIGH
+    can_wait: bool = False  # priority LOW
     came_from: tuple[str, ...] = ()  # names of destinations that sent it to us themselves
 
 

@@ -136,7 +136,7 @@ jobs = Table(
     _film(),
     Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
     Column("state", String(8), nullable=False),
-    Column("rank", Integer, nullable=False),  # 0 before 1: urgent films first
+    Column("rank", Integer, nullable=False),  # URGENT, ORDINARY, CAN_WAIT: in this order
     Column("attempts", Integer, nullable=False, default=0),
     Column("token", Integer, nullable=False, default=0),
     Column("beat", Integer, nullable=False, default=0),

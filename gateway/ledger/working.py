@@ -14,6 +14,7 @@ from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, inserted, move, note
 from gateway.ledger.records import (
+    ORDINARY,
     CopyMade,
     Delivery,
     DeliveryState,
@@ -55,7 +56,7 @@ class Working(Database):
             return count + int(db.scalar(owed) or 0) if classifiers else count
 
     def claim(self, owner: str, classifiers: Collection[str] = ()) -> Job | None:
-        """Lease the next job, urgent ones first, then the oldest; None when there is nothing to do.
+        """Lease the next job, urgent ones first, then the oldest, low priority last; None when none is ready.
 
         One at a time, so that a film that kills its worker costs no other film an attempt. A later
         version waits until the earlier ones of its film are through. What is owed to one of `classifiers`
@@ -249,7 +250,7 @@ def _next_reading(db: Connection, classifiers: Collection[str]) -> Any:
     ranks = select(func.min(jobs.c.rank)).where(
         jobs.c.film_id == deliveries.c.film_id, jobs.c.delivery_id.is_(None)
     )
-    rank = func.coalesce(ranks.scalar_subquery(), 1).label("rank")
+    rank = func.coalesce(ranks.scalar_subquery(), ORDINARY).label("rank")
     owed = (
         select(deliveries, rank)
         .where(_owed_to(classifiers))

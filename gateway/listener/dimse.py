@@ -9,7 +9,7 @@ from gateway.upper_layer import AbortReason, BadPdu, command_elements, command_s
 
 NO_DATASET = 0x0101
 RESPONSE = 0x8000  # the bit that makes a response of a request's command field
-HIGH = 0x0001
+HIGH, LOW = 0x0001, 0x0002  # Priority (0000,0700); MEDIUM is 0x0000: PS3.7 section 9.1.1.1
 MOST_COMMENT = 64  # characters of an Error Comment, VR LO
 
 _SOP_CLASS, _REQUESTED_SOP_CLASS, _FIELD, _MESSAGE_ID = 0x0002, 0x0003, 0x0100, 0x0110

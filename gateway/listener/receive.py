@@ -24,6 +24,7 @@ from gateway.ledger.records import Received
 from gateway.listener.audit import Audit, Ended
 from gateway.listener.dimse import (
     HIGH,
+    LOW,
     Command,
     CommandField,
     Status,
@@ -427,6 +428,7 @@ class Association:
                     association_id=self._row,
                     received_at=datetime.now(UTC),
                     urgent=arrival.command.priority == HIGH,
+                    can_wait=arrival.command.priority == LOW,
                     came_from=self._came_from,
                 )
             )
