@@ -402,7 +402,12 @@ def _ours(ds: Dataset) -> bool:
 
 
 def _words(ds: Dataset) -> tuple[str, ...]:
-    """What it says of a computed or special picture; (0028,0300) is the Standard's of phantoms."""
+    """What it says of a computed or special picture; (0028,0300) is the Standard's of phantoms.
+
+    That a class is FOR PROCESSING needs no word; an intent that its class denies may be a template's.
+    """
     texts = [text for keyword in KIND_OF_PICTURE for text in _texts(ds, keyword)]
+    if text(ds, "SOPClassUID") not in FOR_PROCESSING_CLASSES:
+        texts += _texts(ds, "PresentationIntentType")
     control = first(upper(ds, "QualityControlImage")) in ("YES", "BOTH")
     return special_words([*texts, *(("QA",) if control else ())])

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Finding, Header, Reason, Verdict
-from pipelines.words import COMPANION_WORDS
+from pipelines.words import COMPANION_WORDS, FOR_PROCESSING
 
 GATE = "header"
 
@@ -43,7 +43,7 @@ SECONDARY_CLASSES = frozenset(
         MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
-# Films too, but the class or the modality itself names the part: a breast, or teeth
+# Films too, but the class itself names the part: a breast, or teeth
 OTHER_PART_CLASSES = frozenset(
     {
         DigitalMammographyXRayImageStorageForPresentation,
@@ -52,7 +52,8 @@ OTHER_PART_CLASSES = frozenset(
         DigitalIntraOralXRayImageStorageForProcessing,
     }
 )
-OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})
+OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})  # of a CR or DX object a claim (pipelines.policy.claim)
+OF_OTHER_CLASSES = dict.fromkeys(COMPANION_WORDS, Reason.COMPANION) | {FOR_PROCESSING: Reason.FOR_PROCESSING}
 
 
 def header_findings(header: Header) -> tuple[Finding, ...]:
@@ -85,9 +86,7 @@ def _class_findings(header: Header) -> tuple[Finding, ...]:
     sop_class = header.sop_class_uid
     if not sop_class:
         return (_finding(Reason.NOT_A_FILM, "there is no SOP class", Verdict.UNSURE),)
-    if sop_class in OTHER_PART_CLASSES or (
-        sop_class in FILM_CLASSES and header.modality in OTHER_PART_MODALITIES
-    ):
+    if sop_class in OTHER_PART_CLASSES:
         return (_finding(Reason.OTHER_PART, f"{_named(header)}: a breast or teeth"),)
     if sop_class in SECONDARY_CLASSES:
         return (_finding(Reason.SECONDARY, _named(header)),)
@@ -111,7 +110,7 @@ def _image_type_findings(header: Header) -> tuple[Finding, ...]:
 def _word_findings(header: Header) -> tuple[Finding, ...]:
     if not _other_class(header):
         return tuple(_finding(Reason.HEADER_WORD, word) for word in header.words)
-    reasons = {Reason.COMPANION if word in COMPANION_WORDS else Reason.DERIVED: word for word in header.words}
+    reasons = {OF_OTHER_CLASSES.get(word, Reason.DERIVED): word for word in header.words}
     return tuple(_finding(reason, word) for reason, word in reasons.items())
 
 
@@ -121,12 +120,9 @@ def _other_class(header: Header) -> bool:
 
 
 def _other_findings(header: Header) -> tuple[Finding, ...]:
-    for_processing = (
-        header.presentation_intent == "FOR PROCESSING"
-        or header.sop_class_uid == DigitalXRayImageStorageForProcessing
-    )
+    for_processing = header.sop_class_uid == DigitalXRayImageStorageForProcessing
     faults = (
-        (for_processing, Reason.FOR_PROCESSING, "Presentation Intent Type FOR PROCESSING"),
+        (for_processing, Reason.FOR_PROCESSING, _named(header)),
         (header.ours, Reason.OURS, "filmgate stands among the contributing equipment"),
         (header.frames > 1, Reason.MULTI_FRAME, f"{header.frames} frames"),
     )

@@ -38,7 +38,7 @@ from pipelines.film import (
     Verdict,
 )
 from pipelines.header import part_named
-from pipelines.kinds import header_findings
+from pipelines.kinds import OTHER_PART_MODALITIES, header_findings
 from pipelines.regions import CHEST
 
 Mode = Literal["observe", "enforce"]
@@ -223,9 +223,10 @@ def claim(header: Header, finding: Finding) -> Claim:
 
     A header that names another part, or a view that is not frontal, rules out a frontal chest. It agrees with
     every finding that does so too, whichever other part or view that is: both opinions keep the film from AI.
-    "Frontal" alone is no claim of a chest: hands are PA as well.
+    "Frontal" alone is no claim of a chest: hands are PA as well. Modality MG, IO and PX are breasts and teeth.
     """
-    denies = header.part == "other" or header.view in ("lateral", "other")
+    elsewhere = header.part == "other" or header.modality in OTHER_PART_MODALITIES
+    denies = elsewhere or header.view in ("lateral", "other")
     affirms = header.part == "chest" or header.view == "frontal"
     if finding.verdict is Verdict.GOOD:
         return Claim.CONTRADICTS if denies else Claim.AGREES if affirms else Claim.SILENT
@@ -575,6 +576,8 @@ def _found(reasons: Iterable[Reason], findings: Iterable[Finding]) -> str:
 
 def _claimed(header: Header) -> str:
     part = {"other": "another part"}.get(header.part, header.part)
+    if header.modality in OTHER_PART_MODALITIES:
+        part = f"modality {header.modality}, a breast or teeth"
     view = {"other": "another view"}.get(header.view, header.view)
     return f"The header says: {', '.join(filter(None, (part, view))) or 'neither part nor view'}"
 

@@ -30,6 +30,7 @@ SPELLINGS = {
     "LOCALIZER": "LOCALI[SZ]ER",
     "SCOUT": "SCOUT",
     "THUMBNAIL": "THUMBNAIL",
+    "FOR PROCESSING": "FOR ?PROCESSING",
 }
 # What looks like one of them and is said of ordinary films: an examination, or how a plate is read or cleaned
 ORDINARY = (
@@ -37,6 +38,7 @@ ORDINARY = (
     "(?:NOISE|SCATTER|GRID(?: LINES?)?) SUPPRESS(?:ED|ION)?",
     "DUAL SIDED?",
 )
+FOR_PROCESSING = "FOR PROCESSING"
 COMPANION_WORDS = frozenset(
     {"COMPANION", "LOCALIZER", "SCOUT", "THUMBNAIL"}
 )  # beside a film, not in its place

@@ -66,13 +66,16 @@ def test_the_sop_class_tells_what_is_no_film(sop_class: str, reason: str) -> Non
 
 
 @pytest.mark.parametrize("modality", ["MG", "IO", "PX"])
-def test_a_modality_that_names_another_part_is_believed(modality: str) -> None:
-    assert said(replace(CR, modality=modality)) == {"OTHER_PART"}
+def test_a_modality_that_names_another_part_is_a_claim(modality: str) -> None:
+    """Of a CR or DX object; what the picture shows is asked as well."""
+    assert said(replace(CR, modality=modality)) == set()
 
 
-def test_for_processing_is_taken_from_the_intent_too() -> None:
-    assert said(replace(DX, presentation_intent="FOR PROCESSING")) == {"FOR_PROCESSING"}
-    assert said(replace(DX, presentation_intent="FOR PRESENTATION")) == set()
+def test_for_processing_is_a_fact_of_its_class_alone() -> None:
+    """An intent that the class denies is asked about (tests/test_words.py)."""
+    assert said(replace(DX, presentation_intent="FOR PROCESSING")) == set()
+    capture = replace(CR, sop_class_uid=SecondaryCaptureImageStorage, words=("FOR PROCESSING",))
+    assert said(capture) == {"SECONDARY", "FOR_PROCESSING"}
 
 
 @pytest.mark.parametrize(

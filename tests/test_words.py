@@ -112,12 +112,24 @@ def test_a_word_in_image_type_waits_for_a_person(image_type: str, words: str) ->
         ("DerivationDescription", f"{'x' * 300}\r\nbone\r\nsuppressed", "BONE SUPPRESSED"),
         ("AcquisitionDeviceProcessingDescription", "CHEST TOMO", "TOMOSYNTHESIS"),
         ("QualityControlImage", "YES", "QA"),
+        ("PresentationIntentType", "FOR PROCESSING", "FOR PROCESSING"),
     ],
 )
 def test_a_word_in_a_description_waits_for_a_person(keyword: str, value: str, word: str) -> None:
     """ImageType says ORIGINAL\\PRIMARY on many of them."""
     decision = judge(sent(**{keyword: value}))
     assert (decision.act, decision.words) == (Act.QUARANTINE, (word,))
+
+
+@pytest.mark.parametrize("modality", ["MG", "IO", "PX"])
+def test_a_modality_of_another_part_is_an_opinion(modality: str) -> None:
+    """A clean chest under it is held for a person; what may be no chest is withheld, by two opinions."""
+    ds = sent(Modality=modality)
+    decision = judge(ds)
+    assert (decision.act, decision.reasons) == (Act.QUARANTINE, (Reason.HEADER_CONTRADICTS,))
+    assert f"The header says: modality {modality}, a breast or teeth" in decision.why
+    doubt = Finding("anatomy", Verdict.UNSURE, 0.5, 0.2, 0.8, Reason.UNKNOWN_ANATOMY)
+    assert judge(ds, doubt).act is Act.WITHHOLD
 
 
 ORDINARY = """Softcopy, CASCADE, individual, Bone age, BONE SURVEY chest, noise suppression,
