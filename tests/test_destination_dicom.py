@@ -316,6 +316,9 @@ def test_its_limit_is_reached(connect: Connect, free_port: int, tmp_path: Path) 
         (bytes.fromhex("0200ffffffff"), "not DICOM"),
         (bytes.fromhex("07000000000400000200"), "aborted"),
         (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("210000ff0000"), "not DICOM"),
+        (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("9900ffff0000"), "not DICOM"),
+        (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("210000020100"), "not DICOM"),
+        (bytes.fromhex("020000000028") + bytes(40), "not DICOM"),
     ],
 )
 def test_what_answers_is_no_scp(connect: Connect, tmp_path: Path, answer: bytes, text: str) -> None:
@@ -326,6 +329,37 @@ def test_what_answers_is_no_scp(connect: Connect, tmp_path: Path, answer: bytes,
     with raw_peer(script) as port, pytest.raises(Unreachable, match=text) as raised:
         connect(port).deliver(*kept(tmp_path, b"12"))
     assert not isinstance(raised.value, Interrupted)
+
+
+@pytest.mark.parametrize(
+    ("more", "user"),
+    [
+        (b"\x99\0\0\3abc\0\0\0\0", b""),
+        (b"\x20\0\0\0\x10\0\0\2\xff\xff", b""),
+        (bytes.fromhex("21000008 63000300 40000000"), b""),
+        (bytes.fromhex("21000009 63000300 40000001 ff"), b""),
+        (bytes.fromhex("21000009 63000000 30000001 31"), b""),
+        (b"", b"\x5a\0\0\1x\0\0\0\0"),
+        (b"", b"\x55\0\0\6Ger\xe4t2" + b"\x52\0\0\1\xff"),
+        (b"", b"\x55\0\0\x28" + b"X" * 40),
+        (b"", bytes.fromhex("53000000 54000000 56000000 57000000 58000000 59000000")),
+        (b"", b"\x54\0\0\x09\0\5" + b"1.2.3" + b"\7\7"),
+    ],
+)
+def test_items_of_an_answer_that_we_do_not_use_are_skipped(
+    connect: Connect, tmp_path: Path, more: bytes, user: bytes
+) -> None:
+    """Ignored and skipped (PS3.8 section 9.3.1): unknown ones, odd ones, contexts that are not accepted."""
+    taken: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        accept(connection, more=more, user=user)
+        taken.append(_take_message(connection))
+        _answer(connection, taken[-1])
+
+    with raw_peer(script) as port:
+        connect(port).deliver(*kept(tmp_path, b"12"))
+    assert len(taken) == 1
 
 
 def test_an_ae_title_must_be_ascii() -> None:
