@@ -11,6 +11,7 @@ FilmgateError
 │   ├── SchemaTooOld        not migrated yet
 │   ├── StaleLease          the lease was given to somebody else meanwhile
 │   └── BadTransition       a state change that TRANSITIONS does not allow
+├── NoTime                  others use the machine: a child did not get to its work
 ├── DecodeError             pixels could not be had; carries a pipelines.film.Reason
 ├── DeliveryError           a destination did not take an object
 │   ├── Unreachable         no connection, no association, or it broke: try again
@@ -67,6 +68,10 @@ class StaleLease(LedgerError):
 
 class BadTransition(LedgerError):
     """Raised when a state change is not in TRANSITIONS."""
+
+
+class NoTime(FilmgateError):
+    """Raised when others used the machine for so long that a child did not get to its work: for later."""
 
 
 class DecodeError(FilmgateError):
