@@ -171,7 +171,7 @@ def test_a_busy_machine_makes_a_film_late_and_not_broken(film):
         with Decoder(timeout_s=2) as decoder:
             return decoder.film(film).pixels.shape
 
-    with ThreadPoolExecutor(1) as thread, busy(6):
+    with ThreadPoolExecutor(1) as thread, busy(12):
         assert thread.submit(decoded).result(timeout=120) == (512, 439)
 
 
