@@ -89,10 +89,12 @@ class DecodeError(FilmgateError):
 class DeliveryError(FilmgateError):
     """Raised when a destination did not take an object. `retry` says whether trying again can help.
 
-    `after_s`: the peer asks to be left alone for so long.
+    `after_s`: the peer asks to be left alone for so long. `unanswered`: all of the object was sent and only
+    the answer is missing, so the peer may have it.
     """
 
     retry = False
+    unanswered = False
 
     def __init__(self, text: str = "", *, after_s: float = 0.0) -> None:
         super().__init__(text)

@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from storage_peers import (
     storage_scp,
     take_pdu,
 )
+from structlog.testing import capture_logs
 
 from gateway.destinations import DicomDestination, association, build, dicom
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
@@ -492,6 +494,57 @@ def test_a_fresh_association_that_breaks_is_unreachable(connect: Connect, tmp_pa
     with raw_peer(aborts) as port, pytest.raises(Interrupted, match="DICOM layer aborted"):
         connect(port).deliver(*kept(tmp_path, b"12"))
     assert len(connections) == 1
+
+
+def test_an_object_that_had_arrived_is_delivered(connect: Connect, tmp_path: Path) -> None:
+    """The pooled association ends before the answer; on the next one the peer says 0x0111, it is there."""
+    connections: list[int] = []
+
+    def answers_too_late(connection: socket.socket) -> None:
+        connections.append(1)
+        accept(connection)
+        if len(connections) == 1:
+            _answer(connection, _take_message(connection))
+            _take_message(connection)
+            return
+        _answer(connection, _take_message(connection), 0x0111)
+
+    with raw_peer(answers_too_late) as port, capture_logs() as logs:
+        destination = connect(port)
+        destination.deliver(*kept(tmp_path, b"12"))
+        destination.deliver(*kept(tmp_path, b"34", uid="1.2.9"))
+    (warning,) = [entry for entry in logs if entry["event"] == "delivered by an earlier try"]
+    assert "0x0111" in warning["status"]
+
+
+@pytest.mark.parametrize(("whole", "unanswered"), [(True, True), (False, False)])
+def test_only_what_was_sent_whole_may_have_arrived(
+    connect: Connect, tmp_path: Path, whole: bool, unanswered: bool
+) -> None:
+    """An object of which the peer got a part cannot be what it has."""
+
+    def breaks(connection: socket.socket) -> None:
+        accept(connection)
+        if whole:
+            _take_message(connection)
+        else:
+            connection.recv(1000)
+
+    with raw_peer(breaks) as port, pytest.raises(Interrupted) as raised:
+        connect(port).deliver(*kept(tmp_path, bytes(50_000_000)))
+    assert raised.value.unanswered is unanswered
+
+
+def test_a_duplicate_counts_when_an_earlier_try_got_no_answer(
+    connect: Connect, free_port: int, tmp_path: Path
+) -> None:
+    """On a first try it is a refusal, as ever: what is there may be another version."""
+    path, delivery = kept(tmp_path, b"12")
+    with storage_scp(free_port) as peer:
+        peer.status = 0x0111
+        with pytest.raises(Refused, match="there already"):
+            connect(free_port).deliver(path, delivery)
+        connect(free_port).deliver(path, replace(delivery, unanswered=True))
 
 
 def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:
