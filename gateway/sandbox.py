@@ -215,7 +215,8 @@ class _Patience:
         """
         if time.monotonic() >= self._until:
             raise NoTime(
-                f"the {self._who} did not get to its work: others use the processor. Tried again later"
+                f"the {self._who} did not get to its work, other programs use the processor. "
+                "Nothing happened to the film; it can be tried again later"
             )
 
 

@@ -184,7 +184,7 @@ def test_a_machine_that_stays_busy_is_no_fault_of_the_film(film):
         decoder.film(film)
 
     with Decoder(timeout_s=3, wait_s=0) as decoder:
-        with ThreadPoolExecutor(1) as thread, busy(30), pytest.raises(NoTime, match="others use"):
+        with ThreadPoolExecutor(1) as thread, busy(30), pytest.raises(NoTime, match="other programs use"):
             thread.submit(kept_waiting, decoder).result(timeout=120)
         assert decoder.pid is None
     with Decoder() as later:
