@@ -81,6 +81,7 @@ class Examiner:
         self._heart = Heart(
             lambda: self._ask(lambda: self._ledger.beat(owner)),
             lambda: [child.pid for child in children if child.pid],
+            start=clerk.ask,
         )
         self._postponed = Postponed()
         self.stopping = threading.Event()
@@ -316,16 +317,25 @@ class Heart:
     Args:
         beat: tells the ledger.
         children: the processes that work for it now.
+        start: calls what starts the heart's thread. A thread has the priority of the one that started it, and
+            a heart that gives way to busy programs may stand still for longer than a lease.
     """
 
-    def __init__(self, beat: Callable[[], None], children: Callable[[], Iterable[int]] = tuple) -> None:
+    def __init__(
+        self,
+        beat: Callable[[], None],
+        children: Callable[[], Iterable[int]] = tuple,
+        *,
+        start: Callable[[Callable[[], None]], None] = lambda call: call(),
+    ) -> None:
         self._beat = beat
         self._children = children
+        self._start = start
         self._done = threading.Event()
 
     def __enter__(self) -> None:
         self._done = threading.Event()
-        threading.Thread(target=self._run, args=(self._done,), daemon=True).start()
+        self._start(threading.Thread(target=self._run, args=(self._done,), daemon=True).start)
 
     def __exit__(self, *_: object) -> None:
         self._done.set()

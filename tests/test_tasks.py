@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -369,3 +370,23 @@ def test_the_thread_that_writes_does_not_give_way() -> None:
     with ThreadPoolExecutor(1) as thread:  # its priority goes with it
         mine, ledgers, nice = thread.submit(lowered).result()
     assert (mine, ledgers, nice) == (os.SCHED_IDLE, os.SCHED_OTHER, before)
+
+
+def test_the_heart_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside busy programs it would miss beats, and the lease be lost."""
+    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
+    beaten, policies = threading.Event(), []
+
+    def beat() -> None:
+        policies.append(os.sched_getscheduler(0))
+        beaten.set()
+
+    def lowered() -> None:
+        clerk = Clerk()
+        give_way(LOWEST)
+        with tasks.Heart(beat, start=clerk.ask):
+            assert beaten.wait(30)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lowered).result()
+    assert set(policies) == {os.SCHED_OTHER}
