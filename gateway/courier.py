@@ -313,6 +313,8 @@ class Courier:
 
     def _not_delivered(self, lane: Lane, delivery: Delivery, error: DeliveryError) -> None:
         now = self._clock()
+        if error.unanswered:
+            self._report(lambda: self._ledger.unanswered(delivery, now))
         if not error.retry:
             self._fail(lane, delivery, str(error))
             lane.takes(now)

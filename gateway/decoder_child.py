@@ -69,6 +69,9 @@ def _misbehave_if_told() -> None:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "hang":
             time.sleep(3600)
+        case "spin":
+            while True:
+                pass
         case "hog":
             bytearray(6 * 2**30)
         case _:

@@ -11,6 +11,7 @@ FilmgateError
 │   ├── SchemaTooOld        not migrated yet
 │   ├── StaleLease          the lease was given to somebody else meanwhile
 │   └── BadTransition       a state change that TRANSITIONS does not allow
+├── NoTime                  others use the machine: a child did not get to its work
 ├── DecodeError             pixels could not be had; carries a pipelines.film.Reason
 ├── DeliveryError           a destination did not take an object
 │   ├── Unreachable         no connection, no association, or it broke: try again
@@ -69,6 +70,10 @@ class BadTransition(LedgerError):
     """Raised when a state change is not in TRANSITIONS."""
 
 
+class NoTime(FilmgateError):
+    """Raised when others used the machine for so long that a child did not get to its work: for later."""
+
+
 class DecodeError(FilmgateError):
     """Raised when pixels could not be had from an object. `reason` is what the person is shown.
 
@@ -84,10 +89,12 @@ class DecodeError(FilmgateError):
 class DeliveryError(FilmgateError):
     """Raised when a destination did not take an object. `retry` says whether trying again can help.
 
-    `after_s`: the peer asks to be left alone for so long.
+    `after_s`: the peer asks to be left alone for so long. `unanswered`: all of the object was sent and only
+    the answer is missing, so the peer may have it.
     """
 
     retry = False
+    unanswered = False
 
     def __init__(self, text: str = "", *, after_s: float = 0.0) -> None:
         super().__init__(text)

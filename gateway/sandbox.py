@@ -3,7 +3,8 @@
 The child runs one of our modules under limits on memory, CPU time and files, without our secrets in its
 environment. What it answers is data from a stranger: sizes and types are checked, nothing is unpickled. A
 child that crashes, hangs or runs out of memory is replaced, and what it was asked is asked once more; then it
-is a DecodeError of the film.
+is a DecodeError of the film. A child hangs when it spent its time asleep or on the processor; one that is
+ready to run and gets no processor is waited for much longer, and is no fault of any film (NoTime).
 
 On the pipes: a request is `>I` length and JSON; an answer is `>IQ` lengths, JSON and raw bytes.
 """
@@ -23,13 +24,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from gateway.errors import DecodeError
+from gateway.errors import DecodeError, NoTime
+from gateway.own_time import OwnTime
 from pipelines.film import Header, Reason
 
 REQUEST = struct.Struct(">I")
 ANSWER = struct.Struct(">IQ")
 MAX_TOLD = 2**20  # bytes of JSON in an answer
 ATTEMPTS = 2
+LONGEST_WAIT_S = 200.0  # for the machine; with a film's own time it stays below a worker's LONGEST_JOB_S
+LOOK_S = 0.25  # between two looks at a child that does not answer
 KEPT_ENVIRONMENT = (
     "PATH",
     "LANG",
@@ -43,16 +47,29 @@ KEPT_ENVIRONMENT = (
 
 
 class Sandbox:
-    """One child and what it is asked; one request at a time, from any thread."""
+    """One child and what it is asked; one request at a time, from any thread.
+
+    Args:
+        timeout_s: of one request: what the child may spend on the processor or asleep.
+        memory_mb: of its heap.
+        wait_s: how much longer it is waited for while others keep it from the processor.
+    """
 
     module: ClassVar[str]  # what the child runs
     who: ClassVar[str]  # in words
 
-    def __init__(self, timeout_s: float = 10.0, memory_mb: int = 2048, zone: str = "") -> None:
+    def __init__(
+        self,
+        timeout_s: float = 10.0,
+        memory_mb: int = 2048,
+        zone: str = "",
+        wait_s: float = LONGEST_WAIT_S,
+    ) -> None:
         """`zone` is the name of the zone that what the child makes is dated in; "" is the machine's."""
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
         self._zone = zone
+        self._wait_s = wait_s
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -64,8 +81,8 @@ class Sandbox:
     def warm_up(self, path: Path) -> None:
         """Start the child, so that the first film need not wait for what it loads. Any `path` will do."""
         try:
-            self._ask(path, {"do": "ready"}, most=0)
-        except DecodeError:
+            self._ask(path, {"do": "ready"}, most=0, patient=False)
+        except (DecodeError, NoTime):
             return  # it is started anew when there is something to do
 
     def close(self) -> None:
@@ -82,15 +99,28 @@ class Sandbox:
         self.close()
 
     # Asking
-    def _ask(self, path: Path, request: dict[str, Any], *, most: int) -> tuple[dict[str, Any], bytearray]:
-        """Raises DecodeError, and FileNotFoundError at once: a lost file is nothing that the film did."""
+    def _ask(
+        self, path: Path, request: dict[str, Any], *, most: int, patient: bool = True
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Ask the child, and a fresh one when it is lost.
+
+        Raises:
+            DecodeError: it crashed, hung or ran out of memory, twice; or it says what is wrong with the film.
+            NoTime: others kept it from the processor for too long.
+            FileNotFoundError: a lost file is nothing that the film did.
+        """
         path.stat()
         request = {**request, "path": str(path.absolute())}
         with self._lock:
+            wait_s = self._wait_s if patient else 0.0
+            until = time.monotonic() + wait_s + ATTEMPTS * self._timeout_s
             for _ in range(ATTEMPTS):
                 try:
-                    told, raw = self._exchange(json.dumps(request).encode(), most)
+                    told, raw = self._exchange(json.dumps(request).encode(), most, until)
                     break
+                except NoTime:
+                    self._end(at_once=True)  # else it answers this request when it is asked the next one
+                    raise
                 except _ChildLost as lost:
                     why = str(lost)
                     self._end(at_once=True)
@@ -100,9 +130,9 @@ class Sandbox:
             raise _error(told)
         return told, raw
 
-    def _exchange(self, request: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
+    def _exchange(self, request: bytes, most: int, until: float) -> tuple[dict[str, Any], bytearray]:
         child = self._running()
-        deadline = time.monotonic() + self._timeout_s
+        patience = _Patience(child.pid, self.who, self._timeout_s, until)
         assert child.stdin
         assert child.stdout
         try:
@@ -110,11 +140,11 @@ class Sandbox:
             child.stdin.flush()
         except OSError as error:
             raise _ChildLost("crashed") from error
-        told_size, raw_size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, deadline))
+        told_size, raw_size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, patience))
         if told_size > MAX_TOLD or raw_size > most:
             raise _ChildLost("answered nonsense")
-        told = _read(child.stdout.fileno(), told_size, deadline)
-        raw = _read(child.stdout.fileno(), raw_size, deadline)
+        told = _read(child.stdout.fileno(), told_size, patience)
+        raw = _read(child.stdout.fileno(), raw_size, patience)
         try:
             answer = json.loads(told)
         except ValueError as error:
@@ -174,6 +204,37 @@ class _ChildLost(Exception):
     """Raised when the child died, or did not answer in time."""
 
 
+class _Patience:
+    """How much longer a child that was asked something is waited for."""
+
+    def __init__(self, pid: int, who: str, timeout_s: float, until: float) -> None:
+        self._own_time = OwnTime(lambda: (pid,), most_s=2 * LOOK_S)
+        self._who = who
+        self._timeout_s = timeout_s
+        self._until = until
+
+    def look(self) -> None:
+        """
+        Raises:
+            _ChildLost: it had its time, and did not answer.
+            NoTime: it did not have its time, for as long as we may wait.
+        """
+        if self._own_time.look() >= self._timeout_s:
+            raise _ChildLost("did not answer in time")
+        self.look_at_the_clock()
+
+    def look_at_the_clock(self) -> None:
+        """
+        Raises:
+            NoTime: so long we may not wait, even for one that answers bit by bit.
+        """
+        if time.monotonic() >= self._until:
+            raise NoTime(
+                f"the {self._who} did not get to its work, other programs use the processor. "
+                "Nothing happened to the film; it can be tried again later"
+            )
+
+
 def _environment() -> dict[str, str]:
     """Nothing secret, one thread, one heap."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
@@ -181,16 +242,16 @@ def _environment() -> dict[str, str]:
     return {**kept, **single, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def _read(fd: int, size: int, deadline: float) -> bytearray:
-    """Exactly `size` bytes before the deadline."""
+def _read(fd: int, size: int, patience: _Patience) -> bytearray:
+    """Exactly `size` bytes, unless patience ends before."""
     data = bytearray(size)
     view, got = memoryview(data), 0
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     while got < size:
-        left_ms = (deadline - time.monotonic()) * 1000
-        if left_ms <= 0 or not poll.poll(left_ms):
-            raise _ChildLost("did not answer in time")
+        while not poll.poll(LOOK_S * 1000):
+            patience.look()
+        patience.look_at_the_clock()
         count = os.readv(fd, [view[got:]])
         if not count:
             raise _ChildLost("crashed or ran out of memory")

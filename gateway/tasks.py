@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
@@ -20,9 +21,18 @@ from gateway import crash
 from gateway.bootstrap import Shell, now
 from gateway.copies import make_copy
 from gateway.decoder import Decoder, LastFilm
-from gateway.errors import DecodeError, FilmgateError, LedgerError, Missing, StaleLease, StoreError
+from gateway.errors import (
+    DecodeError,
+    FilmgateError,
+    LedgerError,
+    Missing,
+    NoTime,
+    StaleLease,
+    StoreError,
+)
 from gateway.ledger.records import CopyMade, Job, Judged
 from gateway.manners import Clerk
+from gateway.own_time import OwnTime
 from gateway.readings import Readings
 from gateway.reporter import Reporter, Systems
 from gateway.settings import WebhookDestination
@@ -35,7 +45,10 @@ log = structlog.get_logger()
 
 BEAT_S = 5.0  # heartbeats of a lease; a worker that beats no more loses it after work.lease_s
 LONGEST_JOB_S = 300.0  # no heartbeat beyond this: a job that hangs must not keep its lease for ever
+LONGEST_LATE_S = 3600.0  # the same for a job that others keep from the processor
 LOOK_S = 2.0  # how often an idle worker looks by itself, in case nobody can ring
+LONGEST_DELAY_S = 60.0  # before a film that was postponed is tried again
+REPORT_S = 120.0  # how long a ledger that does not listen is told again how an attempt ended
 
 
 class Examiner:
@@ -65,7 +78,13 @@ class Examiner:
         self._region_gates = region_gates(gates)
         self._digests = {"policy": policy.digest, "code": version("filmgate"), **gates.models()}
         self._one_at_a_time = threading.Lock()
-        self._heart = Heart(lambda: self._ask(lambda: self._ledger.beat(owner)))
+        children = (decoder, reporter) if reporter else (decoder,)
+        self._heart = Heart(
+            lambda: self._ask(lambda: self._ledger.beat(owner)),
+            lambda: [child.pid for child in children if child.pid],
+            start=clerk.ask,
+        )
+        self._postponed = Postponed()
         self.stopping = threading.Event()
 
     def work(self) -> None:
@@ -78,7 +97,8 @@ class Examiner:
 
     def _claim(self) -> Job | None:
         classifiers = self.readings.names if self.readings else ()
-        return self._ask(lambda: self._ledger.claim(self._owner, classifiers))
+        later = self._postponed.not_yet(time.monotonic())
+        return self._ask(lambda: self._ledger.claim(self._owner, classifiers, passing_over=later))
 
     def _attempt(self, job: Job) -> None:
         try:
@@ -86,15 +106,13 @@ class Examiner:
                 self._read(job)
             else:
                 self._examine(job)
+            self._postponed.over()
         except StaleLease as error:
             log.warning("lease lost", job=job.id, film=job.film_id, error=str(error))
         except (Missing, FileNotFoundError) as error:
             self._failed(job, error)
-        except (StoreError, LedgerError, OSError) as error:  # not the film's doing: it costs no attempt
-            text = str(error)
-            log.warning("examination postponed", job=job.id, film=job.film_id, error=text)
-            self._report(lambda: self._ledger.postpone(job, error=text))
-            self.stopping.wait(LOOK_S)
+        except (NoTime, StoreError, LedgerError, OSError) as error:  # not the film's doing: costs no attempt
+            self._postpone(job, str(error))
         except Exception as error:  # whatever happens to one film, the queue goes on
             log.exception("examination failed", job=job.id, film=job.film_id)
             self._failed(job, error)
@@ -106,12 +124,29 @@ class Examiner:
             lambda: self._ledger.fail(job, error=text, max_attempts=attempts, now=now(), mode=self._mode)
         )
 
+    def _postpone(self, job: Job, error: str) -> None:
+        """The films behind it go on; where one after the other cannot be examined, none is hurried."""
+        log.warning("examination postponed", job=job.id, film=job.film_id, error=error)
+        self._report(lambda: self._ledger.postpone(job, error=error))
+        if self._postponed.add(job.id, time.monotonic()) > 1:
+            self.stopping.wait(LOOK_S)
+
     def _report(self, tell: Callable[[], None]) -> None:
-        """Tell the ledger how an attempt ended; if it does not listen, the lease runs out by itself."""
-        try:
-            self._ask(tell)
-        except LedgerError as error:
-            log.warning("attempt not in the ledger", error=str(error), meaning="the lease will run out")
+        """Tell the ledger how an attempt ended, again and again for a while: it may be locked.
+
+        If it does not listen the lease runs out by itself, once this worker has nothing else to do.
+        """
+        until = time.monotonic() + REPORT_S
+        while True:
+            try:
+                self._ask(tell)
+            except StaleLease as error:
+                log.warning("lease lost", error=str(error))
+            except LedgerError as error:
+                log.warning("attempt not in the ledger", error=str(error), meaning="told again for a while")
+                if time.monotonic() < until and not self.stopping.wait(LOOK_S):
+                    continue
+            return
 
     def _examine(self, job: Job) -> None:
         same = self._shows_the_same(job.first_digest, job.digest) if job.first_digest else False
@@ -263,22 +298,72 @@ class Examiner:
         return len(digests) == 1
 
 
-class Heart:
-    """Beats every BEAT_S while a job is in hand, for LONGEST_JOB_S at most."""
+class Postponed:
+    """The jobs that this worker could not do for want of room, time or a lock, and when it tries each again.
 
-    def __init__(self, beat: Callable[[], None]) -> None:
+    The ledger gives out the oldest first: without a delay one that cannot be done would keep all others from
+    being tried.
+    """
+
+    def __init__(self) -> None:
+        self._again: dict[int, tuple[float, float]] = {}  # job -> when, after what delay; s, monotonic
+        self._in_a_row = 0
+
+    def add(self, job: int, now_s: float) -> int:
+        """Note that `job` could not be done; how many could not, one after the other."""
+        _, delay_s = self._again.pop(job, (0.0, LOOK_S))
+        delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+        self._again[job] = (now_s + delay_s, delay_s)
+        self._in_a_row += 1
+        return self._in_a_row
+
+    def over(self) -> None:
+        """A job was done."""
+        self._in_a_row = 0
+
+    def not_yet(self, now_s: float) -> tuple[int, ...]:
+        """The jobs whose time has not come."""
+        # One that was due for so long was done by another worker.
+        recent = now_s - 2 * LONGEST_DELAY_S
+        self._again = {job: again for job, again in self._again.items() if again[0] > recent}
+        return tuple(job for job, (at_s, _) in self._again.items() if at_s > now_s)
+
+
+class Heart:
+    """Beats every BEAT_S while a job is in hand, for LONGEST_JOB_S of the worker's own time at most.
+
+    Time for which others keep it, or its children, from the processor is not its own (`OwnTime`).
+
+    Args:
+        beat: tells the ledger.
+        children: the processes that work for it now.
+        start: calls what starts the heart's thread. A thread has the priority of the one that started it, and
+            a heart that gives way to busy programs may stand still for longer than a lease.
+    """
+
+    def __init__(
+        self,
+        beat: Callable[[], None],
+        children: Callable[[], Iterable[int]] = tuple,
+        *,
+        start: Callable[[Callable[[], None]], None] = lambda call: call(),
+    ) -> None:
         self._beat = beat
+        self._children = children
+        self._start = start
         self._done = threading.Event()
 
     def __enter__(self) -> None:
         self._done = threading.Event()
-        threading.Thread(target=self._run, args=(self._done,), daemon=True).start()
+        self._start(threading.Thread(target=self._run, args=(self._done,), daemon=True).start)
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
 
     def _run(self, done: threading.Event) -> None:
-        for _ in range(int(LONGEST_JOB_S / BEAT_S)):
+        own = OwnTime(lambda: (os.getpid(), *self._children()), most_s=2 * BEAT_S)
+        until = time.monotonic() + LONGEST_LATE_S
+        while own.look() < LONGEST_JOB_S and time.monotonic() < until:
             if done.wait(BEAT_S):
                 return
             try:

@@ -1,15 +1,16 @@
-"""PDUs (PS3.8 section 9.3) and command sets (PS3.7 annex E) as bytes, by pynetdicom's codecs.
+"""PDUs (PS3.8 section 9.3) and command sets (PS3.7 annex E) as bytes.
 
-Listener and destinations own their sockets, deadlines and the datasets' bytes; what the other bytes mean
-is pynetdicom's business. P-DATA-TF alone is taken apart and put together by its users: a film's fragments
-go between socket and disk without a codec.
+Listener and destinations own their sockets, deadlines and the datasets' bytes. What we say is encoded by
+pynetdicom. What a peer says of an association is read here item by item: pynetdicom's codecs raise on every
+item that they do not know, and the Standard wants such items skipped. P-DATA-TF is taken apart and put
+together by its users: a film's fragments go between socket and disk without a codec.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import lru_cache
 from io import BytesIO
@@ -40,8 +41,14 @@ config.settings.reading_validation_mode = config.IGNORE  # pydicom warns of ever
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 annex A.2.1
 HEADER = struct.Struct(">BxI")  # type, length of what follows
+ITEM = struct.Struct(">BxH")  # type, length of what follows (PS3.8 section 9.3.2)
 PDV = struct.Struct(">IBB")  # length, presentation context id, message control header (PS3.8 annex E.2)
 COMMAND, LAST = 0x01, 0x02  # bits of the message control header
+
+FIXED_BYTES = 68  # of an A-ASSOCIATE-RQ or -AC before its items: version, AE titles, reserved bytes
+MOST_ITEMS = 160  # of an A-ASSOCIATE-RQ or -AC; 128 of them can be presentation contexts
+MOST_SYNTAXES = 128  # items in one presentation context; the Standard has some 60 transfer syntaxes
+MOST_USER_ITEMS = 1024  # items of user information; some peers send three a SOP class
 
 P = TypeVar("P", bound=PDU)
 
@@ -69,6 +76,22 @@ class AbortReason(IntEnum):
     INVALID_PARAMETER = 6
 
 
+class ItemType(IntEnum):
+    """The items of an A-ASSOCIATE-RQ and -AC that we use: PS3.8 sections 9.3.2 and 9.3.3, annex D.1.
+
+    All others are skipped, as section 9.3.1 wants it. To leave those of PS3.7 annex D.3.3 (role selection,
+    extended negotiation, user identity and so on) unanswered is to say that we do without them.
+    """
+
+    APPLICATION_CONTEXT = 0x10
+    CONTEXT_RQ = 0x20
+    CONTEXT_AC = 0x21
+    ABSTRACT_SYNTAX = 0x30
+    TRANSFER_SYNTAX = 0x40
+    USER_INFORMATION = 0x50
+    MAXIMUM_LENGTH = 0x51
+
+
 class BadPdu(Exception):
     """Raised when a peer breaks the protocol; `reason` is what an A-ABORT tells it."""
 
@@ -91,6 +114,39 @@ def parsed(pdu: P, kind: PduType, body: bytes) -> P:
     except Exception as error:  # pynetdicom promises no exception type for bytes that make no sense
         raise BadPdu(AbortReason.INVALID_PARAMETER, f"an unreadable {kind.name} PDU") from error
     return pdu
+
+
+def items(data: bytes, most: int) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each item, or sub-item, that `data` consists of; known or not.
+
+    Raises:
+        BadPdu: an item is longer than what holds it, or there are more than `most`.
+    """
+    at = 0
+    for _ in range(most):
+        if at == len(data):
+            return
+        if at + ITEM.size > len(data):
+            break
+        kind, length = ITEM.unpack_from(data, at)
+        at += ITEM.size + length
+        if at > len(data):
+            break
+        yield kind, data[at - length : at]
+    if at != len(data):
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "the items of an A-ASSOCIATE PDU do not fit")
+
+
+def max_length(user_information: bytes) -> int:
+    """The largest P-DATA-TF that the peer takes (PS3.8 annex D.1); 0, no limit, where it says nothing of it.
+
+    Raises:
+        BadPdu: the sub-items do not fit.
+    """
+    said = [
+        value for kind, value in items(user_information, MOST_USER_ITEMS) if kind == ItemType.MAXIMUM_LENGTH
+    ]
+    return int.from_bytes(said[0], "big") if said and len(said[0]) == 4 else 0
 
 
 def associate(calling: str, called: str, max_pdu: int) -> A_ASSOCIATE:

@@ -223,7 +223,7 @@ def claim(header: Header, finding: Finding) -> Claim:
 
     A header that names another part, or a view that is not frontal, rules out a frontal chest. It agrees with
     every finding that does so too, whichever other part or view that is: both opinions keep the film from AI.
-    "Frontal" alone is no claim of a chest: hands are PA as well. Modality MG, IO and PX are breasts and teeth.
+    "Frontal" alone is no claim of a chest: hands are PA as well. Modality MG, IO and PX are breast or teeth.
     """
     elsewhere = header.part == "other" or header.modality in OTHER_PART_MODALITIES
     denies = elsewhere or header.view in ("lateral", "other")

@@ -187,6 +187,28 @@ def associate_rq(*contexts: tuple[str, str], called: str = "FILMGATE", calling: 
     return bytes(A_ASSOCIATE_RQ(primitive).encode())
 
 
+def item(kind: int, value: bytes = b"", *, reserved: int = 0) -> bytes:
+    """An item or sub-item of an A-ASSOCIATE PDU (PS3.8 section 9.3.2)."""
+    return struct.pack(">BBH", kind, reserved, len(value)) + value
+
+
+def context_item(
+    context_id: int = 1, *subitems: bytes, kind: int = 0x20, result: int = 0, reserved: int = 0
+) -> bytes:
+    """A presentation context item; DX in explicit VR unless told otherwise."""
+    inner = subitems or (item(0x30, DX.encode(), reserved=reserved), item(0x40, EXPLICIT.encode()))
+    head = struct.pack(">BBBB", context_id, reserved, result or reserved, reserved)
+    return item(kind, head + b"".join(inner), reserved=reserved)
+
+
+def associate_rq_of(*items: bytes, titles: bytes | None = None, reserved: bytes = bytes(32)) -> bytes:
+    """An A-ASSOCIATE-RQ PDU of just these items after the application context; `titles` are 32 bytes."""
+    titles = titles or b"FILMGATE".ljust(16) + b"RAW".ljust(16)
+    context = item(0x10, b"1.2.840.10008.3.1.1.1")
+    body = struct.pack(">HH", 1, 0) + titles + reserved + context + b"".join(items)
+    return struct.pack(">BxL", 1, len(body)) + body
+
+
 def pdata(payload: bytes, *, context: int = 1, command: bool = False, last: bool = True) -> bytes:
     """A P-DATA-TF PDU with one presentation data value."""
     control = (1 if command else 0) | (2 if last else 0)

@@ -172,10 +172,13 @@ def take_pdu(connection: socket.socket) -> tuple[int, bytes]:
     return kind, take(connection, length)
 
 
-def accept(connection: socket.socket, max_pdu: int = 0) -> bytes:
-    """Answer an A-ASSOCIATE-RQ: every context, its first transfer syntax. The request's body."""
+def accept(connection: socket.socket, max_pdu: int = 0, *, more: bytes = b"", user: bytes = b"") -> bytes:
+    """Answer an A-ASSOCIATE-RQ: every context, its first transfer syntax. The request's body.
+
+    `more` are items before the contexts, `user` sub-items of user information before the maximum length.
+    """
     _, body = take_pdu(connection)
-    answers = b""
+    answers = more
     at = 68
     while at < len(body):
         kind, length = struct.unpack_from(">BxH", body, at)
@@ -186,7 +189,7 @@ def accept(connection: socket.socket, max_pdu: int = 0) -> bytes:
             first = inner[skip : skip + 4 + struct.unpack_from(">xxH", inner, skip)[0]]
             answers += struct.pack(">BxHBxBx", 0x21, 4 + len(first), context, 0) + first
         at += 4 + length
-    answers += struct.pack(">BxHBxHI", 0x50, 8, 0x51, 4, max_pdu)
+    answers += struct.pack(">BxH", 0x50, len(user) + 8) + user + struct.pack(">BxHI", 0x51, 4, max_pdu)
     answer = struct.pack(">H66x", 1) + answers
     connection.sendall(struct.pack(">BxI", 2, len(answer)) + answer)
     return body

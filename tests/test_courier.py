@@ -299,6 +299,28 @@ def test_an_object_that_breaks_the_peer_goes_last(gateway: Gateway) -> None:
         assert gateway.states("archive")["1.2.0"] in ("retry", "sending")
 
 
+def test_what_arrived_without_an_answer_is_delivered_by_the_next_courier(gateway: Gateway) -> None:
+    """The peer keeps the object and dies before it answers; later it says 0x0111: delivered, not parked."""
+    tries: list[Delivery] = []
+
+    def dies_then_has_it(delivery: Delivery) -> None:
+        tries.append(delivery)
+        if not delivery.unanswered:
+            error = Interrupted("no response")
+            error.unanswered = True
+            raise error
+
+    gateway.owe("archive")
+    first = Fake("archive", dies_then_has_it)
+    with running(gateway, first):
+        first.until(lambda: first.tried != [])
+    with running(gateway, Fake("archive", dies_then_has_it)):
+        gateway.until("archive", delivered=1)
+    assert [one.unanswered for one in tries] == [False, True]
+    happened = [event["what"] for event in gateway.ledger.events(1)]
+    assert happened.count("delivery unanswered") == 1
+
+
 def test_after_long_enough_it_is_given_up(gateway: Gateway) -> None:
     """A delivery older than give_up_h is for a person."""
     archive = Fake("archive", fails_with(Unreachable("dead")))

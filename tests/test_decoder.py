@@ -10,19 +10,21 @@ import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from busy import busy, starve
 from dicom_files import change, dx, part10, ramp
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from gateway import sandbox as parent
 from gateway.decoder import Decoder
-from gateway.errors import DecodeError
+from gateway.errors import DecodeError, NoTime
 from pipelines.decode import decode_film, pixel_digest
 from pipelines.film import Box, Operations, Reason
 
@@ -159,7 +161,7 @@ def test_a_child_killed_between_requests_is_replaced(film):
         assert decoder.pid != first
 
 
-@pytest.mark.parametrize(("fault", "timeout_s"), [("crash", 10), ("hang", 1), ("hog", 10)])
+@pytest.mark.parametrize(("fault", "timeout_s"), [("crash", 10), ("hang", 3), ("spin", 3), ("hog", 10)])
 def test_crash_hang_and_greed_are_tried_twice(film, monkeypatch, fault, timeout_s):
     """DECODE_FAILED after one retry in a fresh child; the parent lives, and decodes again."""
     monkeypatch.setenv("FILMGATE_DECODER_TEST", fault)
@@ -171,6 +173,35 @@ def test_crash_hang_and_greed_are_tried_twice(film, monkeypatch, fault, timeout_
         assert len(started) == 2
         monkeypatch.delenv("FILMGATE_DECODER_TEST")
         assert decoder.film(film).pixels.shape == (512, 439)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and SCHED_IDLE")
+def test_a_busy_machine_makes_a_film_late_and_not_broken(film):
+    """The decoder at the lowest priority beside two busy loops, for longer than two timeouts."""
+
+    def decoded() -> tuple[int, ...]:
+        starve()  # and so is the child that this thread starts
+        with Decoder(timeout_s=2) as decoder:
+            return decoder.film(film).pixels.shape
+
+    with ThreadPoolExecutor(1) as thread, busy(12):
+        assert thread.submit(decoded).result(timeout=120) == (512, 439)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and SCHED_IDLE")
+def test_a_machine_that_stays_busy_is_no_fault_of_the_film(film):
+    """NoTime, not DECODE_FAILED, after a bounded time; that child ends, another decodes the film later."""
+
+    def kept_waiting(decoder: Decoder) -> None:
+        starve()
+        decoder.film(film)
+
+    with Decoder(timeout_s=3, wait_s=0) as decoder:
+        with ThreadPoolExecutor(1) as thread, busy(30), pytest.raises(NoTime, match="other programs use"):
+            thread.submit(kept_waiting, decoder).result(timeout=120)
+        assert decoder.pid is None
+    with Decoder() as later:
+        assert later.film(film).pixels.shape == (512, 439)
 
 
 def count_starts(monkeypatch) -> list[int]:
@@ -296,8 +327,6 @@ def test_an_answer_may_not_be_larger_than_asked_for(film, monkeypatch):
 
 def test_two_threads_share_one_child(shared, tmp_path):
     """Requests are served one after another, each with its own answer."""
-    from concurrent.futures import ThreadPoolExecutor
-
     paths = []
     for size in range(10, 30):
         paths.append(tmp_path / f"{size}.dcm")

@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from storage_peers import (
     storage_scp,
     take_pdu,
 )
+from structlog.testing import capture_logs
 
 from gateway.destinations import DicomDestination, association, build, dicom
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
@@ -316,6 +318,9 @@ def test_its_limit_is_reached(connect: Connect, free_port: int, tmp_path: Path) 
         (bytes.fromhex("0200ffffffff"), "not DICOM"),
         (bytes.fromhex("07000000000400000200"), "aborted"),
         (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("210000ff0000"), "not DICOM"),
+        (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("9900ffff0000"), "not DICOM"),
+        (bytes.fromhex("02000000004a") + bytes(68) + bytes.fromhex("210000020100"), "not DICOM"),
+        (bytes.fromhex("020000000028") + bytes(40), "not DICOM"),
     ],
 )
 def test_what_answers_is_no_scp(connect: Connect, tmp_path: Path, answer: bytes, text: str) -> None:
@@ -326,6 +331,37 @@ def test_what_answers_is_no_scp(connect: Connect, tmp_path: Path, answer: bytes,
     with raw_peer(script) as port, pytest.raises(Unreachable, match=text) as raised:
         connect(port).deliver(*kept(tmp_path, b"12"))
     assert not isinstance(raised.value, Interrupted)
+
+
+@pytest.mark.parametrize(
+    ("more", "user"),
+    [
+        (b"\x99\0\0\3abc\0\0\0\0", b""),
+        (b"\x20\0\0\0\x10\0\0\2\xff\xff", b""),
+        (bytes.fromhex("21000008 63000300 40000000"), b""),
+        (bytes.fromhex("21000009 63000300 40000001 ff"), b""),
+        (bytes.fromhex("21000009 63000000 30000001 31"), b""),
+        (b"", b"\x5a\0\0\1x\0\0\0\0"),
+        (b"", b"\x55\0\0\6Ger\xe4t2" + b"\x52\0\0\1\xff"),
+        (b"", b"\x55\0\0\x28" + b"X" * 40),
+        (b"", bytes.fromhex("53000000 54000000 56000000 57000000 58000000 59000000")),
+        (b"", b"\x54\0\0\x09\0\5" + b"1.2.3" + b"\7\7"),
+    ],
+)
+def test_items_of_an_answer_that_we_do_not_use_are_skipped(
+    connect: Connect, tmp_path: Path, more: bytes, user: bytes
+) -> None:
+    """Ignored and skipped (PS3.8 section 9.3.1): unknown ones, odd ones, contexts that are not accepted."""
+    taken: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        accept(connection, more=more, user=user)
+        taken.append(_take_message(connection))
+        _answer(connection, taken[-1])
+
+    with raw_peer(script) as port:
+        connect(port).deliver(*kept(tmp_path, b"12"))
+    assert len(taken) == 1
 
 
 def test_an_ae_title_must_be_ascii() -> None:
@@ -458,6 +494,57 @@ def test_a_fresh_association_that_breaks_is_unreachable(connect: Connect, tmp_pa
     with raw_peer(aborts) as port, pytest.raises(Interrupted, match="DICOM layer aborted"):
         connect(port).deliver(*kept(tmp_path, b"12"))
     assert len(connections) == 1
+
+
+def test_an_object_that_had_arrived_is_delivered(connect: Connect, tmp_path: Path) -> None:
+    """The pooled association ends before the answer; on the next one the peer says 0x0111, it is there."""
+    connections: list[int] = []
+
+    def answers_too_late(connection: socket.socket) -> None:
+        connections.append(1)
+        accept(connection)
+        if len(connections) == 1:
+            _answer(connection, _take_message(connection))
+            _take_message(connection)
+            return
+        _answer(connection, _take_message(connection), 0x0111)
+
+    with raw_peer(answers_too_late) as port, capture_logs() as logs:
+        destination = connect(port)
+        destination.deliver(*kept(tmp_path, b"12"))
+        destination.deliver(*kept(tmp_path, b"34", uid="1.2.9"))
+    (warning,) = [entry for entry in logs if entry["event"] == "delivered by an earlier try"]
+    assert "0x0111" in warning["status"]
+
+
+@pytest.mark.parametrize(("whole", "unanswered"), [(True, True), (False, False)])
+def test_only_what_was_sent_whole_may_have_arrived(
+    connect: Connect, tmp_path: Path, whole: bool, unanswered: bool
+) -> None:
+    """An object of which the peer got a part cannot be what it has."""
+
+    def breaks(connection: socket.socket) -> None:
+        accept(connection)
+        if whole:
+            _take_message(connection)
+        else:
+            connection.recv(1000)
+
+    with raw_peer(breaks) as port, pytest.raises(Interrupted) as raised:
+        connect(port).deliver(*kept(tmp_path, bytes(50_000_000)))
+    assert raised.value.unanswered is unanswered
+
+
+def test_a_duplicate_counts_when_an_earlier_try_got_no_answer(
+    connect: Connect, free_port: int, tmp_path: Path
+) -> None:
+    """On a first try it is a refusal, as ever: what is there may be another version."""
+    path, delivery = kept(tmp_path, b"12")
+    with storage_scp(free_port) as peer:
+        peer.status = 0x0111
+        with pytest.raises(Refused, match="there already"):
+            connect(free_port).deliver(path, delivery)
+        connect(free_port).deliver(path, replace(delivery, unanswered=True))
 
 
 def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from busy import CPU, busy
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from gateway import bootstrap, tasks
 from gateway.bootstrap import Shell
 from gateway.decoder import Decoder
-from gateway.errors import NoRoom
+from gateway.errors import LedgerBusy, NoRoom, NoTime
 from gateway.ledger.records import Received
 from gateway.manners import LOWEST, Clerk, give_way
 from gateway.settings import Settings
@@ -129,6 +134,129 @@ def test_a_full_disk_costs_the_film_no_attempt(
     job = one.ledger.claim("next")
     assert job is not None
     assert job.attempts == 1
+
+
+def test_a_film_that_waits_for_room_lets_the_others_go_on(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest film cannot be examined now: the one behind it is, and the first one later."""
+    one = shell(tmp_path)
+    for number in (1, 2):
+        receive(one, phantom_dx("frontal", number), tmp_path)
+    examiner = Examiner(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
+    tries: list[str] = []
+    film = decoder.film
+
+    def no_room_for_the_first(path: Path, **options: int) -> Film:
+        tries.append(path.name)
+        if len(tries) > 4:
+            examiner.stopping.set()  # the first one again and again
+        if path.name == tries[0]:
+            raise NoTime("others use the machine")
+        return film(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoder, "film", no_room_for_the_first)
+        examiner.work()
+    assert (one.ledger.film(1).decision, one.ledger.film(2).decision) == (None, "pass")
+    assert len(tries) == 2
+    job = one.ledger.claim("next")
+    assert job is not None
+    assert (job.film_id, job.attempts) == (1, 1)
+
+
+def test_what_is_postponed_again_waits_longer_within_bounds() -> None:
+    """Its delay doubles up to LONGEST_DELAY_S; what another worker did long ago is forgotten."""
+    postponed = tasks.Postponed()
+    now, delays = 1000.0, []
+    for number in range(8):
+        assert postponed.add(7, now) == number + 1
+        again = next(s for s in range(1, 999) if not postponed.not_yet(now + s))
+        delays.append(again)
+        now += again
+    assert delays == [4, 8, 16, 32, 60, 60, 60, 60]
+    postponed.over()
+    assert postponed.add(8, now) == 1
+    postponed.not_yet(now + 999)
+    assert postponed.add(7, now + 999) == 2
+    assert postponed.not_yet(now + 999 + 3) == (7,)
+    assert postponed.not_yet(now + 999 + 5) == ()
+
+
+def test_a_locked_ledger_is_told_again_how_an_attempt_ended(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the lease would run out, and cost the film an attempt."""
+    one = shell(tmp_path)
+    receive(one, phantom_dx("frontal", 1), tmp_path)
+    postpone, judge, locked = one.ledger.postpone, one.ledger.judge, [1, 1, 1]
+
+    def locked_at_first(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **options: Any) -> Any:
+            if locked:
+                locked.pop()
+                raise LedgerBusy("locked")
+            return call(*args, **options)
+
+        return called
+
+    monkeypatch.setattr(tasks, "LOOK_S", 0.01)
+    monkeypatch.setattr(one.ledger, "judge", locked_at_first(judge))
+    monkeypatch.setattr(one.ledger, "postpone", locked_at_first(postpone))
+    examiner = examine(one, decoder, Says())
+    assert (one.ledger.ready_jobs(), one.ledger.leases(), locked) == (1, {}, [])
+    while one.ledger.ready_jobs():
+        examiner.stopping.wait(0.01)
+        examiner.work()
+    assert one.ledger.film(1).decision == "pass"
+
+
+HEART = """
+import hashlib, os, sys, time
+from gateway import tasks
+tasks.BEAT_S, tasks.LONGEST_JOB_S = 0.2, 1.0
+with tasks.Heart(lambda: None):
+    print("begun", flush=True)
+    if sys.argv[1] == "sleeps":
+        time.sleep(60)
+    else:
+        end = time.monotonic() + 5
+        while time.monotonic() < end:  # without Python's lock, as networks work
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000)
+os._exit(0)
+"""
+
+
+def heart(does: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", HEART, does]
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == b"begun\n"
+    return worker
+
+
+def test_a_worker_that_hangs_ends_itself() -> None:
+    """No heartbeat beyond LONGEST_JOB_S: its film goes to another."""
+    worker = heart("sleeps")
+    try:
+        assert worker.wait(30) == 1
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and SCHED_IDLE")
+def test_a_worker_that_others_keep_from_the_processor_goes_on() -> None:
+    """Five seconds on the clock, hardly any of its own: its heart goes on beating."""
+    worker = heart("works")
+    try:
+        os.sched_setaffinity(worker.pid, {CPU})  # of its first thread, which has the job
+        os.sched_setscheduler(worker.pid, os.SCHED_IDLE, os.sched_param(0))
+        with busy(8):
+            assert worker.wait(60) == 0
+    finally:
+        worker.kill()
+        worker.communicate()
 
 
 def test_a_gate_that_breaks_the_worker_parks_the_film(tmp_path: Path, decoder: Decoder) -> None:
@@ -303,3 +431,23 @@ def test_copies_are_dated_in_the_hospitals_zone(tmp_path: Path, decoder: Decoder
     assert ds.TimezoneOffsetFromUTC == "+0900"
     opened = hold.opened_at.astimezone(ZoneInfo("Asia/Tokyo"))
     assert ds.InstanceCreationDate + str(ds.InstanceCreationTime) == opened.strftime("%Y%m%d%H%M%S")
+
+
+def test_the_heart_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside busy programs it would miss beats, and the lease be lost."""
+    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
+    beaten, policies = threading.Event(), []
+
+    def beat() -> None:
+        policies.append(os.sched_getscheduler(0))
+        beaten.set()
+
+    def lowered() -> None:
+        clerk = Clerk()
+        give_way(LOWEST)
+        with tasks.Heart(beat, start=clerk.ask):
+            assert beaten.wait(30)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lowered).result()
+    assert set(policies) == {os.SCHED_OTHER}

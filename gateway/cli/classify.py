@@ -102,7 +102,7 @@ class Desk:
 
     def read(self, path: Path, *, heat: bool) -> Told:
         """Decode, gate, read. Nothing is raised for a film."""
-        from gateway.errors import DecodeError
+        from gateway.errors import DecodeError, NoTime
         from pipelines.film import Act
         from pipelines.pictures import is_picture, picture_film
         from pipelines.reading import Unread
@@ -110,7 +110,7 @@ class Desk:
         picture = is_picture(path)
         try:
             film = picture_film(path) if picture else self.decoder.film(path)
-        except (DecodeError, ValueError, OSError) as error:
+        except (DecodeError, NoTime, ValueError, OSError) as error:
             return Told(path, self.reader.not_read(Unread.NOT_DECODED, str(error)))
         findings, decision = self._gated(film)
         words = _words(decision, findings)

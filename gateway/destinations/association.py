@@ -120,9 +120,15 @@ class Association:
         """
         self._message_id = self._message_id % 0xFFFF + 1
         command = pdu.c_store_rq(self._message_id, sop_class, sop_instance)
+        sent = False
         try:
             self._send_message(context_id, command, file)
+            sent = True
             return self._response()
+        except Interrupted as error:
+            error.unanswered = sent
+            self.abort()
+            raise
         except BaseException:
             self.abort()
             raise

@@ -14,13 +14,14 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from gateway.destinations.association import Association, Interrupted, Target, TimedOut
 from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
 from gateway.destinations.transcode import CannotTranscode, transcode
-from gateway.errors import Busy, Refused, Rejected, SettingsError, Unreachable
+from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import Meta, read_meta
 
 log = structlog.get_logger()
 
+DUPLICATE = 0x0111  # an object of this SOP Instance UID is there already (PS3.7 annex C.5.8)
 IDLE_S = 5.0  # an association unused for so long is released
 FALLBACK = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
@@ -65,6 +66,8 @@ class DicomDestination:
     def deliver(self, path: Path, delivery: Delivery) -> None:
         """C-STORE one object.
 
+        That the peer has it already is no failure when an earlier try sent all of it, and got no answer.
+
         Raises:
             Unreachable: no association; Interrupted, TimedOut: it broke or hung with the object on its way.
             Busy: the association is rejected for now; OutOfResources: no room for this object now.
@@ -76,17 +79,32 @@ class DicomDestination:
             meta = read_meta(file)
             kind = _kind(meta)
             association, used_before = self._take(kind)
+            unanswered = delivery.unanswered
             try:
                 response = self._store(association, file, path, meta)
             except TimedOut:
                 raise
-            except Interrupted:
+            except Interrupted as error:
                 if not used_before:
                     raise
+                unanswered = unanswered or error.unanswered
                 # The peer may have ended it while it was idle; that says nothing about the peer as it is now.
-                association = self._open(kind)
-                file.seek(meta.offset)
-                response = self._store(association, file, path, meta)
+                try:
+                    association = self._open(kind)
+                    file.seek(meta.offset)
+                    response = self._store(association, file, path, meta)
+                except DeliveryError as again:
+                    again.unanswered = again.unanswered or error.unanswered
+                    raise
+        if response.status == DUPLICATE and unanswered:
+            log.warning(
+                "delivered by an earlier try",
+                destination=self.name,
+                delivery=delivery.id,
+                status=told(response),
+                meaning="all of it had been sent and only the answer was lost: the peer has it",
+            )
+            return
         judge(response)
         if response.status:
             log.warning(
@@ -235,7 +253,7 @@ def judge(response: Response) -> None:
 
 _MEANINGS = {
     0x0110: "processing failure",
-    0x0111: "an object of this UID is there already",
+    DUPLICATE: "an object of this UID is there already",
     0x0117: "not a valid UID",
     0x0122: "SOP class not supported",
     0x0124: "not authorised",

@@ -1,4 +1,4 @@
-"""What a sender says and hears in an association, by pynetdicom's codecs (PS3.8 section 9.3, PS3.7 annex E).
+"""What a sender says and hears in an association (PS3.8 section 9.3, PS3.7 annex E).
 
 Of C-STORE the dataset is no part of this: its bytes go out as they lie on disk.
 """
@@ -8,22 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.presentation import build_context
 
 from gateway.upper_layer import (
     COMMAND,
+    FIXED_BYTES,
     LAST,
+    MOST_ITEMS,
+    MOST_SYNTAXES,
     PDV,
     AbortReason,
     BadPdu,
+    ItemType,
     PduType,
     associate,
     command_elements,
     command_set,
     encoded,
+    items,
+    max_length,
     parsed,
     text,
+    uid,
     us,
 )
 
@@ -102,16 +109,33 @@ def associate_ac(body: bytes) -> Accepted:
     Raises:
         BadPdu: it is not one.
     """
-    pdu = parsed(A_ASSOCIATE_AC(), PduType.ASSOCIATE_AC, body)
+    if len(body) < FIXED_BYTES:  # of these nothing shall be tested: PS3.8 table 9-17
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "an A-ASSOCIATE-AC that breaks off")
     answers: dict[int, Answer] = {}
-    for item in pdu.presentation_context:
-        if item.presentation_context_id is not None and item.result_reason is not None:
-            syntax = str(item.transfer_syntax or "") if item.result_reason == 0 else ""
-            answers[item.presentation_context_id] = Answer(
-                item.presentation_context_id, item.result_reason, syntax
-            )
-    user = pdu.user_information
-    return Accepted(answers, (user.maximum_length if user else 0) or 0)
+    max_pdu = 0
+    for kind, value in items(body[FIXED_BYTES:], MOST_ITEMS):
+        match kind:
+            case ItemType.CONTEXT_AC:
+                answer = _answer(value)
+                answers[answer.context_id] = answer
+            case ItemType.USER_INFORMATION:
+                max_pdu = max_length(value)
+            case _:
+                pass  # shall be ignored and skipped (PS3.8 section 9.3.1)
+    return Accepted(answers, max_pdu)
+
+
+def _answer(value: bytes) -> Answer:
+    """A presentation context item (PS3.8 section 9.3.3.2); what is not accepted may name any syntax, or none.
+
+    Raises:
+        BadPdu: its sub-items do not fit.
+    """
+    if len(value) < 4:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation context without an identifier")
+    context_id, result = value[0], value[2]
+    found = [uid(name) for kind, name in items(value[4:], MOST_SYNTAXES) if kind == ItemType.TRANSFER_SYNTAX]
+    return Answer(context_id, result, found[0] if found and result == 0 else "")
 
 
 _REJECTED = {  # PS3.8 table 9-21: (source, reason)

@@ -107,6 +107,7 @@ class Delivery:
     attempts: int
     created_at: datetime
     kind: str  # "always", "ai", "copy" or "result"
+    unanswered: bool = False  # an earlier try sent all of it and got no answer: the peer may have it
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, upd
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import Delivery, DeliveryState, JobState
-from gateway.ledger.tables import deliveries, jobs
+from gateway.ledger.tables import deliveries, events, jobs
 
 WHO = "courier"
+UNANSWERED = "delivery unanswered"
 HORIZON = timedelta(
     hours=6
 )  # no retry is planned further ahead: a later one means that the clock was set back
@@ -52,7 +53,15 @@ class Routing(Database):
                 .where(deliveries.c.id.in_([row.id for row in rows]))
                 .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
             )
-        return [delivery_of(row, attempts=row.attempts + 1) for row in rows]
+            unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
+        return [delivery_of(row, attempts=row.attempts + 1, unanswered=row.id in unanswered) for row in rows]
+
+    def unanswered(self, delivery: Delivery, now: datetime) -> None:
+        """All of it was sent and no answer came: said once, and remembered for the tries that follow."""
+        with self.writing() as db:
+            if delivery.id not in _unanswered(db, [delivery.film_id]):
+                its = {"destination": delivery.destination, "delivery": delivery.id}
+                note(db, now, UNANSWERED, film_id=delivery.film_id, who=WHO, **its)
 
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
@@ -91,7 +100,13 @@ class Routing(Database):
             return db.execute(statement.values(state=DeliveryState.PENDING)).rowcount
 
 
-def delivery_of(row: Any, *, attempts: int) -> Delivery:
+def _unanswered(db: Connection, films: list[int]) -> set[int]:
+    """The deliveries of these films of which an earlier try got no answer."""
+    said = select(events.c.detail).where(events.c.film_id.in_(films), events.c.what == UNANSWERED)
+    return {detail["delivery"] for detail in db.scalars(said)} if films else set()
+
+
+def delivery_of(row: Any, *, attempts: int, unanswered: bool = False) -> Delivery:
     """A row of the table as others see it."""
     return Delivery(
         id=row.id,
@@ -104,6 +119,7 @@ def delivery_of(row: Any, *, attempts: int) -> Delivery:
         attempts=attempts,
         created_at=row.created_at,
         kind=row.kind,
+        unanswered=unanswered,
     )
 
 

@@ -55,13 +55,16 @@ class Working(Database):
             count = int(db.scalar(ready) or 0)
             return count + int(db.scalar(owed) or 0) if classifiers else count
 
-    def claim(self, owner: str, classifiers: Collection[str] = ()) -> Job | None:
+    def claim(
+        self, owner: str, classifiers: Collection[str] = (), *, passing_over: Collection[int] = ()
+    ) -> Job | None:
         """Lease the next job, urgent ones first, then the oldest, low priority last; None when none is ready.
 
         One at a time, so that a film that kills its worker costs no other film an attempt. A later
         version waits until the earlier ones of its film are through. What is owed to one of `classifiers`
         becomes a job here. It goes before films of the same urgency that wait for the gates: its film was
-        judged already, so it is the older one, and its result is not late however many wait.
+        judged already, so it is the older one, and its result is not late however many wait. The jobs in
+        `passing_over` are left for another time.
         """
         earlier = jobs.alias("earlier")
         waits = exists().where(
@@ -73,7 +76,7 @@ class Working(Database):
         )
         following = (
             select(jobs.c.id, jobs.c.rank)
-            .where(jobs.c.state == JobState.READY, ~waits)
+            .where(jobs.c.state == JobState.READY, ~waits, jobs.c.id.not_in(passing_over))
             .order_by(jobs.c.rank, jobs.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway

@@ -1,6 +1,8 @@
 """Association control (PS3.8 sections 7.1-7.3) as an acceptor reads and writes it.
 
-These are the first bytes that a stranger sends: their number is bounded before pynetdicom's codecs see them.
+These are the first bytes that a stranger sends. What does not fit is refused; what fits and is odd is no
+reason to lose a sender: an item that we do not know is skipped, a presentation context that nobody can read
+is one that we do not accept, and an AE title is any 16 bytes.
 """
 
 from __future__ import annotations
@@ -8,15 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
+from pynetdicom.presentation import PresentationContext, build_context
 
-from gateway.upper_layer import AbortReason, BadPdu, PduType, associate, encoded, parsed
+from gateway.upper_layer import (
+    FIXED_BYTES,
+    HEADER,
+    MOST_ITEMS,
+    MOST_SYNTAXES,
+    AbortReason,
+    BadPdu,
+    ItemType,
+    associate,
+    encoded,
+    items,
+    max_length,
+    uid,
+)
 
-MOST_ITEMS = 160  # of an A-ASSOCIATE-RQ; 128 of them can be presentation contexts
+NOT_A_UID = "?"  # stands for what is none: no SOP class, no transfer syntax that anybody accepts
 
-_FIXED_BYTES = 68  # protocol version, AE titles and reserved bytes before the items
-_ITEM_HEADER = 4  # type, reserved, length
+_REPEATED = slice(4, FIXED_BYTES)  # AE titles and reserved bytes: an answer has those of its request
+_MAX_UID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ class AssociateRequest:
     application_context: str
     contexts: tuple[PresentationContext, ...]
     max_pdu: int  # the largest P-DATA-TF the requestor takes; 0 is no limit
+    repeated: bytes  # AE titles and reserved bytes, as they came: 64 bytes
 
 
 def titles(body: bytes | bytearray) -> tuple[str, str]:
@@ -66,54 +82,82 @@ def decode_associate_rq(body: bytes) -> AssociateRequest:
     Raises:
         BadPdu: it is not one.
     """
-    _bound_items(body)
-    pdu = parsed(A_ASSOCIATE_RQ(), PduType.ASSOCIATE_RQ, body)
-    try:
-        proposed = [item.to_primitive() for item in pdu.presentation_context]
-        contexts = tuple({context.context_id: context for context in reversed(proposed)}.values())
-        max_pdu = pdu.user_information.maximum_length if pdu.user_information else 0
-        application_context = str(pdu.application_context_name or "")
-    except Exception as error:  # pynetdicom promises no exception type for bytes that make no sense
-        raise BadPdu(AbortReason.INVALID_PARAMETER, "an unreadable A-ASSOCIATE-RQ") from error
-    if not contexts or not all(c.context_id and c.abstract_syntax and c.transfer_syntax for c in contexts):
-        raise BadPdu(AbortReason.INVALID_PARAMETER, "A-ASSOCIATE-RQ without whole presentation contexts")
+    if len(body) < FIXED_BYTES:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "an A-ASSOCIATE-RQ that breaks off")
+    contexts: dict[int | None, PresentationContext] = {}
+    application_context, max_pdu = "", 0
+    for kind, value in items(body[FIXED_BYTES:], MOST_ITEMS):
+        match kind:
+            case ItemType.APPLICATION_CONTEXT:
+                application_context = uid(value)
+            case ItemType.CONTEXT_RQ:
+                context = _proposed(value)
+                contexts.setdefault(context.context_id, context)
+            case ItemType.USER_INFORMATION:
+                max_pdu = max_length(value)
+            case _:
+                pass  # shall be ignored and skipped (PS3.8 section 9.3.1)
+    if not contexts:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "an A-ASSOCIATE-RQ without presentation contexts")
     called, calling = titles(body)
+    version = int.from_bytes(body[:2], "big")
     return AssociateRequest(
-        pdu.protocol_version, called, calling, application_context, contexts, max_pdu or 0
+        version,
+        called,
+        calling,
+        application_context,
+        tuple(contexts.values()),
+        max_pdu,
+        bytes(body[_REPEATED]),
     )
 
 
 def encode_associate_ac(
     request: AssociateRequest, answers: Sequence[PresentationContext], max_pdu: int
 ) -> bytes:
-    """An A-ASSOCIATE-AC (PS3.8 section 9.3.3) to `request`.
+    """An A-ASSOCIATE-AC (PS3.8 section 9.3.3) to `request`, with its AE titles byte for byte (table 9-17)."""
+    primitive = associate("-", "-", max_pdu)
+    primitive.result = 0
+    primitive.presentation_context_definition_results_list = list(answers)
+    pdu = A_ASSOCIATE_AC()
+    pdu.from_primitive(primitive)
+    data = bytearray(encoded(pdu))
+    data[HEADER.size + _REPEATED.start : HEADER.size + _REPEATED.stop] = request.repeated
+    return bytes(data)
+
+
+def _proposed(value: bytes) -> PresentationContext:
+    """A presentation context item (PS3.8 section 9.3.2.2).
 
     Raises:
-        BadPdu: the request has AE titles that no answer can repeat.
+        BadPdu: its sub-items do not fit, or its identifier is none.
     """
-    try:
-        primitive = associate(request.calling, request.called, max_pdu)
-        primitive.result = 0
-        primitive.presentation_context_definition_results_list = list(answers)
-        pdu = A_ASSOCIATE_AC()
-        pdu.from_primitive(primitive)
-        return encoded(pdu)
-    except ValueError as error:
-        raise BadPdu(AbortReason.INVALID_PARAMETER, "an AE title that is none") from error
+    if len(value) < 4 or not value[0] % 2:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation context without an odd identifier")
+    found = [(kind, _uid(name)) for kind, name in items(value[4:], MOST_SYNTAXES)]
+    abstract = next((name for kind, name in found if kind == ItemType.ABSTRACT_SYNTAX), NOT_A_UID)
+    # NOT_A_UID comes last: of a context that is not accepted, the answer repeats the first.
+    syntaxes = dict.fromkeys(name for kind, name in found if kind == ItemType.TRANSFER_SYNTAX)
+    usable = [name for name in syntaxes if name != NOT_A_UID]
+    context = build_context(abstract, usable or [NOT_A_UID])
+    context.context_id = value[0]
+    return context
 
 
-def _bound_items(body: bytes) -> None:
-    """Refuse a request of too many or of ill-fitting items before anything is made of them."""
-    at = _FIXED_BYTES
-    for _ in range(MOST_ITEMS):
-        if at == len(body):
-            return
-        at += _ITEM_HEADER + int.from_bytes(body[at + 2 : at + _ITEM_HEADER], "big")
-        if at > len(body):
-            break
-    raise BadPdu(AbortReason.INVALID_PARAMETER, "the items of an A-ASSOCIATE-RQ do not fit")
+def _uid(value: bytes) -> str:
+    text = uid(value)
+    return text if text.isascii() and 0 < len(text) <= _MAX_UID else NOT_A_UID
 
 
 def _title(value: bytes) -> str:
-    text = value.decode("ascii", "replace").strip("\0 ")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """An AE title for people and for comparison.
+
+    Blanks do not count (PS3.5 section 6.2), NULs end it: many senders write C strings, with whatever lies
+    behind them. Letters that are not ASCII are none of the Standard's, and are read as the sender meant them.
+    """
+    written = value.lstrip(b"\0 ").partition(b"\0")[0]
+    try:
+        text = written.decode("utf-8")
+    except UnicodeDecodeError:
+        text = written.decode("latin-1")
+    return "".join(letter if letter.isprintable() else "?" for letter in text.strip())
