@@ -31,7 +31,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 from pydicom.pixels.utils import get_j2k_parameters
 
 ENDINGS = frozenset(
@@ -285,22 +285,32 @@ def _by_pillow(path: Path, head: bytes, most_px: int) -> _Stored:
 
 @contextmanager
 def _opened(path: Path, most_px: int) -> Iterator[ImageFile.ImageFile]:
-    """Pillow's own limit stops stitched films; ours stands in its place while the file is opened."""
-    with _OPENING:
-        theirs = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = most_px
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                picture = Image.open(path, formats=FORMATS)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise PictureError(
-                f"it claims more pixels than the {most_px / 1e6:,g} million that are read at most;"
-                " nothing of it was decoded. If it is a film, make it smaller, or raise the limit"
-            ) from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = theirs
-    with picture:
+    """Pillow's own limit stops stitched films; ours stands in its place while the file is opened.
+
+    Of a path Pillow 13.0 maps an uncompressed TIFF into memory, and scrambles it where Orientation is 5 to 8;
+    of an open file it does not.
+    """
+    with path.open("rb") as handle:
+        with _OPENING:
+            theirs = Image.MAX_IMAGE_PIXELS
+            Image.MAX_IMAGE_PIXELS = most_px
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", Image.DecompressionBombWarning)
+                    picture = Image.open(handle, formats=FORMATS)
+                    if picture.format == "TIFF":  # asks for the limit once more
+                        picture.load()
+            except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+                raise PictureError(
+                    f"it claims more pixels than the {most_px / 1e6:,g} million that are read at most;"
+                    " nothing of it was decoded. If it is a film, make it smaller, or raise the limit"
+                ) from error
+            except UnidentifiedImageError as error:
+                raise PictureError(
+                    f"it is no picture of a kind that is read ({', '.join(FORMATS)})"
+                ) from error
+            finally:
+                Image.MAX_IMAGE_PIXELS = theirs
         yield picture
 
 

@@ -271,6 +271,17 @@ def test_every_orientation_is_turned_as_viewers_do(orientation: int, tmp_path: P
     with Image.open(tmp_path / "film.png") as stored:
         shown = np.asarray(ImageOps.exif_transpose(stored))
     assert np.array_equal(pictures.read(tmp_path / "film.png").eights, shown)
+    tiffs: dict[str, Any] = {
+        "palette.tif": {"mode": "P"},
+        "packed.tif": {"mode": "CMYK", "compression": "tiff_lzw"},
+        "grey.tif": {"mode": "L"},
+    }
+    for name, how in tiffs.items():
+        made = Image.fromarray(whole(8)).convert(how.pop("mode"))
+        made.save(tmp_path / name, tiffinfo={pictures.ORIENTATION: orientation}, **how)
+        seen = pictures.read(tmp_path / name).eights
+        assert seen.shape == shown.shape
+        assert np.abs(seen.astype(int) - shown).max() <= 1  # CMYK goes by way of three colours
 
 
 def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
@@ -371,7 +382,11 @@ def test_what_is_no_picture_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no film")
     tifffile.imwrite(tmp_path / "nan.tif", np.full((8, 8), np.nan, np.float32))
     tifffile.imwrite(tmp_path / "complex.tif", np.zeros((8, 8), np.complex64))
-    for name, said in (("text.png", "no picture"), ("nan.tif", "finite"), ("complex.tif", "complex")):
+    for name, said in (
+        ("text.png", "no picture of a kind that is read"),
+        ("nan.tif", "finite"),
+        ("complex.tif", "complex"),
+    ):
         with pytest.raises(PictureError, match=said):
             pictures.read(tmp_path / name)
     with pytest.raises(FileNotFoundError):
