@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image
 
 from models.data import Row, read_rows
-from models.evaluate import Ask, clopper_pearson, read_pixels
+from models.evaluate import Ask, clopper_pearson
 from models.exposure_faults import FAULTS, LONG_PX, Fault, Greys, resized
+from models.pictures import read_pixels
 from pipelines.film import Film, Header, Reason
 from pipelines.gates import training
 from pipelines.gates.exposure import ExposureGate

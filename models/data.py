@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models import pictures
+from models.pictures import NOTHING, Known
+
 CACHE_PX = 192  # side of a cached film: room to turn and zoom before the 128 px of the networks
 # What each round of leave-site-out never sees: a site of chests, and sites of other parts.
 ROUNDS: dict[str, tuple[str, ...]] = {
@@ -45,6 +48,7 @@ class Row:
     projection: str = ""  # PA, AP, "unknown" or ""
     labels: str = ""
     box: str = ""  # "x0 y0 x1 y1" round both lungs in pixels of the picture, "" when there is none
+    known: Known = NOTHING  # what the manifest says of the picture's values
 
     @property
     def child(self) -> bool:
@@ -114,22 +118,25 @@ def left_out(rows: tuple[Row, ...], round_: str) -> NDArray[np.bool_]:
 def load(films: Path, cache: Path) -> Films:
     """The usable films with their pixels, decoded once and then read from `cache`."""
     rows = read_rows(films)
-    digest = hashlib.sha256("".join(row.file for row in rows).encode()).hexdigest()[:12]
+    names = "".join(row.file + row.known.key for row in rows)
+    digest = hashlib.sha256(f"{pictures.RULES}{names}".encode()).hexdigest()[:12]
     path = cache / f"films-{CACHE_PX}-{digest}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        greys = np.stack([decode(films / row.file) for row in rows])
+        greys = np.stack([decode(films / row.file, row.known) for row in rows])
         masks = np.stack([decode(films / row.mask) if row.mask else np.zeros_like(greys[0]) for row in rows])
         np.savez(path, greys=greys, masks=masks)
     with np.load(path) as stored:
         return Films(rows, stored["greys"], stored["masks"])
 
 
-def decode(path: Path) -> NDArray[np.uint8]:
-    """One picture as a grey square (CACHE_PX, CACHE_PX), area averaged and squashed."""
-    with Image.open(path) as picture:
-        grey = picture.convert("L").resize((CACHE_PX, CACHE_PX), Image.Resampling.BOX)
-    return np.asarray(grey, dtype=np.uint8)
+def decode(path: Path, known: Known = NOTHING) -> NDArray[np.uint8]:
+    """One picture as a grey square (CACHE_PX, CACHE_PX), area averaged and squashed.
+
+    Raises PictureError or OSError.
+    """
+    grey = Image.fromarray(pictures.read(path, known).eights)
+    return np.asarray(grey.resize((CACHE_PX, CACHE_PX), Image.Resampling.BOX), dtype=np.uint8)
 
 
 def _row(line: dict[str, str]) -> Row:
@@ -148,4 +155,5 @@ def _row(line: dict[str, str]) -> Row:
         projection=line.get("projection") or "",
         labels=line.get("labels") or "",
         box=line.get("lung_box") or "",
+        known=Known.of_line(line),
     )

@@ -29,6 +29,7 @@ from scipy.stats import beta  # type: ignore[import-untyped]
 
 from models import scores
 from models.data import Row
+from models.pictures import read_pixels
 from models.scores import UNSURE, Score
 
 Pixels = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
@@ -291,7 +292,7 @@ def score_films(
     with _bar(progress) as bar:
         task = bar.add_task(f"{gate}, without {left_out}" if left_out else gate, total=len(todo))
         for count, (row, missing) in enumerate(todo, start=1):
-            pixels = read_pixels(films / row.file)
+            pixels = read_pixels(films / row.file, row.known)
             done.extend(_score(gate, left_out, row, case, ask, pixels) for case in missing)
             bar.advance(task)
             if out and count % CHUNK == 0:
@@ -341,12 +342,6 @@ def read_boxes(path: Path) -> list[BoxScore]:
             BoxScore(**{**line, "iou": float(line["iou"]), "inside": float(line["inside"])})  # type: ignore[arg-type]
             for line in csv.DictReader(handle)
         ]
-
-
-def read_pixels(path: Path) -> Pixels:
-    """A published picture as a film, (H, W) float32 in [0, 1]. Raises OSError."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("L")).astype(np.float32) / np.float32(255)
 
 
 def overlap(a: Span, b: Span) -> float:
@@ -414,7 +409,7 @@ def _score(gate: str, left_out: str, row: Row, case: Case, ask: Ask, pixels: Pix
 
 
 def _box_score(find: FindBox, films: Path, row: Row, left_out: str) -> BoxScore:
-    pixels = read_pixels(films / row.file)
+    pixels = read_pixels(films / row.file, row.known)
     height, width = pixels.shape
     x0, y0, x1, y1 = map(float, row.box.split())
     true = (x0 / width, y0 / height, x1 / width, y1 / height)

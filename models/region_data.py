@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from models.data import Row, read_rows
+from models.pictures import is_picture
 
 Span = tuple[float, float, float, float]  # x0, y0, x1, y1 in fractions of the film
 
@@ -36,7 +37,6 @@ TERMS = ("open", "nc", "unclear")
 LEAST_PATIENTS = {YES: 60, NO: 200}
 LEAST_BOXES = 80
 MOST_OTHERS = 800  # films of one source: chests of one hospital teach no more than that here
-PICTURES = frozenset({".jpg", ".jpeg", ".png"})
 TOLD = 20  # problems that are told one by one
 NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
 
@@ -245,7 +245,7 @@ def _collection(films: Path) -> tuple[dict[str, Row | None], frozenset[str]]:
         with (films / "manifest.csv").open(newline="") as handle:
             every = {line["file"] for line in csv.DictReader(handle)}
         return dict(rows), frozenset(every - rows.keys())
-    found = (path for path in sorted(films.rglob("*")) if path.suffix.lower() in PICTURES)
+    found = (path for path in sorted(films.rglob("*")) if is_picture(path))
     return {path.relative_to(films).as_posix(): None for path in found}, frozenset()
 
 

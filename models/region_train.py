@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
 
 from models import bundle, train
 from models.data import Row
+from models.pictures import read_pixels
 from models.recipes.region import region_recipe
 from models.region_data import NO, YES, Film, Region, Span, fraction, stage
 from models.region_net import objects
@@ -212,8 +212,7 @@ def sampled(films: Iterable[Film]) -> list[Film]:
 
 def shown(net: nn.Module, see: See, film: Film, most: int) -> Iterator[Seen]:
     """One film as it is published and, if it shows the region, in each turn and as a negative."""
-    with Image.open(film.row.file) as picture:
-        pixels = np.asarray(picture.convert("L")).astype(np.float32) / np.float32(255)
+    pixels = read_pixels(film.row.file, film.row.known)
     cases = {"as it is": pixels}
     if film.row.view == YES:
         cases |= {f"turned {90 * k}": np.ascontiguousarray(np.rot90(pixels, -k)) for k in (1, 2, 3)}

@@ -8,16 +8,20 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
+import tifffile
 import torch
-from monai.bundle import scripts
+from monai.bundle import ConfigParser, scripts
+from monai.transforms import LoadImage, ScaleIntensityRange
 from PIL import Image
 
 from models import bundle, nets, phantom
 from models.bundle import BundleError, Card
+from pipelines.transforms import gate_input
 
 
 @pytest.fixture
@@ -168,3 +172,63 @@ def test_monai_verifies_and_runs_the_shipped_bundles(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert tuple(told) == bundle.read_card(folder).classes
     assert all(np.isfinite(value) for value in told.values())
+
+
+def test_a_bundle_run_by_monai_answers_a_deep_picture_as_its_eight_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 bits in 16, once all white, and MinIsWhite in 16; the 8 bits as the network itself answers."""
+    film = (phantom.render("frontal", 3) * 255).astype(np.uint8)
+    Image.fromarray(film).save(tmp_path / "8.png")
+    Image.fromarray(film.astype(np.uint16) * 16).save(tmp_path / "12.png")
+    tifffile.imwrite(tmp_path / "white.tif", 65535 - film.astype(np.uint16) * 257, photometric="miniswhite")
+    folder = bundle.BUNDLES / "inversion"
+    with torch.no_grad():
+        expected = bundle.load(folder).net(gate_input(film.astype(np.float32) / 255)[None]).item()
+
+    def told(picture: str, **known: object) -> float:
+        config, meta = str(folder / bundle.INFERENCE), str(folder / bundle.METADATA)
+        options = {"bundle_root": str(folder), "film": str(tmp_path / picture), **known}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MONAI's own
+            scripts.run(config_file=config, meta_file=meta, **options)
+        (answer,) = json.loads(capsys.readouterr().out.splitlines()[-1]).values()
+        return float(answer)
+
+    assert told("8.png") == expected
+    assert told("12.png") == pytest.approx(expected, abs=0.05)
+    assert told("12.png", bits=12) == told("12.png")
+    assert told("white.tif") == pytest.approx(expected, abs=0.001)
+    assert expected < 0 < told("8.png", polarity="min-is-white")  # said to be a negative, it is seen as one
+
+
+EVERY = sorted(folder.name for folder in bundle.BUNDLES.iterdir() if (folder / bundle.INFERENCE).exists())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_bundle_reads_eight_bits_to_the_last_bit_as_ever_and_deep_ones_rightly(
+    name: str, tmp_path: Path
+) -> None:
+    """Gates and classifiers: what MONAI's own reader gave them of grey and of colours, and 12 bits in 16."""
+    film = (phantom.render("frontal", 3) * 255).astype(np.uint8)
+    Image.fromarray(film).save(tmp_path / "grey.png")
+    Image.fromarray(film).save(tmp_path / "grey.jpg")
+    Image.fromarray(np.dstack([film, film // 2, film // 3])).save(tmp_path / "colour.png")
+    Image.fromarray(film.astype(np.uint16) * 16).save(tmp_path / "12.png")
+    config = json.loads((bundle.BUNDLES / name / bundle.INFERENCE).read_text())
+
+    def pixels(picture: str) -> Any:
+        return ConfigParser({**config, "film": str(tmp_path / picture)}).get_parsed_content("pixels")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MONAI's own
+        theirs = LoadImage(
+            reader="PILReader",
+            converter=lambda picture: picture.convert("L"),
+            reverse_indexing=False,
+            ensure_channel_first=True,
+        )
+    scale = ScaleIntensityRange(a_min=0, a_max=255, b_min=0, b_max=1)
+    for picture in ("grey.png", "grey.jpg", "colour.png"):
+        assert np.array_equal(pixels(picture), scale(theirs(tmp_path / picture))[0].numpy())
+    assert np.abs(pixels("12.png") - pixels("grey.png")).max() < 1 / 255

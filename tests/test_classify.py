@@ -14,8 +14,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.cli.classify import MAX_MPX
 from gateway.errors import FilmgateError
-from models import phantom
+from models import phantom, pictures
 from models.classifiers import bundle, nets
 from models.classifiers.bundle import Accepts, ClassifierCard, Input
 from pipelines.report.phantom_dx import phantom_dx
@@ -162,6 +163,47 @@ def test_sixteen_bits_of_grey_are_read_as_eight_are(model: Path, picture: Path, 
     _, told = asked(picture, tmp_path / "wide.png", "--model", model, "--no-gates")
     narrow, wide_told = (one["probabilities"] for one in told)
     assert wide_told == pytest.approx(narrow, abs=1e-4)
+
+
+def test_what_was_assumed_of_a_picture_is_noted(model: Path, picture: Path, tmp_path: Path) -> None:
+    """12 bits in 16 without a word: read as such, said to people and to programs; 8 bits need no note."""
+    with Image.open(picture) as film:
+        greys = np.asarray(film).astype(np.uint16)
+    Image.fromarray(greys * 16).save(tmp_path / "deep.png")
+    _, (plain, deep) = asked(picture, tmp_path / "deep.png", "--model", model)
+    assert plain["notes"] == []
+    highest = greys.max() * 16
+    assert deep["notes"][0] == f"16-bit file whose values end at {highest}: read as 12 bits"
+    assert deep["gates"]["said"] == plain["gates"]["said"]
+    assert deep["probabilities"] == pytest.approx(plain["probabilities"], abs=1e-2)
+    _, out = run("classify", tmp_path / "deep.png", "--model", model)
+    assert f"picture: {deep['notes'][0]}" in out
+
+
+def test_a_person_says_what_a_picture_does_not(model: Path, picture: Path, tmp_path: Path) -> None:
+    """Bits and polarity; a negative in 12 bits is then the film itself. Bits that cannot be are refused."""
+    with Image.open(picture) as film:
+        greys = np.asarray(film).astype(np.uint16)
+    Image.fromarray(4095 - greys * 16).save(tmp_path / "negative.png")
+    known = ("--bits", 12, "--polarity", "min-is-white")
+    _, (plain, unknown) = asked(picture, tmp_path / "negative.png", "--model", model)
+    _, (negative,) = asked(tmp_path / "negative.png", "--model", model, *known)
+    assert unknown["not_read"]["code"] == "NOT_QUALIFIED"
+    assert {"read as 12 bits, as told", "min-is-white, as told"} <= set(negative["notes"])
+    assert negative["gates"]["said"] == plain["gates"]["said"]
+    assert negative["probabilities"] == pytest.approx(plain["probabilities"], abs=1e-2)
+    code, (refused,) = asked(tmp_path / "negative.png", "--model", model, "--bits", 10)
+    assert (code, refused["not_read"]["code"]) == (1, "NOT_DECODED")
+    assert "10 bits do not hold" in refused["not_read"]["why"]
+    assert run("classify", picture, "--model", model, "--polarity", "upside-down")[0] == 2
+
+
+def test_a_picture_over_the_limit_is_not_read_and_the_limit_is_said(model: Path, tmp_path: Path) -> None:
+    Image.new("1", (1_500, 1_000)).save(tmp_path / "large.png")
+    code, (one,) = asked(tmp_path / "large.png", "--model", model, "--max-mpx", 1)
+    assert (code, one["not_read"]["code"]) == (1, "NOT_DECODED")
+    assert "1 million" in one["not_read"]["why"]
+    assert MAX_MPX * 1_000_000 == pictures.MOST_PX
 
 
 def test_a_classifier_that_is_not_there_is_told_with_what_to_do(picture: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_film_is_read_once_for_all_its_cases(films: Path, monkeypatch: pytest.
     """Decoding costs more than looking."""
     read: list[Path] = []
     true = evaluate.read_pixels
-    monkeypatch.setattr(evaluate, "read_pixels", lambda path: read.append(path) or true(path))
+    monkeypatch.setattr(evaluate, "read_pixels", lambda path, known: read.append(path) or true(path, known))
     rows = [row("1.png"), row("2.png")]
     evaluate.score_films("mirror", lambda _: (0.5, "MIRROR_SUSPECTED"), films, rows, progress=False)
     assert read == [films / "1.png", films / "2.png"]

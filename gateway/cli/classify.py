@@ -19,14 +19,26 @@ from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
     from gateway.decoder import Decoder
+    from models.pictures import Known
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
     from pipelines.policy import Policy
     from pipelines.reader import Reader
     from pipelines.reading import Condition, NotRead, Reading
 
+DEFAULT = "chest14"
+MAX_MPX = 400  # models.pictures.MOST_PX; models.pictures, which knows both, is not loaded for --help
+POLARITIES = ("min-is-black", "min-is-white")
+
+
+def _polarity(word: str | None) -> str | None:
+    if word is not None and word not in POLARITIES:
+        raise typer.BadParameter(f"one of {', '.join(POLARITIES)}")
+    return word
+
+
 Paths = Annotated[
-    list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.", exists=True)
+    list[Path], typer.Argument(help="DICOM, PNG, JPEG or TIFF files, or folders of them.", exists=True)
 ]
 Model = Annotated[str, typer.Option("--model", help="A classifier that ships, or the folder of a bundle.")]
 Heatmap = Annotated[
@@ -36,9 +48,23 @@ Heatmap = Annotated[
 NoGates = Annotated[
     bool, typer.Option("--no-gates", help="Read every film as it lies, whatever gates and card say of it.")
 ]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        "--bits", min=9, max=32, help="Of pictures in 16 or 32 bits: how many are used. Else it is inferred."
+    ),
+]
+Polarity = Annotated[
+    str | None,
+    typer.Option(
+        "--polarity", callback=_polarity, help="Of pictures: min-is-black or min-is-white, whatever they say."
+    ),
+]
+MaxMpx = Annotated[
+    int, typer.Option("--max-mpx", min=1, help="Largest picture that is read, in millions of pixels.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor cores for one film.")]
 
-DEFAULT = "chest14"
 BAR = 30  # characters of a bar from 0 to 1
 FULL, EMPTY, MARK = "█", "·", "|"
 
@@ -53,6 +79,7 @@ class Told:
     findings: tuple[Finding, ...] = ()
     gated: str = ""  # what the gates found, in words
     heatmap: Path | None = None
+    notes: tuple[str, ...] = ()  # what a picture file said of its values, and what was assumed
 
 
 def classify(
@@ -60,6 +87,9 @@ def classify(
     model: Model = DEFAULT,
     heatmap: Heatmap = None,
     no_gates: NoGates = False,
+    bits: Bits = None,
+    polarity: Polarity = None,
+    max_mpx: MaxMpx = MAX_MPX,
     threads: Threads = 1,
     json: options.Json = False,
     config: options.Config = None,
@@ -70,8 +100,11 @@ def classify(
     options.quiet_logs()
     files = list(_files(paths))
     if not files:
-        raise NotFound("there is no film among these. Nothing was read. Name DICOM, PNG or JPEG files.")
-    with _desk(settings, model, threads, no_gates=no_gates) as desk:
+        raise NotFound("there is no film among these. Nothing was read. Name DICOM, PNG, JPEG or TIFF files.")
+    from models.pictures import Known
+
+    look = Look(Known(bits, polarity or ""), max_mpx * 1_000_000)
+    with _desk(settings, model, threads, look, no_gates=no_gates) as desk:
         told: list[Told] = []
         for path in _with_bar(files):
             one = desk.read(path, heat=heatmap is not None)
@@ -85,6 +118,14 @@ def classify(
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """How picture files are read."""
+
+    known: Known
+    most_px: int
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """All that is needed to read a file."""
 
@@ -92,6 +133,7 @@ class Desk:
     gates: Gates | None  # None: none of their models can be used
     policy: Policy
     decoder: Decoder
+    look: Look
     no_gates: bool
 
     def __enter__(self) -> Desk:
@@ -103,22 +145,37 @@ class Desk:
     def read(self, path: Path, *, heat: bool) -> Told:
         """Decode, gate, read. Nothing is raised for a film."""
         from gateway.errors import DecodeError, NoTime
+        from models.pictures import is_picture
         from pipelines.film import Act
-        from pipelines.pictures import is_picture, picture_film
         from pipelines.reading import Unread
 
         picture = is_picture(path)
         try:
-            film = picture_film(path) if picture else self.decoder.film(path)
+            film, notes = self._pictured(path) if picture else (self.decoder.film(path), ())
         except (DecodeError, NoTime, ValueError, OSError) as error:
             return Told(path, self.reader.not_read(Unread.NOT_DECODED, str(error)))
         findings, decision = self._gated(film)
         words = _words(decision, findings)
         if decision and decision.act is not Act.PASS and not self.no_gates:
-            return Told(path, self.reader.not_read(Unread.NOT_QUALIFIED, decision.why), film, findings, words)
+            return Told(
+                path,
+                self.reader.not_read(Unread.NOT_QUALIFIED, decision.why),
+                film,
+                findings,
+                words,
+                notes=notes,
+            )
         # Of a picture nothing is known but its pixels: for age and modality answers who names it.
         answer = self.reader.read(film, findings, heat=heat, any_film=picture or self.no_gates)
-        return Told(path, answer, film, findings, words)
+        return Told(path, answer, film, findings, words, notes=notes)
+
+    def _pictured(self, path: Path) -> tuple[Film, tuple[str, ...]]:
+        """Raises PictureError or OSError."""
+        from models import pictures
+        from pipelines.pictures import picture_film
+
+        picture = pictures.read(path, self.look.known, most_px=self.look.most_px)
+        return picture_film(picture), picture.notes
 
     def _gated(self, film: Film) -> tuple[tuple[Finding, ...], Decision | None]:
         from pipelines.policy import decide
@@ -129,7 +186,7 @@ class Desk:
         return findings, decide(self.policy, film.header, findings, destinations={}, today=date.max)
 
 
-def _desk(settings: Settings, model: str, threads: int, *, no_gates: bool) -> Desk:
+def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates: bool) -> Desk:
     """
     Raises:
         FilmgateError: the classifier cannot be used.
@@ -160,12 +217,12 @@ def _desk(settings: Settings, model: str, threads: int, *, no_gates: bool) -> De
     file = settings.policy.file
     policy = Policy.load(file.read_text(encoding="utf-8")) if file else Policy.default()
     decoder = Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb)
-    return Desk(reader, None if ready.problems() else ready, policy, decoder, no_gates)
+    return Desk(reader, None if ready.problems() else ready, policy, decoder, look, no_gates)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
     """Files as they are named; of a folder, all that may be films."""
-    from pipelines.pictures import is_picture
+    from models.pictures import is_picture
 
     for path in paths:
         if path.is_file():
@@ -237,6 +294,8 @@ def _show(one: Told) -> None:
     from pipelines.reading import NotRead
 
     say(f"{clean(str(one.path))}")
+    for note in one.notes:
+        say(f"  picture: {clean(note)}")
     if one.gated:
         say(f"  gates: {clean(one.gated)}")
     if isinstance(one.answer, NotRead):
@@ -295,6 +354,7 @@ def _item(reader: Reader, one: Told) -> dict[str, Any]:
         "thresholds": {name: card.thresholds.get(name) for name in card.classes},
         "positive": [],
         "not_read": None,
+        "notes": list(one.notes),
         "gates": {"said": one.gated, "findings": [_finding(finding) for finding in one.findings]},
         "region": None,
         "heatmap": one.heatmap,

@@ -284,8 +284,9 @@ def _cell(film: Film, *, grid: bool) -> Image.Image:
     """One film with its boxes, its name above it."""
     from PIL import Image, ImageDraw, ImageOps
 
-    with Image.open(film.row.file) as picture:
-        grey = ImageOps.autocontrast(picture.convert("L"), cutoff=1)
+    from models.pictures import read
+
+    grey = ImageOps.autocontrast(Image.fromarray(read(Path(film.row.file), film.row.known).eights), cutoff=1)
     room = CELL_PX - 20
     scale = room / max(grey.size)
     shown = grey.resize((round(grey.width * scale), round(grey.height * scale))).convert("RGB")
@@ -312,11 +313,12 @@ def _told() -> Iterator[None]:
         FilmgateError: the manifest, the films or a bundle cannot be used.
     """
     from models.bundle import BundleError
+    from models.pictures import PictureError
     from models.region_data import RegionError
 
     try:
         yield
-    except (RegionError, BundleError, OSError) as error:
+    except (RegionError, BundleError, PictureError, OSError) as error:
         raise FilmgateError(
             f"{error}\nNothing was trained. `filmgate region check` reads it again."
         ) from error

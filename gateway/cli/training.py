@@ -75,7 +75,7 @@ Scores = Annotated[
     typer.Option("--scores", help="A table of scores, or the folder of the rounds; may be given again."),
 ]
 Site = Annotated[
-    Path | None, typer.Option("--site", help="Folder of a hospital's own clean films: DICOM, JPEG or PNG.")
+    Path | None, typer.Option("--site", help="Folder of a hospital's own clean films: DICOM or pictures.")
 ]
 SomeBundles = Annotated[
     Path | None,

@@ -308,15 +308,7 @@ def inference_config(card: ClassifierCard) -> dict[str, Any]:
             "folder": "$pathlib.Path(@bundle_root)",
         },
         "network": {"_target_": "models.classifiers.engine.open_engine", "loaded": "@loaded"},
-        "picture": {
-            "_target_": "LoadImage",
-            "reader": "PILReader",
-            "converter": "$lambda picture: picture.convert('L')",
-            "reverse_indexing": False,
-            "ensure_channel_first": True,
-        },
-        "scale": {"_target_": "ScaleIntensityRange", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1},
-        "pixels": "$@scale(@picture(@film))[0].numpy()",
+        **files.picture_config(),
         "seen": {
             "_target_": "models.classifiers.framing.shown",
             "pixels": "@pixels",

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models import pictures
 from models.classifiers.labels import NO_FINDING, Task
+from models.pictures import NOTHING, Known, PictureError, is_picture
 
 ADULT = 10.0  # years from which chest14 takes a film: younger chests look otherwise
-PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 READERS = 2  # threads that decode pictures: PIL lets go of the interpreter meanwhile
 UNKNOWN = math.nan
 IN_TRAINING = ("train", "val", "")  # folders of a published split that may be trained with
@@ -51,6 +52,7 @@ class Sample:
     age: float = UNKNOWN  # years
     view: str = ""  # "PA", "AP", ...
     source: str = ""
+    known: Known = NOTHING  # what a person says of the picture's values
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,9 @@ def load(listing: Listing, px: int, cache: Path, told: Callable[[int, int], None
     """
     if not listing.rows:
         raise SamplesError(f"no film is left to train with ({listing.told()})")
-    names = "".join(f"{row.file}:{row.path.stat().st_size};" for row in listing.rows)
-    path = cache / f"classifier-{px}-{hashlib.sha256(names.encode()).hexdigest()[:12]}.npy"
+    names = "".join(f"{row.file}:{row.path.stat().st_size}{row.known.key};" for row in listing.rows)
+    digest = hashlib.sha256(f"{pictures.RULES}{names}".encode()).hexdigest()[:12]
+    path = cache / f"classifier-{px}-{digest}.npy"
     bad = path.with_suffix(".unread")
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -141,19 +144,14 @@ def load(listing: Listing, px: int, cache: Path, told: Callable[[int, int], None
     return Samples(listing.task, rows, greys, targets)
 
 
-def decode(path: Path, px: int) -> Greys:
-    """One picture as a grey square (px, px), squashed: area averaged when made smaller, else interpolated."""
-    with Image.open(path) as picture:
-        how = Image.Resampling.BOX if min(picture.size) >= px else Image.Resampling.BILINEAR
-        grey = _grey(picture).resize((px, px), how)
-    return np.asarray(grey, dtype=np.uint8)
+def decode(path: Path, px: int, known: Known = NOTHING) -> Greys:
+    """One picture as a grey square (px, px), squashed: area averaged when made smaller, else interpolated.
 
-
-def _grey(picture: Image.Image) -> Image.Image:
-    if not picture.mode.startswith("I"):
-        return picture.convert("L")
-    deep = np.asarray(picture, dtype=np.float32)  # "L" would clip 16 bits at 255
-    return Image.fromarray((deep * (255 / max(float(deep.max()), 1))).astype(np.uint8))
+    Raises PictureError or OSError.
+    """
+    grey = Image.fromarray(pictures.read(path, known).eights)
+    how = Image.Resampling.BOX if min(grey.size) >= px else Image.Resampling.BILINEAR
+    return np.asarray(grey.resize((px, px), how), dtype=np.uint8)
 
 
 def _decode_all(
@@ -165,8 +163,8 @@ def _decode_all(
 
     def read(n: int) -> Greys | None:
         try:
-            return decode(rows[n].path, px)
-        except (OSError, ValueError):
+            return decode(rows[n].path, px, rows[n].known)
+        except (OSError, PictureError):
             return None
 
     with ThreadPoolExecutor(READERS) as pool:
@@ -194,7 +192,7 @@ def from_nih(table: Path, images: Sequence[Path], task: Task, min_age: float = A
         SamplesError: a column that is needed is not there, or no label is one of the task's.
         OSError: the table cannot be read.
     """
-    pictures = {path.name: path for folder in images for path in _pictures(folder)}
+    there = {path.name: path for folder in images for path in _pictures(folder)}
     beside = table.parent / "test_list.txt"
     test = set(beside.read_text().split()) if beside.exists() else set()
     rows: list[Sample] = []
@@ -203,14 +201,15 @@ def from_nih(table: Path, images: Sequence[Path], task: Task, min_age: float = A
         name, age = line["Image Index"], _years(line.get("Patient Age", ""))
         if age < min_age:
             left_out[f"younger than {min_age:g} years"] += 1
-        elif name not in pictures:
+        elif name not in there:
             left_out["no such picture"] += 1
         else:
             view = line.get("View Position", "")
             split = "test" if name in test else ""
             targets = told_labels(line["Finding Labels"], task)
             patient = line["Patient ID"]
-            rows.append(Sample(name, pictures[name], patient, view, split, targets, age, view, "nih"))
+            known = Known.of_line(line)
+            rows.append(Sample(name, there[name], patient, view, split, targets, age, view, "nih", known))
     if not rows and left_out["no such picture"]:
         raise SamplesError(
             f"none of the pictures of {table} is in {', '.join(map(str, images))}. "
@@ -290,7 +289,8 @@ def _manifest_row(line: dict[str, str], path: Path, task: Task, age: float) -> S
         group = "squashed" if "squashed" in line.get("note", "") else "native"
         labels = "|".join(CHILD_LABELS.get(word, "") for word in labels.split("|"))
     targets, source = told_labels(labels, task), line.get("source", "")
-    return Sample(line["file"], path, line["group"], group, line["split"], targets, age, view, source)
+    known = Known.of_line(line)
+    return Sample(line["file"], path, line["group"], group, line["split"], targets, age, view, source, known)
 
 
 def told_labels(findings: str, task: Task) -> tuple[float, ...]:
@@ -343,7 +343,7 @@ def _lines(table: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES)
+    return (path for path in sorted(folder.rglob("*")) if is_picture(path))
 
 
 def _apart(listing: Listing) -> Listing:

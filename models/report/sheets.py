@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from models.evaluate import CASES, BoxScore, Pixels, as_it_is, read_pixels
+from models.evaluate import CASES, BoxScore, Pixels, as_it_is
+from models.pictures import read_pixels
 from models.report.tables import MISJUDGED, NOT_SURE, Judged
 
 COLUMNS, ROWS = 5, 4

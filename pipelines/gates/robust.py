@@ -23,7 +23,7 @@ from models.classifiers.labels import CHEST14, NO_FINDING, PNEUMONIA3, Task
 from models.classifiers.robustness import Ask, Film, Gate, Gated, Greys, Written
 from models.classifiers.scores import Doubles
 from models.data import Row, read_rows
-from models.evaluate import read_pixels
+from models.pictures import NOTHING, read_pixels
 from pipelines import film as gated
 from pipelines import gates
 from pipelines.film import PREVIEW_PX, Act, Decision, Finding, Header, Operations, Verdict
@@ -67,8 +67,10 @@ def evaluate_robustness(
     shown = films_of(films, task, split, most)
     ask, gate = asks(reader, task.labels, ready, header), gate_of(ready, header)
 
+    known = {row.file: row.known for row in read_rows(films, split)}
+
     def read(file: str) -> Greys:
-        return preview(read_pixels(films / file))
+        return preview(read_pixels(films / file, known.get(file, NOTHING)))
 
     told = robustness.answers(shown, read, ask, gate, task.labels, out / robustness.ANSWERS)
     rows = robustness.judged(told, task.labels, exclusive=task.exclusive, least=least)

@@ -19,13 +19,13 @@ from models import bundle, calibrate
 from models.budget import PPM, share_of
 from models.calibrate import Found, is_stress
 from models.data import Row
-from models.evaluate import CASES, Ask, Case, Pixels, read_pixels
+from models.evaluate import CASES, Ask, Case, Pixels
+from models.pictures import NOTHING, Known, is_picture, read_pixels
 from models.scores import Score
 from pipelines.decode import Undecodable, decode_film
 from pipelines.gates.training import asks
 from pipelines.part10 import parse
 
-PICTURES = (".jpg", ".jpeg", ".png")
 DICOM = (".dcm", ".dicom", "")  # modalities often give no ending
 PREFIX, MAGIC = 128, b"DICM"  # PS3.10 section 7.1
 
@@ -38,6 +38,7 @@ class SiteFilm:
     view: str  # frontal, lateral, not_chest
     patient: str  # as the manifest or the header has it, "" when neither does
     date: str  # of the study, YYYY-MM-DD or YYYYMMDD, "" when not known
+    known: Known = NOTHING  # what the manifest says of a picture's values
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,13 @@ def site_films(folder: Path) -> tuple[SiteFilm, ...]:
     if lines and "file" not in lines[0]:
         raise ValueError(f"{manifest.name} has no column `file`")
     return tuple(
-        SiteFilm(line["file"], line.get("view") or "frontal", line.get("group") or "", line.get("date") or "")
+        SiteFilm(
+            line["file"],
+            line.get("view") or "frontal",
+            line.get("group") or "",
+            line.get("date") or "",
+            Known.of_line(line),
+        )
         for line in lines
     )
 
@@ -82,7 +89,7 @@ def site_scores(gate: str, folder: Path, ask: Ask, *, progress: bool = True) -> 
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         for film in bar.track(films, description=f"{gate} on {folder.name}"):
             try:
-                pixels, patient, date = _read(folder / film.file)
+                pixels, patient, date = _read(folder / film.file, film.known)
             except (OSError, Undecodable, ValueError):
                 unread.append(film.file)
                 continue
@@ -107,18 +114,17 @@ def _scores(
             )
 
 
-def _read(path: Path) -> tuple[Pixels, str, str]:
+def _read(path: Path, known: Known) -> tuple[Pixels, str, str]:
     """Pixels as displayed, patient and study date, where the header has them."""
-    if path.suffix.lower() in PICTURES:
-        return read_pixels(path), "", ""
+    if is_picture(path):
+        return read_pixels(path, known), "", ""
     film = decode_film(path)
     return film.pixels, str(parse(path).ds.get("PatientID") or ""), film.header.study_date
 
 
 def _is_film(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix not in DICOM:
-        return suffix in PICTURES
+    if path.suffix.lower() not in DICOM:
+        return is_picture(path)
     with path.open("rb") as handle:
         return handle.read(PREFIX + len(MAGIC))[PREFIX:] == MAGIC
 

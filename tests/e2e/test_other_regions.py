@@ -15,7 +15,7 @@ from test_line import at, film, sent
 
 from models import bundle
 from models.data import read_rows
-from models.evaluate import read_pixels
+from models.pictures import read_pixels
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.redis, pytest.mark.slow]
 
