@@ -219,6 +219,25 @@ def test_a_held_film_is_read_when_a_person_releases_it(line: Line) -> None:
     assert [made["kind"] for made in result["objects"]] == ["sr", "heatmap", "gsps"]
 
 
+def test_a_film_that_is_held_while_it_is_read_has_no_result(line: Line) -> None:
+    """One worker reads it, another one gates it again and holds it: what the first one found is not kept."""
+    receive(line.shell, phantom_dx("frontal", 21), line.tmp_path)
+    slow = line.examiner()
+    gating = line.ledger.claim("w")
+    assert gating is not None
+    slow._attempt(gating)
+    reading = line.ledger.claim("w", ["chest"])
+    assert reading is not None
+    assert reading.reading is not None
+    assert line.ledger.gate_again(1, by="ann", now=NOW)
+    line.work(HELD)
+    slow._attempt(reading)
+    film = line.ledger.film(1)
+    assert (film.decision, line.state()) == ("quarantine", "cancelled")
+    assert [result.get("not_read") for result in film.results] == ["NOT_QUALIFIED"]
+    assert list(line.objects()) == [EnhancedSRStorage]  # not analysed
+
+
 def test_payloads_go_to_webhooks(tmp_path: Path, folder: Path, children: Children) -> None:
     """As JSON and as FHIR, also when the film was not read: the one who waits is told."""
     line = Line(tmp_path, folder, children, block={"results": {"json": ["hook"], "fhir": ["hook"]}})
