@@ -182,6 +182,8 @@ class Supervisor:
                 self._selector.unregister(pipe)
         if child.spec.role == "worker":
             self._free(pid, how)
+        if child.spec.role == "redis" and how == redis_server.CANNOT_START and self._stopping_since is None:
+            self._mend_redis()
         if child in self._leavers:
             self._leavers.remove(child)
         elif child.unwanted:
@@ -203,6 +205,18 @@ class Supervisor:
             )
         except LedgerError as failure:
             log.warning("lease not freed", error=str(failure), meaning="it ends by itself")
+
+    def _mend_redis(self) -> None:
+        """Redis said that it cannot start: most often it cannot read its own file, which is of no worth."""
+        try:
+            kept = redis_server.set_aside(self._settings)
+        except OSError as error:
+            log.warning("redis files not set aside", error=str(error), meaning="workers look by themselves")
+            return
+        if kept is not None:
+            log.warning(
+                "redis files set aside", to=str(kept), meaning="redis starts empty; the ledger has every film"
+            )
 
     def _maybe_ready(self) -> None:
         roles = {child.spec.role for child in self._children.values() if child.ready}
@@ -235,10 +249,15 @@ class Supervisor:
             return
         self._start(redis)
         until = time.monotonic() + REDIS_WAIT_S
-        while redis.running and time.monotonic() < until and not redis_server.answers(self._settings):
+        while time.monotonic() < until and not (redis.running and redis_server.answers(self._settings)):
             for key, _ in self._selector.select(0.02):
                 key.data()
-            self._look_for_end(redis)
+            if redis.running:
+                self._look_for_end(redis)
+            if self._stopping_since is not None:
+                return
+            if redis.due:
+                self._start(redis)
 
     def _all(self) -> list[Child]:
         return [*self._children.values(), *self._leavers]
