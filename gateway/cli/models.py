@@ -268,10 +268,15 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
 
 
 def _terms(name: str, sha256: str, views: str, min_age: float, max_age: float, *, unknown_age: bool) -> Terms:
+    from models.classifiers import terms
     from models.classifiers.bundle import Accepts
     from models.classifiers.imports import Terms
 
-    return Terms(name, sha256, Accepts(_listed(views), min_age, max_age, unknown_age))
+    try:
+        words = tuple(map(terms.view, _listed(views)))
+    except ValueError as error:
+        raise FilmgateError(f"--views: {error}\nNothing was written.") from error
+    return Terms(name, sha256, Accepts(words, min_age, max_age, unknown_age))
 
 
 def _foreign(

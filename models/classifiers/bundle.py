@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from models import bundle as files
 from models.bundle import BUNDLES, BundleError
-from models.classifiers import nets, onnx_files
+from models.classifiers import nets, onnx_files, terms
 
 CLASSIFIER = "classifier"
 TORCHSCRIPT, ONNX = "torchscript", "onnx"
@@ -357,8 +357,8 @@ def about(card: ClassifierCard) -> str:
 
 def _card(ours: Mapping[str, Any]) -> ClassifierCard:
     seen, takes = dict(ours["input"]), dict(ours["accepts"])
-    for key in ("views", "modalities"):
-        takes[key] = tuple(map(str, takes[key]))
+    takes["views"] = tuple(terms.view(str(word)) for word in takes["views"])
+    takes["modalities"] = tuple(terms.modality(str(word)) for word in takes["modalities"])
     thresholds = {key: None if value is None else float(value) for key, value in ours["thresholds"].items()}
     return ClassifierCard(
         name=str(ours["name"]),
