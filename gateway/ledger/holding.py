@@ -1,7 +1,8 @@
 """HOLD, for those who send and read: a held film is neither sent to AI nor read, whoever has it in hand.
 
 What a hold takes back is `cancelled`: a release owes it anew. What is on the wire already cannot be called
-back; it is not tried a second time.
+back; it is not tried a second time. While a second picture under one UID is held, readings of the first one
+wait: which of them is the patient's is not known.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, exists, func, select
 
 from gateway.ledger.moves import move, note
 from gateway.ledger.records import DeliveryState, HoldState, JobState
-from gateway.ledger.tables import copies, decisions, deliveries, events, holds, jobs, versions
+from gateway.ledger.tables import copies, decisions, deliveries, holds, jobs, versions
 from pipelines.film import Reason
 
-TAKEN_BACK = "taken back"  # the event; its `deliveries` are the ids
 WAITING = (DeliveryState.PENDING, DeliveryState.RETRY)
 IN_HAND = (JobState.READY, JobState.LEASED)
 Owed = tuple[str, str]  # destination, digest
@@ -26,29 +26,21 @@ WHO = "worker"
 
 
 def take_back(
-    db: Connection,
-    film_id: int,
-    version_id: int,
-    now: datetime,
-    *,
-    every_version: bool = False,
-    keep: Collection[Owed] = (),
+    db: Connection, film_id: int, version_id: int, now: datetime, *, keep: Collection[Owed] = ()
 ) -> int:
-    """Stop what is owed to AI of one version (or of every version) and is not gone yet; how much that was.
+    """Stop what is owed to AI of one version and is not gone yet; how much that was.
 
     A reading that a worker has in hand is parked: its result finds no lease any more, and is not kept.
     """
-    its = None if every_version else _digests(db, version_id)
+    its = _digests(db, version_id)
     to_ai = (deliveries.c.film_id == film_id) & deliveries.c.kind.in_(("ai", "copy"))
     stopped = [
-        row.id
-        for row in db.execute(select(deliveries).where(to_ai))
-        if (its is None or row.digest in its)
-        and (row.destination, row.digest) not in keep
-        and _stopped(db, row, now)
+        row.destination
+        for row in db.execute(select(deliveries).where(to_ai, deliveries.c.digest.in_(its)))
+        if (row.destination, row.digest) not in keep and _stopped(db, row, now)
     ]
     if stopped:
-        note(db, now, TAKEN_BACK, film_id=film_id, who=WHO, version=version_id, deliveries=stopped)
+        note(db, now, "taken back", film_id=film_id, who=WHO, version=version_id, destinations=stopped)
     return len(stopped)
 
 
@@ -57,30 +49,37 @@ def take_back_held(db: Connection, film_ids: Iterable[int], now: datetime | None
     time. `now`: else the time since when they are held."""
     count = 0
     for film_id in set(film_ids):
-        for hold in db.execute(_holds_of(film_id, HoldState.OPEN)).all():
-            every = of_every_version(hold.reasons)
-            count += take_back(db, film_id, hold.version_id, now or hold.opened_at, every_version=every)
+        held = (holds.c.film_id == film_id) & (holds.c.state == HoldState.OPEN)
+        for hold in db.execute(select(holds).where(held)).all():
+            count += take_back(db, film_id, hold.version_id, now or hold.opened_at)
     return count
 
 
-def stand_again(db: Connection, film_id: int, now: datetime) -> None:
-    """Owe anew what holds of a second picture took back of the first, once all of those are rejected."""
-    if db.execute(_holds_of(film_id, HoldState.OPEN)).first():
-        return
-    rejected = {hold.version_id for hold in db.execute(_holds_of(film_id, HoldState.REJECTED))}
-    theirs = {digest for version_id in rejected for digest in _digests(db, version_id)}
-    taken = select(events.c.detail).where(events.c.film_id == film_id, events.c.what == TAKEN_BACK)
-    for detail in db.scalars(taken).all():
-        for delivery_id in detail["deliveries"] if detail["version"] in rejected else ():
-            row = db.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
-            if row.digest not in theirs:
-                back = {"next_at": now, "ended_at": None}
-                move(db, deliveries, row.id, DeliveryState.CANCELLED, DeliveryState.PENDING, **back)
+def put_back_readings(db: Connection, film_id: int, now: datetime) -> None:
+    """Readings of a film that workers have in hand wait again, `waits` says for how long."""
+    in_hand = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_not(None) & jobs.c.state.in_(IN_HAND)
+    for job in db.execute(select(jobs).where(in_hand)).all():
+        move(db, jobs, job.id, job.state, JobState.PARKED, done_at=now, owner=None)
+        back = {"next_at": now}
+        move(db, deliveries, job.delivery_id, DeliveryState.SENDING, DeliveryState.PENDING, **back)
 
 
-def of_every_version(reasons: Collection[str]) -> bool:
-    """Whether a hold is about the film as a whole: which of its pictures is the right one is not known."""
-    return Reason.OTHER_PIXELS in reasons
+def waits() -> ColumnElement[bool]:
+    """Whether a reading waits for a person: another picture, later than the one that is read, is held."""
+    its_film = versions.c.film_id == deliveries.c.film_id
+    own = select(versions.c.id).where(its_film, versions.c.digest == deliveries.c.digest)
+    made_of = (
+        select(func.max(decisions.c.version_id))
+        .join(copies, copies.c.decision_id == decisions.c.id)
+        .where(copies.c.film_id == deliveries.c.film_id, copies.c.digest == deliveries.c.digest)
+    )
+    version = func.coalesce(own.scalar_subquery(), made_of.scalar_subquery())
+    return exists().where(
+        holds.c.film_id == deliveries.c.film_id,
+        holds.c.state == HoldState.OPEN,
+        holds.c.version_id > version,
+        cast(holds.c.reasons, Text).contains(Reason.OTHER_PIXELS.value),
+    )
 
 
 def _stopped(db: Connection, delivery: Any, now: datetime) -> bool:
@@ -106,7 +105,3 @@ def _digests(db: Connection, version_id: int) -> set[str]:
     )
     own = select(versions.c.digest).where(versions.c.id == version_id)
     return {*db.scalars(own), *db.scalars(made_of_it)}
-
-
-def _holds_of(film_id: int, state: HoldState) -> Any:
-    return select(holds).where(holds.c.film_id == film_id, holds.c.state == state)

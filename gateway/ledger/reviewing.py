@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, case, exists, func, literal, select, 
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import stand_again, take_back_held
+from gateway.ledger.holding import take_back_held
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -179,14 +179,10 @@ class Reviewing(Database):
             owe_copy(db, copy_id, to, now)
 
     def reject(self, hold: Hold, *, by: str, note_text: str, now: datetime, made: Made | None = None) -> None:
-        """Close a hold for good: no AI gets this version. `made` is the rejection note, where one is sent.
-
-        An earlier picture under the same UID that had passed is owed again what this hold took back.
-        """
+        """Close a hold for good: no AI gets the film. `made` is the rejection note, where one is sent."""
         with self.writing() as db:
             _close(db, hold, HoldState.REJECTED, by, note_text, now)
             _discard(db, hold)
-            stand_again(db, hold.film_id, now)
             if made:
                 keep_object(db, hold.film_id, None, made, now)
 

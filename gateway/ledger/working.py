@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, 
 
 from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import Owed, of_every_version, take_back
+from gateway.ledger.holding import Owed, put_back_readings, take_back, waits
 from gateway.ledger.moves import allowed, inserted, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -241,7 +241,7 @@ def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
 
 def _owed_to(classifiers: Collection[str]) -> ColumnElement[bool]:
     waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
-    return waiting & deliveries.c.destination.in_(classifiers)
+    return waiting & deliveries.c.destination.in_(classifiers) & ~waits()
 
 
 def _next_reading(db: Connection, classifiers: Collection[str]) -> Any:
@@ -329,10 +329,10 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     decision_id = _decide(db, job, judged, now)
     copy_id = keep_copy(db, job.film_id, decision_id, judged.copy, now) if judged.copy else None
     if judged.mode == "enforce":  # observing, all was owed when it arrived
-        every = judged.hold and of_every_version(judged.decision.reasons)
-        keep = _stands(judged, job.digest)
-        take_back(db, job.film_id, job.version_id, now, every_version=every, keep=keep)
+        take_back(db, job.film_id, job.version_id, now, keep=_stands(judged, job.digest))
     if judged.hold:
+        if Reason.OTHER_PIXELS in judged.decision.reasons:
+            put_back_readings(db, job.film_id, now)
         _hold(db, job, decision_id, copy_id, judged, now)
     else:
         _no_longer_held(db, job, now)
