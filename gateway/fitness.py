@@ -52,8 +52,15 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
     """Everything that is named and not there, and everything that keeps films from where they should go."""
     if not settings.routes.always:
         yield Trouble(("routes", "always"), NO_ARCHIVE)
+    if not settings.gateway.allow:
+        yield Trouble(("gateway", "allow"), "gateway.allow is empty: nobody may send, and no film is taken")
     for name, block in settings.destinations.items():
         yield from _destination(settings, name, block)
+    for name in sorted(settings.destinations.keys() - _named(settings)):
+        words = (
+            f"destinations.{name} is named by no route and for no result: it gets only what people send it"
+        )
+        yield Trouble(("destinations", name), words)
     yield from _classifiers(settings)
     yield from _bundles(settings)
     yield from _regions(settings)
@@ -140,6 +147,13 @@ def _destination(settings: Settings, name: str, block: object) -> Iterator[Troub
     accepts = getattr(block, "accepts", None)
     if isinstance(accepts, Accepts) and (why := _takes_nothing(accepts)):
         yield Trouble((*loc, "accepts"), f"destinations.{name} takes no film at all: {why}", closes=what)
+
+
+def _named(settings: Settings) -> set[str]:
+    """The destinations that something is sent to by itself."""
+    routes, results = settings.routes, [block.results for block in settings.classifiers.values()]
+    told = (names for one in results for names in one.model_dump().values())
+    return {*routes.always, *routes.pass_, *routes.copies, *settings.quarantine.rejection_notes}.union(*told)
 
 
 def _takes_nothing(accepts: Accepts) -> str:

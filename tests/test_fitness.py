@@ -113,7 +113,19 @@ def test_the_case_of_a_word_is_no_matter(write: Write) -> None:
     block = load(path, None, {}).destinations["ai"]
     assert isinstance(block, DicomDestination)
     assert (block.accepts.views, block.accepts.modalities) == (("PA", "frontal"), ("CR", "DX"))
-    assert check(path) == (0, f"the settings can be used ({path}); destinations: archive, ai")
+
+
+def test_sound_settings_are_not_commented(write: Write) -> None:
+    path = write("")
+    assert check(path) == (0, f"the settings can be used ({path}); destinations: archive")
+
+
+def test_what_nobody_is_sent_or_may_send_is_said(tmp_path: Path) -> None:
+    """A forgotten route, and a door that is shut."""
+    tree = {"destinations": {"ai": {"ae_title": "A", "port": 9}}, "gateway": {"allow": []}}
+    words = " ".join(one.words for one in troubles(Settings.model_validate(tree)))
+    assert "nobody may send" in words
+    assert "destinations.ai is named by no route" in words
 
 
 def test_without_an_archive_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
