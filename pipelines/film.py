@@ -168,6 +168,7 @@ class Header:
     urgent: bool = False
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
     companion: bool = False
+    no_pixels: bool = False  # the object holds no pixel data at all
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.decoder import Decoder
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
-    from pipelines.policy import Policy
+    from pipelines.policy import Correct, Policy
     from pipelines.reader import Reader
     from pipelines.reading import Condition, NotRead, Reading
 
@@ -93,6 +93,7 @@ class Desk:
     policy: Policy
     decoder: Decoder
     no_gates: bool
+    correct: Correct = "propose"  # of the settings: what a gateway would do
 
     def __enter__(self) -> Desk:
         return self
@@ -127,7 +128,16 @@ class Desk:
             return (), None
         findings = self.gates.look(film)
         today = datetime.now(UTC).date()
-        return findings, decide(self.policy, film.header, findings, destinations={}, today=today)
+        decision = decide(
+            self.policy,
+            film.header,
+            findings,
+            destinations={},
+            today=today,
+            mode="alone",
+            correct=self.correct,
+        )
+        return findings, decision
 
 
 def _desk(settings: Settings, model: str, threads: int, *, no_gates: bool) -> Desk:
@@ -161,7 +171,8 @@ def _desk(settings: Settings, model: str, threads: int, *, no_gates: bool) -> De
     file = settings.policy.file
     policy = Policy.load(file.read_text(encoding="utf-8")) if file else Policy.default()
     decoder = Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb)
-    return Desk(reader, None if ready.problems() else ready, policy, decoder, no_gates)
+    asked = None if ready.problems() else ready
+    return Desk(reader, asked, policy, decoder, no_gates, settings.policy.correct)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
