@@ -9,6 +9,7 @@ import stat
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,45 @@ def answered(settings: Settings, within_s: float = 20.0) -> bool:
     return False
 
 
+def supervised(settings: Settings, act: Callable[[], object]) -> None:
+    """Supervise a real Redis alone while `act` does things in another thread; SIGTERM when it is done."""
+
+    def run() -> None:
+        try:
+            act()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    command = tuple(redis_server.command(settings))
+    up = Supervisor(
+        settings,
+        reload=lambda: settings,
+        say=lambda _: None,
+        plan=lambda *_: [Spec("redis", 1, command)],
+    )
+    actor = threading.Thread(target=run)
+    actor.start()
+    up.run()
+    actor.join()
+
+
+@pytest.mark.redis
+def test_a_halted_redis_ends_with_the_others(tmp_path: Path, free_port: int) -> None:
+    """Real Redis under SIGSTOP: it is woken to hear that it should stop, not waited for."""
+    settings = Settings(state=tmp_path / "state", gateway=GatewaySettings(port=free_port))
+    halted: list[float] = []
+
+    def halt() -> None:
+        assert answered(settings)
+        with redis.Redis.from_url(redis_server.redis_url(settings)) as client:
+            pid = client.info("server")["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        halted.append(time.monotonic())
+
+    supervised(settings, halt)
+    assert time.monotonic() - halted[0] < 10
+
+
 @pytest.mark.redis
 @pytest.mark.parametrize("broken", ["*.incr.aof", "*.manifest"])
 def test_a_file_that_a_power_cut_left_is_set_aside(tmp_path: Path, free_port: int, broken: str) -> None:
@@ -102,22 +142,7 @@ def test_a_file_that_a_power_cut_left_is_set_aside(tmp_path: Path, free_port: in
     with subprocess.Popen(redis_server.command(settings), stdout=subprocess.DEVNULL) as server:
         assert server.wait(10) == 1
     found: list[bool] = []
-
-    def look() -> None:
-        found.append(answered(settings))
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    command = tuple(redis_server.command(settings))
-    up = Supervisor(
-        settings,
-        reload=lambda: settings,
-        say=lambda _: None,
-        plan=lambda *_: [Spec("redis", 1, command)],
-    )
-    looker = threading.Thread(target=look)
-    looker.start()
-    up.run()
-    looker.join()
+    supervised(settings, lambda: found.append(answered(settings)))
     assert found == [True]
     assert (settings.state / "redis" / "unreadable" / "appendonlydir" / file.name).exists()
 
