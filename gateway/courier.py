@@ -221,7 +221,7 @@ class Courier:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _put_back(self) -> None:
-        if count := self._ledger.requeue_sending():
+        if count := self._ledger.requeue_sending(now=self._clock()):
             log.info(
                 "deliveries put back", count=count, meaning="they were under way when the last courier ended"
             )
@@ -332,8 +332,9 @@ class Courier:
         self._retry(delivery, str(error), delay_s)
 
     def _retry(self, delivery: Delivery, error: str, delay_s: float) -> None:
-        at = self._clock() + timedelta(seconds=delay_s)
-        self._report(lambda: self._ledger.retry_delivery(delivery.id, error=error, at=at))
+        now = self._clock()
+        at = now + timedelta(seconds=delay_s)
+        self._report(lambda: self._ledger.retry_delivery(delivery.id, error=error, at=at, now=now))
 
     def _fail(self, lane: Lane, delivery: Delivery, error: str) -> None:
         log.error(

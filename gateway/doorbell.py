@@ -109,6 +109,12 @@ def _celery(url: str) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # kombu waits for ever unless told: a Redis that stopped would hold a worker that is to end. Above
+        # kombu's brpop_timeout of 1 s, so that waiting for a ring is no timeout.
+        broker_transport_options={
+            "socket_timeout": SOCKET_TIMEOUT_S,
+            "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        },
         # One message at most waits and carries nothing: it may be acknowledged early and forgotten.
         task_acks_late=False,
     )

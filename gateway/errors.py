@@ -18,6 +18,7 @@ FilmgateError
 │   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
 │   ├── Rejected            no presentation context for this object is accepted: for a person
 │   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
+├── PersonDecided           what is asked would undo a person's decision unsaid
 └── NotFound                what a person named does not exist
 """
 
@@ -119,6 +120,10 @@ class Rejected(DeliveryError):
 
 class Refused(DeliveryError):
     """Raised when the peer refuses this object."""
+
+
+class PersonDecided(FilmgateError):
+    """Raised when what is asked would undo what a person decided, and nobody said that this is meant."""
 
 
 class NotFound(FilmgateError):

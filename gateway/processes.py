@@ -118,10 +118,11 @@ class Child:
         return max(0.0, round(self._start_at - time.monotonic(), 1))
 
     def ask(self) -> None:
-        """Ask it, once, to finish what it does and stop."""
+        """Ask it, once, to finish what it does and stop; one that was halted (SIGSTOP) goes on to hear it."""
         if not self._asked and self._process is not None:
             self._asked = True
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it and all it started, now."""

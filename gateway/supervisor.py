@@ -30,11 +30,11 @@ from typing import TextIO
 
 import structlog
 
-from gateway import classifiers, redis_server
+from gateway import classifiers, fitness, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
-from gateway.settings import PREFIX, Settings, load
+from gateway.settings import PREFIX, Settings, read
 from pipelines.policy import Policy, PolicyError
 
 log = structlog.get_logger()
@@ -58,12 +58,14 @@ def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) 
 
 
 def load_all(config: Path | None, state: Path | None) -> Settings:
-    """The settings, when policy.file can be used as well, and no classifier is used that is off.
+    """The settings, when policy.file can be used as well, no classifier is used that is off, and nothing is
+    named that is surely not there. What may be there later is logged.
 
     Raises:
         SettingsError: one of them cannot be used.
     """
-    settings = load(config, state)
+    loaded = read(config, state)
+    settings = loaded.settings
     path = settings.policy.file
     if path is not None:
         try:
@@ -71,6 +73,11 @@ def load_all(config: Path | None, state: Path | None) -> Settings:
         except (OSError, ValueError) as error:  # PolicyError is a ValueError and names the rule
             raise SettingsError(f"policy.file: {path}: {error}") from error
     classifiers.check(settings)
+    found = list(fitness.troubles(settings))
+    if refused := [f"{loaded.origin(one.loc)}: {one.words}" for one in found if one.refused]:
+        raise SettingsError("\n".join(refused))
+    for one in found:
+        log.warning("settings", where=loaded.origin(one.loc), problem=one.words)
     return settings
 
 
@@ -182,6 +189,8 @@ class Supervisor:
                 self._selector.unregister(pipe)
         if child.spec.role == "worker":
             self._free(pid, how)
+        if child.spec.role == "redis" and how == redis_server.CANNOT_START and self._stopping_since is None:
+            self._mend_redis()
         if child in self._leavers:
             self._leavers.remove(child)
         elif child.unwanted:
@@ -204,6 +213,18 @@ class Supervisor:
         except LedgerError as failure:
             log.warning("lease not freed", error=str(failure), meaning="it ends by itself")
 
+    def _mend_redis(self) -> None:
+        """Redis said that it cannot start: most often it cannot read its own file, which is of no worth."""
+        try:
+            kept = redis_server.set_aside(self._settings)
+        except OSError as error:
+            log.warning("redis files not set aside", error=str(error), meaning="workers look by themselves")
+            return
+        if kept is not None:
+            log.warning(
+                "redis files set aside", to=str(kept), meaning="redis starts empty; the ledger has every film"
+            )
+
     def _maybe_ready(self) -> None:
         roles = {child.spec.role for child in self._children.values() if child.ready}
         if self._said_ready or not {"listener", "dispatcher", "worker"} <= roles:
@@ -211,10 +232,14 @@ class Supervisor:
         self._said_ready = True
         gateway = self._settings.gateway
         workers = sum(child.spec.role == "worker" for child in self._children.values())
+        shut = fitness.closed(self._settings)
         self._say(
             f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
             f"workers: {workers}, state: {self._settings.state}"
+            + (f"; closed: {fitness.in_numbers(shut)} (`filmgate doctor` says why)" if shut else "")
         )
+        for what in shut:
+            log.warning("closed", what=what, meaning="films for it are held or wait; see `filmgate doctor`")
 
     def _await_port(self) -> None:
         """Wait a little for the port: listeners of an `up` that was killed may still be closing it."""
@@ -235,10 +260,15 @@ class Supervisor:
             return
         self._start(redis)
         until = time.monotonic() + REDIS_WAIT_S
-        while redis.running and time.monotonic() < until and not redis_server.answers(self._settings):
+        while time.monotonic() < until and not (redis.running and redis_server.answers(self._settings)):
             for key, _ in self._selector.select(0.02):
                 key.data()
-            self._look_for_end(redis)
+            if redis.running:
+                self._look_for_end(redis)
+            if self._stopping_since is not None:
+                return
+            if redis.due:
+                self._start(redis)
 
     def _all(self) -> list[Child]:
         return [*self._children.values(), *self._leavers]
@@ -414,6 +444,25 @@ def _alone(state: Path) -> Iterator[None]:
     with lock:
         _lock(lock, state)
         yield
+
+
+def running(settings: Settings) -> str:
+    """The process of the `up` that runs with this state folder on this port; "" when there is none."""
+    try:
+        with (settings.state / "up.lock").open(encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return ""  # nobody holds it
+    except BlockingIOError:
+        pass
+    except OSError:
+        return ""
+    try:
+        started = json.loads((settings.state / "run" / "settings.json").read_text(encoding="utf-8"))
+        same = started["gateway"]["port"] == settings.gateway.port
+        pid = (settings.state / "up.lock").read_text(encoding="ascii").strip()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return pid or "unknown" if same else ""
 
 
 def _lock(lock: TextIO, state: Path) -> None:

@@ -174,6 +174,7 @@ class Header:
     urgent: bool = False
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
     words: tuple[str, ...] = ()  # of pipelines.words: a computed or special picture
+    no_pixels: bool = False  # the object holds no pixel data at all
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ def is_film(header: Header) -> bool:
 
 def _class_findings(header: Header) -> tuple[Finding, ...]:
     sop_class = header.sop_class_uid
+    if not sop_class and header.no_pixels:  # a worklist item, the answer to a query: nobody need look
+        return (_finding(Reason.NOT_A_FILM, "there is neither a SOP class nor a picture"),)
     if not sop_class:
         return (_finding(Reason.NOT_A_FILM, "there is no SOP class", Verdict.UNSURE),)
     if sop_class in OTHER_PART_CLASSES:

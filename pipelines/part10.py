@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset
@@ -87,7 +87,8 @@ def _parse(buffer: bytes | mmap.mmap) -> Part10:
     _check_whole(ds, stream)
     ds.file_meta = meta
     pixels = _locate(stream, bool(ds.original_encoding[0]), little) if stream.pixel_tag else (0, "OW", 0, 0)
-    return Part10(ds, read_header(ds), syntax, buffer, *pixels)
+    header = replace(read_header(ds), no_pixels=not pixels[0] or pixels[-1] == 0)
+    return Part10(ds, header, syntax, buffer, *pixels)
 
 
 def _file_meta(buffer: bytes | mmap.mmap) -> tuple[FileMetaDataset, int]:

@@ -41,7 +41,7 @@ from pipelines.header import part_named
 from pipelines.kinds import OTHER_PART_MODALITIES, header_findings
 from pipelines.regions import CHEST
 
-Mode = Literal["observe", "enforce"]
+Mode = Literal["observe", "enforce", "alone"]  # alone: without a gateway, nothing is made, held or sent
 Correct = Literal["propose", "auto"]
 
 DEFAULT_RULES = Path(__file__).with_name("policy.yaml")
@@ -534,14 +534,21 @@ def _select_destinations(
 def _in_words(decision: Decision, mode: Mode, correct: Correct) -> Decision:
     why = decision.why
     if decision.act is Act.CORRECT:
-        waits = "is gated again" if correct == "auto" else "waits for a person to accept it"
-        why = f"{why}. The corrected copy {waits}"
+        why = f"{why}. {_copy_in_words(mode, correct)}"
     if mode == "observe" and decision.act is not Act.PASS:
         why = f"{why} (observed only: nothing is held)"
     return replace(decision, why=why)
 
 
 # Words for people
+
+
+def _copy_in_words(mode: Mode, correct: Correct) -> str:
+    """What becomes of the corrected copy; none is made unless the rules are enforced."""
+    becomes = "is gated again" if correct == "auto" else "waits for a person to accept it"
+    if mode == "enforce":
+        return f"The corrected copy {becomes}"
+    return f"No copy was made; a gateway that enforces its policy makes one, which {becomes}"
 
 
 def _row(rule: str, fired: bool, because: str) -> dict[str, Any]:

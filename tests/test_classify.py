@@ -105,6 +105,8 @@ def test_a_film_that_the_gates_would_hold_is_not_read_unless_told_to(
     assert "the gates would pass it" in good["gates"]["said"]
     assert (turned["not_read"]["code"], turned["probabilities"]) == ("NOT_QUALIFIED", {})
     assert "turned" in turned["not_read"]["why"]
+    assert "No copy was made" in turned["not_read"]["why"]
+    assert "corrected copy waits" not in turned["not_read"]["why"]
     code, (anyway,) = asked(tmp_path / "turned.png", "--model", model, "--no-gates")
     assert (code, anyway["not_read"]) == (0, None)
     assert "ROTATED_270" in {finding["reason"] for finding in anyway["gates"]["findings"]}

@@ -189,6 +189,19 @@ def test_films_are_sent_and_gated_again(run: Run, ledger: Ledger) -> None:
     assert run("films", "gate-again", "3").exit_code == 1  # it waits for its first decision
 
 
+def test_a_rejected_film_is_gated_again_only_when_that_is_said(run: Run, ledger: Ledger) -> None:
+    """It does not stop the others; and AI may get it after all."""
+    assert run("quarantine", "reject", "2", "--by", "ann").exit_code == 0
+    done = run("films", "gate-again", "2", "3")
+    assert done.exit_code == 1
+    assert "film 2 was rejected by ann" in done.output
+    assert "film 3: nothing to do" in done.output
+    assert (
+        "film 2: queued, although it was rejected by ann"
+        in run("films", "gate-again", "2", "--rejected").stdout
+    )
+
+
 def test_quarantine_shows_and_releases_a_film_with_who_and_why(run: Run, ledger: Ledger) -> None:
     """The decision is kept with the person's name and note, and the film goes to the AI."""
     (held,) = items(run("quarantine", "list", "--json"))

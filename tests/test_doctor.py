@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from gateway.cli.doctor import Check, _bundles, _classifiers, _regions, _time_zone
+from gateway.bootstrap import Shell
+from gateway.cli.doctor import Check, _bundles, _classifiers, _port, _regions, _routes, _time_zone
 from gateway.settings import BundleName, Settings
+from gateway.supervisor import _alone, write_snapshot
 
 WEIGHTS = b"weights"
 
@@ -157,3 +163,57 @@ def test_a_clock_that_shows_utc_unasked_is_no_hospitals(
         found = _time_zone(Settings.model_validate({"gateway": {"time_zone": name}}))
     time.tzset()
     assert (found.result, words in found.detail) == (result, True)
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[None]:
+    """A real listener with these settings."""
+    Shell.open(settings, migrate_first=True).close()
+    command = [sys.executable, "-m", "gateway.cli", "listen", "--config", str(write_snapshot(settings))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            assert listener.stdout is not None
+            assert "ready" in listener.stdout.readline()
+            yield
+        finally:
+            listener.terminate()
+
+
+OUTSIDE = [{"ae_title": "*", "from": "10.20.30.0/24"}]
+FULL = 1 << 40  # MiB that no disk has
+
+
+@pytest.mark.parametrize(
+    ("own", "allow", "free_mb", "result", "words"),
+    [
+        (True, None, 0, "ok", "the gateway runs"),
+        (True, OUTSIDE, 0, "ok", "and has 127.0.0.1:{port}; it takes nothing from here"),
+        (True, None, FULL, "warning", "it takes nothing in for now"),
+        (False, OUTSIDE, 0, "error", "a DICOM listener has 127.0.0.1:{port} and takes nothing from here"),
+        (False, None, FULL, "error", "is busy"),
+    ],
+)
+def test_a_gateway_knows_itself_on_its_port(
+    tmp_path: Path,
+    free_port: int,
+    own: bool,
+    allow: list[dict[str, str]] | None,
+    free_mb: int,
+    result: str,
+    words: str,
+) -> None:
+    """Also when it lets nobody in from here, or has no room: it is not for stopping."""
+    gateway = {"port": free_port} | ({"allow": allow} if allow else {})
+    tree = {"state": tmp_path / "state", "gateway": gateway, "store": {"min_free_mb": free_mb}}
+    settings = Settings.model_validate(tree)
+    with _alone(settings.state) if own else nullcontext(), listening(settings):
+        found = _port(settings)
+    assert (found.result, words.format(port=free_port) in found.detail) == (result, True), found
+    assert ("Stop the program" in found.detail) is not own
+
+
+def test_doctor_says_that_there_is_no_archive(tmp_path: Path) -> None:
+    """The default runs without a file, and originals are kept only here."""
+    (found,) = _routes(Settings(state=tmp_path))
+    assert (found.what, found.result) == ("archive", "warning")
+    assert "kept only here" in found.detail

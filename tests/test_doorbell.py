@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +33,40 @@ def server(tmp_path: Path) -> Iterator[str]:
     client.close()
     process.terminate()
     process.wait(10)
+
+
+ANSWER = """
+import sys
+from threading import Event
+from gateway.doorbell import Doorbell
+bell = Doorbell(f"redis+socket://{sys.argv[1]}", f"unix://{sys.argv[1]}")
+bell.answer(lambda: print("rung", flush=True), name="w", ready=lambda: None, stopping=Event())
+"""
+
+
+def pid_of(socket: str) -> int:
+    client = redis.Redis(unix_socket_path=socket)
+    pid = client.info("server")["process_id"]
+    client.close()
+    return int(pid)
+
+
+@pytest.mark.timeout(90)
+def test_a_redis_that_was_halted_keeps_no_worker_from_ending(server: str) -> None:
+    """It holds the connection and says nothing: kombu would wait for ever."""
+    pid = pid_of(server)
+    command = [sys.executable, "-c", ANSWER, server]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        bell(server).ring()
+        assert worker.stdout.readline() == "rung\n"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            worker.terminate()
+            assert worker.wait(20) is not None
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            worker.kill()
 
 
 def bell(socket: str) -> Doorbell:

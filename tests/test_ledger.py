@@ -20,6 +20,7 @@ from gateway.errors import (
     LedgerBusy,
     LedgerError,
     NotFound,
+    PersonDecided,
     SchemaTooNew,
     SchemaTooOld,
     StaleLease,
@@ -598,6 +599,103 @@ def test_a_film_that_is_held_after_all_is_not_read_again(ledger: Ledger) -> None
     ledger.judge(again, HELD, now=NOW)
     assert state_at(ledger, "chest14") == "cancelled"
     assert ledger.claim("w", CHEST) is None
+
+
+WITHHELD = Judged(Decision(Act.WITHHOLD, (Reason.OTHER_PART,), "part", "a hand"), (), "enforce", {})
+OTHER = Judged(
+    Decision(Act.QUARANTINE, (Reason.OTHER_PIXELS,), "other-pixels", "other"), (), "enforce", {}, hold=True
+)
+
+
+@pytest.mark.parametrize("judged", [HELD, WITHHELD], ids=["held", "withheld"])
+def test_a_reading_in_hand_is_taken_back_when_its_film_is_held(ledger: Ledger, judged: Judged) -> None:
+    """A worker reads it while it is gated again: the result comes too late, and nothing is kept or owed."""
+    handed_over(ledger)
+    job = reading(ledger)
+    ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger, "w2"), judged, now=NOW)
+    with pytest.raises(StaleLease):
+        ledger.read(job, ANSWER, now=NOW)
+    with pytest.raises(StaleLease):
+        ledger.fail(job, error="boom", max_attempts=3, now=NOW)
+    assert (state_at(ledger, "chest14"), ledger.film(1).results) == ("cancelled", ())
+    assert ledger.due_destinations(NOW) == {}
+    assert ledger.free_owner("w", max_attempts=3, error="died", now=NOW) == 0
+    assert ledger.claim("w", CHEST) is None
+
+
+def test_a_release_has_the_film_read_that_was_taken_back(ledger: Ledger) -> None:
+    handed_over(ledger)
+    reading(ledger)
+    ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger, "w2"), HELD, now=NOW)
+    ledger.release(ledger.open_hold(1), CHEST, by="ann", note_text="", now=NOW)
+    ledger.read(reading(ledger), ANSWER, now=NOW)
+    assert state_at(ledger, "chest14") == "delivered"
+
+
+def test_gating_again_with_the_same_end_leaves_a_reading_in_hand(ledger: Ledger) -> None:
+    handed_over(ledger)
+    job = reading(ledger)
+    ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger, "w2"), FOR_CHEST14, now=NOW)
+    ledger.read(job, ANSWER, now=NOW)
+    assert state_at(ledger, "chest14") == "delivered"
+
+
+@pytest.mark.parametrize("end", ["reject", "release"])
+def test_readings_of_a_first_picture_wait_while_a_second_one_is_held(ledger: Ledger, end: str) -> None:
+    """Which of them is the patient's is not known: neither is read until a person says so."""
+    ledger.record([received(), received(digest="b")])
+    ledger.judge(claimed(ledger), FOR_CHEST14, now=NOW)
+    first = reading(ledger)
+    ledger.judge(claimed(ledger, "w2"), OTHER, now=NOW)
+    with pytest.raises(StaleLease):
+        ledger.read(first, ANSWER, now=NOW)
+    assert (ledger.ready_jobs(CHEST), ledger.claim("w", CHEST), ledger.film(1).results) == (0, None, ())
+    hold, by = ledger.open_hold(1), {"by": "ann", "note_text": "", "now": NOW}
+    if end == "reject":
+        ledger.reject(hold, **by)  # type: ignore[arg-type]
+    else:
+        ledger.release(hold, CHEST, **by)  # type: ignore[arg-type]
+    digests = []
+    while job := ledger.claim("w", CHEST):
+        assert job.reading is not None
+        digests.append(job.reading.digest[0])
+        ledger.read(job, ANSWER, now=NOW)
+    assert digests == (["a"] if end == "reject" else ["a", "b"])
+
+
+@pytest.mark.parametrize("end", ["retry", "requeue", "failed"])
+def test_what_was_on_the_wire_when_its_film_was_held_is_not_tried_again(ledger: Ledger, end: str) -> None:
+    """Neither by the courier, nor by its successor, nor by a person's send-again."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    (sending,) = ledger.claim_deliveries("ai", 5, NOW)
+    ledger.gate_again(1, by="ann", now=NOW)
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    if end == "retry":
+        ledger.retry_delivery(sending.id, error="away", at=NOW)
+    elif end == "requeue":
+        ledger.requeue_sending()
+    else:
+        ledger.fail_delivery(sending.id, error="no", now=NOW)
+        assert ledger.send_again(1, by="ann", now=NOW) == 0
+    assert (state_at(ledger, "ai"), ledger.due_destinations(NOW)) == ("cancelled", {})
+
+
+def test_what_a_person_rejected_is_not_gated_again_unsaid(ledger: Ledger) -> None:
+    """The archive was told; and AI could get it after all."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    made = replace(SR, kind="rejection")
+    ledger.reject(ledger.open_hold(1), by="ann", note_text="", now=NOW, made=made)
+    told = "rejected by ann on 2026-11-20 12:00 UTC; the rejection note for archive stands"
+    with pytest.raises(PersonDecided, match=told):
+        ledger.gate_again(1, by="bob", now=NOW)
+    assert ledger.ready_jobs() == 0
+    assert ledger.gate_again(1, by="bob", now=NOW, rejected=True)
+    assert ledger.events(1)[-1]["after"] == told
 
 
 def test_a_new_courier_leaves_readings_to_their_workers(ledger: Ledger) -> None:

@@ -288,6 +288,10 @@ def test_the_words_say_what_becomes_of_the_copy() -> None:
     observed = judge(CHEST, film("INVERTED"), mode="observe")
     assert observed.act is C
     assert "nothing is held" in observed.why
+    assert "No copy was made" in observed.why
+    alone = judge(CHEST, film("INVERTED"), mode="alone").why
+    assert "No copy was made; a gateway that enforces its policy makes one" in alone
+    assert "corrected copy waits" not in alone
 
 
 # Flags

@@ -20,9 +20,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComprehensiveSRStorage,
     EnhancedSRStorage,
+    ExplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom.dsutils import encode
+from structlog.testing import capture_logs
 from test_tasks import Says, receive
 
 from gateway import bootstrap
@@ -30,6 +33,7 @@ from gateway.bootstrap import Shell
 from gateway.classifiers import acceptance
 from gateway.decoder import Decoder
 from gateway.errors import Missing, SettingsError
+from gateway.ledger.records import Received
 from gateway.manners import Clerk
 from gateway.reporter import Reporter
 from gateway.settings import Settings, load
@@ -43,6 +47,7 @@ from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CLASSES = ("Effusion", "Mass", "No Finding")
+WORKLIST = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
 Children = tuple[Decoder, Reporter]
 TO_ARCHIVE = {"sr": ["archive"], "heatmap": ["archive"], "gsps": ["archive"], "not_analysed": ["archive"]}
 HELD = ("mirror", Reason.MIRROR_SUSPECTED)
@@ -218,6 +223,48 @@ def test_a_held_film_is_read_when_a_person_releases_it(line: Line) -> None:
     line.work()
     (result,) = line.ledger.film(1).results
     assert [made["kind"] for made in result["objects"]] == ["sr", "heatmap", "gsps"]
+
+
+def test_a_film_that_is_held_while_it_is_read_has_no_result(line: Line) -> None:
+    """One worker reads it, another one gates it again and holds it: what the first one found is not kept."""
+    receive(line.shell, phantom_dx("frontal", 21), line.tmp_path)
+    slow = line.examiner()
+    gating = line.ledger.claim("w")
+    assert gating is not None
+    slow._attempt(gating)
+    reading = line.ledger.claim("w", ["chest"])
+    assert reading is not None
+    assert reading.reading is not None
+    assert line.ledger.gate_again(1, by="ann", now=NOW)
+    line.work(HELD)
+    slow._attempt(reading)
+    film = line.ledger.film(1)
+    assert (film.decision, line.state()) == ("quarantine", "cancelled")
+    assert [result.get("not_read") for result in film.results] == ["NOT_QUALIFIED"]
+    assert list(line.objects()) == [EnhancedSRStorage]  # not analysed
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_a_worklist_item_needs_nobodys_look(
+    tmp_path: Path, folder: Path, children: Children, mode: str
+) -> None:
+    """Neither SOP class nor pixels, as a worklist is dumped: kept, explained, and no error logged."""
+    line = Line(tmp_path, folder, children, policy={"mode": mode})
+    item, step = Dataset(), Dataset()
+    step.Modality, step.ScheduledStationAETitle = "CR", "ROOM1"
+    item.PatientID, item.AccessionNumber, item.ScheduledProcedureStepSequence = "1", "2", [step]
+    incoming = line.shell.store.begin(WORKLIST, "1.2.3", ExplicitVRLittleEndian)
+    incoming.write(encode(item, is_implicit_vr=False, is_little_endian=True) or b"")
+    kept = incoming.finish()
+    row = Received(WORKLIST, "1.2.3", ExplicitVRLittleEndian, kept.digest, kept.size_bytes, None, NOW)
+    line.ledger.record([row])
+    with capture_logs() as logs:
+        line.work()
+    film = line.ledger.film(1)
+    assert (film.decision, film.reasons[0], line.ledger.holds()) == ("withhold", "NOT_A_FILM", [])
+    assert "neither a SOP class nor a picture" in (film.why or "")
+    assert (film.results, line.objects()) == ((), {})
+    assert [log for log in logs if log["log_level"] not in ("info", "debug")] == []
 
 
 def test_payloads_go_to_webhooks(tmp_path: Path, folder: Path, children: Children) -> None:

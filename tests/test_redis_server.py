@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,9 @@ import redis
 
 from gateway import redis_server
 from gateway.errors import SettingsError
-from gateway.settings import RedisSettings, Settings
+from gateway.processes import Spec
+from gateway.settings import GatewaySettings, RedisSettings, Settings
+from gateway.supervisor import Supervisor
 
 
 def test_a_given_url_is_used_and_nothing_is_embedded(tmp_path: Path) -> None:
@@ -71,6 +77,74 @@ def test_redislites_program_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     shown = subprocess.run([redis_server.program(), "--version"], capture_output=True, text=True, check=True)
     assert "Redis server" in shown.stdout
+
+
+def answered(settings: Settings, within_s: float = 20.0) -> bool:
+    """Wait until the embedded server answers."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if redis_server.answers(settings):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def supervised(settings: Settings, act: Callable[[], object]) -> None:
+    """Supervise a real Redis alone while `act` does things in another thread; SIGTERM when it is done."""
+
+    def run() -> None:
+        try:
+            act()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    command = tuple(redis_server.command(settings))
+    up = Supervisor(
+        settings,
+        reload=lambda: settings,
+        say=lambda _: None,
+        plan=lambda *_: [Spec("redis", 1, command)],
+    )
+    actor = threading.Thread(target=run)
+    actor.start()
+    up.run()
+    actor.join()
+
+
+@pytest.mark.redis
+def test_a_halted_redis_ends_with_the_others(tmp_path: Path, free_port: int) -> None:
+    """Real Redis under SIGSTOP: it is woken to hear that it should stop, not waited for."""
+    settings = Settings(state=tmp_path / "state", gateway=GatewaySettings(port=free_port))
+    halted: list[float] = []
+
+    def halt() -> None:
+        assert answered(settings)
+        with redis.Redis.from_url(redis_server.redis_url(settings)) as client:
+            pid = client.info("server")["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        halted.append(time.monotonic())
+
+    supervised(settings, halt)
+    assert time.monotonic() - halted[0] < 10
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("broken", ["*.incr.aof", "*.manifest"])
+def test_a_file_that_a_power_cut_left_is_set_aside(tmp_path: Path, free_port: int, broken: str) -> None:
+    """Real Redis: zeros at the end of its file, with which it does not start; it starts empty."""
+    settings = Settings(state=tmp_path / "state", gateway=GatewaySettings(port=free_port))
+    with subprocess.Popen(redis_server.command(settings), stdout=subprocess.DEVNULL) as server:
+        assert answered(settings)
+        server.kill()
+    (file,) = (settings.state / "redis" / "appendonlydir").glob(broken)
+    with file.open("ab") as handle:
+        handle.write(b"\0" * 4096)
+    with subprocess.Popen(redis_server.command(settings), stdout=subprocess.DEVNULL) as server:
+        assert server.wait(10) == 1
+    found: list[bool] = []
+    supervised(settings, lambda: found.append(answered(settings)))
+    assert found == [True]
+    assert (settings.state / "redis" / "unreadable" / "appendonlydir" / file.name).exists()
 
 
 @pytest.mark.redis

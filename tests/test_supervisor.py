@@ -21,7 +21,13 @@ from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.processes import FIRST_BACKOFF_S, Child, Spec
-from gateway.settings import GatewaySettings, Settings, load
+from gateway.settings import (
+    ClassifierDestination,
+    FolderDestination,
+    GatewaySettings,
+    Settings,
+    load,
+)
 from gateway.supervisor import Supervisor, check_port, child_environment, plan, write_snapshot
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
@@ -135,6 +141,17 @@ def test_it_says_ready_when_all_are_and_stops_them_in_order(settings: Settings, 
             order.append(words[0])
     assert order[0] == "listener"
     assert order[-1] == "redis"
+
+
+def test_ready_counts_what_is_closed(settings: Settings, events: Events, tmp_path: Path) -> None:
+    """It takes films in, and some of them get nowhere."""
+    blocks = {"x": FolderDestination(path=tmp_path / "none"), "y": ClassifierDestination(bundle="./none")}
+    half = settings.model_copy(update={"destinations": blocks})
+
+    def act(said: queue.Queue[str]) -> None:
+        assert "; closed: 1 classifier, 1 destination (`filmgate doctor`" in said.get(timeout=20)
+
+    supervise(half, act, stand_ins(events))
 
 
 def test_children_write_with_their_name_in_front(

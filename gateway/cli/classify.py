@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.pictures import Known
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
-    from pipelines.policy import Policy
+    from pipelines.policy import Correct, Policy
     from pipelines.reader import Reader
     from pipelines.reading import Condition, NotRead, Reading
 
@@ -135,6 +135,7 @@ class Desk:
     decoder: Decoder
     look: Look
     no_gates: bool
+    correct: Correct = "propose"  # of the settings: what a gateway would do
 
     def __enter__(self) -> Desk:
         return self
@@ -183,7 +184,16 @@ class Desk:
         if self.gates is None:
             return (), None
         findings = self.gates.look(film)
-        return findings, decide(self.policy, film.header, findings, destinations={}, today=date.max)
+        decision = decide(
+            self.policy,
+            film.header,
+            findings,
+            destinations={},
+            today=date.max,
+            mode="alone",
+            correct=self.correct,
+        )
+        return findings, decision
 
 
 def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates: bool) -> Desk:
@@ -217,7 +227,8 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
     file = settings.policy.file
     policy = Policy.load(file.read_text(encoding="utf-8")) if file else Policy.default()
     decoder = Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb)
-    return Desk(reader, None if ready.problems() else ready, policy, decoder, look, no_gates)
+    asked = None if ready.problems() else ready
+    return Desk(reader, asked, policy, decoder, look, no_gates, settings.policy.correct)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

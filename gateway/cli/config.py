@@ -37,11 +37,18 @@ def init(target: Target = DEFAULT_FILE, config: options.Config = None, state: op
 
 @app.command()
 def check(config: options.Config = None, state: options.State = None) -> None:
-    """Read the settings as `up` would; exit code 2 and every fault with its line when they are wrong."""
+    """Read the settings as `up` would; exit code 2 and every fault with its line when they are wrong.
+
+    What can be used but keeps films from where they should go is a warning, with its line as well.
+    """
+    from gateway import fitness
     from gateway.supervisor import load_all
 
+    options.quiet_logs(errors_alone=True)
     load_all(config, state)
     loaded = read(config, state)
+    for trouble in fitness.troubles(loaded.settings):
+        say(f"warning: {loaded.origin(trouble.loc)}: {trouble.words}")
     names = ", ".join(loaded.settings.destinations) or "none"
     source = loaded.source or "no file, defaults alone"
     say(f"the settings can be used ({source}); destinations: {names}")

@@ -9,20 +9,26 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib import metadata, resources
+from importlib import metadata
 from ipaddress import ip_address
-from json import loads
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from gateway import clock
+from gateway import clock, fitness
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
-from gateway.errors import DeliveryError, FilmgateError, LedgerError, SettingsError
+from gateway.errors import (
+    Busy,
+    DeliveryError,
+    FilmgateError,
+    LedgerError,
+    Refused,
+    Rejected,
+    SettingsError,
+)
 from gateway.settings import (
-    BundleName,
     DicomDestination,
     FolderDestination,
     Settings,
@@ -98,6 +104,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _ledger(settings)
     yield _port(settings)
     yield _reach(settings)
+    yield from _routes(settings)
     yield from _bundles(settings)
     yield from _classifiers(settings)
     yield _regions(settings)
@@ -171,19 +178,28 @@ def _ledger(settings: Settings) -> Check:
 
 def _port(settings: Settings) -> Check:
     from gateway.destinations import scu
-    from gateway.supervisor import check_port
+    from gateway.supervisor import check_port, running
 
     gateway = settings.gateway
     try:
         check_port(gateway.host, gateway.port)
         return Check("port", "ok", f"{gateway.host}:{gateway.port} is free")
     except FilmgateError as taken:
-        answered = False
-        with suppress(DeliveryError):
+        at, pid = f"{gateway.host}:{gateway.port}", running(settings)
+        try:
             scu.echo(gateway.host, gateway.port, gateway.ae_title, timeout_s=3)
-            answered = True
-        here = f"{gateway.ae_title} answers on {gateway.host}:{gateway.port}: the gateway runs"
-        return Check("port", "ok", here) if answered else Check("port", "error", str(taken))
+        except (Refused, Rejected) as error:  # a listener, but not for us
+            ours = f"this gateway runs (process {pid}) and has {at}; it takes nothing from here: {error}"
+            other = f"a DICOM listener has {at} and takes nothing from here: {error}. {taken}"
+            return Check("port", "ok", ours) if pid else Check("port", "error", other)
+        except Busy as error:  # no room, or as many associations as allowed
+            ours = f"this gateway runs (process {pid}) and has {at}; it takes nothing in for now: {error}"
+            other = f"a DICOM listener has {at} and is busy: {error}. {taken}"
+            return Check("port", "warning", ours) if pid else Check("port", "error", other)
+        except DeliveryError as error:
+            mute = f"this gateway runs (process {pid}), and nobody answers on {at}: {error}"
+            return Check("port", "error", mute if pid else str(taken))
+        return Check("port", "ok", f"{gateway.ae_title} answers on {at}: the gateway runs")
 
 
 def _reach(settings: Settings) -> Check:
@@ -203,19 +219,27 @@ def _reach(settings: Settings) -> Check:
     return Check("reach", "ok", "loopback alone" if loopback else f"from {', '.join(remote)}")
 
 
+def _routes(settings: Settings) -> Iterator[Check]:
+    """What the settings name and is not there, and what keeps films from where they should go."""
+    found = list(fitness.troubles(settings))
+    if not any(trouble.words == fitness.NO_ARCHIVE for trouble in found):
+        yield Check("archive", "ok", f"originals go to {', '.join(settings.routes.always)}")
+    for trouble in found:
+        what = "archive" if trouble.words == fitness.NO_ARCHIVE else "settings"
+        yield Check(what, "error" if trouble.refused else "warning", trouble.words)
+
+
 def _bundles(settings: Settings) -> Iterator[Check]:
     """Each model's weights against the digest on its card; torch is not needed for that."""
-    work = settings.work
-    folder = Path(work.bundles or str(resources.files("models") / "bundles"))
+    folder = fitness.bundles_folder(settings)
     cards = {card.parent.parent for card in folder.glob("*/configs/metadata.json")}
     there = {bundle.name for bundle in cards if not _is_classifier(bundle)}
     if not there:
         yield Check("bundles", "error", f"no model in {folder}: every film would be held")
-    variants = {str(name): variant for name, variant in work.variants.items()}
-    used = {f"{name}-{variants[name]}" if name in variants else name for name in get_args(BundleName)}
+    used = {bundle.name for bundle in fitness.gate_bundles(settings).values()}
     for name in sorted(there | used) if there else ():
         yield _bundle(f"bundle {name}", folder / name, "films are held" if name in used else "not in use")
-    for region in work.regions:
+    for region in settings.work.regions:
         yield _bundle(f"region {region.name}", region, "films that may be of it are held")
 
 
@@ -258,15 +282,10 @@ def _classifiers(settings: Settings) -> Iterator[Check]:
 def _bundle(what: str, folder: Path, meaning: str) -> Check:
     """A model that is not in use may be broken; one that is may not."""
     bad = "warning" if meaning == "not in use" else "error"
-    try:
-        told = loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))["filmgate"]
-        found = sha256((folder / "models" / "model.safetensors").read_bytes()).hexdigest()
-        whole = told["weights_sha256"] == found
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Check(what, bad, f"cannot be read: {error}; {meaning}")
-    if not whole:
-        return Check(what, bad, f"its weights are not the ones its card names; {meaning}")
-    return Check(what, "ok", f"sha256 {found[:16]}" + ("" if bad == "error" else "; not in use"))
+    if problem := fitness.problem_of(folder):
+        return Check(what, bad, f"{problem}; {meaning}")
+    digest = fitness.digest_of(folder)
+    return Check(what, "ok", f"sha256 {digest[:16]}" + ("" if bad == "error" else "; not in use"))
 
 
 def _regions(settings: Settings) -> Check:
@@ -274,7 +293,7 @@ def _regions(settings: Settings) -> Check:
     blocks = settings.destinations
     accepted = [getattr(blocks[name], "accepts", None) for name in settings.routes.pass_]
     wanted = {region for accepts in accepted if accepts for region in accepts.regions} - {"chest"}
-    there = {_named(folder) for folder in settings.work.regions}
+    there = {fitness.region_name(folder) for folder in settings.work.regions}
     if wanted - there:
         lacking = ", ".join(sorted(wanted - there))
         return Check(
@@ -286,14 +305,6 @@ def _regions(settings: Settings) -> Check:
             "regions", "warning", f"no destination of routes.pass accepts {idle}: the gate is for nothing"
         )
     return Check("regions", "ok", ", ".join(sorted(wanted)) or "the chest alone")
-
-
-def _named(region: Path) -> str:
-    """The name of a region's gate; that of its folder when it has no card that can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        card = loads((region / "configs" / "metadata.json").read_text(encoding="utf-8"))
-        return str(card["filmgate"]["name"])
-    return region.name
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import clean, print_json, print_table, say, when
+from gateway.cli.output import clean, complain, print_json, print_table, say, when
+from gateway.errors import PersonDecided
 from pipelines.facts import in_words
 from pipelines.film import REASON_TEXT, Act, Reason
 
@@ -60,6 +61,9 @@ WithReason = Annotated[
 ]
 Since = Annotated[str | None, typer.Option(help="Received since: 30m, 8h, 7d, or a date and time.")]
 Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `films list`.")]
+Rejected = Annotated[
+    bool, typer.Option("--rejected", help="Also those that a person rejected; AI may get them after all.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many; a table shows 50 unless told.")]
 
 
@@ -140,12 +144,20 @@ def send_again(
 @app.command("gate-again")
 def gate_again(
     films: Films,
+    rejected: Rejected = False,
     by: options.By = "",
     config: options.Config = None,
     state: options.State = None,
 ) -> None:
-    """Have films examined once more; the new decision supersedes the old one."""
-    _each(films, config, state, lambda ledger, film_id: _gated_again(ledger, film_id, options.person(by)))
+    """Have films examined once more; the new decision supersedes the old one.
+
+    One that a person rejected is left alone unless you say --rejected; a rejection note that was sent stands.
+    """
+
+    def again(ledger: Ledger, film_id: int) -> str:
+        return _gated_again(ledger, film_id, options.person(by), rejected=rejected)
+
+    _each(films, config, state, again)
 
 
 def _sent_again(ledger: Ledger, film_id: int, who: str) -> str:
@@ -153,19 +165,27 @@ def _sent_again(ledger: Ledger, film_id: int, who: str) -> str:
     return f"{count} deliveries queued" if count else ""
 
 
-def _gated_again(ledger: Ledger, film_id: int, who: str) -> str:
-    return "queued" if ledger.gate_again(film_id, by=who, now=datetime.now(UTC)) else ""
+def _gated_again(ledger: Ledger, film_id: int, who: str, *, rejected: bool) -> str:
+    before = ledger.rejection(film_id)
+    if not ledger.gate_again(film_id, by=who, now=datetime.now(UTC), rejected=rejected):
+        return ""
+    return f"queued, although it was {before}" if before else "queued"
 
 
 def _each(
     films: list[str], config: Path | None, state: Path | None, act: Callable[[Ledger, int], str]
 ) -> None:
-    """Do it for one film after the other; exit code 1 when for one there was nothing to do."""
+    """Do it for one film after the other; exit code 1 when for one nothing was done."""
     idle = False
     with options.open_ledger(config, state) as ledger:
         for film in films:
             row = ledger.film(film)
-            done = act(ledger, row.film_id)
+            try:
+                done = act(ledger, row.film_id)
+            except PersonDecided as error:
+                idle = True
+                complain(error)
+                continue
             idle = idle or not done
             say(f"film {row.film_id}: {done or 'nothing to do'}")
     if idle:

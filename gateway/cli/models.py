@@ -34,6 +34,9 @@ High = Annotated[float, typer.Option("--high", help="What white is to it.")]
 Channels = Annotated[int, typer.Option("--channels", min=1, max=3, help="1, or 3 of the same grey.")]
 Crop = Annotated[str, typer.Option("--crop", help="whole, or lungs: the lung box alone.")]
 Aspect = Annotated[str, typer.Option("--aspect", help="How a film becomes square: squash, pad or centre.")]
+Axes = Annotated[
+    str, typer.Option("--axes", help="How it is shown a film: hw (rows first) or wh (columns first).")
+]
 Exclusive = Annotated[
     bool, typer.Option("--exclusive", help="One of the labels (softmax), not each by itself.")
 ]
@@ -76,7 +79,9 @@ def torchxrayvision(
     _import(made, out, json=json)
 
 
-@imports.command("onnx", help="A classifier as ONNX, in one file: a film in, a number for each label out.")
+@imports.command(
+    "onnx", help="A classifier as ONNX, weights in or beside it: a film in, a number for each label out."
+)
 @imports.command("torchscript", help="A classifier as TorchScript: a film in, a number for each label out.")
 def foreign(
     context: typer.Context,
@@ -89,6 +94,7 @@ def foreign(
     channels: Channels = 1,
     crop: Crop = "whole",
     aspect: Aspect = "squash",
+    axes: Axes = "hw",
     exclusive: Exclusive = False,
     gives: Gives = "logits",
     name: Name = "",
@@ -107,7 +113,7 @@ def foreign(
     def made() -> ClassifierCard:
         from models.classifiers import imports as take
 
-        what = _foreign(labels, px, low, high, channels, crop, aspect, gives, exclusive=exclusive)
+        what = _foreign(labels, px, low, high, channels, crop, aspect, axes, gives, exclusive=exclusive)
         terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
         bundled = take.onnx if context.info_name == "onnx" else take.torchscript
         return bundled(file, out, what, terms)
@@ -120,6 +126,7 @@ def monai(
     folder: Folder,
     out: Out,
     aspect: Aspect = "squash",
+    axes: Axes = "",
     name: Name = "",
     sha256: Sha256 = "",
     views: Views = VIEWS,
@@ -130,14 +137,17 @@ def monai(
     config: options.Config = None,
     state: options.State = None,
 ) -> None:
-    """A MONAI bundle of a classifier: a DenseNet121 with model.pt, or any network as model.ts."""
+    """A MONAI bundle of a classifier: a DenseNet121 with model.pt, or any network as model.ts.
+
+    How films lie is read from its preprocessing; where that is not clear, say --axes.
+    """
     del config, state
 
     def made() -> ClassifierCard:
         from models.classifiers import imports as take
 
         terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        return take.monai(folder, out, terms, aspect)
+        return take.monai(folder, out, terms, aspect, axes)
 
     _import(made, out, json=json)
 
@@ -252,14 +262,21 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
         return
     say(f"bundle: {out}   {card.network}, {len(card.classes)} labels: {', '.join(card.classes)}")
     say(f"from {card.origin['file']}, sha256 {card.origin['sha256']}")
+    if "axes" in card.origin:
+        say(f"axes: {card.input.axes} ({card.origin['axes']})")
     say(f"try it: filmgate classify FILM --model {out}")
 
 
 def _terms(name: str, sha256: str, views: str, min_age: float, max_age: float, *, unknown_age: bool) -> Terms:
+    from models.classifiers import terms
     from models.classifiers.bundle import Accepts
     from models.classifiers.imports import Terms
 
-    return Terms(name, sha256, Accepts(_listed(views), min_age, max_age, unknown_age))
+    try:
+        words = tuple(map(terms.view, _listed(views)))
+    except ValueError as error:
+        raise FilmgateError(f"--views: {error}\nNothing was written.") from error
+    return Terms(name, sha256, Accepts(words, min_age, max_age, unknown_age))
 
 
 def _foreign(
@@ -270,6 +287,7 @@ def _foreign(
     channels: int,
     crop: str,
     aspect: str,
+    axes: str,
     gives: str,
     *,
     exclusive: bool,
@@ -277,7 +295,7 @@ def _foreign(
     from models.classifiers.bundle import Input
     from models.classifiers.imports import Foreign
 
-    return Foreign(_listed(labels), Input(px, low, high, channels, crop, aspect), exclusive, gives)
+    return Foreign(_listed(labels), Input(px, low, high, channels, crop, aspect, axes), exclusive, gives)
 
 
 def _listed(words: str) -> tuple[str, ...]:

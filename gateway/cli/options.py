@@ -79,12 +79,14 @@ def open_shell(settings: Settings) -> Iterator[Shell]:
         shell.close()
 
 
-def quiet_logs() -> None:
-    """Warnings alone, on standard error, unless the process set its logs up otherwise: standard output is for
-    results."""
+def quiet_logs(*, errors_alone: bool = False) -> None:
+    """Warnings (or errors) alone, on standard error, unless the process set its logs up otherwise.
+
+    Standard output is for results.
+    """
     import structlog
 
     from gateway import logs
 
     if not structlog.is_configured():
-        logs.configure(LogSettings(level="warning"))
+        logs.configure(LogSettings(level="error" if errors_alone else "warning"))

@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, exists, func, literal, select, update
 
-from gateway.errors import NotFound
+from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
+from gateway.ledger.holding import take_back_held
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -185,8 +186,13 @@ class Reviewing(Database):
             if made:
                 keep_object(db, hold.film_id, None, made, now)
 
-    def gate_again(self, film_id: int, *, by: str, now: datetime) -> bool:
-        """Ask for a film to be examined again; the new decision supersedes the old one."""
+    def gate_again(self, film_id: int, *, by: str, now: datetime, rejected: bool = False) -> bool:
+        """Ask for a film to be examined again; the new decision supersedes the old one.
+
+        Raises:
+            PersonDecided: a person rejected it, and `rejected` does not say that this is known: AI could
+                get it after all, while the archive was told that it is rejected.
+        """
         judged = (
             select(jobs)
             .join(decisions, decisions.c.version_id == jobs.c.version_id)
@@ -196,13 +202,27 @@ class Reviewing(Database):
             job = db.execute(judged).one_or_none()
             if job is None or job.state not in (JobState.DONE, JobState.PARKED):
                 return False
-            note(db, now, "gate again", film_id=film_id, who=by)
+            before = _rejection(db, job.version_id)
+            if before and not rejected:
+                raise PersonDecided(
+                    f"film {film_id} was {before}. It was not examined again: that could hold it anew, or "
+                    "send it to AI. If that is meant, say --rejected."
+                )
+            note(db, now, "gate again", film_id=film_id, who=by, **({"after": before} if before else {}))
             return move(db, jobs, job.id, job.state, JobState.READY, attempts=0, error=None)
+
+    def rejection(self, film_id: int) -> str:
+        """Who rejected a film, when, and who was told; "" when nobody did, or it was decided on since."""
+        current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
+        with self.reading() as db:
+            version_id = db.scalar(select(decisions.c.version_id).where(current))
+            return _rejection(db, version_id) if version_id is not None else ""
 
     def send_again(self, film_id: int, *, by: str, now: datetime) -> int:
         """Queue a film's failed deliveries once more; how many there were.
 
-        A reading keeps its time, which its results state: those that were made before are made the same.
+        Of a held film nothing goes to AI: a release owes it. A reading keeps its time, which its results
+        state: those that were made before are made the same.
         """
         allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
         failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
@@ -214,7 +234,7 @@ class Reviewing(Database):
                 .where(failed)
                 .values(state=DeliveryState.PENDING, next_at=now, created_at=since, ended_at=None)
             )
-            count = db.execute(again).rowcount
+            count = db.execute(again).rowcount - take_back_held(db, [film_id], now)
             note(db, now, "send again", film_id=film_id, who=by, deliveries=count)
             return count
 
@@ -294,6 +314,19 @@ def _close(
             "again. Nothing was changed. Look at it once more."
         )
     note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
+
+
+def _rejection(db: Connection, version_id: int) -> str:
+    """In words, when the last word on a version is a person's rejection; else ""."""
+    last = select(holds).where(holds.c.version_id == version_id).order_by(holds.c.id.desc()).limit(1)
+    hold = db.execute(last).one_or_none()
+    if hold is None or hold.state != HoldState.REJECTED:
+        return ""
+    notes = select(objects.c.digest).where(objects.c.film_id == hold.film_id, objects.c.kind == "rejection")
+    its = (deliveries.c.film_id == hold.film_id) & deliveries.c.digest.in_(notes)
+    names = ", ".join(sorted(set(db.scalars(select(deliveries.c.destination).where(its)))))
+    word = f"; the rejection note for {names} stands" if names else ""
+    return f"rejected by {hold.closed_by} on {hold.closed_at:%Y-%m-%d %H:%M} UTC{word}"
 
 
 def _discard(db: Connection, hold: Hold) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from gateway.ledger.engine import Database
+from gateway.ledger.holding import take_back_held
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import Delivery, DeliveryState, JobState
 from gateway.ledger.tables import deliveries, events, jobs
@@ -71,11 +72,15 @@ class Routing(Database):
                 film_id, name = _whose(db, delivery_id)
                 note(db, now, "delivered", film_id=film_id, who=WHO, destination=name)
 
-    def retry_delivery(self, delivery_id: int, *, error: str, at: datetime) -> None:
-        """It failed and is tried again at `at`."""
+    def retry_delivery(
+        self, delivery_id: int, *, error: str, at: datetime, now: datetime | None = None
+    ) -> None:
+        """It failed and is tried again at `at`; unless its film was held meanwhile, and it was for AI."""
         with self.writing() as db:
             again = {"next_at": at, "error": error}
-            move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.RETRY, **again)
+            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.RETRY, **again):
+                film_id, _ = _whose(db, delivery_id)
+                take_back_held(db, [film_id], now or at)
 
     def fail_delivery(self, delivery_id: int, *, error: str, now: datetime) -> None:
         """It failed for good; a person looks at it."""
@@ -85,19 +90,25 @@ class Routing(Database):
                 film_id, name = _whose(db, delivery_id)
                 note(db, now, "delivery failed", film_id=film_id, who=WHO, destination=name, error=error)
 
-    def requeue_sending(self, destination: str | None = None) -> int:
+    def requeue_sending(self, destination: str | None = None, *, now: datetime | None = None) -> int:
         """Put back what a dead courier had in hand; only its one successor may call this.
 
-        What a worker reads with a classifier stays: its lease says what becomes of it.
+        What a worker reads with a classifier stays: its lease says what becomes of it. What was for AI, of
+        a film that was held meanwhile, is not sent again.
         """
         allowed(deliveries, DeliveryState.SENDING, DeliveryState.PENDING)
         working = jobs.c.state.in_((JobState.READY, JobState.LEASED))
         read = exists().where(jobs.c.delivery_id == deliveries.c.id, working)
-        statement = update(deliveries).where(deliveries.c.state == DeliveryState.SENDING, ~read)
+        in_hand = select(deliveries.c.id, deliveries.c.film_id)
+        in_hand = in_hand.where(deliveries.c.state == DeliveryState.SENDING, ~read)
         if destination is not None:
-            statement = statement.where(deliveries.c.destination == destination)
+            in_hand = in_hand.where(deliveries.c.destination == destination)
         with self.writing() as db:
-            return db.execute(statement.values(state=DeliveryState.PENDING)).rowcount
+            rows = db.execute(in_hand).all()
+            for row in rows:
+                move(db, deliveries, row.id, DeliveryState.SENDING, DeliveryState.PENDING)
+            take_back_held(db, [row.film_id for row in rows], now)
+            return len(rows)
 
 
 def _unanswered(db: Connection, films: list[int]) -> set[int]:

@@ -45,7 +45,11 @@ TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
         ("delivery", DeliveryState.SENDING, DeliveryState.DELIVERED),
         ("delivery", DeliveryState.SENDING, DeliveryState.RETRY),
         ("delivery", DeliveryState.SENDING, DeliveryState.FAILED),
-        ("delivery", DeliveryState.SENDING, DeliveryState.PENDING),  # its sender died
+        (
+            "delivery",
+            DeliveryState.SENDING,
+            DeliveryState.PENDING,
+        ),  # its sender died, or another picture of the film is held
         (
             "delivery",
             DeliveryState.SENDING,

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, 
 
 from gateway.errors import StaleLease
 from gateway.ledger.engine import Database
+from gateway.ledger.holding import Owed, put_back_readings, take_back, waits
 from gateway.ledger.moves import allowed, inserted, move, note
 from gateway.ledger.records import (
     ORDINARY,
@@ -245,7 +246,7 @@ def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
 
 def _owed_to(classifiers: Collection[str]) -> ColumnElement[bool]:
     waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
-    return waiting & deliveries.c.destination.in_(classifiers)
+    return waiting & deliveries.c.destination.in_(classifiers) & ~waits()
 
 
 def _next_reading(db: Connection, classifiers: Collection[str]) -> Any:
@@ -332,8 +333,11 @@ def _park(db: Connection, row: Any, error: str, now: datetime, mode: str) -> Non
 def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     decision_id = _decide(db, job, judged, now)
     copy_id = keep_copy(db, job.film_id, decision_id, judged.copy, now) if judged.copy else None
+    if judged.mode == "enforce":  # observing, all was owed when it arrived
+        take_back(db, job.film_id, job.version_id, now, keep=_stands(judged, job.digest))
     if judged.hold:
-        _take_back(db, job, now)
+        if Reason.OTHER_PIXELS in judged.decision.reasons:
+            put_back_readings(db, job.film_id, now)
         _hold(db, job, decision_id, copy_id, judged, now)
         examine_again_if_answered(db, job.version_id, judged.decision.words)
     else:
@@ -447,28 +451,12 @@ def _open_of(job: Job) -> ColumnElement[bool]:
     return (holds.c.version_id == job.version_id) & (holds.c.state == HoldState.OPEN)
 
 
-def _take_back(db: Connection, job: Job, now: datetime) -> None:
-    """What an earlier decision on this version owed to AI, and nobody has sent yet, is not sent."""
-    allowed(deliveries, DeliveryState.PENDING, DeliveryState.CANCELLED)
-    allowed(deliveries, DeliveryState.RETRY, DeliveryState.CANCELLED)
-    version = select(versions.c.digest).where(versions.c.id == job.version_id)
-    its_copies = (
-        select(copies.c.digest)
-        .join(decisions, decisions.c.id == copies.c.decision_id)
-        .where(decisions.c.version_id == job.version_id)
-    )
-    waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
-    to_ai = (deliveries.c.film_id == job.film_id) & deliveries.c.kind.in_(("ai", "copy"))
-    either = deliveries.c.digest.in_(version) | deliveries.c.digest.in_(its_copies)
-    cancelled = {"state": DeliveryState.CANCELLED, "ended_at": now}
-    db.execute(update(deliveries).where(waiting, to_ai, either).values(**cancelled))
-    failed_once = select(jobs.c.id, jobs.c.delivery_id).where(
-        jobs.c.version_id == job.version_id, jobs.c.delivery_id.is_not(None), jobs.c.state == JobState.READY
-    )
-    for reading in db.execute(failed_once).all():
-        if move(db, jobs, reading.id, JobState.READY, JobState.PARKED, done_at=now):
-            state = DeliveryState.CANCELLED
-            move(db, deliveries, reading.delivery_id, DeliveryState.SENDING, state, ended_at=now)
+def _stands(judged: Judged, digest: str) -> set[Owed]:
+    """What this decision owes to AI; the rest of what earlier ones owed is taken back."""
+    if judged.hold:
+        return set()
+    originals = {(name, digest) for name in judged.send_original_to}
+    return originals | {(name, judged.copy.digest) for name in judged.send_copy_to if judged.copy}
 
 
 def _keep_result(db: Connection, film_id: int, delivery_id: int | None, read: Read, now: datetime) -> int:

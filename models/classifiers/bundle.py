@@ -29,13 +29,15 @@ from torch import Tensor, nn
 
 from models import bundle as files
 from models.bundle import BUNDLES, BundleError
-from models.classifiers import nets
+from models.classifiers import nets, onnx_files, terms
 
 CLASSIFIER = "classifier"
 TORCHSCRIPT, ONNX = "torchscript", "onnx"
 WEIGHTS = {TORCHSCRIPT: "models/model.ts", ONNX: "models/model.onnx"}  # else models/model.safetensors
 OURS = (-1.0, 1.0)  # the range to which our own networks map greys
 CROPS, ASPECTS = ("whole", "lungs"), ("squash", "pad", "centre")
+ROWS_FIRST, COLUMNS_FIRST = "hw", "wh"
+AXES = (ROWS_FIRST, COLUMNS_FIRST)
 GIVES = ("logits", "probabilities")
 SIDES_PX = range(32, 1025)
 ANY = 200.0  # years
@@ -46,7 +48,8 @@ class Input:
     """What the network is shown: a square of `px`, greys mapped linearly to `low`..`high`.
 
     `crop` is "whole" or "lungs" (the box of the lung gate and a margin); `aspect` says how a film becomes
-    square: "squash", "pad" with black, or its "centre".
+    square: "squash", "pad" with black, or its "centre". `axes` is "hw" (rows, then columns, as everywhere
+    here) or "wh", as MONAI's readers give pictures to the networks that were taught with them.
     """
 
     px: int = 224
@@ -55,6 +58,7 @@ class Input:
     channels: int = 1
     crop: str = "whole"
     aspect: str = "squash"
+    axes: str = ROWS_FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,10 @@ def load(folder: Path) -> Loaded:
     card = read_card(folder)
     if card.foreign:
         packed = files.read_packed(folder / card.weights, card.name, card.weights_sha256)
-        return Loaded(card, _scripted(card, packed) if card.network == TORCHSCRIPT else None, packed)
+        if card.network == TORCHSCRIPT:
+            return Loaded(card, _scripted(card, packed), packed)
+        onnx_files.check_whole(card.name, packed)
+        return Loaded(card, None, packed)
     weights = weights_of(folder, card)
     with torch.device("meta"):  # no random weights, which would be thrown away
         net = built(card)
@@ -331,7 +338,9 @@ def about(card: ClassifierCard) -> str:
         f" ({'one of them' if card.exclusive else 'each by itself'}).\n\n"
         f"It was made for: {', '.join(takes.views)}; {takes.min_age:g} to {takes.max_age:g} years;"
         f" {', '.join(takes.modalities)}. Other films are not read, and the result says so.\n"
-        "Not for diagnosis.\n" + came
+        + ("" if card.input.axes == ROWS_FIRST else "It is shown films with their columns first.\n")
+        + "Not for diagnosis.\n"
+        + came
     )
 
 
@@ -340,8 +349,8 @@ def about(card: ClassifierCard) -> str:
 
 def _card(ours: Mapping[str, Any]) -> ClassifierCard:
     seen, takes = dict(ours["input"]), dict(ours["accepts"])
-    for key in ("views", "modalities"):
-        takes[key] = tuple(map(str, takes[key]))
+    takes["views"] = tuple(terms.view(str(word)) for word in takes["views"])
+    takes["modalities"] = tuple(terms.modality(str(word)) for word in takes["modalities"])
     thresholds = {key: None if value is None else float(value) for key, value in ours["thresholds"].items()}
     return ClassifierCard(
         name=str(ours["name"]),
@@ -372,8 +381,7 @@ def _wrong(card: ClassifierCard) -> Iterator[str]:
         yield f"an input of {seen.px} px and {seen.channels} channels is none that can be given"
     if not (math.isfinite(seen.low) and math.isfinite(seen.high) and seen.low < seen.high):
         yield f"greys cannot be mapped to {seen.low}..{seen.high}"
-    if seen.crop not in CROPS or seen.aspect not in ASPECTS or card.gives not in GIVES:
-        yield f"crop {seen.crop!r}, aspect {seen.aspect!r} or output {card.gives!r} is not known"
+    yield from _unknown_words(card)
     if card.exclusive and card.operating:
         yield "operating points belong to conditions that are each by themselves"
     if any(not 0 < value < 1 for value in card.operating.values()):
@@ -385,6 +393,14 @@ def _wrong(card: ClassifierCard) -> Iterator[str]:
     for what in (card.thresholds, card.calibration, card.operating):
         if strange := set(what) - set(card.classes):
             yield f"{min(strange)!r} has a number, but is none of its classes"
+
+
+def _unknown_words(card: ClassifierCard) -> Iterator[str]:
+    seen = card.input
+    if seen.crop not in CROPS or seen.aspect not in ASPECTS or card.gives not in GIVES:
+        yield f"crop {seen.crop!r}, aspect {seen.aspect!r} or output {card.gives!r} is not known"
+    if seen.axes not in AXES:
+        yield f"axes {seen.axes!r} are not known: {' or '.join(AXES)}"
 
 
 def _ranged(seen: Input, net: nn.Module) -> Input:

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.bundle import BundleError
-from models.classifiers.bundle import ClassifierCard, Loaded, first_line
+from models.classifiers import onnx_files
+from models.classifiers.bundle import COLUMNS_FIRST, ClassifierCard, Loaded, first_line
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ def open_engine(
     `cache` is the folder of exports; without one nothing is kept. `threads` are those of one look. `device`
     is "auto" (a GPU where torch sees one), "cpu" or "cuda".
     """
+    engine = _upright(loaded, cache, threads, device)
+    return Transposed(engine) if loaded.card.input.axes == COLUMNS_FIRST else engine
+
+
+def _upright(loaded: Loaded, cache: Path | None, threads: int, device: str) -> Engine:
     card, net = loaded.card, loaded.net
     if net is None:
         return _checked(Foreign(card, loaded.packed, threads), card)
@@ -118,6 +124,7 @@ class Foreign:
 
     def __init__(self, card: ClassifierCard, packed: bytes, threads: int = 1) -> None:
         self._card = card
+        onnx_files.check_whole(card.name, packed)
         with _refused(card, "this ONNX file cannot be run"):
             self._session = _session(packed, threads)
             (self._name, *others), shape = [x.name for x in self._session.get_inputs()], self._batch()
@@ -136,6 +143,20 @@ class Foreign:
         parts = [x[n : n + 1] for n in range(len(x))] if self._one_by_one else [x]
         out = np.concatenate([self._session.run(None, {self._name: part})[0] for part in parts])
         return Answer(as_logits(self._card, out))
+
+
+class Transposed:
+    """An engine whose network wants columns first; maps come back as films lie."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.runs_on = engine.runs_on
+
+    def ask(self, films: Greys) -> Answer:
+        """As `Engine.ask`."""
+        answer = self._engine.ask(films.swapaxes(2, 3))
+        maps = None if answer.maps is None else np.ascontiguousarray(answer.maps.swapaxes(2, 3))
+        return Answer(answer.logits, maps)
 
 
 class Both(nn.Module):

@@ -26,12 +26,28 @@ from torch import Tensor, nn
 
 from models import bundle as files
 from models.bundle import BundleError
-from models.classifiers import bundle, nets, txv
-from models.classifiers.bundle import ONNX, TORCHSCRIPT, Accepts, ClassifierCard, Input
+from models.classifiers import bundle, nets, onnx_files, txv
+from models.classifiers.bundle import (
+    COLUMNS_FIRST,
+    ONNX,
+    ROWS_FIRST,
+    TORCHSCRIPT,
+    Accepts,
+    ClassifierCard,
+    Input,
+)
 from models.classifiers.engine import open_engine
+from models.classifiers.monai_axes import axes_of
 
 PREFIXES = ("module.", "model.")  # what wrappers put before the names
 HALF = 0.5  # once rescaled, every operating point is this
+
+NOTHING: Mapping[str, str] = {}
+AXES_WORDS = {
+    ROWS_FIRST: "rows first, by its preprocessing",
+    COLUMNS_FIRST: "columns first, by its preprocessing",
+    None: "rows first is assumed: it has no preprocessing that says",
+}
 
 PICKLED = (
     "is no plain file of weights: it would have to run code to be read, and that is refused."
@@ -91,40 +107,46 @@ def torchscript(file: Path, out: Path, what: Foreign, terms: Terms) -> Classifie
 
 
 def onnx(file: Path, out: Path, what: Foreign, terms: Terms) -> ClassifierCard:
-    """Somebody's classifier as ONNX, all in one file -> a bundle. Raises BundleError."""
+    """Somebody's classifier as ONNX -> a bundle; weights that lie beside the file are folded in.
+
+    Raises BundleError.
+    """
     return _foreign(ONNX, file, out, what, terms)
 
 
-def monai(folder: Path, out: Path, terms: Terms, aspect: str = "squash") -> ClassifierCard:
+def monai(folder: Path, out: Path, terms: Terms, aspect: str = "squash", axes: str = "") -> ClassifierCard:
     """A MONAI bundle of a classifier -> a bundle of ours. Raises BundleError.
 
-    Its `network_data_format` names labels, side and range of greys. Taken are a DenseNet121 of MONAI with its
-    `models/model.pt`, and any network as `models/model.ts`.
+    Its `network_data_format` names labels, side and range of greys, its preprocessing how films lie (`axes`
+    says it instead). Taken are a DenseNet121 of MONAI with its `models/model.pt`, and any network as
+    `models/model.ts`.
     """
     metadata = _json(folder / files.METADATA)
     what = _described(metadata, folder.name, aspect)
     script, weights = folder / "models" / "model.ts", folder / "models" / "model.pt"
     config = _json(folder / files.INFERENCE) if weights.exists() else {}
-    definition = config.get("network_def")
-    if weights.exists() and _is_densenet121(definition):
-        packed = _read(weights, terms.sha256)
-        net = densenet(
-            _state(packed, weights.name, ""),
-            list(range(len(what.labels))),
-            len(what.labels),
-            what.input.low,
-            what.input.high,
-            weights.name,
+    ours = weights.exists() and _is_densenet121(config.get("network_def"))
+    if not (ours or script.exists()):
+        raise BundleError(
+            f"{folder.name}: neither a DenseNet121 with models/model.pt nor a models/model.ts;"
+            " export the network: python -m monai.bundle ckpt_export"
         )
-        card = _card_of(out, "densenet121", replace(what, input=replace(what.input, channels=1)), terms)
-        origin = _origin(weights, packed) | {"bundle": folder.name}
-        return _placed(out, replace(card, origin=origin), net)
-    if script.exists():
-        return torchscript(script, out, what, terms)
-    raise BundleError(
-        f"{folder.name}: neither a DenseNet121 with models/model.pt nor a models/model.ts;"
-        " export the network: python -m monai.bundle ckpt_export"
+    told = axes or axes_of(folder)
+    what = replace(what, input=replace(what.input, axes=told or ROWS_FIRST))
+    origin = {"bundle": folder.name, "axes": "as told" if axes else AXES_WORDS[told]}
+    if not ours:
+        return _foreign(TORCHSCRIPT, script, out, what, terms, origin)
+    packed = _read(weights, terms.sha256)
+    net = densenet(
+        _state(packed, weights.name, ""),
+        list(range(len(what.labels))),
+        len(what.labels),
+        what.input.low,
+        what.input.high,
+        weights.name,
     )
+    card = _card_of(out, "densenet121", replace(what, input=replace(what.input, channels=1)), terms)
+    return _placed(out, replace(card, origin=_origin(weights, packed) | origin), net)
 
 
 def densenet(
@@ -167,9 +189,15 @@ def _our_name(name: str) -> str:
     return re.sub(r"(\.denselayer\d+\.)(?!layers\.)(norm|conv)\.?(\d)", r"\1layers.\2\3", name)
 
 
-def _foreign(kind: str, file: Path, out: Path, what: Foreign, terms: Terms) -> ClassifierCard:
+def _foreign(
+    kind: str, file: Path, out: Path, what: Foreign, terms: Terms, more: Mapping[str, str] = NOTHING
+) -> ClassifierCard:
     packed = _read(file, terms.sha256)
-    card = replace(_card_of(out, kind, what, terms), origin=_origin(file, packed))
+    origin = _origin(file, packed) | {**more}
+    if kind == ONNX:
+        packed, beside = onnx_files.whole(file, packed)
+        origin |= {f"sha256 of {name}": digest for name, digest in beside.items()}
+    card = replace(_card_of(out, kind, what, terms), origin=origin)
     return _placed(out, card, packed)
 
 

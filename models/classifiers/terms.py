@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ BUNDLES = Path(__file__).parents[1] / "bundles"
 METADATA = "configs/metadata.json"
 WEIGHTS = {"torchscript": "models/model.ts", "onnx": "models/model.onnx"}
 SAFETENSORS = "models/model.safetensors"
+# What `accepts` can say of a film: its view, and the modality of a projection radiograph (PS3.3 C.7.3.1.1.1;
+# DR is what some rooms write). Other words fit no film.
+VIEWS = ("PA", "AP", "frontal", "lateral", "other")
+MODALITIES = ("CR", "DX", "DR", "RG", "RF", "XA", "MG", "IO", "PX", "OT")
 ACCEPTS = ("views", "min_age", "max_age", "unknown_age", "modalities")
 
 
@@ -32,6 +37,30 @@ class Terms:
     weights_sha256: str
     off: bool = False  # used only where it is switched on by name
     accepts: dict[str, Any] = field(default_factory=dict)
+
+
+def spelt(word: str, known: tuple[str, ...], what: str) -> str:
+    """One of the known words, whatever its case.
+
+    Raises:
+        ValueError: it is none of them: no film would ever fit.
+    """
+    found = {one.lower(): one for one in known}.get(word.strip().lower())
+    if found is not None:
+        return found
+    close = [one for one in known if get_close_matches(word.strip().lower(), [one.lower()], cutoff=0.5)]
+    hint = f"did you mean {' or '.join(close[:2])}?" if close else f"known are {', '.join(known)}"
+    raise ValueError(f"unknown {what} {word[:20]!r}, which no film has; {hint}")
+
+
+def view(word: str) -> str:
+    """A word of `accepts.views`. Raises ValueError."""
+    return spelt(word, VIEWS, "view")
+
+
+def modality(word: str) -> str:
+    """A word of `accepts.modalities`. Raises ValueError."""
+    return spelt(word, MODALITIES, "modality")
 
 
 def folder(bundle: str) -> Path:

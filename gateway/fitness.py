@@ -1,0 +1,304 @@
+"""What settings name and their schema cannot know: bundles, variants, regions, folders, and ourselves.
+
+What is surely a slip is refused: the name of a bundle that does not ship, a destination that is this gateway.
+What may be there later, as a folder that is mounted, is said, and what it closes meanwhile. No film is kept
+from the archive by any of it. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import sha256
+from importlib import resources
+from ipaddress import ip_address
+from json import loads
+from pathlib import Path
+from typing import get_args
+
+from gateway.classifiers import bundle_of
+from gateway.lined_yaml import Loc
+from gateway.settings import (
+    Accepts,
+    BundleName,
+    DicomDestination,
+    FolderDestination,
+    GatewaySettings,
+    Settings,
+)
+from models.classifiers import terms
+from pipelines.regions import CHEST
+
+NO_ARCHIVE = "routes.always names no destination: originals are kept only here, and no archive gets them"
+HELD = "every film would be held"
+ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - the addresses that mean all of this machine's
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is not as the settings say. `closes` is what does not work because of it, if anything:
+    "destination chest-ai", "classifier chest14", "gate anatomy", "region hip"."""
+
+    loc: Loc
+    words: str
+    refused: bool = False
+    closes: str = ""
+
+
+def troubles(settings: Settings) -> Iterator[Trouble]:
+    """Everything that is named and not there, and everything that keeps films from where they should go."""
+    if not settings.routes.always:
+        yield Trouble(("routes", "always"), NO_ARCHIVE)
+    if not settings.gateway.allow:
+        yield Trouble(("gateway", "allow"), "gateway.allow is empty: nobody may send, and no film is taken")
+    for name, block in settings.destinations.items():
+        yield from _destination(settings, name, block)
+    for name in sorted(settings.destinations.keys() - _named(settings)):
+        words = (
+            f"destinations.{name} is named by no route and for no result: it gets only what people send it"
+        )
+        yield Trouble(("destinations", name), words)
+    yield from _classifiers(settings)
+    yield from _bundles(settings)
+    yield from _regions(settings)
+
+
+def closed(settings: Settings) -> tuple[str, ...]:
+    """What does not work now, each once, in words such as "gate anatomy": also weights that are not those of
+    their card."""
+    named = [trouble.closes for trouble in troubles(settings) if trouble.closes]
+    gates = (f"gate {name}" for name, folder in gate_bundles(settings).items() if problem_of(folder))
+    regions = (f"region {folder.name}" for folder in settings.work.regions if problem_of(folder))
+    read = (f"classifier {name}" for name in settings.classifiers if _unusable(settings, name))
+    return tuple(dict.fromkeys((*named, *gates, *regions, *read)))
+
+
+def in_numbers(names: Iterable[str]) -> str:
+    """ "1 destination, 2 gates"."""
+    counts: dict[str, int] = {}
+    for name in names:
+        kind = name.partition(" ")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(counts.items()))
+
+
+def bundles_folder(settings: Settings) -> Path:
+    """Where the gates' bundles lie."""
+    return Path(settings.work.bundles or str(resources.files("models") / "bundles"))
+
+
+def gate_bundles(settings: Settings) -> dict[str, Path]:
+    """The bundle of each gate that is in use, by the gate's name."""
+    folder, variants = bundles_folder(settings), {str(n): v for n, v in settings.work.variants.items()}
+    return {
+        name: folder / (f"{name}-{variants[name]}" if name in variants else name)
+        for name in get_args(BundleName)
+    }
+
+
+def problem_of(bundle: Path) -> str:
+    """Why a gate's bundle cannot be used; "" when its weights are there and those of its card."""
+    try:
+        told = loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))["filmgate"]
+        found = digest_of(bundle)
+        whole = told["weights_sha256"] == found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"cannot be read: {error}"
+    return "" if whole else "its weights are not the ones its card names"
+
+
+def digest_of(bundle: Path) -> str:
+    """sha256 of a gate's weights. Raises OSError."""
+    return sha256((bundle / "models" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def region_name(region: Path) -> str:
+    """The name of a region's gate; that of its folder when it has no card that can be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        card = loads((region / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        return str(card["filmgate"]["name"])
+    return region.name
+
+
+# Destinations
+
+
+def _destination(settings: Settings, name: str, block: object) -> Iterator[Trouble]:
+    loc: Loc = ("destinations", name)
+    what = f"destination {name}"
+    if isinstance(block, DicomDestination) and is_ourselves(block, settings.gateway):
+        at = f"{block.host}:{block.port}"
+        yield Trouble(
+            (*loc, "port"),
+            f"destinations.{name} is {at}, where this gateway itself listens: what is sent there would come "
+            "round for ever, and reach nobody. Name the address of the archive or AI",
+            refused=True,
+        )
+    if isinstance(block, FolderDestination) and not block.path.is_dir():
+        near = _near(block.path.name, _folders(block.path.parent))
+        yield Trouble(
+            (*loc, "path"),
+            f"destinations.{name}.path: there is no folder {block.path}{near}; what is owed to it waits",
+            closes=what,
+        )
+    accepts = getattr(block, "accepts", None)
+    if isinstance(accepts, Accepts) and (why := _takes_nothing(accepts)):
+        yield Trouble((*loc, "accepts"), f"destinations.{name} takes no film at all: {why}", closes=what)
+
+
+def _named(settings: Settings) -> set[str]:
+    """The destinations that something is sent to by itself."""
+    routes, results = settings.routes, [block.results for block in settings.classifiers.values()]
+    told = (names for one in results for names in one.model_dump().values())
+    return {*routes.always, *routes.pass_, *routes.copies, *settings.quarantine.rejection_notes}.union(*told)
+
+
+def _takes_nothing(accepts: Accepts) -> str:
+    for key in ("views", "modalities", "regions"):
+        if not getattr(accepts, key):
+            return f"accepts.{key} is empty"
+    if accepts.min_age > accepts.max_age:
+        return f"accepts.min_age {accepts.min_age:g} is over accepts.max_age {accepts.max_age:g}"
+    return ""
+
+
+def is_ourselves(block: DicomDestination, gateway: GatewaySettings) -> bool:
+    """Whether a destination is the address that our own listener has, whichever AE title it is called by."""
+    if block.port != gateway.port:
+        return False
+    theirs = _addresses(block.host)
+    ours = _addresses(gateway.host)
+    if gateway.host in ANYWHERE:
+        return any(_is_of_this_machine(address) for address in theirs)
+    if block.host in ANYWHERE:  # to connect there is to connect to this machine's loopback
+        return any(ip_address(address).is_loopback for address in ours)
+    return bool(theirs & ours)
+
+
+def _addresses(host: str) -> set[str]:
+    """The numeric addresses of a name; only names of destinations on our own port are looked up."""
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return set()
+    return {str(address[4][0]).partition("%")[0] for address in found}
+
+
+def _is_of_this_machine(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.bind((address, 0))
+        return True
+    return False
+
+
+# Bundles
+
+
+def _classifiers(settings: Settings) -> Iterator[Trouble]:
+    for name, block in settings.classifiers.items():
+        folder = bundle_of(block, name)
+        if (folder / terms.METADATA).exists():
+            continue
+        loc: Loc = ("destinations", name, "bundle") if block.bundle else ("destinations", name)
+        lost = "what is owed to it would never be read"
+        if "/" in block.bundle:
+            near = _near(folder.name, _bundles_in(folder.parent))
+            words = f"destinations.{name}.bundle: there is no bundle in {folder}{near}; {lost}"
+            yield Trouble(loc, words, closes=f"classifier {name}")
+        else:
+            near = _near(folder.name, _shipped_classifiers())
+            words = f"destinations.{name}: no classifier {folder.name!r} ships{near}; {lost}"
+            yield Trouble(loc, words, refused=True)
+
+
+def _bundles(settings: Settings) -> Iterator[Trouble]:
+    folder = bundles_folder(settings)
+    if not folder.is_dir():
+        near = _near(folder.name, _folders(folder.parent))
+        words = f"work.bundles: there is no folder {folder}{near}; {HELD}"
+        yield Trouble(("work", "bundles"), words, closes="gate anatomy")
+        return
+    for gate, bundle in gate_bundles(settings).items():
+        if (bundle / terms.METADATA).exists():
+            continue
+        variant = {str(key): value for key, value in settings.work.variants.items()}.get(gate)
+        if variant is None:
+            yield Trouble(
+                ("work", "bundles"),
+                f"work.bundles: {folder} has no bundle {gate}; {HELD}",
+                closes=f"gate {gate}",
+            )
+            continue
+        known = [one.removeprefix(f"{gate}-") for one in _bundles_in(folder) if one.startswith(f"{gate}-")]
+        near = _near(variant, known) if known else f" ({gate} has none)"
+        yield Trouble(
+            ("work", "variants", gate),
+            f"work.variants.{gate}: there is no variant {variant!r}{near}; {HELD}",
+            refused=not settings.work.bundles,
+            closes=f"gate {gate}",
+        )
+
+
+def _regions(settings: Settings) -> Iterator[Trouble]:
+    for region in settings.work.regions:
+        if not (region / terms.METADATA).exists():
+            near = _near(region.name, _bundles_in(region.parent))
+            words = f"work.regions: there is no bundle in {region}{near}; films that may be of it are held"
+            yield Trouble(("work", "regions"), words, closes=f"region {region.name}")
+    there = {CHEST, *map(region_name, settings.work.regions)}
+    for name in settings.routes.pass_:
+        accepts = getattr(settings.destinations[name], "accepts", None)
+        if isinstance(accepts, Accepts):
+            yield from _unknown_regions(name, accepts, there)
+
+
+def _unknown_regions(name: str, accepts: Accepts, there: set[str]) -> Iterator[Trouble]:
+    for region in (region for region in accepts.regions if region not in there):
+        yield Trouble(
+            ("destinations", name, "accepts", "regions"),
+            f"destinations.{name} accepts the region {region!r}, and work.regions has no gate for it"
+            f"{_near(region, there)}; films of it would never come",
+            closes="" if there & {*accepts.regions} else f"destination {name}",
+        )
+
+
+def _unusable(settings: Settings, name: str) -> bool:
+    try:
+        card = terms.read(bundle_of(settings.classifiers[name], name))
+        return sha256(card.weights.read_bytes()).hexdigest() != card.weights_sha256
+    except (OSError, terms.NoTerms):
+        return True
+
+
+def _shipped_classifiers() -> list[str]:
+    return [name for name in _bundles_in(terms.BUNDLES) if _is_classifier(terms.BUNDLES / name)]
+
+
+def _is_classifier(folder: Path) -> bool:
+    with suppress(terms.NoTerms):
+        terms.read(folder)
+        return True
+    return False
+
+
+def _bundles_in(folder: Path) -> list[str]:
+    return [name for name in _folders(folder) if (folder / name / terms.METADATA).exists()]
+
+
+def _folders(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return []
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'chest14'?)", else what there is, where that is little."""
+    names = sorted(known)
+    close = get_close_matches(word.lower(), names, n=1)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (there is {', '.join(names)})" if 0 < len(names) <= 8 else ""

@@ -1,0 +1,107 @@
+"""HOLD, for those who send and read: a held film is neither sent to AI nor read, whoever has it in hand.
+
+What a hold takes back is `cancelled`: a release owes it anew. What is on the wire already cannot be called
+back; it is not tried a second time. While a second picture under one UID is held, readings of the first one
+wait: which of them is the patient's is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Text, cast, exists, func, select
+
+from gateway.ledger.moves import move, note
+from gateway.ledger.records import DeliveryState, HoldState, JobState
+from gateway.ledger.tables import copies, decisions, deliveries, holds, jobs, versions
+from pipelines.film import Reason
+
+WAITING = (DeliveryState.PENDING, DeliveryState.RETRY)
+IN_HAND = (JobState.READY, JobState.LEASED)
+Owed = tuple[str, str]  # destination, digest
+
+WHO = "worker"
+
+
+def take_back(
+    db: Connection, film_id: int, version_id: int, now: datetime, *, keep: Collection[Owed] = ()
+) -> int:
+    """Stop what is owed to AI of one version and is not gone yet; how much that was.
+
+    A reading that a worker has in hand is parked: its result finds no lease any more, and is not kept.
+    """
+    its = _digests(db, version_id)
+    to_ai = (deliveries.c.film_id == film_id) & deliveries.c.kind.in_(("ai", "copy"))
+    stopped = [
+        row.destination
+        for row in db.execute(select(deliveries).where(to_ai, deliveries.c.digest.in_(its)))
+        if (row.destination, row.digest) not in keep and _stopped(db, row, now)
+    ]
+    if stopped:
+        note(db, now, "taken back", film_id=film_id, who=WHO, version=version_id, destinations=stopped)
+    return len(stopped)
+
+
+def take_back_held(db: Connection, film_ids: Iterable[int], now: datetime | None = None) -> int:
+    """The same for every open hold of these films: what was on its way when they were held goes no second
+    time. `now`: else the time since when they are held."""
+    count = 0
+    for film_id in set(film_ids):
+        held = (holds.c.film_id == film_id) & (holds.c.state == HoldState.OPEN)
+        for hold in db.execute(select(holds).where(held)).all():
+            count += take_back(db, film_id, hold.version_id, now or hold.opened_at)
+    return count
+
+
+def put_back_readings(db: Connection, film_id: int, now: datetime) -> None:
+    """Readings of a film that workers have in hand wait again, `waits` says for how long."""
+    in_hand = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_not(None) & jobs.c.state.in_(IN_HAND)
+    for job in db.execute(select(jobs).where(in_hand)).all():
+        move(db, jobs, job.id, job.state, JobState.PARKED, done_at=now, owner=None)
+        back = {"next_at": now}
+        move(db, deliveries, job.delivery_id, DeliveryState.SENDING, DeliveryState.PENDING, **back)
+
+
+def waits() -> ColumnElement[bool]:
+    """Whether a reading waits for a person: another picture, later than the one that is read, is held."""
+    its_film = versions.c.film_id == deliveries.c.film_id
+    own = select(versions.c.id).where(its_film, versions.c.digest == deliveries.c.digest)
+    made_of = (
+        select(func.max(decisions.c.version_id))
+        .join(copies, copies.c.decision_id == decisions.c.id)
+        .where(copies.c.film_id == deliveries.c.film_id, copies.c.digest == deliveries.c.digest)
+    )
+    version = func.coalesce(own.scalar_subquery(), made_of.scalar_subquery())
+    return exists().where(
+        holds.c.film_id == deliveries.c.film_id,
+        holds.c.state == HoldState.OPEN,
+        holds.c.version_id > version,
+        cast(holds.c.reasons, Text).contains(Reason.OTHER_PIXELS.value),
+    )
+
+
+def _stopped(db: Connection, delivery: Any, now: datetime) -> bool:
+    """Cancel one delivery unless it is on the wire; False when there was nothing to stop."""
+    if delivery.state in WAITING:
+        return move(db, deliveries, delivery.id, delivery.state, DeliveryState.CANCELLED, ended_at=now)
+    if delivery.state != DeliveryState.SENDING:
+        return False
+    reading = (jobs.c.delivery_id == delivery.id) & jobs.c.state.in_(IN_HAND)
+    job = db.execute(select(jobs).where(reading)).one_or_none()
+    if job is None:
+        return False
+    move(db, jobs, job.id, job.state, JobState.PARKED, done_at=now, owner=None)
+    return move(db, deliveries, delivery.id, delivery.state, DeliveryState.CANCELLED, ended_at=now)
+
+
+def _digests(db: Connection, version_id: int) -> set[str]:
+    """Of one version of a film, and of the copies that were made of it."""
+    made_of_it = (
+        select(copies.c.digest)
+        .join(decisions, decisions.c.id == copies.c.decision_id)
+        .where(decisions.c.version_id == version_id)
+    )
+    own = select(versions.c.digest).where(versions.c.id == version_id)
+    return {*db.scalars(own), *db.scalars(made_of_it)}
