@@ -44,7 +44,7 @@ Correct = Literal["propose", "auto"]
 DEFAULT_RULES = Path(__file__).with_name("policy.yaml")
 
 TURN_BACK = {Reason.ROTATED_90: 270, Reason.ROTATED_180: 180, Reason.ROTATED_270: 90}
-CORRECTABLE = frozenset({*TURN_BACK, Reason.INVERTED, Reason.BORDER})
+CORRECTABLE = frozenset({*TURN_BACK, Reason.INVERTED, Reason.BORDER, Reason.POLARITY_AMBIGUOUS})
 # Of the copy, which is gated in full
 ASKED_AGAIN = frozenset({Reason.LUNGS_NOT_FOUND, Reason.LUNGS_CUT_OFF, Reason.LUNG_BY_SYMMETRY})
 NEVER_FLAGGED = frozenset({Reason.GATE_FAILED, Reason.MODEL_MISSING})
@@ -415,7 +415,7 @@ def _relevant(act: Act, hits: tuple[Finding, ...], left: tuple[Finding, ...]) ->
 
 def corrections(findings: Iterable[Finding]) -> Operations | None:
     """The operations that put a film right; None when the findings hold anything else, or contradict."""
-    turns, boxes, invert = set[int](), set[Box | None](), False
+    turns, boxes, invert, relabel = set[int](), set[Box | None](), False, False
     for finding in findings:
         if finding.reason in ASKED_AGAIN:
             continue
@@ -425,11 +425,18 @@ def corrections(findings: Iterable[Finding]) -> Operations | None:
             turns.add(TURN_BACK[finding.reason])
         elif finding.reason is Reason.BORDER:
             boxes.add(finding.box)
+        elif finding.reason is Reason.POLARITY_AMBIGUOUS:
+            relabel = True
         else:
             invert = True
     if len(turns) > 1 or len(boxes) > 1 or None in boxes:
         return None
-    return Operations(next(iter(boxes), None), next(iter(turns), 0), invert) or None
+    return Operations(next(iter(boxes), None), next(iter(turns), 0), invert, relabel) or None
+
+
+def sent_at_once(operations: Operations, correct: Correct) -> bool:
+    """Whether a copy that passes the gates needs no person: `auto`, or its pixels are the film's own."""
+    return correct == "auto" or not operations.changes_pixels
 
 
 def _finished(
@@ -467,7 +474,8 @@ def _select_destinations(
 def _in_words(decision: Decision, mode: Mode, correct: Correct) -> Decision:
     why = decision.why
     if decision.act is Act.CORRECT:
-        waits = "is gated again" if correct == "auto" else "waits for a person to accept it"
+        at_once = sent_at_once(decision.operations, correct)
+        waits = "is gated again" if at_once else "waits for a person to accept it"
         why = f"{why}. The corrected copy {waits}"
     if mode == "observe" and decision.act is not Act.PASS:
         why = f"{why} (observed only: nothing is held)"
