@@ -7,7 +7,7 @@ whose first value is written in the wrong sign. What is written is what the Stan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -101,10 +101,11 @@ def _entries(item: Dataset, entries: int, bits: int, big: bool) -> Grey:
         packed = len(raw) in (entries, whole) or (bits == 8 and len(raw) <= whole)
         table = words.view(np.uint8) if packed else words
     else:
-        try:
-            table = np.array([] if raw is None else raw, ndmin=1).astype(np.int64) & WORD
-        except (TypeError, ValueError):  # text, in a wrong VR
-            return np.zeros(0, np.float32)
+        listed = raw if isinstance(raw, Iterable) and not isinstance(raw, str) else [raw]
+        whole_numbers = [
+            value & WORD for value in listed if isinstance(value, int)
+        ]  # nothing else is a table
+        table = np.array(whole_numbers, dtype=np.int64)
     return table[:entries].astype(np.float32)
 
 
