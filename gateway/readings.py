@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ class Readings:
         assert job.reading is not None
         if job.reading.digest == job.digest:
             return self._findings(job.version_id) or self._look(film)
-        return self._look(replace(film, header=self._films(job.digest).header))
+        return self._look(film.claiming(self._films(job.digest).header))
 
     def _reader(self, name: str) -> Reader:
         """

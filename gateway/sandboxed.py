@@ -71,7 +71,7 @@ def _answer(actions: Actions, request: dict[str, Any], refusals: tuple[type[Exce
 def operations_told(told: dict[str, Any]) -> Operations:
     """Operations as `asdict` gave them."""
     crop = Box(**told["crop"]) if told["crop"] else None
-    return Operations(crop=crop, turn=told["turn"], invert=told["invert"])
+    return Operations(crop=crop, turn=told["turn"], invert=told["invert"], relabel=told.get("relabel", False))
 
 
 def equipment_told(told: dict[str, Any]) -> Equipment:

@@ -39,7 +39,7 @@ from gateway.settings import WebhookDestination
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason, Sender
 from pipelines.gates import GATES, Gates, load
 from pipelines.kinds import is_film
-from pipelines.policy import NOBODY, Policy, decide, decide_unreadable, would_take
+from pipelines.policy import NOBODY, Policy, decide, decide_unreadable, sent_at_once, would_take
 
 log = structlog.get_logger()
 
@@ -221,7 +221,10 @@ class Examiner:
         sender: Sender,
         today: date,
     ) -> Judged:
-        """Make the corrected copy and gate it in full; `propose` holds it, `auto` sends it if it passes."""
+        """Make the corrected copy and gate it in full; `propose` holds it, `auto` sends it if it passes.
+
+        One that changes no pixel is always sent if it passes: there is nothing for a person to compare.
+        """
         models = self._gates.models()
         try:
             store = self._shell.store
@@ -232,11 +235,12 @@ class Examiner:
         except DecodeError as error:
             return self._judged(film.header, _copy_failed(decision, str(error)), findings, today, hold=True)
         # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
-        copy_findings = self._gates.look(replace(again, header=film.header))
+        copy_findings = self._gates.look(again.claiming(film.header))
         second = self._decide(film.header, copy_findings, sender, today)
         if second.act is not Act.PASS:
             decision = _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
-        send = decision.act is Act.CORRECT and self._shell.settings.policy.correct == "auto"
+        at_once = sent_at_once(decision.operations, self._shell.settings.policy.correct)
+        send = decision.act is Act.CORRECT and at_once
         return self._judged(
             film.header, decision, findings, today, copy, copy_findings, hold=not send, send_copy=send
         )

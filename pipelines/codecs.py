@@ -62,7 +62,10 @@ JPEG_FAMILY = frozenset(
 JPEG2000_FAMILY = frozenset({JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
-LOSSY = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})  # may overshoot Bits Stored; JPEG itself cannot
+LOSSY_JPEG = frozenset(
+    {JPEGBaseline8Bit, JPEGExtended12Bit, "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"}
+)
+LOSSY = LOSSY_JPEG | {JPEGLSNearLossless, JPEG2000, HTJ2K}  # may overshoot Bits Stored
 
 CONTAINERS: dict[int, np.dtype[Any]] = {
     1: np.dtype("u1"),
@@ -70,6 +73,7 @@ CONTAINERS: dict[int, np.dtype[Any]] = {
     16: np.dtype("u2"),
     32: np.dtype("u4"),
 }
+OVERLAY_BIT_POSITION, OVERLAY_DATA = 0x0102, 0x3000  # elements of the groups 6000 to 601E
 MAX_SAMPLES = 2**28  # values in one frame; the largest stitched films have 2**25
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset(
@@ -91,6 +95,8 @@ class Layout:
     signed: bool
     photometric: str
     planar: bool
+    embedded: int = 0  # mask of the bits in which overlays lie
+    padding: int | None = None  # PixelPaddingValue, as it stands in a container
 
     @classmethod
     def of(cls, ds: Dataset) -> Layout:
@@ -108,6 +114,8 @@ class Layout:
             signed=integer(ds, "PixelRepresentation") == 1,
             photometric=first(upper(ds, "PhotometricInterpretation")),
             planar=integer(ds, "PlanarConfiguration") == 1,
+            embedded=_embedded(ds),
+            padding=integer(ds, "PixelPaddingValue"),
         )
         layout._check()
         return layout
@@ -154,6 +162,15 @@ class Layout:
         return self.lowest + (1 << self.stored) - 1
 
 
+def _embedded(ds: Dataset) -> int:
+    """The bits that Overlay Bit Position names, of overlays without data of their own (PS3.3 C.9.2)."""
+    groups = [group for group in range(0x6000, 0x6020, 2) if (group, OVERLAY_DATA) not in ds]
+    positions = {
+        ds[group, OVERLAY_BIT_POSITION].value for group in groups if (group, OVERLAY_BIT_POSITION) in ds
+    }
+    return sum(1 << position for position in positions if isinstance(position, int) and 0 < position < 64)
+
+
 def stored_frame(part: Part10, layout: Layout, *, at_least: int = 0) -> Pixels:
     """The first frame's stored values, high bits outside Bits Stored removed and the sign extended.
 
@@ -166,20 +183,48 @@ def stored_frame(part: Part10, layout: Layout, *, at_least: int = 0) -> Pixels:
 
 
 def settle(raw: Pixels, layout: Layout) -> Pixels:
-    """Container values to stored values: overlays and rubbish beside Bits Stored go (PS3.5 8.1.1)."""
+    """Container values to stored values: overlays and rubbish beside Bits Stored go (PS3.5 8.1.1).
+
+    Raises Undecodable where values need more bits than are said to be stored: they would come out wrapped.
+    """
     width = raw.dtype.itemsize * 8
     shift = layout.high + 1 - layout.stored
     if layout.signed:
-        values = raw.view(f"i{raw.dtype.itemsize}")
-        return (
-            values
-            if layout.stored == width
-            else (values << (width - layout.high - 1)) >> (width - layout.stored)
-        )
+        values: Pixels = raw.view(f"i{raw.dtype.itemsize}")
+        if layout.stored == width:
+            return values
+        values = (values << (width - layout.high - 1)) >> (width - layout.stored)
+        _check_above(raw, (values << shift).view(raw.dtype), layout)
+        return values
     if layout.stored == width or (shift == 0 and int(raw.max()) <= layout.highest):
         return raw
+    _check_above(raw, np.zeros((), raw.dtype), layout)
     masked: Pixels = (raw >> shift) & raw.dtype.type(layout.highest)
     return masked
+
+
+def _check_above(raw: Pixels, extended: Pixels, layout: Layout) -> None:
+    """The bits above High Bit may be the sign's (`extended`), an overlay's, or one and the same everywhere.
+
+    Padding may be a value that no pixel has. Raises Undecodable where nothing of that is so.
+    """
+    width = raw.dtype.itemsize * 8
+    above = ((1 << width) - (1 << (layout.high + 1))) & ~layout.embedded
+    if not above:
+        return
+    mask = raw.dtype.type(above)
+    found = raw & mask
+    if _uniform(found) or _uniform(found ^ (extended & mask)):
+        return
+    pixels = raw != (-1 if layout.padding is None else layout.padding % (1 << width))
+    found, extended = found[pixels], np.broadcast_to(extended, raw.shape)[pixels]
+    if not _uniform(found) and not _uniform(found ^ (extended & mask)):
+        said = f"pixels have values in bits above the {layout.stored} that are said to be stored"
+        raise Undecodable(Reason.PIXELS_MISMATCH, f"{said}, and no overlay explains them")
+
+
+def _uniform(values: Pixels) -> bool:
+    return values.size == 0 or bool(values.min() == values.max())
 
 
 def check_there(part: Part10) -> None:
@@ -360,6 +405,7 @@ def _start_of_frame(codestream: bytes) -> tuple[int, int, int, int]:
 
 # JPEG 2000 and HTJ2K (ISO 15444-1, 15444-15): both by OpenJPEG, which says so when a codestream is broken
 
+OVERSHOOT = 8  # filters go beyond the range of the values by less than such a part of it
 SIZ = b"\xff\x4f\xff\x51"
 
 
@@ -370,9 +416,16 @@ def _jpeg2000(codestream: bytes, layout: Layout, syntax: str, at_least: int) -> 
     # two's complement in a codestream that is marked unsigned cannot be averaged, which a lower resolution is
     if at_least and samples == 1 and precision <= 16 and signed == layout.signed:
         small = _reduced(codestream, max(rows, columns) // at_least, precision, signed)
-        if small is not None:  # clipped, as filters overshoot: masking would make white black
+        # Clipped, as filters overshoot: masking would make white black. What lies far beyond is read in full.
+        if small is not None and (syntax in LOSSY or _near(small, layout)):
             return small.clip(layout.lowest, layout.highest)
     return _from_codestream(_decoded(imagecodecs.jpeg2k_decode, codestream), layout, syntax)
+
+
+def _near(small: Pixels, layout: Layout) -> bool:
+    """Whether values lie within Bits Stored, or as little beyond as a filter overshoots."""
+    beyond = (layout.highest - layout.lowest) // OVERSHOOT
+    return bool(layout.lowest - beyond <= small.min() and small.max() <= layout.highest + beyond)
 
 
 def _siz(codestream: bytes) -> tuple[int, int, int, int, bool]:

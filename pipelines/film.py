@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,7 @@ class Reason(StrEnum):
     ROTATION_UNSURE = "ROTATION_UNSURE"
     INVERTED = "INVERTED"
     INVERSION_UNSURE = "INVERSION_UNSURE"
+    POLARITY_AMBIGUOUS = "POLARITY_AMBIGUOUS"
     MIRROR_SUSPECTED = "MIRROR_SUSPECTED"
     # lungs
     LUNGS_NOT_FOUND = "LUNGS_NOT_FOUND"
@@ -123,6 +124,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.ROTATION_UNSURE: "the rotation gate is not sure",
     Reason.INVERTED: "inverted: black and white are exchanged",
     Reason.INVERSION_UNSURE: "the inversion gate is not sure",
+    Reason.POLARITY_AMBIGUOUS: "the header says twice, and differently, which end of the values is black",
     Reason.MIRROR_SUSPECTED: "perhaps left-right flipped",
     Reason.LUNGS_NOT_FOUND: "no lung field was found",
     Reason.LUNGS_CUT_OFF: "the lung field touches the edge of the film",
@@ -160,12 +162,14 @@ class Header:
     image_type: tuple[str, ...] = ()
     presentation_intent: str = ""
     photometric: str = ""
+    presentation_shape: str = ""  # PresentationLUTShape: what says the polarity a second time
     rows: int = 0
     columns: int = 0
     frames: int = 1
     bits_stored: int = 0
     body_part: str = ""  # BodyPartExamined as it stands
     view_position: str = ""  # ViewPosition as it stands: "PA", "AP", "LL", ...
+    orientation: tuple[str, ...] = ()  # PatientOrientation as it stands: of the rows, then of the columns
     part: str = ""
     view: str = ""
     age_years: float | None = None  # completed years, below two with a fraction; None: unknown
@@ -191,6 +195,13 @@ class Film:
     pixels: NDArray[np.float32]
     scale: tuple[float, float] = (1.0, 1.0)
     stored_range: float = 1.0
+
+    def claiming(self, header: Header) -> Film:
+        """This film by the claims of another's header: of a copy, which is judged by its source's. What a
+        header says of the grey scale is about these very pixels, so that stays."""
+        own = self.header
+        claims = replace(header, photometric=own.photometric, presentation_shape=own.presentation_shape)
+        return replace(self, header=claims)
 
 
 PREVIEW_PX = 512
@@ -262,7 +273,8 @@ class Sender:
 @dataclass(frozen=True, slots=True)
 class Operations:
     """The correction to apply to the *stored* film so that it displays right, in this order:
-    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then invert polarity.
+    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then invert polarity. `relabel` changes no
+    pixel: the header says in both its places which polarity the film is shown with, as every copy's does.
 
     A film found ROTATED_90 (turned 90 clockwise) needs turn=270.
     """
@@ -270,8 +282,14 @@ class Operations:
     crop: Box | None = None
     turn: int = 0
     invert: bool = False
+    relabel: bool = False
 
     def __bool__(self) -> bool:
+        return self.changes_pixels or self.relabel
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether the film will look different from what it was."""
         return bool(self.crop or self.turn or self.invert)
 
 

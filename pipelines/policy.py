@@ -47,7 +47,7 @@ Correct = Literal["propose", "auto"]
 DEFAULT_RULES = Path(__file__).with_name("policy.yaml")
 
 TURN_BACK = {Reason.ROTATED_90: 270, Reason.ROTATED_180: 180, Reason.ROTATED_270: 90}
-CORRECTABLE = frozenset({*TURN_BACK, Reason.INVERTED, Reason.BORDER})
+CORRECTABLE = frozenset({*TURN_BACK, Reason.INVERTED, Reason.BORDER, Reason.POLARITY_AMBIGUOUS})
 # Of the copy, which is gated in full
 ASKED_AGAIN = frozenset({Reason.LUNGS_NOT_FOUND, Reason.LUNGS_CUT_OFF, Reason.LUNG_BY_SYMMETRY})
 NEVER_FLAGGED = frozenset({Reason.GATE_FAILED, Reason.MODEL_MISSING})
@@ -480,7 +480,7 @@ def _relevant(act: Act, hits: tuple[Finding, ...], left: tuple[Finding, ...]) ->
 
 def corrections(findings: Iterable[Finding]) -> Operations | None:
     """The operations that put a film right; None when the findings hold anything else, or contradict."""
-    turns, boxes, invert = set[int](), set[Box | None](), False
+    turns, boxes, invert, relabel = set[int](), set[Box | None](), False, False
     for finding in findings:
         if finding.reason in ASKED_AGAIN:
             continue
@@ -490,11 +490,18 @@ def corrections(findings: Iterable[Finding]) -> Operations | None:
             turns.add(TURN_BACK[finding.reason])
         elif finding.reason is Reason.BORDER:
             boxes.add(finding.box)
+        elif finding.reason is Reason.POLARITY_AMBIGUOUS:
+            relabel = True
         else:
             invert = True
     if len(turns) > 1 or len(boxes) > 1 or None in boxes:
         return None
-    return Operations(next(iter(boxes), None), next(iter(turns), 0), invert) or None
+    return Operations(next(iter(boxes), None), next(iter(turns), 0), invert, relabel) or None
+
+
+def sent_at_once(operations: Operations, correct: Correct) -> bool:
+    """Whether a copy that passes the gates needs no person: `auto`, or its pixels are the film's own."""
+    return correct == "auto" or not operations.changes_pixels
 
 
 def _finished(
@@ -534,7 +541,8 @@ def _select_destinations(
 def _in_words(decision: Decision, mode: Mode, correct: Correct) -> Decision:
     why = decision.why
     if decision.act is Act.CORRECT:
-        why = f"{why}. {_copy_in_words(mode, correct)}"
+        at_once = sent_at_once(decision.operations, correct)
+        why = f"{why}. {_copy_in_words(mode, at_once=at_once)}"
     if mode == "observe" and decision.act is not Act.PASS:
         why = f"{why} (observed only: nothing is held)"
     return replace(decision, why=why)
@@ -543,9 +551,9 @@ def _in_words(decision: Decision, mode: Mode, correct: Correct) -> Decision:
 # Words for people
 
 
-def _copy_in_words(mode: Mode, correct: Correct) -> str:
+def _copy_in_words(mode: Mode, *, at_once: bool) -> str:
     """What becomes of the corrected copy; none is made unless the rules are enforced."""
-    becomes = "is gated again" if correct == "auto" else "waits for a person to accept it"
+    becomes = "is gated again" if at_once else "waits for a person to accept it"
     if mode == "enforce":
         return f"The corrected copy {becomes}"
     return f"No copy was made; a gateway that enforces its policy makes one, which {becomes}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 import struct
 import time
@@ -130,7 +131,6 @@ def test_without_a_window_the_outermost_values_are_left_out():
         {"RescaleSlope": "NaN"},
         {"RescaleSlope": "inf"},
         {"RescaleIntercept": "-inf"},
-        {"WindowWidth": "0"},
         {"WindowWidth": "nan"},
         {"WindowCenter": "inf"},
     ],
@@ -168,6 +168,63 @@ def test_bits_beside_bits_stored_are_left_out():
     shifted = (ramp() << 4 | 0x5).astype("<u2")
     assert np.array_equal(shown(dx(overlaid)), shown(dx(ramp())))
     assert np.array_equal(shown(dx(shifted, HighBit=15)), shown(dx(ramp())))
+
+
+def overlaid(position: int) -> Dataset:
+    """A film with an overlay embedded in bit 15, and the group that says where."""
+    bits = np.random.default_rng(0).integers(0, 2, (40, 30)).astype("<u2") << 15
+    ds = dx(ramp() | bits)
+    ds.add_new(0x60000010, "US", 40)
+    ds.add_new(0x60000011, "US", 30)
+    ds.add_new(0x60000100, "US", 16)
+    ds.add_new(0x60000102, "US", position)
+    return ds
+
+
+WIDE = ramp(top=6000)  # needs 13 bits
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        dx(WIDE),
+        dx(WIDE.astype("<i2") - 3000, PixelRepresentation=1),
+        dx(ramp(dtype="<i2") - 100),  # signed, and not said to be
+        overlaid(14),
+    ],
+    ids=["unsigned", "signed", "below zero", "an overlay elsewhere"],
+)
+def test_values_above_bits_stored_are_no_film(wrapped):
+    """Masked, the brightest would be black: nobody took such a picture."""
+    for read in (decode_film, stored_pixels):
+        with pytest.raises(Undecodable, match="above the 12") as refused:
+            read(part10(copy.deepcopy(wrapped)))
+        assert refused.value.reason is Reason.PIXELS_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (RLELossless, lambda a: rle(a)),
+        (JPEGLosslessSV1, lambda a: imagecodecs.ljpeg_encode(a, bitspersample=16)),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (JPEG2000Lossless, lambda a: imagecodecs.jpeg2k_encode(a, codecformat="j2k", reversible=True)),
+    ],
+)
+def test_nor_are_they_when_compressed(syntax, encode):
+    """RLE and codestreams of more bits than the header's; a preview at reduced resolution sees it, too."""
+    wide = np.ascontiguousarray(np.kron(WIDE, np.ones((40, 40), "<u2")))
+    for read in (decode_film, stored_pixels):
+        with pytest.raises(Undecodable, match="above the 12"):
+            read(part10(dx(wide), syntax, frames=[encode(wide)]))
+
+
+def test_overlays_signs_and_padding_explain_the_bits_above_bits_stored():
+    """An overlay where Overlay Bit Position says, and a padding value that no pixel can have."""
+    assert np.array_equal(shown(overlaid(15)), shown(dx(ramp())))
+    padded = ramp()
+    padded[:5] = 0xFFFF
+    assert shown(dx(padded, PixelPaddingValue=0xFFFF)).shape == (40, 30)
 
 
 def test_signed_values_keep_their_sign():

@@ -188,7 +188,10 @@ def test_spacings_are_swapped_with_rows_and_columns():
         (["L", "F"], 90, ["L", "F"]),  # it claimed to be upright; now it is
         (["H", "L"], 270, ["L", "F"]),
         (["R", "H"], 180, ["L", "F"]),
-        (["H", "L"], 90, ["R", "H"]),
+        (["H", "L"], 90, ""),  # the claim has the feet up on a film that is upright now
+        (["R", "H"], 90, ""),
+        (["L", "H"], 180, ["R", "F"]),
+        (["P", "L"], 90, ["R", "P"]),  # not of a frontal film
         (["A", "H"], 180, ["P", "F"]),
         ("", 90, ""),
     ],
@@ -227,6 +230,32 @@ def test_shutter_and_collimator_follow_the_pixels(operations):
     assert list(made.CenterOfCircularShutter) in marked.tolist()
     vertices = np.reshape(made.VerticesOfThePolygonalCollimator, (3, 2)).tolist()
     assert sorted(vertices[:2]) == sorted(marked.tolist())
+
+
+@pytest.mark.parametrize("operations", [Operations(turn=90), Operations(crop=CROP)], ids=repr)
+def test_an_outline_without_an_edge_is_left_out(operations):
+    """It could not follow the pixels; the circle beside it does."""
+    ds = dx(
+        ramp(), ShutterShape=["RECTANGULAR", "CIRCULAR"], ShutterLeftVerticalEdge=9, RadiusOfCircularShutter=5
+    )
+    change(ds, CenterOfCircularShutter=[15, 9], CollimatorShape="RECTANGULAR")
+    made = copied(ds, operations)
+    assert made.ShutterShape == "CIRCULAR"
+    assert made.CenterOfCircularShutter != [15, 9]
+    assert "ShutterLeftVerticalEdge" not in made
+    assert "CollimatorShape" not in made
+
+
+@pytest.mark.parametrize("torn", [("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")])
+def test_a_polarity_said_two_ways_is_said_in_one(torn):
+    """The same pixels, shown as before, and as pydicom-based and other readers show them alike."""
+    source = part10(dx(ramp(), PhotometricInterpretation=torn[0], PresentationLUTShape=torn[1]))
+    made = again(derived(source, Operations(relabel=True)))
+    assert np.array_equal(made.pixel_array, ramp())
+    assert (made.PhotometricInterpretation, made.PresentationLUTShape) == ("MONOCHROME1", "INVERSE")
+    assert np.array_equal(decode_film(written(made)).pixels, decode_film(source).pixels)
+    assert "polarity" in made.DerivationDescription
+    assert made.SourceImageSequence[0].SpatialLocationsPreserved == "YES"
 
 
 def test_what_is_no_longer_true_is_dropped():

@@ -15,9 +15,9 @@ from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
 from pipelines.gates import Gates, anatomy, lungs, rotation
 from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.eyes import Eyes, Pose
-from pipelines.gates.inversion import InversionGate
+from pipelines.gates.inversion import InversionGate, told_twice
 from pipelines.gates.lungs import LungsGate
-from pipelines.gates.mirror import MirrorGate
+from pipelines.gates.mirror import MirrorGate, claimed
 from pipelines.gates.rotation import RotationGate
 
 SURE = {"low": 0.1, "high": 0.9, "least": 0.02, "touching": 0.2}
@@ -315,3 +315,83 @@ def test_our_own_gates_judge_a_phantom_as_a_radiographer_would() -> None:
     assert Reason.INVERTED in reasons["inverted"]
     assert Reason.OTHER_PART in reasons["hand"]
     assert Reason.LATERAL in reasons["lateral"]
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "ambiguous"),
+    [
+        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "INVERSE", False),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME1", "", False),  # a CR says it once
+        ("MONOCHROME2", "LIN OD", False),
+        ("RGB", "INVERSE", False),
+    ],
+)
+def test_a_header_that_says_the_polarity_twice_must_say_one_thing(
+    photometric: str, shape: str, ambiguous: bool
+) -> None:
+    """PS3.3 C.8.11.3.1.2; whom a reader believes is anybody's guess."""
+    found = told_twice(Header(photometric=photometric, presentation_shape=shape))
+    assert [finding.reason for finding in found] == [Reason.POLARITY_AMBIGUOUS] * ambiguous
+
+
+class Sees(torch.nn.Module):
+    """A mirror network that gives one probability of being mirrored."""
+
+    def __init__(self, mirrored: float) -> None:
+        super().__init__()
+        self.answer = torch.logit(torch.tensor([[mirrored]], dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.answer
+
+
+def mirrored(probability: float, *orientation: str) -> Finding:
+    """What the gate says of an upright film, with the thresholds that ship."""
+
+    class Upright(Eyes):
+        def pose(self, pixels: np.ndarray) -> Pose:
+            return pose_of(8.0, 8.0)
+
+    thresholds = {"low": 0.0016, "high": 0.0016}
+    card = Card("mirror", "Antisymmetric", ("mirrored",), thresholds, "digest")
+    header = Header(orientation=orientation)
+    (found,) = MirrorGate(Upright(), Bundle(card, Sees(probability)))(
+        Film(header, np.zeros((8, 8), np.float32))
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("probability", "orientation", "verdict", "words"),
+    [
+        (0.9999, (), Verdict.BAD, "mirrored, p 0.9999"),
+        (0.989, (), Verdict.GOOD, "perhaps mirrored, p 0.989, which is suspected from 0.9984 on"),
+        (0.02, (), Verdict.GOOD, "not mirrored, p 0.98"),
+        (0.989, ("L", "F"), Verdict.GOOD, "perhaps mirrored, p 0.989, which is suspected from 0.9984 on"),
+        (0.989, ("R", "F"), Verdict.BAD, "mirrored, p 0.989; Patient Orientation R\\F says so, too"),
+        (
+            0.02,
+            ("R", "F"),
+            Verdict.GOOD,
+            "not mirrored, p 0.98; Patient Orientation R\\F says mirrored; the picture alone decides",
+        ),
+    ],
+)
+def test_the_words_of_the_mirror_gate_say_what_it_found(
+    probability: float, orientation: tuple[str, ...], verdict: Verdict, words: str
+) -> None:
+    """What passes is not called mirrored; a header that calls it so makes a doubt a suspicion."""
+    found = mirrored(probability, *orientation)
+    assert (found.verdict, found.detail) == (verdict, words)
+
+
+def test_a_header_calls_a_film_mirrored_however_it_lies() -> None:
+    """R\\F in its four turns, also with more letters; a lateral film says nothing of it."""
+    for told in (("R", "F"), ("H", "R"), ("L", "H"), ("F", "L")):
+        assert claimed(Header(orientation=told))
+    assert claimed(Header(orientation=("RA", "FP"))) == "RA\\FP"
+    for told in (("L", "F"), ("H", "L"), ("R", "H"), ("F", "R"), ("A", "F"), ("R",), ()):
+        assert not claimed(Header(orientation=told))

@@ -66,7 +66,7 @@ def gate_of(reason: Reason) -> str:
             "SEVERAL_FILMS",
         ),
         "anatomy": ("LATERAL", "OTHER_PART", "NOT_A_RADIOGRAPH", "UNKNOWN_ANATOMY", "AGE_CONTRADICTS"),
-        "inversion": ("INVERTED", "INVERSION_UNSURE"),
+        "inversion": ("INVERTED", "INVERSION_UNSURE", "POLARITY_AMBIGUOUS"),
         "rotation": ("ROTATED_90", "ROTATED_180", "ROTATED_270", "ROTATION_UNSURE"),
         "mirror": ("MIRROR_SUSPECTED",),
         "lungs": ("LUNGS_NOT_FOUND", "LUNGS_CUT_OFF", "LUNG_BY_SYMMETRY"),
@@ -267,6 +267,8 @@ rules:
         ("ROTATED_180", Operations(turn=180)),
         ("ROTATED_270 INVERTED", Operations(turn=90, invert=True)),
         ("BORDER INVERTED", Operations(crop=BOX, invert=True)),
+        ("POLARITY_AMBIGUOUS", Operations(relabel=True)),
+        ("ROTATED_90 POLARITY_AMBIGUOUS", Operations(turn=270, relabel=True)),
     ],
 )
 def test_the_correction_turns_back_what_was_found(words: str, operations: Operations) -> None:
@@ -285,6 +287,8 @@ def test_two_turns_or_a_border_without_a_box_cannot_be_corrected() -> None:
 def test_the_words_say_what_becomes_of_the_copy() -> None:
     assert "waits for a person" in judge(CHEST, film("INVERTED"), correct="propose").why
     assert "gated again" in judge(CHEST, film("INVERTED"), correct="auto").why
+    assert "gated again" in judge(CHEST, film("POLARITY_AMBIGUOUS"), correct="propose").why
+    assert "waits for a person" in judge(CHEST, film("POLARITY_AMBIGUOUS", "INVERTED"), correct="propose").why
     observed = judge(CHEST, film("INVERTED"), mode="observe")
     assert observed.act is C
     assert "nothing is held" in observed.why

@@ -139,6 +139,43 @@ def test_a_film_without_a_window_gets_none():
     assert made.ShutterPresentationValue == 0
 
 
+EDGES = {
+    "ShutterLeftVerticalEdge": 3,
+    "ShutterRightVerticalEdge": 25,
+    "ShutterUpperHorizontalEdge": 4,
+    "ShutterLowerHorizontalEdge": 36,
+}
+CIRCLE = {"CenterOfCircularShutter": [15, 9], "RadiusOfCircularShutter": 9}
+
+
+@needs_dcmp2pgm
+@pytest.mark.parametrize(
+    ("shutter", "repeated"),
+    [
+        ({"ShutterShape": "RECTANGULAR"}, None),
+        ({"ShutterShape": "RECTANGULAR", **EDGES}, "RECTANGULAR"),
+        ({"ShutterShape": "RECTANGULAR", **EDGES, "ShutterRightVerticalEdge": None}, None),
+        ({"ShutterShape": "RECTANGULAR", **EDGES, "ShutterRightVerticalEdge": 1}, None),
+        ({"ShutterShape": ["RECTANGULAR", "CIRCULAR"], **CIRCLE}, "CIRCULAR"),
+        ({"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [15, 9]}, None),
+        ({"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 30, 1]}, None),
+        ({"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 30, 1, 30, 20]}, "POLYGONAL"),
+        ({"ShutterShape": "", **EDGES}, None),
+    ],
+)
+def test_a_shutter_is_repeated_with_its_whole_outline_or_not(tmp_path, shutter, repeated):
+    """DCMTK loads no state with a shutter that lacks an edge."""
+    source = dx(ramp(), **shutter)
+    made = state(source)
+    assert made.get("ShutterShape") == repeated
+    assert ("ShutterPresentationValue" in made) == bool(repeated)
+    assert ("ShutterLeftVerticalEdge" in made) == (repeated == "RECTANGULAR")
+    (tmp_path / "film.dcm").write_bytes(part10(source))
+    (tmp_path / "state.dcm").write_bytes(written(made))
+    command = ["/usr/bin/dcmp2pgm", "-p", "state.dcm", "film.dcm", "shown.pgm"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
 def test_a_big_endian_table_is_written_little_endian():
     """The same numbers, in the byte order of what we write."""
     item = lut(4096, 0, 65535)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from busy import CPU, busy
 from pydicom import dcmread
@@ -28,6 +29,7 @@ from gateway.settings import Settings
 from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
+from pipelines.gates.inversion import told_twice
 from pipelines.policy import DEFAULT_RULES, Policy
 from pipelines.report.phantom_dx import phantom_dx
 
@@ -278,6 +280,43 @@ def test_a_copy_that_does_not_pass_is_held(tmp_path: Path, decoder: Decoder) -> 
     examine(one, decoder, Says(("rotation", Reason.ROTATED_90)))
     film = one.ledger.film(1)
     assert (film.decision, film.reasons) == ("quarantine", ("ROTATED_90", "COPY_FAILED"))
+    assert one.ledger.open_hold(1).proposal
+    assert one.ledger.due_destinations(NOW) == {}
+
+
+class Judges(Says):
+    """The same, but for what the inversion gate reads in the header."""
+
+    def look(self, film: Film) -> tuple[Finding, ...]:
+        return (*super().look(film), *told_twice(film.header))
+
+
+@pytest.mark.parametrize("correct", ["propose", "auto"])
+def test_a_film_of_ambiguous_polarity_goes_to_the_ai_as_a_copy_that_is_clear(
+    tmp_path: Path, decoder: Decoder, correct: str
+) -> None:
+    """With the film's own pixels, so no person is asked; the original stays what it is."""
+    one = shell(tmp_path, correct=correct)
+    film = phantom_dx("frontal", 1)
+    film.PhotometricInterpretation, film.PresentationLUTShape = "MONOCHROME2", "INVERSE"
+    receive(one, film, tmp_path)
+    examine(one, decoder, Judges())
+    assert (one.ledger.film(1).decision, one.ledger.film(1).reasons) == ("correct", ("POLARITY_AMBIGUOUS",))
+    assert one.ledger.due_destinations(NOW) == {"ai": 1}
+    assert one.ledger.holds() == []
+    (sent,) = one.ledger.claim_deliveries("ai", 9, NOW)
+    copy = dcmread(one.store.path(sent.digest))
+    assert (copy.PhotometricInterpretation, copy.PresentationLUTShape) == ("MONOCHROME1", "INVERSE")
+    assert np.array_equal(copy.pixel_array, film.pixel_array)
+
+
+def test_an_ambiguous_film_that_is_turned_waits_for_a_person(tmp_path: Path, decoder: Decoder) -> None:
+    """Its copy looks different from the film: `propose` holds it as ever."""
+    one = shell(tmp_path, correct="propose")
+    film = phantom_dx("frontal", 1)
+    film.PhotometricInterpretation, film.PresentationLUTShape = "MONOCHROME1", "IDENTITY"
+    receive(one, film, tmp_path)
+    examine(one, decoder, Judges(("rotation", Reason.ROTATED_180)))
     assert one.ledger.open_hold(1).proposal
     assert one.ledger.due_destinations(NOW) == {}
 

@@ -240,7 +240,7 @@ def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
     same = (copies.c.film_id == row.film_id) & (copies.c.digest == row.digest)
     told = db.scalar(select(copies.c.operations).where(same)) or {}
     crop = Box(**told["crop"]) if told.get("crop") else None
-    operations = Operations(crop, told.get("turn", 0), told.get("invert", False))
+    operations = Operations(crop, told.get("turn", 0), told.get("invert", False), told.get("relabel", False))
     return delivery_of(row, attempts=row.attempts), operations
 
 

@@ -6,10 +6,14 @@ import torch
 from torch import nn
 
 from models.bundle import Bundle
-from pipelines.film import Film, Finding, Reason, Verdict
+from pipelines.film import Film, Finding, Header, Reason, Verdict
 from pipelines.gates.eyes import Eyes, Pose
 
-TURNED_LOW = 0.3  # a film that lies turned is suspected from here on: see the gate
+DOUBT_LOW = 0.3  # a film that lies turned, or is called mirrored, is suspected from here on: see the gate
+
+# Patient Orientation (PS3.3 C.7.6.1.1.1), where rows and columns lead to, of a mirrored frontal film in its
+# four turns. L\F, H\L, R\H and F\R are the right way round.
+MIRRORED = frozenset({("R", "F"), ("H", "R"), ("L", "H"), ("F", "L")})
 
 
 class MirrorGate:
@@ -18,6 +22,7 @@ class MirrorGate:
     It sees the film turned upright. A film flipped top to bottom is a mirrored film turned by 180 degrees;
     turning it back alone would hide that, and an upright copy of it would go to AI. Turned films are rare
     and their copies are gated again, so among them a doubt is worth a look, and costs clean films nothing.
+    So is it where the header says, too, that the film is mirrored; by its word alone no film is held.
     The score is the probability of *not* being mirrored.
     """
 
@@ -31,7 +36,8 @@ class MirrorGate:
     def __call__(self, film: Film) -> tuple[Finding, ...]:
         pose = self.eyes.pose(film.pixels)
         score = looked(self.net, pose)
-        low = max(self.low, TURNED_LOW) if pose.turn else self.low
+        claim = claimed(film.header)
+        low = max(self.low, DOUBT_LOW) if pose.turn or claim else self.low
         suspected = score <= low
         return (
             Finding(
@@ -41,7 +47,7 @@ class MirrorGate:
                 low,
                 low,
                 Reason.MIRROR_SUSPECTED if suspected else None,
-                f"mirrored, p {1 - score:.3f}",
+                _told(score, low, claim),
                 model_digest=self.card.weights_sha256,
             ),
         )
@@ -51,3 +57,24 @@ def looked(net: nn.Module, pose: Pose) -> float:
     """The probability that the film, seen upright, is not mirrored."""
     with torch.inference_mode():
         return float(torch.sigmoid(-net(pose.upright)[0, 0]))
+
+
+def claimed(header: Header) -> str:
+    """Patient Orientation where it says that the film is mirrored, or "": R\\F says so, upright."""
+    told = header.orientation
+    mirrored = len(told) == 2 and tuple(value[:1] for value in told) in MIRRORED
+    return "\\".join(told) if mirrored else ""
+
+
+def _told(score: float, low: float, claim: str) -> str:
+    """In words, on the same side as the verdict: a doubt that is not enough is called one."""
+    if score <= low:
+        said = f"mirrored, p {1 - score:.4g}"
+    elif score >= 0.5:
+        said = f"not mirrored, p {score:.4g}"
+    else:
+        said = f"perhaps mirrored, p {1 - score:.4g}, which is suspected from {1 - low:.4g} on"
+    if not claim:
+        return said
+    agrees = "says so, too" if score <= low else "says mirrored; the picture alone decides"
+    return f"{said}; Patient Orientation {claim} {agrees}"

@@ -285,7 +285,7 @@ def _said(reading: Reading, at: datetime | None, operations: Operations) -> Iter
         yield at.strftime("read %Y-%m-%d %H:%M UTC%z").removesuffix("+0000")
     if reading.crop != WHOLE:
         yield "only part of the film was read"
-    if operations:
+    if operations.changes_pixels:
         turned = f"turned {operations.turn} degrees clockwise" if operations.turn else ""
         done = ["cropped" if operations.crop else "", turned, "inverted" if operations.invert else ""]
         yield "film shown corrected: " + " and ".join(word for word in done if word)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from math import isfinite
 
 import numpy as np
 from pydicom import Dataset
@@ -38,6 +39,7 @@ from pipelines.decode import pixel_digest
 from pipelines.display import is_inverse
 from pipelines.film import Box, Operations
 from pipelines.header import first, items, number, numbers, quietly, text, upper, values
+from pipelines.luts import MODALITY, VOI, mend, modality, read_lut, windows
 from pipelines.report.identity import (
     IMPLEMENTATION_CLASS,
     canonical,
@@ -193,8 +195,11 @@ def _swap_words(_: Dataset, element: DataElement) -> None:
 
 
 def _describe_grey(made: Dataset, layout: Layout, operations: Operations, pixels: Pixels) -> None:
+    _drop_empty_tables(made)
     if operations.invert:
         _mirror_grey(made, layout)
+    else:
+        mend(made, big=False)
     if operations.invert or operations.crop:
         ends = {"SmallestImagePixelValue": pixels.min(), "LargestImagePixelValue": pixels.max()}
         for keyword in [keyword for keyword in ends if keyword in made]:
@@ -210,66 +215,34 @@ def _mirror_grey(made: Dataset, layout: Layout) -> None:
         if (padding := number(made, keyword)) is not None:
             mirrored = min(max(total - int(padding), layout.lowest), layout.highest)
             made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", mirrored)
-    total_shown = _mirror_modality(made, total)
-    _mirror_windows(made, total_shown)
-    for item in items(made, "VOILUTSequence"):
-        _mirror_lut(item, total_shown)
+    shown = modality(made, big=False).span
+    mend(made, big=False, mirrored=True)
+    _mirror_windows(made, sum(shown))
     if "PixelIntensityRelationshipSign" in made:
         # PS3.3 C.8.11.3.1.2: a corrected film is white where fewer X-rays came through
         made.PixelIntensityRelationshipSign = 1 if is_inverse(made) else -1
 
 
-def _mirror_modality(made: Dataset, total: int) -> float:
-    """The sum of a value and its mirror after the Modality LUT, which the VOI stage sees."""
-    found = items(made, "ModalityLUTSequence")
-    if found:
-        _mirror_lut(found[0], total)
-        return float((1 << int(numbers(found[0], "LUTDescriptor")[2])) - 1)
-    slope, intercept = number(made, "RescaleSlope"), number(made, "RescaleIntercept")
-    return (1.0 if slope is None else slope) * total + 2 * (intercept or 0.0)
-
-
 def _mirror_windows(made: Dataset, total: float) -> None:
-    """PS3.3 C.11.2.1.2: the centre of LINEAR lies half a value beside its middle; the others' does not."""
-    function = first(upper(made, "VOILUTFunction"))
-    offset = 0.0 if function in ("SIGMOID", "LINEAR_EXACT") else 1.0
+    """PS3.3 C.11.2.1.2: the centre of LINEAR lies half a value beside its middle; the others' does not.
+
+    `total` is the sum of a value and its mirror, as windows see them.
+    """
+    linear = any(window.function == "LINEAR" for window in windows(made))
     centers = numbers(made, "WindowCenter")
-    if centers:
-        made.WindowCenter = [DSfloat(total + offset - center, auto_format=True) for center in centers]
+    if centers and all(isfinite(center) for center in centers):
+        mirrored = [total + (1.0 if linear else 0.0) - center for center in centers]
+        made.WindowCenter = [DSfloat(center, auto_format=True) for center in mirrored]
 
 
-def _mirror_lut(item: Dataset, total: float) -> None:
-    """A table T becomes top - T, read backwards, and starts where it used to end."""
-    descriptor = [int(value) for value in numbers(item, "LUTDescriptor")]
-    raw = item.get("LUTData")
-    if len(descriptor) != 3 or raw is None:
-        raise NotDerivable("a lookup table that is not whole")
-    entries, start, bits = descriptor[0] or 65536, descriptor[1], descriptor[2]
-    packed = isinstance(raw, bytes) and bits == 8 and len(raw) < 2 * entries
-    words = (
-        np.frombuffer(raw, "u1" if packed else "<u2") if isinstance(raw, bytes) else np.array(raw, ndmin=1)
-    )
-    table = words[:entries].astype(np.int64) & 0xFFFF
-    mirrored = (max((1 << bits) - 1, int(table.max())) - table)[::-1]
-    begin = round(total) - (start + len(table) - 1)
-    if begin < 0 <= start:  # it reaches below every value; that part was never used
-        mirrored, begin = mirrored[-begin:], 0
-    _set_lut(item, mirrored, begin, bits, packed=packed)
-
-
-def _set_lut(item: Dataset, table: Pixels, begin: int, bits: int, *, packed: bool) -> None:
-    if not len(table):
-        raise NotDerivable("a lookup table beyond all values")
-    raw = table.astype("u1" if packed else "<u2").tobytes()
-    item["LUTDescriptor"] = DataElement(
-        "LUTDescriptor", "SS" if begin < 0 else "US", [_short(len(table) % 65536, begin < 0), begin, bits]
-    )
-    item["LUTData"] = DataElement("LUTData", "OW", raw + b"\0" * (len(raw) % 2))
-
-
-def _short(value: int, signed: bool) -> int:
-    """The number of entries has no sign, but shares its VR with a value that may."""
-    return value - 65536 if signed and value > 32767 else value
+def _drop_empty_tables(made: Dataset) -> None:
+    """An item without a table says nothing, and readers stumble over it."""
+    for keyword in (MODALITY, VOI):
+        whole = [item for item in items(made, keyword) if read_lut(item, (0.0, 0.0), big=False)]
+        if not whole:
+            _delete(made, keyword)
+        elif len(whole) < len(items(made, keyword)):
+            setattr(made, keyword, Sequence(whole))
 
 
 # Geometry
@@ -292,14 +265,19 @@ def _describe_geometry(made: Dataset, window: tuple[int, int, int, int], operati
 
 
 def _turn_orientation(made: Dataset, turn: int) -> None:
-    """PS3.3 C.7.6.1.1.1; where the source claimed to be upright, the pixels have now come round to it."""
-    told = values(made, "PatientOrientation")
+    """PS3.3 C.7.6.1.1.1; where the source claimed to be upright, the pixels have now come round to it.
+
+    Left or right in the rows and head or feet in the columns is a frontal film's claim. One that has the feet
+    elsewhere than down after the turn was wrong before it: then nothing is claimed, although a DX should.
+    """
+    told = upper(made, "PatientOrientation")
     if len(told) != 2 or not all(told) or told[1].startswith("F"):
         return
     right, down = told
     for _ in range(turn // 90 % 4):
         right, down = down.translate(OPPOSITE), right
-    made.PatientOrientation = [right, down]
+    frontal = {right[0], down[0]} in ({"L", "F"}, {"L", "H"}, {"R", "F"}, {"R", "H"})
+    made.PatientOrientation = "" if frontal and not down.startswith("F") else [right, down]
 
 
 def _turn_field_of_view(made: Dataset, turn: int) -> None:
@@ -336,6 +314,13 @@ def _move_edges(made: Dataset, kind: str, moved: Callable[[Point], Point]) -> No
         rows, columns = sorted(c[0] for c in corners), sorted(c[1] for c in corners)
         for side, value in zip(sides, (*rows, *columns), strict=True):
             setattr(made, side, value)
+    elif shapes := values(made, f"{kind}Shape"):  # a part of an outline, or none, cannot follow
+        for side in sides:
+            _delete(made, side)
+        if kept := [shape for shape in shapes if shape.upper() != "RECTANGULAR"]:
+            setattr(made, f"{kind}Shape", kept)
+        else:
+            _delete(made, f"{kind}Shape")
     _move_points(made, f"CenterOfCircular{kind}", moved)
     _move_points(made, f"VerticesOfThePolygonal{kind}", moved)
 
@@ -387,6 +372,8 @@ def _told(operations: Operations) -> Iterator[str]:
         yield f"turned {operations.turn} degrees clockwise"
     if operations.invert:
         yield "grey values inverted"
+    if operations.relabel:
+        yield "polarity said in one way"
 
 
 def _source(ds: Dataset, operations: Operations) -> Dataset:

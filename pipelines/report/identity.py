@@ -108,7 +108,8 @@ def canonical(operations: Operations) -> str:
     """Operations as a part of a UID."""
     box = operations.crop
     crop = f"{box.x0:.6f},{box.y0:.6f},{box.x1:.6f},{box.y1:.6f}" if box else ""
-    return f"crop={crop};turn={operations.turn};invert={operations.invert}"
+    relabel = ";relabel=True" if operations.relabel else ""  # without it, as it always was
+    return f"crop={crop};turn={operations.turn};invert={operations.invert}{relabel}"
 
 
 def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:

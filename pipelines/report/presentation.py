@@ -9,16 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from math import isfinite
 
 from pydicom import Dataset
-from pydicom.dataelem import DataElement
 from pydicom.sequence import Sequence
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from pydicom.valuerep import DSfloat
 
-from pipelines.display import Lut, is_inverse, read_lut
+from pipelines.display import is_inverse
 from pipelines.film import Box, Operations
-from pipelines.header import first, integer, items, numbers, quietly, text, upper, values
+from pipelines.header import integer, numbers, quietly, text, upper
+from pipelines.luts import (
+    VOI,
+    WORD,
+    Span,
+    modality,
+    read_luts,
+    stored_span,
+    windows,
+    write_lut,
+    write_modality,
+)
 from pipelines.reading import Condition, Reading
 from pipelines.report.identity import (
     Equipment,
@@ -34,17 +45,16 @@ from pipelines.report.identity import (
 
 PRESENTATION_SERIES = 8904
 LAYER = "FILMGATE"
-BYTE, WORD = 255, 65535
-SHUTTER = (  # PS3.3 C.7.6.11
-    "ShutterShape",
-    "ShutterLeftVerticalEdge",
-    "ShutterRightVerticalEdge",
-    "ShutterUpperHorizontalEdge",
-    "ShutterLowerHorizontalEdge",
-    "CenterOfCircularShutter",
-    "RadiusOfCircularShutter",
-    "VerticesOfThePolygonalShutter",
-)
+SHUTTER = {  # what draws each shape of PS3.3 C.7.6.11
+    "RECTANGULAR": (
+        "ShutterLeftVerticalEdge",
+        "ShutterRightVerticalEdge",
+        "ShutterUpperHorizontalEdge",
+        "ShutterLowerHorizontalEdge",
+    ),
+    "CIRCULAR": ("CenterOfCircularShutter", "RadiusOfCircularShutter"),
+    "POLYGONAL": ("VerticesOfThePolygonalShutter",),
+}
 
 
 def presentation_state(
@@ -117,65 +127,71 @@ def _relate(made: Dataset, film: Dataset) -> None:
 
 def _grey_scale(made: Dataset, source: Dataset) -> None:
     """Modality LUT, Softcopy VOI LUT, Softcopy Presentation LUT, Display Shutter."""
-    signed = integer(source, "PixelRepresentation") == 1
-    found = items(source, "ModalityLUTSequence")
-    modality = read_lut(found[0], signed_input=signed) if found else None
-    slopes, intercepts = numbers(source, "RescaleSlope"), numbers(source, "RescaleIntercept")
-    if modality:
-        item = _table(modality)  # its values stay what they are: the window is in them
-        item.ModalityLUTType = text(found[0], "ModalityLUTType") or "US"
+    stage = modality(source)
+    if stage.lut:
+        # Its values stay what they are: the window is in them.
+        item = Dataset()
+        write_modality(item, stage.lut, stored_span(source))
+        told = (text(item, "ModalityLUTType") for item in source.ModalityLUTSequence)
+        item.ModalityLUTType = next(filter(None, told), "US")
         made.ModalityLUTSequence = Sequence([item])
-    elif slopes and intercepts:
-        made.RescaleIntercept, made.RescaleSlope = _decimal(intercepts[0]), _decimal(slopes[0])
+    elif any(numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept")):
+        made.RescaleIntercept, made.RescaleSlope = _decimal(stage.intercept), _decimal(stage.slope)
         made.RescaleType = text(source, "RescaleType") or "US"
-        signed = signed or intercepts[0] < 0
-    _voi(made, source, signed=signed)
+    _voi(made, source, stage.span)
     made.PresentationLUTShape = "INVERSE" if is_inverse(source) else "IDENTITY"
     _shutter(made, source)
 
 
-def _voi(made: Dataset, source: Dataset, *, signed: bool) -> None:
-    """The first table, else the first window: what is shown first (PS3.3 C.11.8)."""
+def _voi(made: Dataset, source: Dataset, span: Span) -> None:
+    """The first table, else the first window: what is shown first (PS3.3 C.11.8).
+
+    A state's tables have 8 or 16 bits, a film's 10 or more, and few read 8: so the same ramp to 16.
+    """
     item = Dataset()
-    centers, widths = numbers(source, "WindowCenter"), numbers(source, "WindowWidth")
-    found = items(source, "VOILUTSequence")
-    if found and (lut := read_lut(found[0], signed_input=signed)):
-        item.VOILUTSequence = Sequence([_table(_to_words(lut))])
-    elif centers and widths and widths[0] > 0:
-        item.WindowCenter, item.WindowWidth = _decimal(centers[0]), _decimal(widths[0])
-        if function := first(upper(source, "VOILUTFunction")):
-            item.VOILUTFunction = function
+    _, lut = next(read_luts(source, VOI, span), (None, None))
+    window = next(windows(source), None)
+    if lut:
+        table = Dataset()
+        write_lut(table, lut.scaled(WORD), span)
+        item.VOILUTSequence = Sequence([table])
+    elif window and isfinite(window.center) and isfinite(window.width):
+        item.WindowCenter, item.WindowWidth = _decimal(window.center), _decimal(window.width)
+        if window.function != "LINEAR":
+            item.VOILUTFunction = window.function
     else:
         return
     made.SoftcopyVOILUTSequence = Sequence([item])
 
 
-def _to_words(lut: Lut) -> Lut:
-    """The same ramp to 16 bits: a state's tables have 8 or 16 (PS3.3 C.11.8), a film's 10 or more."""
-    if lut.top == BYTE:
-        return lut
-    return Lut(lut.start, (lut.table * (WORD / lut.top)).round(), WORD)
-
-
-def _table(lut: Lut) -> Dataset:
-    """As an item of little-endian words, whose bits are 8 or 16."""
-    item = Dataset()
-    entries = len(lut.table) % 65536
-    signed = lut.start < 0
-    bits = 8 if lut.top <= BYTE else 16
-    described = [entries - 65536 if signed and entries > 32767 else entries, lut.start, bits]
-    item["LUTDescriptor"] = DataElement("LUTDescriptor", "SS" if signed else "US", described)
-    item["LUTData"] = DataElement("LUTData", "OW", lut.table.astype("<u2").tobytes())
-    return item
-
-
 def _shutter(made: Dataset, source: Dataset) -> None:
-    if not values(source, "ShutterShape"):
-        return
-    for keyword in SHUTTER:
-        if told := values(source, keyword):
-            setattr(made, keyword, list(told) if len(told) > 1 else told[0])
-    made.ShutterPresentationValue = integer(source, "ShutterPresentationValue") or 0
+    """The film's shutter (PS3.3 C.7.6.11), of the shapes whose outline it gives: no other would load."""
+    shapes = dict.fromkeys(shape for shape in upper(source, "ShutterShape") if shape in SHUTTER)
+    outlines = {shape: _outline(source, shape) for shape in shapes}
+    given = [shape for shape, outline in outlines.items() if outline]
+    for shape in given:
+        for keyword, numbers_told in outlines[shape].items():
+            setattr(made, keyword, numbers_told if len(numbers_told) > 1 else numbers_told[0])
+    if given:
+        made.ShutterShape = given
+        made.ShutterPresentationValue = integer(source, "ShutterPresentationValue") or 0
+
+
+def _outline(source: Dataset, shape: str) -> dict[str, list[int]]:
+    """What draws a shutter of this shape; {} where a part of it is missing, or encloses nothing."""
+    told = {keyword: numbers(source, keyword) for keyword in SHUTTER[shape]}
+    if not all(found and all(isfinite(value) for value in found) for found in told.values()):
+        return {}
+    outline = {keyword: [int(value) for value in found] for keyword, found in told.items()}
+    sizes = [len(found) for found in outline.values()]
+    if shape == "RECTANGULAR":
+        left, right, top, bottom = (found[0] for found in outline.values())
+        fits = sizes == [1] * 4 and left < right and top < bottom
+    elif shape == "CIRCULAR":
+        fits = sizes == [2, 1] and outline["RadiusOfCircularShutter"][0] > 0
+    else:
+        fits = sizes[0] >= 6 and sizes[0] % 2 == 0
+    return outline if fits else {}
 
 
 def _decimal(value: float) -> DSfloat:
