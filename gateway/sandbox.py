@@ -21,7 +21,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, BinaryIO, ClassVar, Self
 
 from gateway.errors import DecodeError
 from pipelines.film import Header, Reason
@@ -29,6 +29,7 @@ from pipelines.film import Header, Reason
 REQUEST = struct.Struct(">I")
 ANSWER = struct.Struct(">IQ")
 MAX_TOLD = 2**20  # bytes of JSON in an answer
+BLOCK = 2**20  # bytes of an answer on their way to a file
 ATTEMPTS = 2
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "FILMGATE_DECODER_TEST")
 
@@ -71,14 +72,20 @@ class Sandbox:
         self.close()
 
     # Asking
-    def _ask(self, path: Path, request: dict[str, Any], *, most: int) -> tuple[dict[str, Any], bytearray]:
-        """Raises DecodeError, and FileNotFoundError at once: a lost file is nothing that the film did."""
+    def _ask(
+        self, path: Path, request: dict[str, Any], *, most: int, into: BinaryIO | None = None
+    ) -> tuple[dict[str, Any], bytearray]:
+        """The raw bytes of the answer are written `into` a file where there is one: they may be many.
+
+        Raises DecodeError; FileNotFoundError at once: a lost file is nothing that the film did; and OSError
+        where `into` cannot be written.
+        """
         path.stat()
         request = {**request, "path": str(path.absolute())}
         with self._lock:
             for _ in range(ATTEMPTS):
                 try:
-                    told, raw = self._exchange(json.dumps(request).encode(), most)
+                    told, raw = self._exchange(json.dumps(request).encode(), most, into)
                     break
                 except _ChildLost as lost:
                     why = str(lost)
@@ -89,7 +96,7 @@ class Sandbox:
             raise _error(told)
         return told, raw
 
-    def _exchange(self, request: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
+    def _exchange(self, request: bytes, most: int, into: BinaryIO | None) -> tuple[dict[str, Any], bytearray]:
         child = self._running()
         deadline = time.monotonic() + self._timeout_s
         assert child.stdin
@@ -103,7 +110,9 @@ class Sandbox:
         if told_size > MAX_TOLD or raw_size > most:
             raise _ChildLost("answered nonsense")
         told = _read(child.stdout.fileno(), told_size, deadline)
-        raw = _read(child.stdout.fileno(), raw_size, deadline)
+        raw = _read(child.stdout.fileno(), 0 if into else raw_size, deadline)
+        if into:
+            self._pour(child.stdout.fileno(), raw_size, deadline, into)
         try:
             answer = json.loads(told)
         except ValueError as error:
@@ -111,6 +120,15 @@ class Sandbox:
         if not isinstance(answer, dict):
             raise _ChildLost("answered nonsense")
         return answer, raw
+
+    def _pour(self, fd: int, size: int, deadline: float, into: BinaryIO) -> None:
+        try:
+            into.seek(0)
+            into.truncate()
+            into.writelines(_read(fd, min(BLOCK, size - at), deadline) for at in range(0, size, BLOCK))
+        except OSError:  # the rest of the answer is still to come
+            self._end(at_once=True)
+            raise
 
     def _distrust(self) -> DecodeError:
         self.close()
