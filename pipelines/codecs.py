@@ -205,7 +205,7 @@ def stored_frame(part: Part10, layout: Layout, *, shrink: int = 1) -> Pixels:
         _check_native(part, layout)
         held = _native_bytes(part, layout, 0, (layout.frame_bits + 7) // 8)
         return settle(_shaped(held, layout), layout)
-    return _stored(part, layout, next(_frames(part, layout)), shrink)
+    return _stored(part, layout, _first_frame(part, layout), shrink)
 
 
 def stored_frames(part: Part10, layout: Layout) -> Iterator[Pixels]:
@@ -228,9 +228,9 @@ def _turned_to_rgb(part: Part10, layout: Layout) -> bool:
     if part.pixel_length != UNDEFINED_LENGTH:
         return False
     if syntax in JPEG_FAMILY:
-        return _start_of_frame(next(_frames(part, layout))).lossy
+        return _start_of_frame(_first_frame(part, layout)).lossy
     if syntax in JPEG2000_FAMILY:
-        return _coding_style(next(_frames(part, layout))).transforms_colour
+        return _coding_style(_first_frame(part, layout)).transforms_colour
     return syntax in JPEGXL_FAMILY and syntax != JPEGXL_LOSSLESS
 
 
@@ -243,11 +243,11 @@ def is_lossy(part: Part10, layout: Layout) -> bool:
     if part.pixel_length != UNDEFINED_LENGTH:
         return False
     if syntax in JPEG_FAMILY:
-        codestream = next(_frames(part, layout))
+        codestream = _first_frame(part, layout)
         start = _start_of_frame(codestream)
         return start.lossy or (start.marker == JPEG_LS and _bound(codestream) > 0)
     if syntax in JPEG2000_FAMILY:
-        return not _coding_style(next(_frames(part, layout))).reversible
+        return not _coding_style(_first_frame(part, layout)).reversible
     return syntax in JPEGXL_FAMILY and syntax in LOSSY
 
 
@@ -377,6 +377,8 @@ def _shaped(held: bytes | memoryview, layout: Layout, *, skip_bits: int = 0) -> 
         return bits.reshape(layout.shape)
     flat = np.frombuffer(held, layout.container.newbyteorder("<"), layout.frame_bits // layout.allocated)
     if layout.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+        if layout.columns % 2:
+            raise Undecodable(Reason.PIXELS_MISMATCH, "4:2:2 with an odd number of columns")
         pairs = flat.reshape(-1, 4)
         both = np.stack([pairs[:, [0, 2, 3]], pairs[:, [1, 2, 3]]], axis=1)
         return both.reshape(layout.rows, layout.columns, 3)
@@ -413,6 +415,11 @@ def _frames(part: Part10, layout: Layout) -> Iterator[bytes]:
     offsets = _offsets(part, bytes(part.buffer[table_at : table_at + table_size]))
     for group in _grouped(part, layout, fragments, offsets):
         yield b"".join(bytes(part.buffer[at : at + length]) for at, length in group)
+
+
+def _first_frame(part: Part10, layout: Layout) -> bytes:
+    """b"" where there is none, which no decoder takes."""
+    return next(_frames(part, layout), b"")
 
 
 def _all_frames(part: Part10, layout: Layout) -> Iterator[bytes]:

@@ -498,6 +498,21 @@ def test_more_pixels_than_the_header_says_are_no_padding(behind):
     assert refused(padded(part10(dx(ramp())), behind)).reason is Reason.PIXELS_MISMATCH
 
 
+def test_a_pixel_sequence_without_a_frame():
+    """A basic offset table and nothing more, of one frame and of two."""
+    for frames in (1, 2):
+        ds = change(dx(ramp()), NumberOfFrames=frames)
+        ds.PixelData = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+        for syntax in (JPEGLSLossless, JPEG2000Lossless, RLELossless):
+            assert refused(part10(ds, syntax)).reason in (Reason.DECODE_FAILED, Reason.PIXELS_MISMATCH)
+
+
+def test_half_a_pair_of_pixels_has_no_chroma():
+    """4:2:2 is for an even number of columns."""
+    ds = colour(np.zeros((4, 2), "u1"), "YBR_FULL_422", Rows=4, Columns=1)
+    assert refused(part10(ds)).reason is Reason.PIXELS_MISMATCH
+
+
 def test_data_set_trailing_padding():
     """(FFFC,FFFC), behind native and behind encapsulated pixels (PS3.10 7.2)."""
     trailing = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 64) + bytes(64)
