@@ -304,7 +304,7 @@ class Courier:
         except OSError as error:
             delay_s = next_delay_s(delivery.attempts, lane.retry, self._rng)
             self._retry(
-                delivery, f"its file in the store cannot be read now: {error.strerror or error}", delay_s
+                delivery, f"it cannot be read or prepared here now: {error.strerror or error}", delay_s
             )
         else:
             self._report(lambda: self._ledger.delivered(delivery.id, self._clock()))

@@ -1,7 +1,8 @@
-"""The child of `gateway.decoder`: decodes hostile files and makes corrected copies of them."""
+"""The child of `gateway.decoder`: decodes hostile files, for the gates, for copies and for peers."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from typing import Any
 from gateway.sandboxed import Actions, Answer, equipment_told, operations_told, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
 from pipelines.report.derived import NotDerivable, derive
+from pipelines.transcode import transcode
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:
@@ -50,6 +52,16 @@ def _derive(path: Path, request: dict[str, Any]) -> Answer:
     return told, written.getbuffer()
 
 
+def _transcode(path: Path, request: dict[str, Any]) -> Answer:
+    made = transcode(path, request["transfer_syntax"])
+    told = {
+        "size": len(made.dataset),
+        "sha256": hashlib.sha256(made.dataset).hexdigest(),
+        "pixels": made.pixels,
+    }
+    return told, made.dataset
+
+
 def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
     return {}, b""
 
@@ -59,6 +71,7 @@ ACTIONS: Actions = {
     "film": _film,
     "digest": _digest,
     "derive": _derive,
+    "transcode": _transcode,
 }
 
 

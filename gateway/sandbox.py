@@ -22,7 +22,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, BinaryIO, ClassVar, Self
 
 from gateway.errors import DecodeError, NoTime
 from gateway.own_time import OwnTime
@@ -31,6 +31,7 @@ from pipelines.film import Header, Reason
 REQUEST = struct.Struct(">I")
 ANSWER = struct.Struct(">IQ")
 MAX_TOLD = 2**20  # bytes of JSON in an answer
+BLOCK = 2**20  # bytes of an answer on their way to a file
 ATTEMPTS = 2
 LONGEST_WAIT_S = 200.0  # for the machine; with a film's own time it stays below a worker's LONGEST_JOB_S
 LOOK_S = 0.25  # between two looks at a child that does not answer
@@ -100,14 +101,23 @@ class Sandbox:
 
     # Asking
     def _ask(
-        self, path: Path, request: dict[str, Any], *, most: int, patient: bool = True
+        self,
+        path: Path,
+        request: dict[str, Any],
+        *,
+        most: int,
+        patient: bool = True,
+        into: BinaryIO | None = None,
     ) -> tuple[dict[str, Any], bytearray]:
         """Ask the child, and a fresh one when it is lost.
+
+        The raw bytes of the answer are written `into` a file where there is one: they may be many.
 
         Raises:
             DecodeError: it crashed, hung or ran out of memory, twice; or it says what is wrong with the film.
             NoTime: others kept it from the processor for too long.
             FileNotFoundError: a lost file is nothing that the film did.
+            OSError: `into` cannot be written.
         """
         path.stat()
         request = {**request, "path": str(path.absolute())}
@@ -116,7 +126,7 @@ class Sandbox:
             until = time.monotonic() + wait_s + ATTEMPTS * self._timeout_s
             for _ in range(ATTEMPTS):
                 try:
-                    told, raw = self._exchange(json.dumps(request).encode(), most, until)
+                    told, raw = self._exchange(json.dumps(request).encode(), most, until, into)
                     break
                 except NoTime:
                     self._end(at_once=True)  # else it answers this request when it is asked the next one
@@ -130,7 +140,9 @@ class Sandbox:
             raise _error(told)
         return told, raw
 
-    def _exchange(self, request: bytes, most: int, until: float) -> tuple[dict[str, Any], bytearray]:
+    def _exchange(
+        self, request: bytes, most: int, until: float, into: BinaryIO | None
+    ) -> tuple[dict[str, Any], bytearray]:
         child = self._running()
         patience = _Patience(child.pid, self.who, self._timeout_s, until)
         assert child.stdin
@@ -144,7 +156,9 @@ class Sandbox:
         if told_size > MAX_TOLD or raw_size > most:
             raise _ChildLost("answered nonsense")
         told = _read(child.stdout.fileno(), told_size, patience)
-        raw = _read(child.stdout.fileno(), raw_size, patience)
+        raw = _read(child.stdout.fileno(), 0 if into else raw_size, patience)
+        if into:
+            self._pour(child.stdout.fileno(), raw_size, patience, into)
         try:
             answer = json.loads(told)
         except ValueError as error:
@@ -152,6 +166,15 @@ class Sandbox:
         if not isinstance(answer, dict):
             raise _ChildLost("answered nonsense")
         return answer, raw
+
+    def _pour(self, fd: int, size: int, patience: _Patience, into: BinaryIO) -> None:
+        try:
+            into.seek(0)
+            into.truncate()
+            into.writelines(_read(fd, min(BLOCK, size - at), patience) for at in range(0, size, BLOCK))
+        except OSError:  # the rest of the answer is still to come
+            self._end(at_once=True)
+            raise
 
     def _distrust(self) -> DecodeError:
         self.close()

@@ -1,30 +1,54 @@
 """Bytes to Film: parse up to the pixels, decode, shrink by averaging, show as a viewer would.
 
 `decode_film` is for the gates: a preview. `stored_pixels` is for corrected copies: every stored value.
+`file_digest` says whether two files show the same.
 numpy and codecs only; whoever takes bytes from the network runs this in a limited child.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGLSLossless, JPEGLSNearLossless
 
-from pipelines.codecs import GREY, Layout, Pixels, check_there, stored_frame
+from pipelines.codecs import (
+    GREY,
+    JPEG2000_FAMILY,
+    JPEG_FAMILY,
+    JPEGXL_FAMILY,
+    Layout,
+    Pixels,
+    check_there,
+    decoded_photometric,
+    is_lossy,
+    pixels_end,
+    stored_frame,
+    stored_frames,
+)
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
-from pipelines.header import integer, numbers, quietly
+from pipelines.header import integer, numbers, quietly, text
 from pipelines.part10 import UNDEFINED_LENGTH, Part10, Source, Undecodable, parse
 
 __all__ = ["Undecodable", "decode_film", "file_digest", "pixel_digest", "stored_pixels"]
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as PS3.3 C.7.6.3.1.2 uses it
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+METHODS = (  # Lossy Image Compression Method, PS3.3 C.7.6.1.1.5.1
+    ({JPEGLSLossless, JPEGLSNearLossless}, "ISO_14495_1"),
+    ({HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}, "ISO_15444_15"),
+    (JPEG_FAMILY, "ISO_10918_1"),
+    (JPEG2000_FAMILY, "ISO_15444_1"),
+    (JPEGXL_FAMILY, "ISO_18181_1"),
+)
+MAX_COMPARED = 2**25  # pixels of all frames that are decoded to compare them: a few seconds of JPEG 2000
 SANE_ASPECT = (0.1, 10.0)  # a spacing ratio beyond this is a typing error, not a detector
 
 
@@ -37,22 +61,31 @@ def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
     with _header_in_errors(part):
         check_there(part)
         layout = Layout.of(part.ds)
-        stored = stored_frame(part, layout, at_least=_at_least(part.ds, layout, long_side))
-        values, empty = _shrunk(_grey(stored, part.ds, layout), part.ds, layout, long_side)
-        pixels = displayed(values, part.ds, layout) if layout.photometric in GREY else _plain(values, layout)
-        pixels[empty] = 0.0
-        return Film(
-            header=part.header,
-            pixels=np.ascontiguousarray(pixels),
-            scale=(layout.rows / pixels.shape[0], layout.columns / pixels.shape[1]),
-            stored_range=_stored_range(values[~empty], layout),
-        )
+        stored = stored_frame(part, layout, shrink=_shrink(part.ds, layout, long_side))
+        return film_of(part, layout, stored, long_side=long_side)
+
+
+def film_of(part: Part10, layout: Layout, stored: Pixels, *, long_side: int = PREVIEW_PX) -> Film:
+    """The film that these stored values of its first frame show. Raises Undecodable."""
+    layout = replace(layout, photometric=decoded_photometric(part, layout))
+    values, empty = _shrunk(_grey(stored, part.ds, layout), part.ds, layout, long_side)
+    pixels = displayed(values, part.ds, layout) if layout.photometric in GREY else _plain(values, layout)
+    pixels[empty] = 0.0
+    return Film(
+        header=part.header,
+        pixels=np.ascontiguousarray(pixels),
+        scale=(layout.rows / pixels.shape[0], layout.columns / pixels.shape[1]),
+        stored_range=_stored_range(values[~empty], layout),
+    )
 
 
 def stored_pixels(source: Source) -> tuple[Dataset, Pixels]:
     """The dataset without its pixel data, and all stored values of the one frame.
 
-    (rows, columns), or (rows, columns, samples) in colour. Raises Undecodable, MULTI_FRAME included.
+    (rows, columns), or (rows, columns, samples) in colour. What decoding changed is told by the dataset:
+    Photometric Interpretation, and that values were compressed with loss.
+
+    Raises Undecodable, MULTI_FRAME included.
     """
     part = parse(source)
     with _header_in_errors(part):
@@ -60,30 +93,84 @@ def stored_pixels(source: Source) -> tuple[Dataset, Pixels]:
         layout = Layout.of(part.ds)
         if layout.frames > 1:
             raise Undecodable(Reason.MULTI_FRAME)
-        return part.ds, stored_frame(part, layout)
+        pixels = stored_frame(part, layout)
+        part.ds.update(lossy_attributes(part, layout))
+        if layout.samples > 1:
+            part.ds.PhotometricInterpretation = decoded_photometric(part, layout)
+        return part.ds, pixels
 
 
 def pixel_digest(pixels: Pixels, ds: Dataset) -> str:
     """sha256 (hex) of shape, bits, signedness and values; the transfer syntax makes no difference."""
-    layout = Layout.of(ds)
-    digest = hashlib.sha256(repr((pixels.shape, layout.stored, layout.signed)).encode())
-    size = 1 if layout.stored <= 8 else 2 if layout.stored <= 16 else 4
-    digest.update(np.ascontiguousarray(pixels, dtype=f"<{'i' if layout.signed else 'u'}{size}").data)
-    return digest.hexdigest()
+    return _digest([pixels], Layout.of(ds), ds)
+
+
+def frames_digest(part: Part10, layout: Layout) -> str:
+    """`pixel_digest` of all frames; of one frame it is the same. Raises Undecodable."""
+    return values_digest(part, layout, stored_frames(part, layout))
+
+
+def values_digest(part: Part10, layout: Layout, frames: Iterable[Pixels]) -> str:
+    """`frames_digest`, of frames that are at hand."""
+    return _digest(frames, replace(layout, photometric=decoded_photometric(part, layout)), part.ds)
 
 
 def file_digest(source: Source) -> str:
-    """`pixel_digest` of a file or, where there are no values to be had, the sha256 of the pixels' bytes.
+    """`frames_digest` of a file or, where there are no values to be had, the sha256 of the pixels' bytes.
 
-    So two versions of a report have the same pixels: none. Raises Undecodable when it is not DICOM.
+    So two versions of a report have the same pixels: none. Of a long cine it is that of the bytes too, for
+    decoding it takes longer than a decoder has. Raises Undecodable when it is not DICOM.
     """
+    part = parse(source)
     try:
-        ds, pixels = stored_pixels(source)
-        return pixel_digest(pixels, ds)
+        with quietly():
+            check_there(part)
+            layout = Layout.of(part.ds)
+            if layout.frames == 1 or layout.frames * layout.rows * layout.columns <= MAX_COMPARED:
+                return frames_digest(part, layout)
     except Undecodable:
-        part = parse(source)
-        end = len(part.buffer) if part.pixel_length == UNDEFINED_LENGTH else part.pixel_at + part.pixel_length
-        return hashlib.sha256(memoryview(part.buffer)[part.pixel_at : end]).hexdigest()
+        pass
+    return _bytes_digest(part)
+
+
+def _bytes_digest(part: Part10) -> str:
+    end = len(part.buffer) if part.pixel_length == UNDEFINED_LENGTH else part.pixel_at + part.pixel_length
+    return hashlib.sha256(memoryview(part.buffer)[part.pixel_at : end]).hexdigest()
+
+
+def _digest(frames: Iterable[Pixels], layout: Layout, ds: Dataset) -> str:
+    """Of colours, those that the values stand for count too: a palette, or luminance and chroma."""
+    digest = hashlib.sha256()
+    size = 1 if layout.stored <= 8 else 2 if layout.stored <= 16 else 4
+    for number, pixels in enumerate(frames):
+        if not number:
+            digest.update(repr((pixels.shape, layout.stored, layout.signed)).encode())
+        digest.update(np.ascontiguousarray(pixels, dtype=f"<{'i' if layout.signed else 'u'}{size}").data)
+    if layout.photometric == "PALETTE COLOR":
+        with suppress(Undecodable):  # a broken palette shows nothing, but its indices are there
+            digest.update(_palette_colours(ds).data)
+    elif layout.photometric.startswith("YBR_FULL"):
+        digest.update(b"YBR_FULL")
+    return digest.hexdigest()
+
+
+def lossy_attributes(part: Part10, layout: Layout) -> Dataset:
+    """What must be said of decoded pixels that were compressed with loss (PS3.3 C.7.6.1.1.5), and is not yet.
+
+    Empty where nothing was lost, as far as the codestream shows.
+    """
+    said = Dataset()
+    if not is_lossy(part, layout):
+        return said
+    said.LossyImageCompression = "01"
+    if not text(part.ds, "LossyImageCompressionRatio"):
+        ratio = layout.frames * layout.frame_bits / 8 / (pixels_end(part) - part.pixel_at)
+        said.LossyImageCompressionRatio = f"{ratio:.4g}"
+    if not text(part.ds, "LossyImageCompressionMethod"):
+        said.LossyImageCompressionMethod = next(
+            name for family, name in METHODS if part.transfer_syntax in family
+        )
+    return said
 
 
 @contextmanager
@@ -113,8 +200,12 @@ def _grey(stored: Pixels, ds: Dataset, layout: Layout) -> Pixels:
 
 def _palette(ds: Dataset) -> NDArray[np.float32]:
     """Index -> grey in [0, 1], 65,536 entries (C.7.9.2)."""
+    return _palette_colours(ds) @ LUMINANCE
+
+
+def _palette_colours(ds: Dataset) -> NDArray[np.float32]:
     channels = [_palette_channel(ds, colour) for colour in ("Red", "Green", "Blue")]
-    return np.stack(channels, axis=1) @ LUMINANCE
+    return np.stack(channels, axis=1)
 
 
 def _palette_channel(ds: Dataset, colour: str) -> NDArray[np.float32]:
@@ -147,11 +238,10 @@ def _plain(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
 # Shrinking
 
 
-def _at_least(ds: Dataset, layout: Layout, long_side: int) -> int:
-    """What a codec may leave of the long side; 0 (all) where halving would mix in what is not picture."""
-    row, column = _spacing(ds)
+def _shrink(ds: Dataset, layout: Layout, long_side: int) -> int:
+    """How much smaller a codec may make the picture; 1 (not at all) where overlays lie in its values."""
     embedded = any((group, 0x0102) in ds for group in range(0x6000, 0x6020, 2))  # Overlay Bit Position
-    return 0 if row != column or embedded or _padding(ds, layout) is not None else long_side
+    return 1 if embedded else max(1, int(_squared(layout, ds, long_side)[2]))
 
 
 def _shrunk(
@@ -164,6 +254,8 @@ def _shrunk(
         values = _averaged(stored, height, width)
         return values, np.zeros(values.shape, dtype=bool)
     film = (stored < padding[0]) | (stored > padding[1])
+    if stored.shape != layout.shape:
+        film, stored = _unmixed(stored, film, padding)
     share = _averaged(film.astype(np.uint8), height, width)
     values = _averaged(np.where(film, stored, 0), height, width)
     empty = share < 0.5
@@ -173,12 +265,20 @@ def _shrunk(
 
 def _target(shape: tuple[int, ...], layout: Layout, ds: Dataset, long_side: int) -> tuple[int, int]:
     """Rows and columns of the preview; the longer pixel side sets the grid, nothing is enlarged."""
+    tall, wide, shrink = _squared(layout, ds, long_side)
+    height, width = round(tall / shrink), round(wide / shrink)
+    return min(max(1, height), shape[0]), min(max(1, width), shape[1])
+
+
+def _squared(layout: Layout, ds: Dataset, long_side: int) -> tuple[float, float, float]:
+    """Rows and columns in units of the longer pixel side, and how much they shrink to fit `long_side`.
+
+    That side shrinks so much, the other one no less.
+    """
     row_mm, column_mm = _spacing(ds)
     pitch = max(row_mm, column_mm)
     tall, wide = layout.rows * row_mm / pitch, layout.columns * column_mm / pitch
-    shrink = max(1.0, max(tall, wide) / long_side)
-    height, width = round(tall / shrink), round(wide / shrink)
-    return min(max(1, height), shape[0]), min(max(1, width), shape[1])
+    return tall, wide, max(1.0, max(tall, wide) / long_side)
 
 
 def _spacing(ds: Dataset) -> tuple[float, float]:
@@ -253,6 +353,53 @@ def _padding(ds: Dataset, layout: Layout) -> tuple[int, int] | None:
         return None
     ends = sorted(_as_stored(v, layout) for v in (value, value if limit is None else limit))
     return ends[0], ends[1]
+
+
+FILTER_REACH = 5  # pixels of a lower resolution that wavelet filters mix across an edge, with some to spare
+
+
+def _unmixed(
+    stored: Pixels, film: NDArray[np.bool_], padding: tuple[int, int]
+) -> tuple[NDArray[np.bool_], Pixels]:
+    """Film or padding at a lower resolution, where filters have mixed the two along their edges.
+
+    An area of nothing but padding keeps its value. What lies along one is film when it is nearer to the film
+    beyond than to the padding, and then takes that film's value where it was drawn towards the padding.
+    """
+    area = ~_grown(film, 1)
+    edge = _grown(area, FILTER_REACH) & ~area
+    beyond = _spread(stored.astype(np.float32), ~area & ~edge)
+    off_padding = np.abs(stored - stored.clip(*padding).astype(np.float32))
+    film_off = np.abs(beyond - beyond.clip(*padding))
+    is_film = ~area & (~edge | (np.abs(stored - beyond) < off_padding))  # false where beyond is NaN
+    return is_film, np.where(edge & (off_padding < film_off), beyond, stored).astype(np.float32)
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """The mask and `by` pixels round it."""
+    for axis in (0, 1):
+        grown = mask.copy()
+        ahead, behind = grown.swapaxes(0, axis), mask.swapaxes(0, axis)
+        for step in range(1, by + 1):
+            ahead[step:] |= behind[:-step]
+            ahead[:-step] |= behind[step:]
+        mask = grown
+    return mask
+
+
+def _spread(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """`values` where known; within twice FILTER_REACH of there the mean of known neighbours; NaN beyond."""
+    total, count = np.where(known, values, 0), known.astype(np.float32)
+    for _ in range(2 * FILTER_REACH):
+        sums, counts = np.zeros_like(total), np.zeros_like(count)
+        for near, far in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            sums[near] += total[far]
+            counts[near] += count[far]
+            sums[:, near] += total[:, far]
+            counts[:, near] += count[:, far]
+        new = (count == 0) & (counts > 0)
+        total[new], count[new] = sums[new] / counts[new], 1
+    return np.where(count > 0, total, np.nan).astype(np.float32)
 
 
 def _as_stored(value: int, layout: Layout) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
@@ -22,13 +24,15 @@ from pydicom.uid import (
 from pipelines.film import Header, Reason
 from pipelines.header import quietly, read_header, text
 
-Source = bytes | mmap.mmap | Path
+Source = bytes | mmap.mmap | memoryview | Path
+Buffer = bytes | mmap.mmap | memoryview
 
 MAX_INFLATED = 256 * 2**20  # bytes; the largest films are near 100 MB, and modalities hardly ever deflate
 MAX_READS = (
     800_000  # by the parser, two an element; a film has hundreds of elements, a large enhanced MR 200,000
 )
 UNDEFINED_LENGTH = 0xFFFFFFFF
+_AT_ONCE = 1 << 16
 PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
 
@@ -49,7 +53,8 @@ class Part10:
     ds: Dataset  # everything before Pixel Data, with file_meta
     header: Header
     transfer_syntax: UID
-    buffer: bytes | mmap.mmap  # what the offsets count in: the file, or the inflated dataset
+    buffer: Buffer  # what the offsets count in: the file, or the inflated dataset
+    start: int = 0  # where the dataset begins
     pixel_tag: int = 0  # 0: there is no pixel data
     pixel_vr: str = "OW"
     pixel_at: int = 0  # offset of the value
@@ -58,23 +63,18 @@ class Part10:
 
 def parse(source: Source) -> Part10:
     """Parse up to the pixel data. Raises Undecodable(UNREADABLE) for anything that is not whole DICOM."""
-    try:
-        with quietly():
-            return _parse(_buffer(source))
-    except (Undecodable, MemoryError):
-        raise
-    except Exception as error:  # pydicom's parser on hostile bytes: recursion, struct, lookup, ...
-        raise Undecodable(Reason.UNREADABLE, f"not DICOM: {type(error).__name__}") from error
+    with _not_dicom(), quietly():
+        return _parse(_buffer(source))
 
 
-def _buffer(source: Source) -> bytes | mmap.mmap:
+def _buffer(source: Source) -> Buffer:
     if not isinstance(source, Path):
         return source
     with source.open("rb") as file:  # the map outlives the file object, and closes with its last user
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _parse(buffer: bytes | mmap.mmap) -> Part10:
+def _parse(buffer: Buffer) -> Part10:
     meta, start = _file_meta(buffer)
     syntax = UID(text(meta, "TransferSyntaxUID"))
     if not syntax:
@@ -82,16 +82,59 @@ def _parse(buffer: bytes | mmap.mmap) -> Part10:
     if syntax == DeflatedExplicitVRLittleEndian:
         buffer, start = _inflate(memoryview(buffer)[start:], MAX_INFLATED), 0
     stream = _Stream(buffer, start)
-    little = syntax != ExplicitVRBigEndian
-    ds = read_dataset(stream, syntax == ImplicitVRLittleEndian, little, stop_when=stream.at_pixels)  # type: ignore[arg-type]
+    ds = _read(stream, syntax)
     _check_whole(ds, stream)
     ds.file_meta = meta
+    little = syntax != ExplicitVRBigEndian
     pixels = _locate(stream, bool(ds.original_encoding[0]), little) if stream.pixel_tag else (0, "OW", 0, 0)
     header = replace(read_header(ds), no_pixels=not pixels[0] or pixels[-1] == 0)
-    return Part10(ds, header, syntax, buffer, *pixels)
+    return Part10(ds, header, syntax, buffer, start, *pixels)
 
 
-def _file_meta(buffer: bytes | mmap.mmap) -> tuple[FileMetaDataset, int]:
+def elements(part: Part10, behind: int) -> tuple[Dataset, Dataset]:
+    """The elements before and behind the pixels, as they were read: no value was converted yet.
+
+    Pixel Data ends at `behind`; zeros that fill the file up are no elements.
+    Raises Undecodable(UNREADABLE).
+    """
+    with _not_dicom(), quietly():
+        ahead = _read(_Stream(part.buffer, part.start), part.transfer_syntax)
+        rest = _Stream(part.buffer, behind if part.pixel_tag else len(part.buffer))
+        tail = _read(rest, part.transfer_syntax) if rest.any_left() else Dataset()
+        if rest.left or rest.cut_off or (len(tail) and min(tail.keys()) <= part.pixel_tag):
+            raise Undecodable(Reason.UNREADABLE, "what stands behind the pixels is no element")
+        return ahead, tail
+
+
+@contextmanager
+def _not_dicom() -> Iterator[None]:
+    try:
+        yield
+    except (Undecodable, MemoryError):
+        raise
+    except Exception as error:  # pydicom's parser on hostile bytes: recursion, struct, lookup, ...
+        raise Undecodable(Reason.UNREADABLE, f"not DICOM: {type(error).__name__}") from error
+
+
+def _read(stream: _Stream, syntax: UID) -> Dataset:
+    """Elements up to the pixels, or to the end.
+
+    VR UN with undefined length is a sequence in Implicit VR Little Endian, in a big endian dataset too
+    (PS3.5 6.2.2); pydicom 3.0 reads it in the dataset's own byte order.
+    """
+    little = syntax != ExplicitVRBigEndian
+    stream.stops_at_unknown = not little
+    ds = read_dataset(stream, syntax == ImplicitVRLittleEndian, little, stop_when=stream.at_pixels)  # type: ignore[arg-type]
+    while stream.at_unknown:
+        stream.at_unknown = False
+        group, element = struct.unpack(">HH8x", stream.read(12))
+        items = read_sequence(stream, True, True, UNDEFINED_LENGTH, ds.original_character_set)  # type: ignore[arg-type]
+        ds.add_new((group, element), "SQ", items)
+        ds.update(read_dataset(stream, False, False, stop_when=stream.at_pixels))  # type: ignore[arg-type]
+    return ds
+
+
+def _file_meta(buffer: Buffer) -> tuple[FileMetaDataset, int]:
     """Group 2 and the offset of the dataset; a missing preamble is forgiven, missing group 2 is not."""
     start = 132 if buffer[128:132] == b"DICM" else 0
     if buffer[start : start + 2] != b"\x02\x00":
@@ -113,12 +156,14 @@ def _inflate(deflated: memoryview, limit: int) -> bytes:
 class _Stream:
     """What pydicom reads from: a view of the buffer, so a value length of 4 GiB asks for no memory."""
 
-    def __init__(self, buffer: bytes | mmap.mmap, start: int) -> None:
+    def __init__(self, buffer: Buffer, start: int) -> None:
         self._view = memoryview(buffer)
         self._at = start
         self._reads = 0
         self.pixel_tag = 0
         self.cut_off = False  # whether somebody got less than was asked for, padding with zeros aside
+        self.stops_at_unknown = False
+        self.at_unknown = False  # at an element of VR UN and undefined length
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads += 1
@@ -142,11 +187,19 @@ class _Stream:
         """Bytes from here to the end."""
         return len(self._view) - self._at
 
-    def at_pixels(self, tag: BaseTag, *_: object) -> bool:
+    def any_left(self) -> bool:
+        """Whether there are bytes other than zeros from here to the end; if not, it goes there."""
+        rest = self._view[self._at :]
+        found = any(any(rest[at : at + _AT_ONCE]) for at in range(0, len(rest), _AT_ONCE))
+        self._at = self._at if found else len(self._view)
+        return found
+
+    def at_pixels(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         """pydicom asks before each element whether to stop; items of sequences are not asked about."""
         if tag == PIXEL_DATA or tag in FLOAT_PIXEL_DATA:
             self.pixel_tag = int(tag)
-        return bool(self.pixel_tag)
+        self.at_unknown = self.stops_at_unknown and vr == "UN" and length == UNDEFINED_LENGTH
+        return bool(self.pixel_tag) or self.at_unknown
 
 
 def _check_whole(ds: Dataset, stream: _Stream) -> None:

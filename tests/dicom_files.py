@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, config
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, HTJ2KLossless
 
 REAL = Path(__file__).parents[2] / "shared" / "dicom"  # absent elsewhere; tests of it skip
 
@@ -94,6 +94,14 @@ def part10(ds: Dataset, syntax: str = ExplicitVRLittleEndian, *, frames: list[by
     written = BytesIO()
     ds.save_as(written, enforce_file_format=True)
     return written.getvalue()
+
+
+def in_syntax(ds: Dataset, syntax: str, *, frames: list[bytes]) -> bytes:
+    """`part10` in a transfer syntax that pydicom does not know: written as HTJ2K, and renamed."""
+    known = HTJ2KLossless.encode()
+    return part10(ds, HTJ2KLossless, frames=frames).replace(
+        known, syntax.encode().ljust(len(known), b"\0"), 1
+    )
 
 
 def ramp(rows: int = 40, columns: int = 30, top: int = 4095, dtype: str = "<u2") -> np.ndarray:

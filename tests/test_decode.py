@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import mmap
 import struct
 import time
@@ -25,8 +26,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pipelines.decode import Undecodable, decode_film, pixel_digest, stored_pixels
+from pipelines import decode
+from pipelines.codecs import Layout, stored_frame
+from pipelines.decode import Undecodable, _shrink, decode_film, file_digest, pixel_digest, stored_pixels
 from pipelines.film import Reason
+from pipelines.part10 import parse
 
 
 def shown(ds: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> np.ndarray:
@@ -463,6 +467,182 @@ def test_several_fragments_are_one_frame():
     assert decode_film(data).pixels == pytest.approx(ramp() / 4095, abs=1e-6)
     with pytest.raises(Undecodable, match="MULTI_FRAME"):
         stored_pixels(data)
+
+
+def test_padding_does_not_switch_off_the_lower_resolution():
+    """Padding is black, the film beside it is what it is in full; no grey between the two is padding's."""
+    y, x = np.mgrid[0:2300, 0:1900]
+    film = (1800 + 900 * np.sin(x / 290) * np.cos(y / 320)).astype("<u2")
+    for padding in (0, 4095):
+        stored = film.copy()
+        stored[:203] = stored[:, -157:] = padding
+        stored[x + y < 900] = padding
+        attributes = {"PixelPaddingValue": padding}
+        frame = CODECS[JPEG2000Lossless](stored)
+        data = part10(dx(stored, **attributes), JPEG2000Lossless, frames=[frame])
+        assert _reduced_shape(data) == (575, 475)
+        native, small = decode_film(part10(dx(stored, **attributes))), decode_film(data)
+        apart = np.abs(native.pixels - small.pixels)
+        assert apart.mean() < 0.005
+        assert (apart > 0.05).mean() < 0.01
+        assert ((native.pixels == 0) != (small.pixels == 0)).mean() < 0.01
+        assert small.stored_range == pytest.approx(native.stored_range, abs=0.005)
+
+
+def test_a_film_of_padding_alone_is_black_at_a_lower_resolution():
+    """Nothing is left to average, and nothing warns of it."""
+    stored = np.full((1100, 1100), 4095, "<u2")
+    data = part10(
+        dx(stored, PixelPaddingValue=4095), JPEG2000Lossless, frames=[CODECS[JPEG2000Lossless](stored)]
+    )
+    assert decode_film(data).pixels.max() == 0
+
+
+@pytest.mark.parametrize("spacing", [[0.2, 0.21], [0.2, 0.1], [0.1, 0.3]])
+def test_oblong_pixels_do_not_switch_off_the_lower_resolution(spacing):
+    """The side with the longer pixels sets how much smaller the picture may come."""
+    y, x = np.mgrid[0:2300, 0:1900]
+    stored = (2000 + 1500 * np.sin(x / 90) * np.cos(y / 120)).astype("<u2")
+    ds = dx(stored, ImagerPixelSpacing=spacing)
+    data = part10(ds, JPEG2000Lossless, frames=[CODECS[JPEG2000Lossless](stored)])
+    assert _reduced_shape(data)[0] < 1200
+    small, native = (
+        decode_film(data).pixels,
+        decode_film(part10(dx(stored, ImagerPixelSpacing=spacing))).pixels,
+    )
+    assert small.shape == native.shape
+    assert np.abs(small - native).mean() < 0.01  # OpenJPEG's lower resolutions lie half a pixel off
+
+
+def _reduced_shape(data: bytes) -> tuple[int, ...]:
+    """What the codec is asked for, for a preview."""
+    part = parse(data)
+    layout = Layout.of(part.ds)
+    return stored_frame(part, layout, shrink=_shrink(part.ds, layout, 512)).shape
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 7, b"\0" * 4096, b"\xff" * 64, b"\0\xff" * 8, b" "])
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLosslessSV1, JPEG2000Lossless, HTJ2KLossless])
+def test_padding_behind_a_codestream(syntax, behind):
+    """However long; a codestream that is cut off is refused, padded as it may be."""
+    frame = CODECS[syntax](ramp())
+    assert np.array_equal(stored_pixels(part10(dx(ramp()), syntax, frames=[frame + behind]))[1], ramp())
+    cut = part10(dx(ramp()), syntax, frames=[frame[: len(frame) * 3 // 4] + behind])
+    assert refused(cut).reason is Reason.PIXELS_MISMATCH
+
+
+def padded(data: bytes, behind: bytes, size: int = 2400) -> bytes:
+    """A native film whose Pixel Data element is longer than its pixels."""
+    at = len(data) - size
+    assert data[at - 4 : at] == struct.pack("<I", size)
+    return data[: at - 4] + struct.pack("<I", size + len(behind)) + data[at:] + behind
+
+
+@pytest.mark.parametrize("behind", [b"\0\0", b"\x17\x2a", bytes(16), bytes(58), bytes(512), b"\xff" * 4096])
+def test_padding_behind_native_pixels(behind):
+    """PS3.5 8.1.1 asks for an even length; some write whole blocks."""
+    stored = stored_pixels(padded(part10(dx(ramp())), behind))[1]
+    assert np.array_equal(stored, ramp())
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [bytes(60), bytes(80), bytes(2400), b"\x17" * 512, b"\x17" * 62],
+    ids=["a row", "a column", "a film", "no padding", "more than a row"],
+)
+def test_more_pixels_than_the_header_says_are_no_padding(behind):
+    """A row, a column or a frame more: the header may lie."""
+    assert refused(padded(part10(dx(ramp())), behind)).reason is Reason.PIXELS_MISMATCH
+
+
+def test_a_pixel_sequence_without_a_frame():
+    """A basic offset table and nothing more, of one frame and of two."""
+    for frames in (1, 2):
+        ds = change(dx(ramp()), NumberOfFrames=frames)
+        ds.PixelData = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+        for syntax in (JPEGLSLossless, JPEG2000Lossless, RLELossless):
+            assert refused(part10(ds, syntax)).reason in (Reason.DECODE_FAILED, Reason.PIXELS_MISMATCH)
+
+
+def test_half_a_pair_of_pixels_has_no_chroma():
+    """4:2:2 is for an even number of columns."""
+    ds = colour(np.zeros((4, 2), "u1"), "YBR_FULL_422", Rows=4, Columns=1)
+    assert refused(part10(ds)).reason is Reason.PIXELS_MISMATCH
+
+
+def test_data_set_trailing_padding():
+    """(FFFC,FFFC), behind native and behind encapsulated pixels (PS3.10 7.2)."""
+    trailing = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 64) + bytes(64)
+    frame = imagecodecs.jpegls_encode(ramp())
+    for data in (part10(dx(ramp())), part10(dx(ramp()), JPEGLSLossless, frames=[frame])):
+        assert np.array_equal(stored_pixels(data + trailing)[1], ramp())
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_unknown_vr_of_undefined_length_is_implicit_little_endian_in_any_file(syntax):
+    """PS3.5 6.2.2: a sequence that a system forwarded without knowing it."""
+    pixels = ramp(dtype=">u2") if syntax == ExplicitVRBigEndian else ramp()
+    whole = part10(dx(pixels), syntax)
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    at = whole.index(struct.pack(order + "HH", 0x0020, 0x0010))
+    item = struct.pack("<HHI", 0x0008, 0x0100, 4) + b"CODE"
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    head = struct.pack(order + "HH", 0x0019, 0x1010)
+    head += struct.pack("<I", 0xFFFFFFFF) if syntax == ImplicitVRLittleEndian else b"UN\0\0\xff\xff\xff\xff"
+    data = whole[:at] + head + items + whole[at:]
+    ds, stored = stored_pixels(data)
+    assert np.array_equal(stored, ramp())
+    assert ds[0x00191010].value[0].CodeValue == "CODE"
+    assert decode_film(data).header.age_years == 50
+
+
+def test_colours_that_differ_in_chroma_have_two_digests():
+    """JPEG, 4:2:2, RLE planes and palettes: the luminance is the same, the picture is not."""
+    grey = np.full((16, 16, 3), 128, "u1")
+    tinted = grey.copy()
+    tinted[..., 1] = 90
+    jpegs = [imagecodecs.jpeg8_encode(p, colorspace="YCBCR", outcolorspace="YCBCR") for p in (grey, tinted)]
+    digests = set()
+    for frame in jpegs:
+        ds = colour(grey, "YBR_FULL_422")
+        digests.add(file_digest(part10(ds, uid.JPEGBaseline8Bit, frames=[frame])))
+    for pixels in (grey, tinted):
+        packed = np.stack(
+            [pixels[:, ::2, 0], pixels[:, 1::2, 0], pixels[:, ::2, 1], pixels[:, ::2, 2]], axis=-1
+        )
+        digests.add(file_digest(part10(colour(packed, "YBR_FULL_422", Rows=16, Columns=16))))
+        digests.add(file_digest(part10(colour(pixels, "RGB"))))
+    assert len(digests) == 6 - 1  # the grey JPEG shows what the grey RGB does
+
+
+def test_a_long_cine_is_compared_by_its_bytes(monkeypatch):
+    """Decoding every frame of it takes longer than a decoder has."""
+    frames = [imagecodecs.jpegls_encode(ramp()) for _ in range(3)]
+    ds = change(dx(np.stack([ramp()] * 3), Rows=40, Columns=30), NumberOfFrames=3)
+    native, coded = part10(ds), part10(ds, JPEGLSLossless, frames=frames)
+    assert file_digest(native) == file_digest(coded)
+    monkeypatch.setattr(decode, "MAX_COMPARED", 3599)
+    assert file_digest(native) != file_digest(coded)
+    part = parse(coded)
+    assert file_digest(coded) == hashlib.sha256(coded[part.pixel_at :]).hexdigest()
+
+
+def test_a_digest_counts_every_frame_and_the_palette():
+    """A second frame that differs; an index that stands for another colour."""
+    frames = np.stack([ramp(), ramp()])
+    other = np.stack([ramp(), ramp()[::-1]])
+    stacks = [change(dx(stack, Rows=40, Columns=30), NumberOfFrames=2) for stack in (frames, other)]
+    assert len({file_digest(part10(ds)) for ds in stacks}) == 2
+    digests = set()
+    for blue in (0, 255):
+        ds = dx(np.zeros((4, 4), "u1"), BitsAllocated=8, BitsStored=8, HighBit=7)
+        change(ds, PhotometricInterpretation="PALETTE COLOR")
+        for name, entry in (("Red", 9), ("Green", 9), ("Blue", blue)):
+            ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [1, 0, 16])
+            table = np.array([entry * 257], "<u2").tobytes()
+            ds.add_new(f"{name}PaletteColorLookupTableData", "OW", table)
+        digests.add(file_digest(part10(ds)))
+    assert len(digests) == 2
 
 
 # Refusals

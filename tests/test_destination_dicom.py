@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import struct
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
 import pytest
-from dicom_files import dx, part10, ramp
+from dicom_files import change, dx, part10, ramp
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -44,9 +47,12 @@ from structlog.testing import capture_logs
 from gateway.destinations import DicomDestination, association, build, dicom
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
 from gateway.destinations.dicom import OutOfResources
+from gateway.destinations.transcode import NotTranscodedNow, Transcoder
 from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
+from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import read_meta
+from pipelines.decode import decode_film
 
 Connect = Callable[..., DicomDestination]
 SYNTAXES = [
@@ -203,6 +209,121 @@ def test_what_cannot_be_decoded_is_rejected(connect: Connect, free_port: int, tm
     with storage_scp(free_port) as peer:  # noqa: SIM117 # the peer outlives the failure
         with pytest.raises(Rejected, match=r"takes no Digital X-Ray.*as it is.*could not be decoded"):
             connect(free_port).deliver(path, delivery)
+    assert peer.datasets == []
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("signed", [False, True])
+def test_dcmtk_gets_the_pixels_that_were_gated(
+    connect: Connect, free_port: int, tmp_path: Path, signed: bool
+) -> None:
+    """storescp that takes Implicit VR Little Endian alone: 8 bits in 16, twos complement, from JPEG 2000."""
+    stored = ramp(300, 200, top=255).astype("<i2") - (128 if signed else 0)
+    coded = (stored & 0xFF).astype("u1")
+    bits = {"BitsStored": 8, "HighBit": 7, "PixelRepresentation": int(signed)}
+    film = dx(stored, **bits, WindowCenter=0 if signed else 128, WindowWidth=256)
+    frame = imagecodecs.jpeg2k_encode(coded, level=0, codecformat="j2k")
+    path, delivery = kept(tmp_path, encoded(film, JPEG2000Lossless, [frame]), syntax=JPEG2000Lossless)
+    with dcmtk_storescp(free_port, tmp_path / "out", "+xi") as out:
+        connect(free_port).deliver(path, delivery)
+        got = dcmread(next(out.iterdir()))
+    assert got.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert got.PixelData == stored.tobytes()
+    assert np.array_equal(decode_film(path).pixels, decode_film(part10(got, ImplicitVRLittleEndian)).pixels)
+
+
+def jpegls(tmp_path: Path, pixels: np.ndarray, uid: str = "1.2.3.4") -> tuple[Path, Delivery]:
+    data = encoded(dx(pixels), JPEGLSLossless, [imagecodecs.jpegls_encode(pixels)])
+    return kept(tmp_path, data, uid=uid, syntax=JPEGLSLossless)
+
+
+def test_one_decoder_makes_many_datasets(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """It lives on between films, and ends with the destination."""
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        for number in range(3):
+            destination.deliver(*jpegls(tmp_path, ramp(60, 50 + number), f"1.2.3.{number}"))
+        (transcoder,) = destination._transcoders
+        pid = transcoder.pid
+        destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+        assert (len(peer.datasets), transcoder.pid) == (4, pid)
+        destination.close()
+    assert transcoder.pid is None
+
+
+def test_memory_does_not_grow_with_what_is_decoded(tmp_path: Path) -> None:
+    """48 MB of frames go from the decoder to a file, and from there to the peer, a block at a time."""
+    frames = [np.full((2000, 1000), number, "<u2") for number in range(12)]
+    film = change(dx(np.stack(frames), Rows=2000, Columns=1000), NumberOfFrames=12)
+    data = encoded(film, JPEGLSLossless, [imagecodecs.jpegls_encode(frame) for frame in frames])
+    path, _ = kept(tmp_path, data, syntax=JPEGLSLossless)
+    with closing(Transcoder()) as transcoder:
+        tracemalloc.start()
+        with transcoder.transcode(path, ImplicitVRLittleEndian) as made:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            pixels = dcmread(made, force=True).PixelData
+    assert pixels == np.stack(frames).tobytes()
+    assert peak < 8 << 20
+
+
+def test_an_idle_decoder_ends(connect: Connect, free_port: int, tmp_path: Path, monkeypatch) -> None:
+    """It holds memory; the next film starts another one."""
+    monkeypatch.setattr(dicom, "DECODER_IDLE_S", 0.0)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+        (transcoder,) = destination._transcoders
+        destination.rest()
+        assert (destination._transcoders, transcoder.pid) == ([], None)
+        destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+    assert len(peer.datasets) == 2
+
+
+def test_no_room_for_the_temporary_file_is_not_the_films_fault(
+    connect: Connect, free_port: int, tmp_path: Path
+) -> None:
+    """The disk ends in the middle (here by a limit on file sizes): nothing is sent, later all of it is."""
+    film, delivery = jpegls(tmp_path, ramp(600, 500))
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            with pytest.raises(NotTranscodedNow, match="temporary folder"):
+                destination.deliver(film, delivery)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert peer.datasets == []
+        destination.deliver(film, delivery)
+    assert dcmread(BytesIO(peer.datasets[0]), force=True).PixelData == ramp(600, 500).tobytes()
+
+
+def test_what_became_shorter_on_its_way_is_not_sent(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch
+) -> None:
+    """The file lost its end, and no call said so: length and digest of what was made say it."""
+    real = Transcoder._pour
+
+    def short(self: Transcoder, fd: int, size: int, deadline: float, into: BinaryIO) -> None:
+        real(self, fd, size, deadline, into)
+        into.truncate(size - 512)
+
+    monkeypatch.setattr(Transcoder, "_pour", short)
+    with storage_scp(free_port) as peer:  # noqa: SIM117 # the peer outlives the failure
+        with pytest.raises(NotTranscodedNow, match="not what was made"):
+            connect(free_port).deliver(*jpegls(tmp_path, ramp(600, 500)))
+    assert peer.datasets == []
+
+
+def test_a_decoder_that_crashes_rejects_the_film(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch
+) -> None:
+    """Twice; then it is this film, and a person hears of it."""
+    monkeypatch.setenv("FILMGATE_DECODER_TEST", "crash")
+    with storage_scp(free_port) as peer:  # noqa: SIM117 # the peer outlives the failure
+        with pytest.raises(Rejected, match=r"could not be decoded: the decoder crashed.*2 times"):
+            connect(free_port).deliver(*jpegls(tmp_path, ramp(60, 50)))
     assert peer.datasets == []
 
 

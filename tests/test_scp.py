@@ -52,6 +52,7 @@ from gateway.listener.scp import caller_rejection
 from gateway.settings import GatewaySettings, Peer, Settings
 from gateway.store import Store
 from gateway.upper_layer import BadPdu
+from pipelines import codecs
 
 IMPLICIT = "1.2.840.10008.1.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -655,6 +656,17 @@ def test_every_syntax_that_pixels_travel_in_is_welcome() -> None:
     refused = {one for one in AllTransferSyntaxes if not negotiate.preferred([one], GatewaySettings())}
     assert {DEFLATED, BIG_ENDIAN} <= refused
     assert not [one for one in refused if one.startswith("1.2.840.10008.1.2.4") and "JPIP" not in one.name]
+
+
+def test_what_can_be_decoded_is_preferred() -> None:
+    """All in the list, and nothing else, the decoder reads; video comes after the last of them."""
+    assert set(negotiate.PREFERENCE) == codecs.NATIVE | codecs.ENCAPSULATED
+    video, frames = "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.1.98"
+    plain = GatewaySettings()
+    for syntax in negotiate.PREFERENCE:
+        offered = negotiate.preferred((video, syntax), plain)
+        assert offered[0] == syntax or syntax in (DEFLATED, BIG_ENDIAN, negotiate.DEFLATED_FRAMES)
+    assert negotiate.preferred((J2K, frames), plain)[0] == frames
 
 
 def test_every_storage_class_is_accepted_and_no_query() -> None:

@@ -13,7 +13,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from gateway.destinations.association import Association, Interrupted, Target, TimedOut
 from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
-from gateway.destinations.transcode import CannotTranscode, transcode
+from gateway.destinations.transcode import CannotTranscode, Transcoder
 from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 DUPLICATE = 0x0111  # an object of this SOP Instance UID is there already (PS3.7 annex C.5.8)
 IDLE_S = 5.0  # an association unused for so long is released
+DECODER_IDLE_S = 60.0  # a decoder that made datasets for the peer, and is unused for so long, ends
 FALLBACK = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
 _MOST_KINDS = MAX_CONTEXTS // 2  # each kind of object needs two contexts at most
@@ -61,6 +62,7 @@ class DicomDestination:
         self._idle: list[Association] = []
         self._busy: set[Association] = set()
         self._kinds: dict[Kind, None] = {}  # the last one used is at the end
+        self._transcoders: list[Transcoder] = []  # those at rest
         self._closed = False
 
     def deliver(self, path: Path, delivery: Delivery) -> None:
@@ -73,7 +75,7 @@ class DicomDestination:
             Busy: the association is rejected for now; OutOfResources: no room for this object now.
             Rejected: nothing that we can make of the object is accepted; Unwelcome: neither are we.
             Refused: the peer refuses this object, or its UIDs are none.
-            StoreError, OSError: the file cannot be read.
+            StoreError, OSError: the file cannot be read, or not be transcoded for want of room.
         """
         with path.open("rb") as file:
             meta = read_meta(file)
@@ -119,6 +121,10 @@ class DicomDestination:
         now = time.monotonic()
         with self._lock:
             idle, self._idle = self._idle, []
+            unused = [one for one in self._transcoders if now - one.used_at >= DECODER_IDLE_S]
+            self._transcoders = [one for one in self._transcoders if one not in unused]
+        for transcoder in unused:
+            transcoder.close()
         for association in idle:
             if association.alive():
                 if now - association.used_at < IDLE_S:
@@ -132,6 +138,9 @@ class DicomDestination:
             self._closed = True
             idle, self._idle = self._idle, []
             busy = list(self._busy)
+            transcoders, self._transcoders = self._transcoders, []
+        for transcoder in transcoders:
+            transcoder.close()
         for association in busy:
             association.sever()
         for association in idle:
@@ -146,13 +155,26 @@ class DicomDestination:
             if not fallback:
                 raise Rejected(_not_taken(meta))
             try:
-                made = transcode(path, fallback.transfer_syntax)
+                made = self._transcoded(path, fallback.transfer_syntax)
             except CannotTranscode as error:
                 raise Rejected(f"{_not_taken(meta, 'as it is')}, and {error}") from error
             with made:
                 return _send(association, made, fallback, meta)
         finally:
             self._give_back(association)
+
+    def _transcoded(self, path: Path, transfer_syntax: str) -> BinaryIO:
+        with self._lock:
+            transcoder = self._transcoders.pop() if self._transcoders else Transcoder()
+        try:
+            return transcoder.transcode(path, transfer_syntax)
+        finally:
+            with self._lock:
+                closed = self._closed
+                if not closed:
+                    self._transcoders.append(transcoder)
+            if closed:
+                transcoder.close()
 
     def _take(self, kind: Kind) -> tuple[Association, bool]:
         """An association on which this kind was proposed, and whether it was used before."""

@@ -1,37 +1,95 @@
 """A dataset in another transfer syntax, for a peer that takes nothing else (PS3.5 section 10, Annex A).
 
-Pixels that came over the network are decoded on the way, so a child does it, limited in memory and time.
+The decoder that the gates see through makes it, in its limited child; what arrives here is counted and hashed
+before anything of it goes out.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import hashlib
 import tempfile
+import time
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway.errors import DecodeError, FilmgateError
+from gateway.sandbox import BLOCK, Sandbox, integer_told, short_text
+
 TIMEOUT_S = 60.0
-_CHILD = Path(__file__).with_name("transcoder.py")
+MEMORY_MB = 3072
+MOST_BYTES = 1 << 32  # pixels of one element are no longer
 
 
 class CannotTranscode(Exception):
     """Raised when there is no way from a dataset to the transfer syntax wanted."""
 
 
-def transcode(path: Path, transfer_syntax: str) -> BinaryIO:
-    """The dataset of a Part 10 file in an uncompressed little endian syntax, as a nameless temporary file.
+class NotTranscodedNow(OSError):
+    """Raised when this machine could not do it: no room, or no process. The film is not at fault."""
 
-    Raises:
-        CannotTranscode: the pixels cannot be decoded, in the time and memory given.
-    """
-    made = tempfile.TemporaryFile()  # noqa: SIM115 # the caller closes it
-    command = [sys.executable, "-P", str(_CHILD), str(path), transfer_syntax]
+
+class Transcoder(Sandbox):
+    """Makes datasets for peers in a child process; one at a time."""
+
+    module = "gateway.decoder_child"
+    who = "decoder"
+
+    def __init__(self) -> None:
+        super().__init__(timeout_s=TIMEOUT_S, memory_mb=MEMORY_MB)
+        self.used_at = time.monotonic()
+
+    def transcode(self, path: Path, transfer_syntax: str) -> BinaryIO:
+        """The dataset of a Part 10 file, uncompressed and little endian, as a nameless temporary file.
+
+        Raises:
+            CannotTranscode: its pixels cannot be decoded, in the time and memory given, or would change.
+            NotTranscodedNow: the machine could not do it.
+            FileNotFoundError: the file is not there.
+        """
+        made = _temporary_file()
+        try:
+            path.stat()
+            told, _ = self._ask(
+                path, {"do": "transcode", "transfer_syntax": transfer_syntax}, most=MOST_BYTES, into=made
+            )
+            size, digest = integer_told(told.get("size"), 0, MOST_BYTES), short_text(told.get("sha256"))
+            _check(made, size, digest)
+        except FileNotFoundError:
+            made.close()
+            raise
+        except DecodeError as error:
+            made.close()
+            raise CannotTranscode(f"its pixels could not be decoded: {error}") from error
+        except (TypeError, ValueError) as error:
+            made.close()
+            raise CannotTranscode(f"its pixels could not be decoded: {self._distrust()}") from error
+        except (OSError, FilmgateError) as error:
+            made.close()
+            raise NotTranscodedNow(_not_now(error)) from error
+        finally:
+            self.used_at = time.monotonic()
+        made.seek(0)
+        return made
+
+
+def _temporary_file() -> BinaryIO:
     try:
-        subprocess.run(command, stdout=made, stderr=subprocess.DEVNULL, timeout=TIMEOUT_S, check=True)
-    except (subprocess.SubprocessError, OSError) as error:
-        made.close()
-        limit = f" in {TIMEOUT_S:g} s" if isinstance(error, subprocess.TimeoutExpired) else ""
-        raise CannotTranscode(f"its pixels could not be decoded{limit}") from error
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise NotTranscodedNow(_not_now(error)) from error
+
+
+def _check(made: BinaryIO, size: int, digest: str) -> None:
+    """Whether the file holds what the child said it made, to the last byte."""
+    made.flush()
     made.seek(0)
-    return made
+    found = hashlib.sha256()
+    while block := made.read(BLOCK):
+        found.update(block)
+    if found.hexdigest() != digest or made.tell() != size:
+        raise OSError("what was written there is not what was made")
+
+
+def _not_now(error: Exception) -> str:
+    what = getattr(error, "strerror", None) or str(error)
+    return f"it could not be decoded for the peer, as the temporary folder or this machine is short: {what}"

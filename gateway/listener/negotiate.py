@@ -3,7 +3,8 @@
 Objects are kept as they come, so every syntax that pixels travel in is welcome and nothing is ever converted.
 When a sender offers several syntaxes for one context it can convert, and the first of `PREFERENCE` that it
 offers wins: native first (explicit VR keeps the VR of private elements, and every sender has it), then
-lossless, then lossy. A sender that proposes one context a syntax keeps each of its files as it is.
+lossless, then lossy; the pixels of all in that list can be decoded. A sender that proposes one context a
+syntax keeps each of its files as it is.
 
 Every storage SOP class is accepted, private and future ones too: all but those that the dictionary knows as
 something else.
@@ -25,6 +26,7 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+UNCOMPRESSED_FRAMES = "1.2.840.10008.1.2.1.98"
 MOST_PRIVATE = 64  # private abstract syntaxes of one association
 
 PREFERENCE = (
@@ -33,6 +35,7 @@ PREFERENCE = (
     BIG_ENDIAN,
     DEFLATED,
     DEFLATED_FRAMES,
+    UNCOMPRESSED_FRAMES,
     "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.201",  # HTJ2K lossless
@@ -46,13 +49,17 @@ PREFERENCE = (
     "1.2.840.10008.1.2.4.81",  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
     "1.2.840.10008.1.2.4.112",  # JPEG XL
+    "1.2.840.10008.1.2.4.93",  # JPEG 2000 multi-component
     "1.2.840.10008.1.2.4.51",  # JPEG extended, 12 bits
+    "1.2.840.10008.1.2.4.111",  # JPEG XL of a JPEG codestream
     "1.2.840.10008.1.2.4.50",  # JPEG baseline, 8 bits
+    "1.2.840.10008.1.2.4.55",  # JPEG full progression, retired
+    "1.2.840.10008.1.2.4.53",  # JPEG spectral selection, retired
 )
 _RANK = {syntax: rank for rank, syntax in enumerate(PREFERENCE)}
 
-# Other encapsulated syntaxes (video, retired JPEG, future ones) are kept too, after those above. Not the ones
-# whose pixels lie on another server (JPIP).
+# Other encapsulated syntaxes (video, future ones), not decoded here, are kept too, after those above.
+# Not the ones whose pixels lie on another server (JPIP).
 _ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.[0-9]{1,4}(\.1)?")
 _ELSEWHERE = {f"1.2.840.10008.1.2.4.{last}" for last in (94, 95, 204, 205)}
 
