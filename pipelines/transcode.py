@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -38,6 +39,7 @@ from pipelines.codecs import (
 from pipelines.decode import film_of, lossy_attributes, values_digest
 from pipelines.film import Film, Header, Reason
 from pipelines.header import quietly
+from pipelines.luts import modality, read_lut, stored_span
 from pipelines.part10 import (
     PIXEL_DATA,
     UNDEFINED_LENGTH,
@@ -50,7 +52,7 @@ from pipelines.part10 import (
 
 TARGETS = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 MAX_VALUE = 0xFFFFFFFE  # bytes of a value of defined length
-ICON_IMAGE_SEQUENCE = 0x00880200
+ICON_IMAGE_SEQUENCE, LUT_DESCRIPTOR = 0x00880200, 0x00283002
 EXTENDED_OFFSETS = frozenset({0x7FE00001, 0x7FE00002})
 PIXEL_REPRESENTATION = "PixelRepresentation"
 ITEM, DELIMITER = struct.Struct("<HHI"), b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -102,9 +104,9 @@ def _write(out: BytesIO, part: Part10, *, implicit: bool) -> Shown | None:
     file.is_implicit_VR, file.is_little_endian = implicit, True
     layout = _layout(part)
     changed = _changed(part, layout) if layout else Dataset()
-    _write_elements(file, ahead, changed, part.transfer_syntax, (ahead,))
+    _write_elements(file, ahead, changed, part.transfer_syntax, (part.ds,))
     shown = _write_pixels(file, part, layout) if part.pixel_tag else None
-    _write_elements(file, tail, Dataset(), part.transfer_syntax, (ahead,))
+    _write_elements(file, tail, Dataset(), part.transfer_syntax, (part.ds,))
     return shown
 
 
@@ -280,6 +282,8 @@ def _vr(element: RawDataElement | DataElement, ds: Dataset, ancestors: tuple[Dat
     """The VR, looked up where the source is implicit; of the ambiguous ones that which the values have."""
     if isinstance(element, DataElement):  # pydicom reads sequences of undefined length at once
         return str(element.VR)
+    if element.tag == LUT_DESCRIPTOR and len(ancestors) == 2 and "BitsStored" in ancestors[1]:
+        return _descriptor_vr(*ancestors)
     found: dict[str, Any] = {}
     raw_element_vr(element, found, ds=ds)
     vr = str(found["VR"])
@@ -287,6 +291,13 @@ def _vr(element: RawDataElement | DataElement, ds: Dataset, ancestors: tuple[Dat
         signed = next((one.get(PIXEL_REPRESENTATION) for one in ancestors if PIXEL_REPRESENTATION in one), 0)
         return "SS" if signed == 1 else "US"
     return "OW" if " or " in vr else vr
+
+
+def _descriptor_vr(item: Dataset, ds: Dataset) -> str:
+    """SS where a table of an image begins below zero (C.11.2.1.1), whatever it was written as."""
+    span = stored_span(ds) if "ModalityLUTType" in item else modality(ds).span
+    lut = read_lut(deepcopy(item), span)  # a copy, as reading converts values
+    return "SS" if lut and lut.start < 0 else "US"
 
 
 def _items(sequence: DataElement, source: UID, implicit: bool, ancestors: tuple[Dataset, ...]) -> bytes:

@@ -16,12 +16,15 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from readings import AT, EQUIPMENT, again, errors, needs_dciodvfy, reading, written
+from storage_peers import DX
 
+from gateway.store import file_meta
 from pipelines.decode import decode_film, stored_pixels
 from pipelines.film import Operations
 from pipelines.luts import Lut, mend, read_lut, write_lut
 from pipelines.report.derived import derive
 from pipelines.report.presentation import presentation_state
+from pipelines.transcode import transcode
 
 NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}
@@ -203,15 +206,28 @@ def test_mending_twice_changes_nothing_more(film, seen):
     assert twice == once
 
 
-@each_film
-def test_a_film_is_mended_for_a_peer_of_another_transfer_syntax(film, seen):
-    """From Implicit to Explicit VR the pixels stay; pydicom, at the other end, sees what we see."""
-    ds = dcmread(BytesIO(part10(copy.deepcopy(film), ImplicitVRLittleEndian)))
-    mend(ds)
-    arrived = dcmread(BytesIO(part10(ds, ExplicitVRLittleEndian)))
-    if "VOILUTSequence" in arrived and not arrived.VOILUTSequence[0]:
-        del arrived.VOILUTSequence  # an empty item stays what it is, and pydicom stumbles over it
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("name", ["intercept -1024, US", "intercept -1024, SS", "signed pixels, US"])
+def test_a_peer_of_another_transfer_syntax_is_told_what_lies_below_zero(name, syntax):
+    """SS in Explicit VR (C.11.2.1.1): pydicom, at the other end, sees what we see; all else is as it was."""
+    film, seen = FILMS[name]
+    made = transcode(part10(copy.deepcopy(film), syntax), ExplicitVRLittleEndian)
+    arrived = dcmread(BytesIO(made.dataset), force=True)
+    arrived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    (table,) = arrived.VOILUTSequence
+    assert table["LUTDescriptor"].VR == "SS"
+    assert table.LUTDescriptor[1] < 0
     assert by_pydicom(arrived) == pytest.approx(seen, abs=2e-3)
+    assert np.array_equal(np.frombuffer(table.LUTData, "<u2"), curve())
+
+
+@each_film
+def test_a_table_goes_to_a_peer_of_another_transfer_syntax_as_it_is(film, seen):
+    """What it shows to us is the same there."""
+    implicit = part10(copy.deepcopy(film), ImplicitVRLittleEndian)
+    made = bytes(transcode(implicit, ExplicitVRLittleEndian).dataset)
+    meta = file_meta(DX, "1.2.3", ExplicitVRLittleEndian)
+    assert decode_film(meta + made).pixels == pytest.approx(seen, abs=1e-4)
 
 
 def test_values_below_zero_are_written_in_signed_words():
