@@ -138,15 +138,14 @@ def write_lut(item: Dataset, lut: Lut, span: Span) -> None:
     if start < lowest:  # no value is so low, or there would be no number for it
         table = table[min(lowest - start, len(table) - 1) :]
     elif start > highest:
-        table = np.pad(table, (start - highest, 0), mode="edge")
+        table = np.pad(table, (min(start - highest, MOST_ENTRIES), 0), mode="edge")
     start = min(max(start, lowest), highest)
     reached = max(1, int(np.ceil(span[1])) - start + 1)  # entries
     if start >= 1 << 15:  # what no value reaches could be mistaken for the first part of a table below zero
         table = table[:reached]
     if int(table.max()).bit_length() < lut.top.bit_length() and reached < MOST_ENTRIES:
-        table = np.append(
-            _long(table, reached), np.float32(lut.top)
-        )  # no value gets there, it tells the depth
+        tells_the_depth = np.float32(lut.top)  # where no value gets
+        table = np.append(_long(table, reached), tells_the_depth)
     table = table[:MOST_ENTRIES]
     described = [len(table) % MOST_ENTRIES, start, lut.top.bit_length()]
     item["LUTDescriptor"] = DataElement("LUTDescriptor", "SS" if signed else "US", described)
@@ -208,9 +207,9 @@ def modality(ds: Dataset, *, big: bool | None = None) -> Modality:
         return Modality((0.0, float(lut.top)), lut=lut)
     slope, intercept = number(ds, "RescaleSlope"), number(ds, "RescaleIntercept")
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    if not isfinite(slope) or not isfinite(intercept):
-        return Modality((0.0, 1.0), 0.0, 0.0)
     ends = sorted(value * slope + intercept for value in stored)
+    if not isfinite(sum(ends)):
+        return Modality((0.0, 1.0), 0.0, 0.0)
     return Modality((ends[0], ends[1]), slope, intercept)
 
 

@@ -266,6 +266,19 @@ def test_a_table_that_starts_where_no_number_reaches_still_shows_the_same(start,
 
 
 @pytest.mark.parametrize(
+    "rescale", [("1", "1e9"), ("1", "1e300"), ("1e308", "0"), ("nan", "0"), ("1", "-inf")]
+)
+def test_values_beyond_all_tables_are_no_trouble(rescale):
+    """The copy and the state of a film that shows nothing are made, in no time and little memory."""
+    film = dx(ramp(), VOILUTSequence=[item(curve(), 0, 12)])
+    change(film, RescaleSlope=rescale[0], RescaleIntercept=rescale[1])
+    made = copied(part10(copy.deepcopy(film)), Operations(invert=True))
+    assert len(made.VOILUTSequence[0].LUTData) <= 2 * 65536
+    assert np.ptp(decode_film(written(made)).pixels) == 0
+    assert len(written(state(film))) < 10**6
+
+
+@pytest.mark.parametrize(
     "nothing",
     [
         {},

@@ -10,8 +10,8 @@ from pipelines.film import Film, Finding, Header, Reason, Verdict
 from pipelines.gates.eyes import Eyes, Pose
 
 TURNED_LOW = 0.3  # a film that lies turned is suspected from here on: see the gate
-# So is one whose header calls it mirrored. Of 300 frontal films that trained nothing, 2 as they are and 282 of
-# their mirror images lie below; by the network alone none and 60 were suspected.
+# So is one whose header calls it mirrored. Of 300 frontal films that trained nothing, 2 as they are and 282
+# of their mirror images lie below; by the network alone none and 60 were suspected.
 CLAIMED_LOW = 0.05
 
 # Patient Orientation (PS3.3 C.7.6.1.1.1), where rows and columns lead to, of a mirrored frontal film in its
