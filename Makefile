@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STATE ?= state
+JOBS ?= 2
 
 # the first of these that is Python 3.11, 3.12 or 3.13
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -19,8 +20,8 @@ help: ## show these verbs
 run: $(STAMP) ## a gateway on this machine, sample films pushed through it, verdicts shown; stays up (ONCE=1: ends)
 	@$(BIN)/filmgate demo --state $(STATE) $(if $(ONCE),--once)
 
-test: lint peers ## lint, then every test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: lint peers ## lint, then every test, two files at a time (JOBS=0: one after the other)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check --quiet .
