@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models import controls
-from models.data import ROUNDS, Films, Row, load
-from models.probes import shown
+from models.data import ROUNDS, Films, Row, decode, read_rows
+from models.probes import shown, some_patients
 
 SHARED = Path(__file__).parents[2] / "shared" / "films"
 SITES = {"nih": "nih_talo", "web": "cohen", "kermany": "kermany"}
@@ -108,13 +107,17 @@ def test_a_picture_that_lies_down_swaps_width_and_height() -> None:
 
 
 @pytest.mark.slow
-def test_the_controls_of_the_real_films_take_a_minute_or_two(tmp_path: Path) -> None:
-    """On 40 patients of each source no rule does what a gate must do."""
+def test_no_control_of_the_real_films_does_what_a_gate_must_do() -> None:
+    """On 40 patients of each source, over all rounds: the 80 patients of one may all be right by chance."""
     if not SHARED.exists():
         pytest.skip(f"the shared films are not at {SHARED}")
-    some = load(SHARED, tmp_path)
-    began = time.process_time()
-    rows = controls.controls(some, controls.native_sizes(SHARED), most=40)
-    assert time.process_time() - began < 120
-    best = max(r.value for r in rows if r.metric.startswith("patients") and r.name.startswith("rotation"))
-    assert best < 0.99
+    rows = read_rows(SHARED)
+    unseen = np.zeros((len(rows), 1, 1), np.uint8)
+    rows = some_patients(Films(rows, unseen, unseen), 40).rows
+    greys = np.stack([decode(SHARED / row.file, row.known) for row in rows])
+    some = Films(rows, greys, np.zeros_like(greys))
+    found = controls.controls(some, controls.native_sizes(SHARED), most=40)
+    turned = {r.name: r.value for r in found if r.metric.startswith("patients") and "rotation" in r.name}
+    pooled = [value for name, value in turned.items() if name.endswith("all rounds")]
+    assert pooled
+    assert max(pooled) < 0.99

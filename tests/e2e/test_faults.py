@@ -336,7 +336,7 @@ HOSTILE = {
     "1 x 1": (lambda: spoiled(dx(np.ones((1, 1), "<u2"))), "BLANK"),
     "slope NaN": (lambda: chest(RescaleSlope="NaN"), "BLANK"),
     "slope 0": (lambda: chest(RescaleSlope="0"), "BLANK"),
-    "window width 0": (lambda: chest(WindowWidth="0"), "BLANK"),
+    "window centre NaN": (lambda: chest(WindowCenter="NaN"), "BLANK"),
 }
 
 
