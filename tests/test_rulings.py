@@ -12,8 +12,9 @@ from test_tasks import NOW, Says, examine, hip, shell
 
 from gateway.bootstrap import Shell, now
 from gateway.decoder import Decoder
-from gateway.ledger.records import HoldState, Received
-from pipelines.film import Answer, Film, Finding, Reason
+from gateway.errors import StaleLease
+from gateway.ledger.records import HoldState, Judged, Received
+from pipelines.film import Act, Answer, Decision, Film, Finding, Reason
 from pipelines.kinds import header_findings
 from pipelines.report.phantom_dx import phantom_dx
 
@@ -102,6 +103,34 @@ def test_never_withholds_those_that_wait_and_those_that_come(tmp_path: Path, dec
     assert one.ledger.due_destinations(now()) == {}
     asked = [event for event in one.ledger.events(1) if event["what"] == "gate again"]
     assert [(event["who"], event["ruling"]) for event in asked] == [("bob", "never: BONE")]
+
+
+def test_a_rejection_stands_before_the_ruling_is_carried_out(tmp_path: Path, decoder: Decoder) -> None:
+    """The film waits to be examined under "always"; who rejects it meanwhile has the last word."""
+    one = shell(tmp_path)
+    send(one, bone(1), tmp_path)
+    examine(one, decoder, Looks())
+    assert rule(one, Answer.ALWAYS) == (1,)
+    one.ledger.reject(one.ledger.open_hold(1), by="bob", note_text="", now=now())
+    examine(one, decoder, Looks())
+    assert one.ledger.film(1).decision == "quarantine"
+    assert one.ledger.due_destinations(now()) == {}
+    assert "rejected by bob" in one.ledger.rejection(1)
+
+
+def test_a_release_stands_while_the_ruling_is_carried_out(tmp_path: Path, decoder: Decoder) -> None:
+    """A worker that has the film in hand under "never" loses its lease, and takes nothing back."""
+    one = shell(tmp_path)
+    send(one, bone(1), tmp_path)
+    examine(one, decoder, Looks())
+    rule(one, Answer.NEVER)
+    job = one.ledger.claim("worker")
+    assert job is not None
+    one.ledger.release(one.ledger.open_hold(1), ("ai",), by="bob", note_text="", now=now())
+    decision = Decision(Act.WITHHOLD, (Reason.RULED_OUT,), "a person said never", "")
+    with pytest.raises(StaleLease):
+        one.ledger.judge(job, Judged(decision, (), "enforce", {}), now=now())
+    assert one.ledger.due_destinations(now()) == {"ai": 1}
 
 
 def test_what_was_taken_back_is_asked_again(tmp_path: Path, decoder: Decoder) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, case, exists, func, literal, select, 
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import take_back_held
+from gateway.ledger.holding import IN_HAND, take_back_held
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -313,7 +313,15 @@ def _close(
             f"film {hold.film_id} is no longer held as you saw it: somebody else decided, or it was examined "
             "again. Nothing was changed. Look at it once more."
         )
+    _not_examined_again(db, hold.version_id, now)
     note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
+
+
+def _not_examined_again(db: Connection, version_id: int, now: datetime) -> None:
+    """An examination that was asked for before a person decided must not undo what the person decided."""
+    asked = (jobs.c.version_id == version_id) & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
+    for job in db.execute(select(jobs.c.id, jobs.c.state).where(asked)).all():
+        move(db, jobs, job.id, job.state, JobState.DONE, done_at=now, owner=None)
 
 
 def _rejection(db: Connection, version_id: int) -> str:

@@ -39,6 +39,7 @@ TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
         ("job", JobState.LEASED, JobState.PARKED),  # failed for good
         ("job", JobState.PARKED, JobState.READY),  # a person asks for another try
         ("job", JobState.DONE, JobState.READY),  # gated again
+        ("job", JobState.READY, JobState.DONE),  # a person decided before it was examined again
         ("job", JobState.READY, JobState.PARKED),  # a reading of a film that is held by now
         ("delivery", DeliveryState.PENDING, DeliveryState.SENDING),
         ("delivery", DeliveryState.PENDING, DeliveryState.CANCELLED),
