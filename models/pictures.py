@@ -254,6 +254,8 @@ def _start_of_frame(path: Path) -> _Frame | None:
         handle.seek(2)
         while len(marker := handle.read(2)) == 2 and marker[0] == 0xFF:
             length = int.from_bytes(handle.read(2), "big")
+            if length < 2:  # it breaks off here, and there is nothing to go on to
+                return None
             if 0xC0 <= marker[1] <= 0xCF and marker[1] not in (0xC4, 0xC8, 0xCC):
                 return _Frame(marker[1], *struct.unpack(">BHH", handle.read(5)))
             handle.seek(length - 2, 1)

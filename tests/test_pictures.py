@@ -377,6 +377,14 @@ def test_a_film_that_was_cut_off_is_refused(name: str, folder: Path, tmp_path: P
         pictures.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("head", [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe0\0", b"\xff\xd8\xff\xfe\0\0"])
+def test_a_jpeg_that_breaks_off_in_its_first_bytes_ends_the_reading(head: bytes, tmp_path: Path) -> None:
+    """A marker without its length leads nowhere, and surely not back to itself for ever."""
+    (tmp_path / "copied.jpg").write_bytes(head)
+    with pytest.raises(PictureError, match=r"copied\.jpg"):
+        pictures.read(tmp_path / "copied.jpg")
+
+
 def test_what_is_no_picture_is_said_in_words(tmp_path: Path) -> None:
     """One kind of error for a dozen codecs; a file that is not there is an OSError."""
     (tmp_path / "text.png").write_text("no film")
