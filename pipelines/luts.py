@@ -162,18 +162,18 @@ def write_modality(item: Dataset, lut: Lut, span: Span) -> None:
     write_lut(item, Lut(lut.start, lut.table, WORD), span)
 
 
-def mend(ds: Dataset, *, big: bool | None = None, mirrored: bool = False) -> None:
-    """Write every table of an image anew: what it shows stays, and every reader reads it alike.
+def mend(ds: Dataset, *, mirrored: bool = False) -> None:
+    """Write every table of a little endian image anew: what it shows stays, and every reader reads it alike.
 
-    Items without a table are left alone. `big` is the byte order of OW now; what is written is little endian.
-    A VOI LUT has 10 to 16 bits then (C.8.11.3.1.5), a Modality LUT 16, with the values that it had.
-    `mirrored`: stored values v have become lowest + highest - v, and what is shown is to be inverted.
+    Items without a table are left alone. A VOI LUT has 10 to 16 bits then (C.8.11.3.1.5), a Modality LUT 16,
+    with the values that it had. `mirrored`: stored values v have become lowest + highest - v, and what is
+    shown is to be inverted.
     """
-    stored, shown = stored_span(ds), modality(ds, big=big).span
-    for item, lut in list(read_luts(ds, MODALITY, stored, big=big)):
+    stored, shown = stored_span(ds), modality(ds, big=False).span
+    for item, lut in list(read_luts(ds, MODALITY, stored, big=False)):
         lut = lut.within(stored)
         write_modality(item, lut.mirrored(sum(stored)) if mirrored else lut, stored)
-    for item, lut in list(read_luts(ds, VOI, shown, big=big)):
+    for item, lut in list(read_luts(ds, VOI, shown, big=False)):
         lut = lut.mirrored(sum(shown)) if mirrored else lut
         write_lut(item, lut if lut.top > NARROW else lut.scaled(WORD), shown)
 

@@ -199,7 +199,7 @@ def _describe_grey(made: Dataset, layout: Layout, operations: Operations, pixels
     if operations.invert:
         _mirror_grey(made, layout)
     else:
-        mend(made, big=False)
+        mend(made)
     if operations.invert or operations.crop:
         ends = {"SmallestImagePixelValue": pixels.min(), "LargestImagePixelValue": pixels.max()}
         for keyword in [keyword for keyword in ends if keyword in made]:
@@ -216,7 +216,7 @@ def _mirror_grey(made: Dataset, layout: Layout) -> None:
             mirrored = min(max(total - int(padding), layout.lowest), layout.highest)
             made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", mirrored)
     shown = modality(made, big=False).span
-    mend(made, big=False, mirrored=True)
+    mend(made, mirrored=True)
     _mirror_windows(made, sum(shown))
     if "PixelIntensityRelationshipSign" in made:
         # PS3.3 C.8.11.3.1.2: a corrected film is white where fewer X-rays came through
