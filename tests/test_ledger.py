@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -666,14 +667,23 @@ def test_readings_of_a_first_picture_wait_while_a_second_one_is_held(ledger: Led
     assert digests == (["a"] if end == "reject" else ["a", "b"])
 
 
+@pytest.mark.parametrize("word", ["held", "withheld", "rejected", "corrected"])
 @pytest.mark.parametrize("end", ["retry", "requeue", "failed"])
-def test_what_was_on_the_wire_when_its_film_was_held_is_not_tried_again(ledger: Ledger, end: str) -> None:
+def test_what_was_on_the_wire_when_ai_lost_its_film_is_not_tried_again(
+    ledger: Ledger, end: str, word: str
+) -> None:
     """Neither by the courier, nor by its successor, nor by a person's send-again."""
     ledger.record([received()])
     ledger.judge(claimed(ledger), PASS, now=NOW)
     (sending,) = ledger.claim_deliveries("ai", 5, NOW)
     ledger.gate_again(1, by="ann", now=NOW)
-    ledger.judge(claimed(ledger), HELD, now=NOW)
+    ledger.judge(claimed(ledger), WITHHELD if word == "withheld" else HELD, now=NOW)
+    by: dict[str, Any] = {"by": "ann", "note_text": "", "now": NOW}
+    if word == "rejected":
+        ledger.reject(ledger.open_hold(1), **by)
+    elif word == "corrected":
+        copy = CopyMade("2.25.7", "1.2", "1.2.840.10008.1.2.1", "c" * 64, {"turn": 90}, CopyState.PROPOSED)
+        ledger.correct(ledger.open_hold(1), copy, ("other",), **by)
     if end == "retry":
         ledger.retry_delivery(sending.id, error="away", at=NOW)
     elif end == "requeue":
@@ -681,7 +691,21 @@ def test_what_was_on_the_wire_when_its_film_was_held_is_not_tried_again(ledger: 
     else:
         ledger.fail_delivery(sending.id, error="no", now=NOW)
         assert ledger.send_again(1, by="ann", now=NOW) == 0
-    assert (state_at(ledger, "ai"), ledger.due_destinations(NOW)) == ("cancelled", {})
+    due = {"other": 1} if word == "corrected" else {}
+    assert (state_at(ledger, "ai"), ledger.due_destinations(NOW)) == ("cancelled", due)
+
+
+def test_what_a_person_released_is_tried_again(ledger: Ledger) -> None:
+    """Also while the decision on it is that it be held."""
+    ledger.record([received()])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    ledger.release(ledger.open_hold(1), ("ai",), by="ann", note_text="", now=NOW)
+    (sending,) = ledger.claim_deliveries("ai", 5, NOW)
+    ledger.retry_delivery(sending.id, error="away", at=NOW)
+    (sending,) = ledger.claim_deliveries("ai", 5, NOW)
+    ledger.fail_delivery(sending.id, error="no", now=NOW)
+    assert ledger.send_again(1, by="ann", now=NOW) == 1
+    assert ledger.due_destinations(NOW) == {"ai": 1}
 
 
 def test_what_a_person_rejected_is_not_gated_again_unsaid(ledger: Ledger) -> None:

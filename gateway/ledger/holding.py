@@ -1,8 +1,9 @@
 """HOLD, for those who send and read: a held film is neither sent to AI nor read, whoever has it in hand.
 
-What a hold takes back is `cancelled`: a release owes it anew. What is on the wire already cannot be called
-back; it is not tried a second time. While a second picture under one UID is held, readings of the first one
-wait: which of them is the patient's is not known.
+Nor is one that was withheld or rejected meanwhile, nor the original of one that was corrected. What is
+taken back is `cancelled`: a release owes it anew. What is on the wire already cannot be called back; it is
+not tried a second time. While a second picture under one UID is held, readings of the first one wait: which
+of them is the patient's is not known.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, exists, func, sele
 from gateway.ledger.moves import move, note
 from gateway.ledger.records import DeliveryState, HoldState, JobState
 from gateway.ledger.tables import copies, decisions, deliveries, holds, jobs, versions
-from pipelines.film import Reason
+from pipelines.film import Act, Reason
 
+TO_AI = frozenset({"ai", "copy"})  # kinds of deliveries
 WAITING = (DeliveryState.PENDING, DeliveryState.RETRY)
 IN_HAND = (JobState.READY, JobState.LEASED)
 Owed = tuple[str, str]  # destination, digest
@@ -26,14 +28,20 @@ WHO = "worker"
 
 
 def take_back(
-    db: Connection, film_id: int, version_id: int, now: datetime, *, keep: Collection[Owed] = ()
+    db: Connection,
+    film_id: int,
+    version_id: int,
+    now: datetime,
+    *,
+    kinds: Collection[str] = TO_AI,
+    keep: Collection[Owed] = (),
 ) -> int:
     """Stop what is owed to AI of one version and is not gone yet; how much that was.
 
     A reading that a worker has in hand is parked: its result finds no lease any more, and is not kept.
     """
     its = _digests(db, version_id)
-    to_ai = (deliveries.c.film_id == film_id) & deliveries.c.kind.in_(("ai", "copy"))
+    to_ai = (deliveries.c.film_id == film_id) & deliveries.c.kind.in_(kinds)
     stopped = [
         row.destination
         for row in db.execute(select(deliveries).where(to_ai, deliveries.c.digest.in_(its)))
@@ -44,15 +52,29 @@ def take_back(
     return len(stopped)
 
 
-def take_back_held(db: Connection, film_ids: Iterable[int], now: datetime | None = None) -> int:
-    """The same for every open hold of these films: what was on its way when they were held goes no second
-    time. `now`: else the time since when they are held."""
+def take_back_unowed(db: Connection, film_ids: Iterable[int], now: datetime | None = None) -> int:
+    """The same for all of these films of which the last word is another by now: what was on its way, or had
+    failed, goes no second time. `now`: else the time of that word."""
     count = 0
     for film_id in set(film_ids):
-        held = (holds.c.film_id == film_id) & (holds.c.state == HoldState.OPEN)
-        for hold in db.execute(select(holds).where(held)).all():
-            count += take_back(db, film_id, hold.version_id, now or hold.opened_at)
+        enforced = (decisions.c.film_id == film_id) & (decisions.c.mode == "enforce")
+        latest = select(func.max(decisions.c.id)).where(decisions.c.film_id == film_id)
+        last = enforced & decisions.c.id.in_(latest.group_by(decisions.c.version_id))
+        for decision in db.execute(select(decisions).where(last)).all():
+            if kinds := TO_AI - _owed_by(db, decision):
+                at = now or decision.decided_at
+                count += take_back(db, film_id, decision.version_id, at, kinds=kinds)
     return count
+
+
+def _owed_by(db: Connection, decision: Any) -> frozenset[str]:
+    """The kinds of deliveries that stand by the last word on a version: a decision, or a person's on it."""
+    state = db.scalar(select(holds.c.state).where(holds.c.decision_id == decision.id))
+    if state == HoldState.RELEASED or (state is None and decision.act == Act.PASS):
+        return frozenset({"ai"})
+    if state == HoldState.CORRECTED or (state is None and decision.act == Act.CORRECT):
+        return frozenset({"copy"})
+    return frozenset()
 
 
 def put_back_readings(db: Connection, film_id: int, now: datetime) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, case, exists, func, literal, select, 
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import IN_HAND, take_back_held
+from gateway.ledger.holding import IN_HAND, take_back_unowed
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -221,8 +221,8 @@ class Reviewing(Database):
     def send_again(self, film_id: int, *, by: str, now: datetime) -> int:
         """Queue a film's failed deliveries once more; how many there were.
 
-        Of a held film nothing goes to AI: a release owes it. A reading keeps its time, which its results
-        state: those that were made before are made the same.
+        Of a film that is held, withheld or rejected nothing goes to AI. A reading keeps its time, which its
+        results state: those that were made before are made the same.
         """
         allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
         failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
@@ -234,7 +234,7 @@ class Reviewing(Database):
                 .where(failed)
                 .values(state=DeliveryState.PENDING, next_at=now, created_at=since, ended_at=None)
             )
-            count = db.execute(again).rowcount - take_back_held(db, [film_id], now)
+            count = db.execute(again).rowcount - take_back_unowed(db, [film_id], now)
             note(db, now, "send again", film_id=film_id, who=by, deliveries=count)
             return count
 

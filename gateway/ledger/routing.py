@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import take_back_held
+from gateway.ledger.holding import take_back_unowed
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import Delivery, DeliveryState, JobState
 from gateway.ledger.tables import deliveries, events, jobs
@@ -75,12 +75,12 @@ class Routing(Database):
     def retry_delivery(
         self, delivery_id: int, *, error: str, at: datetime, now: datetime | None = None
     ) -> None:
-        """It failed and is tried again at `at`; unless its film was held meanwhile, and it was for AI."""
+        """It failed and is tried again at `at`; unless it was for AI, which shall not have it any more."""
         with self.writing() as db:
             again = {"next_at": at, "error": error}
             if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.RETRY, **again):
                 film_id, _ = _whose(db, delivery_id)
-                take_back_held(db, [film_id], now or at)
+                take_back_unowed(db, [film_id], now or at)
 
     def fail_delivery(self, delivery_id: int, *, error: str, now: datetime) -> None:
         """It failed for good; a person looks at it."""
@@ -93,8 +93,8 @@ class Routing(Database):
     def requeue_sending(self, destination: str | None = None, *, now: datetime | None = None) -> int:
         """Put back what a dead courier had in hand; only its one successor may call this.
 
-        What a worker reads with a classifier stays: its lease says what becomes of it. What was for AI, of
-        a film that was held meanwhile, is not sent again.
+        What a worker reads with a classifier stays: its lease says what becomes of it. What was for AI,
+        which shall not have it any more, is not sent again.
         """
         allowed(deliveries, DeliveryState.SENDING, DeliveryState.PENDING)
         working = jobs.c.state.in_((JobState.READY, JobState.LEASED))
@@ -107,7 +107,7 @@ class Routing(Database):
             rows = db.execute(in_hand).all()
             for row in rows:
                 move(db, deliveries, row.id, DeliveryState.SENDING, DeliveryState.PENDING)
-            take_back_held(db, [row.film_id for row in rows], now)
+            take_back_unowed(db, [row.film_id for row in rows], now)
             return len(rows)
 
 
