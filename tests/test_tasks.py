@@ -158,6 +158,7 @@ def test_a_film_that_waits_for_room_lets_the_others_go_on(
         return film(path, **options)
 
     with monkeypatch.context() as patched:
+        patched.setattr(tasks, "LOOK_S", 60.0)  # longer than the second film takes on any machine
         patched.setattr(decoder, "film", no_room_for_the_first)
         examiner.work()
     assert (one.ledger.film(1).decision, one.ledger.film(2).decision) == (None, "pass")
