@@ -504,6 +504,13 @@ def test_a_monai_bundle_whose_axes_are_not_clear_is_refused(
     assert (card.input.axes, card.origin["axes"]) == ("wh", "as told")
 
 
+def test_a_monai_bundle_that_refers_to_itself_is_refused(tmp_path: Path) -> None:
+    monai_bundle(tmp_path / "theirs", channels=1)
+    described(tmp_path / "theirs", step("LoadImaged"), "@preprocessing")  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match="refers to itself"):
+        axes_of(tmp_path / "theirs")
+
+
 @pytest.mark.parametrize("script", [False, True], ids=["weights", "torchscript"])
 def test_the_engine_shows_a_network_columns_first_that_was_taught_so(tmp_path: Path, script: bool) -> None:
     net = monai_bundle(tmp_path / "theirs", channels=1)

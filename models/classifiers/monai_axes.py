@@ -79,11 +79,13 @@ def axes_of(folder: Path) -> str | None:
         BundleError: its preprocessing is not understood, or turns or mirrors films.
     """
     config = _config(folder)
-    steps = list(_steps(config, config.get("preprocessing")))
-    if not steps:
-        return None
     try:
+        steps = list(_steps(config, config.get("preprocessing")))
+        if not steps:
+            return None
         shown = _shown(steps)
+    except RecursionError as error:  # of references that lead round in a circle
+        raise BundleError(f"{folder.name}: its preprocessing refers to itself. {TELL}") from error
     except (_Unclear, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder.name}: how its films lie is not clear: {error}. {TELL}") from error
     for axes, picture in ((ROWS_FIRST, FILM), (COLUMNS_FIRST, FILM.T)):
