@@ -35,6 +35,7 @@ from pipelines.regions import CHEST
 NO_ARCHIVE = "routes.always names no destination: originals are kept only here, and no archive gets them"
 HELD = "every film would be held"
 ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - the addresses that mean all of this machine's
+NOBODYS = ("192.0.2.1", "2001:db8::1")  # for documentation alone: RFC 5737, RFC 3849
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,13 @@ def _addresses(host: str) -> set[str]:
 
 
 def _is_of_this_machine(address: str) -> bool:
+    """No, also where programs may bind any address (ip_nonlocal_bind): then nobody can tell."""
+    if ip_address(address).is_loopback or ip_address(address).is_unspecified:
+        return True
+    return _binds(address) and not _binds(NOBODYS[":" in address])
+
+
+def _binds(address: str) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.bind((address, 0))

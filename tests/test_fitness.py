@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from gateway import fitness
 from gateway.cli import app
 from gateway.errors import SettingsError
 from gateway.fitness import closed, in_numbers, is_ourselves, troubles
@@ -153,6 +154,16 @@ def test_a_gateway_knows_its_own_address(listens: str, sends: str, same: bool) -
     block = DicomDestination(ae_title="ANY", host=sends, port=104)
     assert is_ourselves(block, GatewaySettings(host=listens, port=104)) is same
     assert not is_ourselves(block, GatewaySettings(host=listens, port=105))
+
+
+def test_a_machine_that_binds_any_address_takes_no_archive_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ip_nonlocal_bind, as keepalived wants it: then a bind that succeeds says nothing."""
+    monkeypatch.setattr(fitness, "_binds", lambda _: True)
+    ours = GatewaySettings(host="0.0.0.0", port=104)
+    archive, loop = (DicomDestination(ae_title="A", host=h, port=104) for h in ("192.0.2.7", "127.0.0.1"))
+    assert (is_ourselves(archive, ours), is_ourselves(loop, ours)) == (False, True)
 
 
 def test_a_broken_model_is_closed(tmp_path: Path) -> None:
