@@ -666,6 +666,8 @@ def test_a_duplicate_counts_when_an_earlier_try_got_no_answer(
         with pytest.raises(Refused, match="there already"):
             connect(free_port).deliver(path, delivery)
         connect(free_port).deliver(path, replace(delivery, unanswered=True))
+        with pytest.raises(Refused, match="there already"):
+            connect(free_port).deliver(path, replace(delivery, unanswered=True, sole=False))
 
 
 def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:

@@ -708,6 +708,17 @@ def test_what_a_person_released_is_tried_again(ledger: Ledger) -> None:
     assert ledger.due_destinations(NOW) == {"ai": 1}
 
 
+def test_a_delivery_knows_whether_its_peer_was_sent_another_version(ledger: Ledger) -> None:
+    """Under one UID: what the peer says that it has may be either."""
+    ledger.record([received()], always=("archive", "backup"))
+    (first,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.delivered(first.id, NOW)
+    ledger.record([received(digest="b"), received("1.2.9", "9")], always=("archive", "backup"))
+    corrected, other = ledger.claim_deliveries("archive", 5, NOW)
+    assert (first.sole, corrected.sole, other.sole) == (True, False, True)
+    assert ledger.claim_deliveries("backup", 1, NOW)[0].sole
+
+
 def test_what_a_person_rejected_is_not_gated_again_unsaid(ledger: Ledger) -> None:
     """The archive was told; and AI could get it after all."""
     ledger.record([received()])

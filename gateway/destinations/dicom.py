@@ -68,7 +68,8 @@ class DicomDestination:
     def deliver(self, path: Path, delivery: Delivery) -> None:
         """C-STORE one object.
 
-        That the peer has it already is no failure when an earlier try sent all of it, and got no answer.
+        That the peer has it already is no failure when an earlier try sent all of it and got no answer. Where
+        it was sent another version under the same UID it may be that one, and this is a failure.
 
         Raises:
             Unreachable: no association; Interrupted, TimedOut: it broke or hung with the object on its way.
@@ -98,7 +99,7 @@ class DicomDestination:
                 except DeliveryError as again:
                     again.unanswered = again.unanswered or error.unanswered
                     raise
-        if response.status == DUPLICATE and unanswered:
+        if response.status == DUPLICATE and unanswered and delivery.sole:
             log.warning(
                 "delivered by an earlier try",
                 destination=self.name,

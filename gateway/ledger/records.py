@@ -108,6 +108,7 @@ class Delivery:
     created_at: datetime
     kind: str  # "always", "ai", "copy" or "result"
     unanswered: bool = False  # an earlier try sent all of it and got no answer: the peer may have it
+    sole: bool = True  # no other version of it, under the same SOP Instance UID, was ever sent there
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,7 +56,15 @@ class Routing(Database):
                 .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
             )
             unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
-        return [delivery_of(row, attempts=row.attempts + 1, unanswered=row.id in unanswered) for row in rows]
+            rivals = _rivals(db, [row.id for row in rows])
+        return [
+            replace(
+                delivery_of(row, attempts=row.attempts + 1),
+                unanswered=row.id in unanswered,
+                sole=row.id not in rivals,
+            )
+            for row in rows
+        ]
 
     def unanswered(self, delivery: Delivery, now: datetime) -> None:
         """All of it was sent and no answer came: said once, and remembered for the tries that follow."""
@@ -117,7 +126,15 @@ def _unanswered(db: Connection, films: list[int]) -> set[int]:
     return {detail["delivery"] for detail in db.scalars(said)} if films else set()
 
 
-def delivery_of(row: Any, *, attempts: int, unanswered: bool = False) -> Delivery:
+def _rivals(db: Connection, ids: list[int]) -> set[int]:
+    """Those of these deliveries whose destination was sent another version under the same UID as well."""
+    other = deliveries.alias("other")
+    same = [deliveries.c[name] == other.c[name] for name in ("film_id", "destination", "sop_instance_uid")]
+    sent = select(deliveries.c.id).where(*same, other.c.id != deliveries.c.id, other.c.attempts > 0)
+    return set(db.scalars(sent.where(deliveries.c.id.in_(ids))))
+
+
+def delivery_of(row: Any, *, attempts: int) -> Delivery:
     """A row of the table as others see it."""
     return Delivery(
         id=row.id,
@@ -130,7 +147,6 @@ def delivery_of(row: Any, *, attempts: int, unanswered: bool = False) -> Deliver
         attempts=attempts,
         created_at=row.created_at,
         kind=row.kind,
-        unanswered=unanswered,
     )
 
 
