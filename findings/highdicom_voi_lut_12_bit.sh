@@ -4,7 +4,7 @@
 # PS3.3 C.8.11.3.1.5: in a DX image an entry of the table (the third value of LUT Descriptor) may have 8 bits, or 10 to 16. A
 # detector of 12 bits commonly comes with a table of 12 bits.
 #
-# Expected (guess before the run): the film is shown by its table, scaled by the bits that the table states.
+# Expected: the film is shown by its table, scaled by the bits that the table states.
 # Seen: of 10, 12, 14 and 16 bits only 16 work. Otherwise the table counts as invalid: RuntimeError, for the table and for the
 # whole frame. pydicom 3.0.2 applies all four.
 #

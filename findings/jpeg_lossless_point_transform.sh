@@ -4,7 +4,7 @@
 # ITU-T T.81, Annex H: the encoder divides the samples by 2^Pt, and the decoder multiplies by 2^Pt again. Pt stands in the scan
 # header, in the low half of its last byte.
 #
-# Expected (guess before the run): 0, 4, 1000, 4092 out of 0, 5, 1001, 4095 with Pt = 2, out of every decoder.
+# Expected: 0, 4, 1000, 4092 out of 0, 5, 1001, 4095 with Pt = 2, out of every decoder.
 # Seen: jpeg8_decode of imagecodecs and GDCM give that. jpegsof3_decode leaves the samples divided by four, ljpeg_decode gives
 # samples that fit neither, and pylibjpeg behind pydicom gives 4095 for every pixel. Nobody raises. With Pt = 0 all agree, and
 # with Pt = 1 pylibjpeg is right. The same three misread what dcmcjpeg of DCMTK 3.6.7 writes with +pt 2.

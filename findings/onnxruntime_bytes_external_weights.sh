@@ -3,7 +3,7 @@
 #
 # The ONNX format says that such a location is relative to the folder of the model. Bytes have no folder.
 #
-# Expected (guess before the run): a session from bytes refuses the model, and asks for the weights or for a path.
+# Expected: a session from bytes refuses the model, and asks for the weights or for a path.
 # Seen: it takes the weights from the working directory of the process. The same bytes give 36 in one folder and 72 in another,
 # without a warning. A small weight (2 x 2) is refused as expected, so that a test with a toy network passes.
 #

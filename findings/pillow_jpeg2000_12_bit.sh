@@ -3,7 +3,7 @@
 #
 # The codestream says its precision (SIZ, Ssiz): 12 bits here, and the coding is reversible.
 #
-# Expected (guess before the run): the values that went in, 0 to 4095, in an image of mode "I;16"; a signed film as signed values
+# Expected: the values that went in, 0 to 4095, in an image of mode "I;16"; a signed film as signed values
 # or refused.
 # Seen: every value times 16, so that 4095 reads 65520; nothing on the image tells of the 12 bits. A signed film comes out
 # unsigned, half the range added and then times 16 too: -2048 reads 0. imagecodecs and OpenCV read what went in.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pillow 13.0.0: an uncompressed TIFF whose Orientation tag is 5, 6, 7 or 8 (a film turned by a quarter).
 #
-# Expected (guess before the run): the same pixels whether the file is opened by its path or through a file object.
+# Expected: the same pixels whether the file is opened by its path or through a file object.
 # Seen: through a file object the film is turned as the tag says, 4 x 3 becoming 3 x 4. By its path the stored bytes are cut into
 # rows of the wrong length (the height instead of the width) and turned then: the shape stays the old one and the pixels are
 # scrambled. No error, no warning. Orientations 1 to 4 agree both ways, and so do a compressed file (LZW) and a square film.

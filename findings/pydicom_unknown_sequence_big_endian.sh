@@ -4,7 +4,7 @@
 # PS3.5 6.2.2 (since CP-246): the inside of such a value is Implicit VR Little Endian, whatever the transfer syntax of the file.
 # A system that passes an unknown sequence on writes it so.
 #
-# Expected (guess before the run): pydicom reads it, in the big endian file as in the little endian one.
+# Expected: pydicom reads it, in the big endian file as in the little endian one.
 # Seen: the little endian file is read. In the big endian one pydicom takes the inside for big endian too, loses its way, and
 # raises OSError for the whole file: not even the patient's name can be read. The bytes of the sequence are the same in both.
 # dcmdump of DCMTK 3.6.7 reads both files.

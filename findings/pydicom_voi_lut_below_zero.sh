@@ -4,7 +4,7 @@
 # PS3.3 C.11.2.1.1: the first input value of a VOI LUT is signed (SS) where the Rescale Slope and Intercept may lead below zero,
 # whatever Pixel Representation says. Explicit VR writes SS beside it; in Implicit VR the reader has to apply that rule.
 #
-# Expected (guess before the run): the same picture from the same film in Explicit and Implicit VR.
+# Expected: the same picture from the same film in Explicit and Implicit VR.
 # Seen: from Implicit VR the first value -1024 reads 64512, because pydicom asks Pixel Representation alone (unsigned here). All
 # of the film then lies below the table, and apply_voi_lut gives its first entry for every pixel: a black film, no error and no
 # warning about the table. pixel_array and apply_modality_lut are right. dcm2pnm of DCMTK shows both files alike.

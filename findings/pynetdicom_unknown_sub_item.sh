@@ -4,7 +4,7 @@
 # PS3.8 Annex D.2: new editions and new services add sub-items (types 51H to FFH). An acceptor ignores those that it does not
 # know, and does not reject the association because of them. PS3.8 9.3.1 says the same of items in general.
 #
-# Expected (guess before the run): A-ASSOCIATE-AC with and without the sub-item 5FH, which no edition has given away.
+# Expected: A-ASSOCIATE-AC with and without the sub-item 5FH, which no edition has given away.
 # Seen: with it the decoder raises KeyError(95), and the server answers A-ABORT. Before and after it accepts as usual.
 #
 # Why it matters: a modality that announces something new or private cannot send a single film to a server made of pynetdicom,

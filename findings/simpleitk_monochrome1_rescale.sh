@@ -3,7 +3,7 @@
 #
 # PS3.3 C.11.1 applies the rescale to the stored values. Photometric Interpretation concerns the display, after all of that.
 #
-# Expected (guess before the run): the rescaled values that pydicom gives too; or, if the film is turned round for the user, the
+# Expected: the rescaled values that pydicom gives too; or, if the film is turned round for the user, the
 # metadata beside it say MONOCHROME2 from then on.
 # Seen: the film is turned round within Bits Stored and then rescaled. A stored 0 reads 3095 and a stored 4095 reads -1000, where
 # pydicom says -1000 and 3095. The metadata beside the pixels still say MONOCHROME1.

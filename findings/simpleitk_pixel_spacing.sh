@@ -4,7 +4,7 @@
 # PS3.3 10.7.1: Imager Pixel Spacing (0018,1164) is measured at the detector. Pixel Spacing (0028,0030) is measured in the
 # patient where the film was calibrated, and it is the one to measure with when both are there.
 #
-# Expected (guess before the run): GetSpacing() gives Pixel Spacing where the film has it, and Imager Pixel Spacing otherwise.
+# Expected: GetSpacing() gives Pixel Spacing where the film has it, and Imager Pixel Spacing otherwise.
 # Seen: for CR and DX it gives Imager Pixel Spacing always. A calibrated Pixel Spacing beside it is not used, and a film that
 # has Pixel Spacing alone gets 1 mm, without a warning. Secondary Capture with Pixel Spacing alone is right.
 #

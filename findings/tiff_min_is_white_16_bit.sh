@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # OpenCV 5.0.0 and Pillow 13.0.0: a grey TIFF of PhotometricInterpretation 0 (WhiteIsZero), which is MONOCHROME1 by another name.
 #
-# Expected (guess before the run): a reader either always turns it round, so that white is the largest value, or never does.
+# Expected: a reader either always turns it round, so that white is the largest value, or never does.
 # Seen: both libraries turn it round in 8 bits and leave it in 16 bits. And OpenCV answers both ways for one file: the 16-bit
 # film is as stored by IMREAD_UNCHANGED, and turned round by the default flag. Pillow's convert("L") of the 16-bit film does
 # not scale: every value above 255 becomes white.
