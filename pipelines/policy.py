@@ -88,6 +88,12 @@ class Term:
     def fits(self, finding: Finding) -> bool:
         return finding.verdict is self.verdict and self.reason in (None, finding.reason)
 
+    def __str__(self) -> str:
+        """As a rule writes it."""
+        if self.reason is None:
+            return str(self.verdict)
+        return f"{self.reason}?" if self.verdict is Verdict.UNSURE else str(self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -138,6 +144,18 @@ class Policy:
     def load(text: str) -> Policy:
         """The policy that a YAML text describes. Raises PolicyError, naming the rule, for unknown words."""
         return _read_policy(text)
+
+    @property
+    def words(self) -> frozenset[Term]:
+        """What the rules name of findings: BLANK, BLANK?, bad ..."""
+        return frozenset(term for rule in self.rules for _, terms in rule.when for term in terms)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What the shipped rules name and these do not, in the order of the shipped ones: HEADER_WORD,
+        SECONDARY? ... A film with it passes under these rules as little as one that nothing explains."""
+        shipped = (t for rule in Policy.default().rules for _, terms in rule.when for t in terms)
+        return tuple(dict.fromkeys(str(term) for term in shipped if term.reason and term not in self.words))
 
     @staticmethod
     @cache
