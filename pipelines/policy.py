@@ -60,6 +60,7 @@ E = TypeVar("E", bound=StrEnum)
 
 ANY, ALL, FLAG = "any", "all", "flag"
 OTHER = "other"  # among `regions`: words of parts that are no chest
+ROOM_WORDS = (CHEST, OTHER)  # what no region's gate is called
 TOP_KEYS = ("version", "requires", "optional", "regions", "rules")
 RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
 UNEXPLAINED = "no rule explains this"  # the built-in last rule
@@ -671,11 +672,18 @@ def _read_regions(top: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     fitting: dict[str, tuple[str, ...]] = {}
     for region, listed in _mapping(top.get("regions", {}), "regions").items():
         where = f"regions: {region}"
+        near = get_close_matches(str(region).lower(), ROOM_WORDS, n=1, cutoff=0.8)
+        if near and region not in ROOM_WORDS:
+            raise PolicyError(f"{where}: no region is called so; did you mean {near[0]!r}?")
         fitting[str(region)] = tuple(_text(word, where) for word in _words(listed, where))
         empty = next((word for word in fitting[str(region)] if not vocabulary.spaced(word)), None)
         if empty is not None:
             raise PolicyError(f"{where}: {empty!r} holds no letter")
-    chest, other = ({vocabulary.spaced(word) for word in fitting.get(name, ())} for name in (CHEST, OTHER))
+    for name in ROOM_WORDS:
+        split = next((word for word in fitting.get(name, ()) if "*" in word.strip("*")), None)
+        if split is not None:
+            raise PolicyError(f"regions: {name}: {split!r}: '*' stands at the beginning or the end of a word")
+    chest, other = ({vocabulary.spaced(word) for word in fitting.get(name, ())} for name in ROOM_WORDS)
     if chest & other:
         raise PolicyError(f"regions: {min(chest & other)!r} stands under {CHEST!r} and under {OTHER!r}")
     return fitting
