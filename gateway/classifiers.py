@@ -1,4 +1,4 @@
-"""Classifiers as destinations: which films they take, and whether they may be used at all. Loads no torch."""
+"""Classifiers as destinations: which films they take. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gateway.errors import SettingsError
-from gateway.settings import Accepts, ClassifierDestination, Settings
+from gateway.settings import Accepts, ClassifierDestination
 from models.classifiers import terms
 from pipelines.policy import Acceptance
 
@@ -29,17 +28,3 @@ def acceptance(block: ClassifierDestination, name: str) -> Acceptance:
 def bundle_of(block: ClassifierDestination, name: str) -> Path:
     """The folder of its bundle."""
     return terms.folder(block.bundle or name)
-
-
-def check(settings: Settings) -> None:
-    """
-    Raises:
-        SettingsError: a classifier is used that its card has switched off, and nobody switched it on.
-    """
-    for name, block in settings.classifiers.items():
-        with suppress(terms.NoTerms):
-            if terms.read(bundle_of(block, name)).off and not block.on:
-                raise SettingsError(
-                    f"destinations.{name}: this classifier is off unless somebody wants it; its card tells "
-                    "why. If you do, say `on: true`"
-                )

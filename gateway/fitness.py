@@ -1,6 +1,7 @@
 """What settings name and their schema cannot know: bundles, variants, regions, folders, and ourselves.
 
-What is surely a slip is refused: the name of a bundle that does not ship, a destination that is this gateway.
+What is surely a slip is refused: the name of a bundle that does not ship, a destination that is this gateway,
+a classifier that its card has switched off and nobody on.
 What may be there later, as a folder that is mounted, is said, and what it closes meanwhile. No film is kept
 from the archive by any of it. Loads no torch.
 """
@@ -30,10 +31,12 @@ from gateway.settings import (
     Settings,
 )
 from models.classifiers import terms
+from pipelines.policy import Policy
 from pipelines.regions import CHEST
 
 NO_ARCHIVE = "routes.always names no destination: originals are kept only here, and no archive gets them"
 HELD = "every film would be held"
+SHOWN = 8  # words of rules in one warning; a file of another kind altogether lacks dozens
 ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - the addresses that mean all of this machine's
 NOBODYS = ("192.0.2.1", "2001:db8::1")  # for documentation alone: RFC 5737, RFC 3849
 
@@ -62,6 +65,7 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
             f"destinations.{name} is named by no route and for no result: it gets only what people send it"
         )
         yield Trouble(("destinations", name), words)
+    yield from _policy(settings)
     yield from _classifiers(settings)
     yield from _bundles(settings)
     yield from _regions(settings)
@@ -122,6 +126,26 @@ def region_name(region: Path) -> str:
         card = loads((region / "configs" / "metadata.json").read_text(encoding="utf-8"))
         return str(card["filmgate"]["name"])
     return region.name
+
+
+# The policy
+
+
+def _policy(settings: Settings) -> Iterator[Trouble]:
+    """A file of rules that is older than what gates and header can say now."""
+    file = settings.policy.file
+    if file is None:
+        return
+    with suppress(OSError, ValueError):  # a file that cannot be used is refused when it is read
+        if lacks := Policy.load(file.read_text(encoding="utf-8")).lacks:
+            more = f" and {len(lacks) - SHOWN} more" if len(lacks) > SHOWN else ""
+            words = f"{', '.join(lacks[:SHOWN])}{more}"
+            yield Trouble(
+                ("policy", "file"),
+                f"policy.file: no rule of {file} names {words}, as the shipped rules do: such films are "
+                "held for a person unless another rule of the file fits. Take over what the shipped "
+                "policy.yaml says of them",
+            )
 
 
 # Destinations
@@ -210,6 +234,12 @@ def _classifiers(settings: Settings) -> Iterator[Trouble]:
     for name, block in settings.classifiers.items():
         folder = bundle_of(block, name)
         if (folder / terms.METADATA).exists():
+            if not block.on and _is_off(folder):
+                words = (
+                    f"destinations.{name}: this classifier is off unless somebody wants it; its card tells "
+                    "why. If you do, say `on: true`"
+                )
+                yield Trouble(("destinations", name), words, refused=True)
             continue
         loc: Loc = ("destinations", name, "bundle") if block.bundle else ("destinations", name)
         lost = "what is owed to it would never be read"
@@ -284,6 +314,12 @@ def _unusable(settings: Settings, name: str) -> bool:
 
 def _shipped_classifiers() -> list[str]:
     return [name for name in _bundles_in(terms.BUNDLES) if _is_classifier(terms.BUNDLES / name)]
+
+
+def _is_off(folder: Path) -> bool:
+    with suppress(terms.NoTerms):
+        return terms.read(folder).off
+    return False
 
 
 def _is_classifier(folder: Path) -> bool:

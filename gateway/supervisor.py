@@ -30,7 +30,7 @@ from typing import TextIO
 
 import structlog
 
-from gateway import classifiers, fitness, redis_server
+from gateway import fitness, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
@@ -72,7 +72,6 @@ def load_all(config: Path | None, state: Path | None) -> Settings:
             Policy.load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:  # PolicyError is a ValueError and names the rule
             raise SettingsError(f"policy.file: {path}: {error}") from error
-    classifiers.check(settings)
     found = list(fitness.troubles(settings))
     if refused := [f"{loaded.origin(one.loc)}: {one.words}" for one in found if one.refused]:
         raise SettingsError("\n".join(refused))

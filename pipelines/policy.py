@@ -60,6 +60,7 @@ E = TypeVar("E", bound=StrEnum)
 
 ANY, ALL, FLAG = "any", "all", "flag"
 OTHER = "other"  # among `regions`: words of parts that are no chest
+ROOM_WORDS = (CHEST, OTHER)  # what no region's gate is called
 TOP_KEYS = ("version", "requires", "optional", "regions", "rules")
 RULE_KEYS = ("name", "when", "claim", "act", "reason", "why")
 UNEXPLAINED = "no rule explains this"  # the built-in last rule
@@ -87,6 +88,12 @@ class Term:
 
     def fits(self, finding: Finding) -> bool:
         return finding.verdict is self.verdict and self.reason in (None, finding.reason)
+
+    def __str__(self) -> str:
+        """As a rule writes it."""
+        if self.reason is None:
+            return str(self.verdict)
+        return f"{self.reason}?" if self.verdict is Verdict.UNSURE else str(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,18 @@ class Policy:
     def load(text: str) -> Policy:
         """The policy that a YAML text describes. Raises PolicyError, naming the rule, for unknown words."""
         return _read_policy(text)
+
+    @property
+    def words(self) -> frozenset[Term]:
+        """What the rules name of findings: BLANK, BLANK?, bad ..."""
+        return frozenset(term for rule in self.rules for _, terms in rule.when for term in terms)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What the shipped rules name and these do not, in the order of the shipped ones: HEADER_WORD,
+        SECONDARY? ... A film with it passes under these rules as little as one that nothing explains."""
+        shipped = (t for rule in Policy.default().rules for _, terms in rule.when for t in terms)
+        return tuple(dict.fromkeys(str(term) for term in shipped if term.reason and term not in self.words))
 
     @staticmethod
     @cache
@@ -653,11 +672,18 @@ def _read_regions(top: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     fitting: dict[str, tuple[str, ...]] = {}
     for region, listed in _mapping(top.get("regions", {}), "regions").items():
         where = f"regions: {region}"
+        near = get_close_matches(str(region).lower(), ROOM_WORDS, n=1, cutoff=0.8)
+        if near and region not in ROOM_WORDS:
+            raise PolicyError(f"{where}: no region is called so; did you mean {near[0]!r}?")
         fitting[str(region)] = tuple(_text(word, where) for word in _words(listed, where))
         empty = next((word for word in fitting[str(region)] if not vocabulary.spaced(word)), None)
         if empty is not None:
             raise PolicyError(f"{where}: {empty!r} holds no letter")
-    chest, other = ({vocabulary.spaced(word) for word in fitting.get(name, ())} for name in (CHEST, OTHER))
+    for name in ROOM_WORDS:
+        split = next((word for word in fitting.get(name, ()) if "*" in word.strip("*")), None)
+        if split is not None:
+            raise PolicyError(f"regions: {name}: {split!r}: '*' stands at the beginning or the end of a word")
+    chest, other = ({vocabulary.spaced(word) for word in fitting.get(name, ())} for name in ROOM_WORDS)
     if chest & other:
         raise PolicyError(f"regions: {min(chest & other)!r} stands under {CHEST!r} and under {OTHER!r}")
     return fitting

@@ -272,6 +272,18 @@ def test_a_word_is_ruled_on_listed_and_taken_back(run: Run, asked: Ledger) -> No
     )
 
 
+def test_a_ruling_on_a_sender_that_nothing_waits_from_says_who_waits(run: Run, asked: Ledger) -> None:
+    """It holds for films to come, which may be meant, or not."""
+    typed = run("quarantine", "rule", "room3", "BONE", "never").stdout
+    assert "no film waited for this; it holds for those to come" in typed
+    assert "films with this word wait from ROOM3 (upper and lower case differ)" in typed
+    (back,) = items(run("quarantine", "take-back", "room3", "BONE", "--by", "Bob", "--json"))
+    assert back == {"sender": "room3", "word": "BONE", "taken_back_by": "Bob"}
+    meant = run("quarantine", "rule", "ROOM3", "BONE", "never").stdout
+    assert "2 films waited for this and are examined again" in meant
+    assert "wait from" not in run("quarantine", "rule", "ROOM9", "CAD", "never").stdout
+
+
 def test_a_word_or_answer_that_nobody_knows_changes_nothing(run: Run, asked: Ledger) -> None:
     """Words are of a closed list, so a typing error is told and not kept."""
     wrong = run("quarantine", "rule", "ROOM3", "KNEE", "always")

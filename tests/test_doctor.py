@@ -121,11 +121,15 @@ def as_classifier(folder: Path, **words: object) -> None:
     (folder / "configs" / "metadata.json").write_text(json.dumps(told))
 
 
-def of_classifier(folder: Path, **block: object) -> list[Check]:
+def with_classifier(folder: Path, **block: object) -> Settings:
     chest = {"kind": "classifier", "bundle": str(folder), "results": {"sr": ["archive"]}} | block
     archive = {"kind": "folder", "path": "archive"}
     tree = {"destinations": {"archive": archive, "chest": chest}, "routes": {"pass": ["chest"]}}
-    return list(_classifiers(Settings.model_validate(tree)))
+    return Settings.model_validate(tree)
+
+
+def of_classifier(folder: Path, **block: object) -> list[Check]:
+    return list(_classifiers(with_classifier(folder, **block)))
 
 
 def test_a_classifier_is_looked_at_by_its_own_card(tmp_path: Path) -> None:
@@ -139,7 +143,10 @@ def test_a_classifier_is_looked_at_by_its_own_card(tmp_path: Path) -> None:
     (found,) = of_classifier(tmp_path / "chest14")
     assert (found.result, "sent again" in found.detail) == ("error", True)
     as_classifier(tmp_path / "kids", off=True)
-    assert [one.result for one in of_classifier(tmp_path / "kids")] == ["ok", "error"]
+    assert [one.result for one in of_classifier(tmp_path / "kids")] == ["ok"]
+    refused = [one.detail for one in _routes(with_classifier(tmp_path / "kids")) if one.result == "error"]
+    assert ["this classifier is off" in words for words in refused] == [True]
+    assert "error" not in {one.result for one in _routes(with_classifier(tmp_path / "kids", on=True))}
     make(tmp_path / "anatomy")
     assert "bundle chest14" not in checks(tmp_path)
 

@@ -19,6 +19,7 @@ from gateway.fitness import closed, in_numbers, is_ourselves, troubles
 from gateway.settings import DicomDestination, GatewaySettings, Settings, load
 from gateway.supervisor import load_all
 from models.classifiers.terms import BUNDLES
+from pipelines.policy import DEFAULT_RULES
 
 ARCHIVE = "routes: {always: [archive]}\ndestinations:\n  archive: {kind: folder, path: archive}\n"
 
@@ -56,6 +57,7 @@ def check(path: Path) -> tuple[int, str]:
         ),
         ("  x: {kind: classifier, bundle: pneumonia}", "(did you mean 'pneumonia3'?)"),
         ("work: {variants: {anatomy: reserch}}", "(did you mean 'research'?); every film would be held"),
+        ("  pneumonia3: {kind: classifier}", "off unless somebody wants it; its card tells why"),
         ("  us: {ae_title: FILMGATE, host: localhost, port: 11112}", "where this gateway itself listens"),
     ],
 )
@@ -107,6 +109,21 @@ def test_a_region_that_no_gate_knows_is_said(tmp_path: Path) -> None:
     assert found.closes == "destination ai"
     blocks["ai"]["accepts"] = {"regions": ["Chest"]}
     assert not list(troubles(Settings.model_validate(tree)))
+
+
+def test_rules_older_than_what_a_header_can_say_are_named(write: Write) -> None:
+    """The shipped ones as they stood before words of headers were asked about."""
+    path = write("policy: {file: ours.yaml}")
+    rules = DEFAULT_RULES.read_text(encoding="utf-8")
+    (path.parent / "ours.yaml").write_text(rules)
+    assert "warning" not in check(path)[1]
+    start, end = (rules.index(f"  - name: {name}") for name in ("a person said never", "unclear object"))
+    older = rules[:start] + rules[end:].replace('"DERIVED?", "SECONDARY?"', '"DERIVED?"')
+    (path.parent / "ours.yaml").write_text(older)
+    code, output = check(path)
+    assert code == 0
+    assert f"warning: {path}:4: policy.file: no rule of" in output
+    assert "names RULED_OUT, HEADER_WORD?, SECONDARY?, as the shipped rules do" in output
 
 
 def test_the_case_of_a_word_is_no_matter(write: Write) -> None:

@@ -328,10 +328,8 @@ def _show(one: Told) -> None:
     reading = one.answer
     say(f"  {reading.classifier} {reading.version}, sha256 {reading.model_digest[:16]}. Not for diagnosis.")
     if one.heatmap:
-        said = (
-            f"heat map for {reading.shown}" if reading.shown else "no heat map: nothing spoke for a condition"
-        )
-        say(f"  {said}: {clean(str(one.heatmap))}")
+        said = f"heat for {reading.shown}" if reading.shown else "no heat, as nothing spoke for a condition"
+        say(f"  picture in {clean(str(one.heatmap))}: {said}")
 
 
 def _bar(condition: Condition) -> str:

@@ -186,11 +186,18 @@ def rule(
     who, known = options.person(by), _known(word)
     with options.open_ledger(config, state) as ledger:
         films = ledger.rule(sender.strip(), known, answer, by=who, note_text=note, now=datetime.now(UTC))
+        waiting = [question.sender for question in ledger.questions() if question.word == known]
     if json:
         print_json([{"sender": sender.strip(), "word": known, "answer": answer, "examined_again": films}])
         return
     say(f"{known} from {clean(sender.strip()) or 'unknown senders'}: {answer}, said {who}")
-    say(f"{len(films)} films waited for this and are examined again")
+    if films:
+        count = f"{len(films)} film{'s' if len(films) > 1 else ''}"
+        say(f"{count} waited for this and {'are' if len(films) > 1 else 'is'} examined again")
+        return
+    others = ", ".join(clean(other) or "unknown senders" for other in waiting if other != sender.strip())
+    near = f"; films with this word wait from {others} (upper and lower case differ)" if others else ""
+    say(f"no film waited for this; it holds for those to come{near}")
 
 
 @app.command("take-back")
@@ -199,6 +206,7 @@ def take_back(
     word: Word,
     by: options.By = "",
     note: options.Note = "",
+    json: options.Json = False,
     config: options.Config = None,
     state: options.State = None,
 ) -> None:
@@ -206,6 +214,9 @@ def take_back(
     who, known = options.person(by), _known(word)
     with options.open_ledger(config, state) as ledger:
         ledger.take_back(sender.strip(), known, by=who, note_text=note, now=datetime.now(UTC))
+    if json:
+        print_json([{"sender": sender.strip(), "word": known, "taken_back_by": who}])
+        return
     say(
         f"{known} from {clean(sender.strip()) or 'unknown senders'}: taken back. Films that come now are held"
     )
