@@ -120,7 +120,7 @@ def _read(stream: _Stream, syntax: UID) -> Dataset:
     """Elements up to the pixels, or to the end.
 
     VR UN with undefined length is a sequence in Implicit VR Little Endian, in a big endian dataset too
-    (PS3.5 6.2.2); pydicom 3.0 reads it in the dataset's own byte order.
+    (PS3.5 6.2.2); pydicom 3.0 reads it in the dataset's own byte order, which stays so in items of sequences.
     """
     little = syntax != ExplicitVRBigEndian
     stream.stops_at_unknown = not little

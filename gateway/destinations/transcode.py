@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,16 +56,16 @@ class Transcoder(Sandbox):
             size, digest = integer_told(told.get("size"), 0, MOST_BYTES), short_text(told.get("sha256"))
             _check(made, size, digest)
         except FileNotFoundError:
-            made.close()
+            _discard(made)
             raise
         except DecodeError as error:
-            made.close()
+            _discard(made)
             raise CannotTranscode(f"its pixels could not be decoded: {error}") from error
         except (TypeError, ValueError) as error:
-            made.close()
+            _discard(made)
             raise CannotTranscode(f"its pixels could not be decoded: {self._distrust()}") from error
         except (OSError, FilmgateError) as error:
-            made.close()
+            _discard(made)
             raise NotTranscodedNow(_not_now(error)) from error
         finally:
             self.used_at = time.monotonic()
@@ -77,6 +78,12 @@ def _temporary_file() -> BinaryIO:
         return tempfile.TemporaryFile()
     except OSError as error:
         raise NotTranscodedNow(_not_now(error)) from error
+
+
+def _discard(made: BinaryIO) -> None:
+    """Closing writes what is still buffered, which fails again where there is no room."""
+    with suppress(OSError):
+        made.close()
 
 
 def _check(made: BinaryIO, size: int, digest: str) -> None:
