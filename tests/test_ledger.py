@@ -644,6 +644,26 @@ def test_gating_again_with_the_same_end_leaves_a_reading_in_hand(ledger: Ledger)
     assert state_at(ledger, "chest14") == "delivered"
 
 
+@pytest.mark.parametrize("others", ["0", "f"])
+def test_versions_of_other_films_say_nothing_of_what_waits(ledger: Ledger, others: str) -> None:
+    """Whichever film the database looks at first: the earlier picture waits, and a later one does not."""
+    ledger.record([received("9.0", others)], always=("archive",))
+    ledger.judge(claimed(ledger), WITHHELD, now=NOW)
+    ledger.record([received(digest="a"), received(digest="b"), received(digest="c")])
+    ledger.record([received("9.1", others)], always=("archive",))
+    ledger.judge(claimed(ledger), FOR_CHEST14, now=NOW)
+    first = reading(ledger)
+    ledger.judge(claimed(ledger, "w2"), OTHER, now=NOW)
+    with pytest.raises(StaleLease):
+        ledger.read(first, ANSWER, now=NOW)
+    ledger.judge(claimed(ledger), FOR_CHEST14, now=NOW)  # the third picture
+    ledger.judge(claimed(ledger), WITHHELD, now=NOW)
+    third = reading(ledger)
+    assert third.reading is not None
+    assert third.reading.digest[0] == "c"
+    assert ledger.claim("w3", CHEST) is None
+
+
 @pytest.mark.parametrize("end", ["reject", "release"])
 def test_readings_of_a_first_picture_wait_while_a_second_one_is_held(ledger: Ledger, end: str) -> None:
     """Which of them is the patient's is not known: neither is read until a person says so."""

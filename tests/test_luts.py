@@ -335,6 +335,27 @@ def test_a_window_of_no_width_is_none(width):
     assert state(next_one).SoftcopyVOILUTSequence[0].WindowWidth == 500
 
 
+@pytest.mark.parametrize("width", [0, -100])
+@pytest.mark.parametrize("operations", [Operations(turn=90), Operations(turn=90, invert=True)], ids=repr)
+def test_a_copy_says_no_window_of_no_width(width, operations):
+    """pydicom raises for one, even where the next could be used; what is shown stays."""
+    told = {
+        "WindowCenter": [9, 1000, 2000],
+        "WindowWidth": [width, 500, 900],
+        "VOILUTFunction": "LINEAR_EXACT",
+    }
+    film = part10(dx(ramp(), **told, WindowCenterWidthExplanation=["NONE", "LUNG", "BONE"]))
+    made = copied(film, operations)
+    assert made.WindowWidth == [500, 900]
+    assert made.WindowCenterWidthExplanation == ["LUNG", "BONE"]
+    seen = apply_voi_lut(made.pixel_array, made) / 4095
+    assert seen == pytest.approx(decode_film(written(made)).pixels, abs=0.01)
+    shown = np.rot90(decode_film(film).pixels, -1)
+    assert seen == pytest.approx(1 - shown if operations.invert else shown, abs=0.01)
+    bare = copied(part10(dx(ramp(), WindowCenter=9, WindowWidth=width, VOILUTFunction="SIGMOID")), operations)
+    assert not {"WindowCenter", "WindowWidth", "VOILUTFunction"} & set(bare.dir())
+
+
 @pytest.mark.parametrize("window", [("2048", "nan"), ("inf", "4096")])
 def test_a_window_that_is_no_number_is_copied_and_not_repeated(window):
     """Such a film is blank; a copy or a state of it is made all the same."""

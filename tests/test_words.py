@@ -108,6 +108,10 @@ def test_a_word_in_image_type_waits_for_a_person(image_type: str, words: str) ->
         ("SeriesDescription", "PA CAD overlay", "CAD"),
         ("SeriesDescription", "Chest companion view", "COMPANION"),
         ("SeriesDescription", "PHANTOM weekly", "PHANTOM"),
+        ("SeriesDescription", "Fantôme", "PHANTOM"),
+        ("SeriesDescription", "Thorax Tomosynthese", "TOMOSYNTHESIS"),
+        ("SeriesDescription", "TOMOSSÍNTESE TÓRAX", "TOMOSYNTHESIS"),
+        ("SeriesDescription", "Daily quality control", "QA"),
         ("SeriesDescription", "Chest PA-softtissue", "SOFT TISSUE"),
         ("DerivationDescription", f"{'x' * 300}\r\nbone\r\nsuppressed", "BONE SUPPRESSED"),
         ("AcquisitionDeviceProcessingDescription", "CHEST TOMO", "TOMOSYNTHESIS"),
@@ -133,7 +137,8 @@ def test_a_modality_of_another_part_is_an_opinion(modality: str) -> None:
 
 
 ORDINARY = """Softcopy, CASCADE, individual, Bone age, BONE SURVEY chest, noise suppression,
-Grid line suppression, Dual side read, AUTOMATIC, cadáver, ESCUTCHEON, QAT, Chest PA"""
+Grid line suppression, Dual side read, quality, image quality 3,
+elefant, stomata, AUTOMATIC, cadáver, ESCUTCHEON, QAT, Chest PA"""
 
 
 @pytest.mark.parametrize("text", ["", *map(str.strip, ORDINARY.split(","))])

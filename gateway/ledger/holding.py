@@ -95,7 +95,9 @@ def waits() -> ColumnElement[bool]:
         .join(copies, copies.c.decision_id == decisions.c.id)
         .where(copies.c.film_id == deliveries.c.film_id, copies.c.digest == deliveries.c.digest)
     )
-    version = func.coalesce(own.scalar_subquery(), made_of.scalar_subquery())
+    # two levels down nothing is correlated by itself: without it any film's version would come out
+    of_it = (one.correlate(deliveries).scalar_subquery() for one in (own, made_of))
+    version = func.coalesce(*of_it)
     return exists().where(
         holds.c.film_id == deliveries.c.film_id,
         holds.c.state == HoldState.OPEN,

@@ -196,6 +196,7 @@ def _swap_words(_: Dataset, element: DataElement) -> None:
 
 def _describe_grey(made: Dataset, layout: Layout, operations: Operations, pixels: Pixels) -> None:
     _drop_empty_tables(made)
+    _drop_no_windows(made)
     if operations.invert:
         _mirror_grey(made, layout)
     else:
@@ -243,6 +244,21 @@ def _drop_empty_tables(made: Dataset) -> None:
             _delete(made, keyword)
         elif len(whole) < len(items(made, keyword)):
             setattr(made, keyword, Sequence(whole))
+
+
+def _drop_no_windows(made: Dataset) -> None:
+    """A width of 0 or less is no window (PS3.3 C.11.2.1.2): it says nothing, and readers stumble over it."""
+    widths = numbers(made, "WindowWidth")
+    kept = [place for place, width in enumerate(widths) if not width <= 0]
+    if len(kept) == len(widths):
+        return
+    for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"):
+        told = values(made, keyword)
+        _delete(made, keyword)
+        if kept and kept[-1] < len(told):
+            setattr(made, keyword, [told[place] for place in kept])
+    if not kept:
+        _delete(made, "VOILUTFunction")
 
 
 # Geometry
