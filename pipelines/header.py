@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from pipelines import vocabulary
 from pipelines.film import Header
-from pipelines.words import special_words
+from pipelines.special_words import special_words
 
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
 

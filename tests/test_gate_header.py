@@ -72,7 +72,7 @@ def test_a_modality_that_names_another_part_is_a_claim(modality: str) -> None:
 
 
 def test_for_processing_is_a_fact_of_its_class_alone() -> None:
-    """An intent that the class denies is asked about (tests/test_words.py)."""
+    """An intent that the class denies is asked about (tests/test_special_words.py)."""
     assert said(replace(DX, presentation_intent="FOR PROCESSING")) == set()
     capture = replace(CR, sop_class_uid=SecondaryCaptureImageStorage, words=("FOR PROCESSING",))
     assert said(capture) == {"SECONDARY", "FOR_PROCESSING"}

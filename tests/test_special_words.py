@@ -15,7 +15,7 @@ from pipelines.film import Act, Answer, Decision, Finding, Reason, Ruling, Sende
 from pipelines.header import read_header
 from pipelines.kinds import header_findings
 from pipelines.policy import DEFAULT_RULES, SAID_ONCE, Acceptance, Policy, decide, decide_unreadable
-from pipelines.words import SPELLINGS, special_words, word_named
+from pipelines.special_words import SPELLINGS, special_words, word_named
 
 GATES = ("exposure", "anatomy", "inversion", "rotation", "mirror", "lungs")
 ANN = Ruling("ROOM3", "BONE", Answer.ALWAYS, "ann", datetime(2026, 11, 20, tzinfo=UTC), "all films have it")
