@@ -61,8 +61,8 @@ def header_findings(header: Header) -> tuple[Finding, ...]:
 
     What the class of an object says is BAD. What ImageType and descriptions say of a CR or DX object may be
     true: many systems write DERIVED or SECONDARY on every processed film, which is UNSURE, and a flag by the
-    default policy; a special word is HEADER_WORD, one finding a word, which stands alone in
-    `detail`: a person is asked about it, once a sender. Of an object of another class they are believed.
+    default policy; a special word is HEADER_WORD, one finding a word, which stands alone in `detail`: people
+    are asked about it, once a sender. Of an object of another class they are believed.
     """
     found = (
         *_class_findings(header),

@@ -236,7 +236,8 @@ def test_what_a_classifier_sees_is_squashed_spread_and_finite() -> None:
 def test_the_real_manifest_has_adults_and_children() -> None:
     """Adults with a label each, and no film of the test split that could be trained with."""
     adults, children = (films.from_manifest(SHARED, task).rows for task in (CHEST, CHILD))
-    assert len(adults) > 1200  # and more as the set grows
+    large = [row for row in adults if row.source in ("nih_talo", "nih_jrzech")]  # the set grows by others
+    assert 1200 < len(large) < 1300
     assert sum(row.split == "test" for row in children) == 624
     assert {row.group for row in children if row.split == "test"} == {"squashed", "native"}
     assert {label for row in adults for label, y in zip(CHEST14, row.targets, strict=False) if y == 1} == set(

@@ -108,7 +108,7 @@ def test_a_picture_that_lies_down_swaps_width_and_height() -> None:
 
 @pytest.mark.slow
 def test_no_control_of_the_real_films_does_what_a_gate_must_do() -> None:
-    """On 40 patients of each source, over all rounds: the 80 patients of one may all be right by chance."""
+    """On 40 patients of each source, over all rounds; nor does one round, of 80 patients or so, prove it."""
     if not SHARED.exists():
         pytest.skip(f"the shared films are not at {SHARED}")
     rows = read_rows(SHARED)
@@ -117,7 +117,8 @@ def test_no_control_of_the_real_films_does_what_a_gate_must_do() -> None:
     greys = np.stack([decode(SHARED / row.file, row.known) for row in rows])
     some = Films(rows, greys, np.zeros_like(greys))
     found = controls.controls(some, controls.native_sizes(SHARED), most=40)
-    turned = {r.name: r.value for r in found if r.metric.startswith("patients") and "rotation" in r.name}
-    pooled = [value for name, value in turned.items() if name.endswith("all rounds")]
+    turned = [r for r in found if r.metric.startswith("patients") and r.name.startswith("rotation")]
+    pooled = [r.value for r in turned if r.name.endswith("all rounds")]
     assert pooled
     assert max(pooled) < 0.99
+    assert max(r.low for r in turned) < 0.99
