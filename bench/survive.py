@@ -1,10 +1,12 @@
-"""Kill -9 of every process in turn while 500 films are pushed; then the books must balance.
+"""Kill -9 of a random process, again and again, while films are pushed; then the books must balance.
 
-The sender (dcmsend) sends again what got no success, as a modality does. At the end every SOP Instance
-UID that was acknowledged is listed, its bytes lie in the store, it is delivered, withheld, held with a
-reason, or queued; the archive has every byte of it; and the AI has at most one object a film.
+The sender (dcmsend) sends again what got no success, as a modality does, and keeps pace with the deaths, so
+that films are under way until the last one. Victims are drawn from all that runs: listeners, dispatcher,
+workers, their decoders and reporters, Redis, and `up` itself, which is started again. At the end every SOP
+Instance UID that was acknowledged is listed, its bytes lie in the store, it is delivered, withheld, held with
+a reason, or queued; the archive has every byte of it; and the AI has at most one object a film.
 
-    python bench/survive.py [--films 500] [--seed 0]
+    python bench/survive.py [--films 500] [--deaths 50] [--seed 0]
 """
 
 from __future__ import annotations
@@ -15,21 +17,34 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from os import kill
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from rig import DCMSEND, Gateway, gateway
+from rig import DCMSEND, Gateway, cpu_model, gateway
 
-DEATHS = 3  # of each victim, at least
 GIVEN_UP = {"ATTEMPTS_EXHAUSTED", "DECODE_FAILED", "COPY_FAILED"}
-VICTIMS = (" listen ", " dispatch ", " work ", "gateway.decoder", "redis-server")
+# What a victim is called, what its command line holds, and how often it is drawn beside the others.
+VICTIMS = (
+    ("listener", " listen ", 4),
+    ("dispatcher", " dispatch ", 3),
+    ("worker", " work ", 4),
+    ("decoder", "gateway.decoder", 4),
+    ("redis", "redis-server", 2),
+    ("up", " up ", 1),
+)
+PAUSE_S = (0.4, 1.6)  # from one death to the next
+BATCH = 40  # films a push
+MASTERS = 100  # films with pixels of their own; the others are further instances of them
+SETTLE_S = 900.0
 
 
 def films(folder: Path, count: int, salt: str) -> dict[str, Path]:
@@ -44,17 +59,28 @@ def films(folder: Path, count: int, salt: str) -> dict[str, Path]:
         ("lateral", 0, False),
         ("hand", 0, False),
     )
-    for number in range(count):
+    masters = []
+    for number in range(min(count, MASTERS)):
         kind, turn, inverted = kinds[number % len(kinds)]
-        ds = phantom_dx(kind, number // len(kinds), turn=turn, inverted=inverted, salt=salt)
+        masters.append(phantom_dx(kind, number // len(kinds), turn=turn, inverted=inverted, salt=salt))
+    for number in range(count):
+        ds, lap = masters[number % MASTERS], number // MASTERS
+        if lap:
+            ds.SOPInstanceUID = f"{_root(str(ds.SOPInstanceUID))}.{lap}"
+            ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         path = folder / f"{number:05d}.dcm"
         ds.save_as(path, enforce_file_format=True)
         made[str(ds.SOPInstanceUID)] = path
     return made
 
 
+def _root(uid: str) -> str:
+    """A phantom's UID is 2.25. and one number; further instances have another component."""
+    return ".".join(uid.split(".")[:3])
+
+
 def push(running: Gateway, todo: dict[str, Path], note: Path) -> set[str]:
-    """One dcmsend over all that is still unacknowledged; the UIDs that got 0x0000."""
+    """One dcmsend over `todo`; the UIDs that got 0x0000."""
     command = [DCMSEND, "--no-halt", "+crf", str(note), "-aec", "FILMGATE", "-to", "10"]
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(
@@ -70,33 +96,54 @@ def push(running: Gateway, todo: dict[str, Path], note: Path) -> set[str]:
     )
 
 
-def killer(running: Gateway, done: threading.Event, rng: random.Random, log: list[str]) -> None:
-    """Every 1.5 to 3 s one of the processes dies without a word, until all is sent and each died often."""
-    while not done.is_set() or len(log) < DEATHS * len(VICTIMS):
-        time.sleep(rng.uniform(1.5, 3.0))
-        victim = VICTIMS[len(log) % len(VICTIMS)]
-        with suppress(ValueError, ProcessLookupError):
-            kill(running.pid_of(victim), signal.SIGKILL)
-            log.append(victim.strip())
+def deaths(running: Gateway, count: int, rng: random.Random, died: list[str]) -> None:
+    """`count` times a process dies without a word; one that died just now, and is not there, is not drawn."""
+    while len(died) < count:
+        time.sleep(rng.uniform(*PAUSE_S))
+        if died and died[-1] == "up":
+            running.process.wait()
+            running.start()
+        alive = list(_alive(running, rng))
+        if not alive:
+            continue
+        name, pid, _ = rng.choices(alive, [weight for *_, weight in alive])[0]
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+            died.append(name)
+            if len(died) % 50 == 0:
+                print(f"{len(died)} of {count} have died", file=sys.stderr)
+    if died and died[-1] == "up":
+        running.process.wait()
+        running.start()
 
 
-def survive(count: int, seed: int) -> dict[str, Any]:
+def _alive(running: Gateway, rng: random.Random) -> Iterator[tuple[str, int, int]]:
+    """Name, process id and weight of whatever can die now."""
+    lines = running.pids()
+    for name, word, weight in VICTIMS:
+        if pids := [pid for pid, line in lines.items() if word in line]:
+            yield name, rng.choice(pids), weight
+
+
+def survive(count: int, dying: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, gateway() as running:
-        folder = Path(name)
+        folder, rng = Path(name), random.Random(seed)
         sent = films(folder, count, salt=f"survive-{time.time_ns()}")
-        acknowledged: set[str] = set()
-        done, killed = threading.Event(), list[str]()
-        hunting = threading.Thread(target=killer, args=(running, done, random.Random(seed), killed))
+        acknowledged, died = set[str](), list[str]()
+        hunting = threading.Thread(target=deaths, args=(running, dying, rng, died))
+        started = time.monotonic()
         hunting.start()
-        deadline = time.monotonic() + 300
+        deadline = started + 60 + dying * 10
         while len(acknowledged) < count and time.monotonic() < deadline:
-            acknowledged |= push(
-                running, {u: p for u, p in sent.items() if u not in acknowledged}, folder / "note"
-            )
-        done.set()
+            if hunting.is_alive() and len(acknowledged) * dying > count * (len(died) + 1):
+                time.sleep(0.05)  # ahead of the deaths
+                continue
+            todo = [uid for uid in sent if uid not in acknowledged][:BATCH]
+            acknowledged |= push(running, {uid: sent[uid] for uid in todo}, folder / "note")
         hunting.join()
-        listed = {f["sop_instance_uid"]: f for f in running.settled(acknowledged, 300)}
-        return report(running, {uid: sent[uid] for uid in acknowledged}, listed, killed)
+        listed = {f["sop_instance_uid"]: f for f in running.settled(acknowledged, SETTLE_S)}
+        took = {"machine": cpu_model(), "seconds": round(time.monotonic() - started)}
+        return took | report(running, {uid: sent[uid] for uid in acknowledged}, listed, died)
 
 
 def report(
@@ -153,9 +200,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--films", type=int, default=500)
+    parser.add_argument("--deaths", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print(json.dumps(survive(args.films, args.seed), indent=1))
+    print(json.dumps(survive(args.films, args.deaths, args.seed), indent=1))
 
 
 if __name__ == "__main__":
