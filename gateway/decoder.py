@@ -12,6 +12,7 @@ import numpy as np
 from gateway.sandbox import Sandbox, header_told, integer_told, short_text
 from gateway.store import Store
 from pipelines.film import PREVIEW_PX, Film, Operations
+from pipelines.rejected import MOST, TITLES, Rejected
 
 MAX_COPY = 2**30  # bytes of a corrected copy
 
@@ -46,6 +47,14 @@ class Decoder(Sandbox):
         """
         told, _ = self._ask(path, {"do": "digest"}, most=0)
         return str(told.get("digest", ""))[:64]
+
+    def rejected(self, path: Path) -> Rejected | None:
+        """The instances that a Key Object rejects; None when it rejects none. Raises DecodeError."""
+        told, _ = self._ask(path, {"do": "rejected"}, most=0)
+        try:
+            return _rejected(told) if told else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._distrust() from error
 
     def derive(
         self,
@@ -98,3 +107,10 @@ def _film(told: dict[str, Any], raw: bytearray, long_side: int) -> Film:
         raise ValueError("pixels outside [0, 1]")
     down, across = (float(value) for value in told["scale"])
     return Film(header_told(told["header"]), pixels, (down, across), float(told["stored_range"]))
+
+
+def _rejected(told: dict[str, Any]) -> Rejected:
+    code, named = told["code"], tuple(map(short_text, told["instances"]))
+    if code not in TITLES or len(named) > MOST:
+        raise ValueError("no rejection that there is")
+    return Rejected(code, named)

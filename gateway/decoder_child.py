@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.sandboxed import Actions, Answer, equipment_told, operations_told, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
+from pipelines.rejected import rejected_by
 from pipelines.report.derived import NotDerivable, derive
 from pipelines.transcode import transcode
 
@@ -62,6 +63,11 @@ def _transcode(path: Path, request: dict[str, Any]) -> Answer:
     return told, made.dataset
 
 
+def _rejected(path: Path, _: dict[str, Any]) -> Answer:
+    found = rejected_by(path)
+    return (asdict(found) if found else {}), b""
+
+
 def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
     return {}, b""
 
@@ -72,6 +78,7 @@ ACTIONS: Actions = {
     "digest": _digest,
     "derive": _derive,
     "transcode": _transcode,
+    "rejected": _rejected,
 }
 
 

@@ -16,6 +16,7 @@ from datetime import date
 from importlib.metadata import version
 
 import structlog
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from gateway import crash
 from gateway.bootstrap import Shell, now
@@ -30,7 +31,7 @@ from gateway.errors import (
     StaleLease,
     StoreError,
 )
-from gateway.ledger.records import CopyMade, Job, Judged
+from gateway.ledger.records import CopyMade, Job, Judged, Said
 from gateway.manners import Clerk
 from gateway.own_time import OwnTime
 from gateway.readings import Readings
@@ -181,7 +182,8 @@ class Examiner:
             decision = decide_unreadable(
                 self._policy, error.header, error.reason, str(error), mode=self._mode, sender=sender
             )
-            return self._judged(error.header, decision, (), today)
+            judged = self._judged(error.header, decision, (), today)
+            return replace(judged, said=self._said(job, error.header))
         crash.at("decode")
         findings = self._gates.look(film)
         crash.at("gate")
@@ -191,6 +193,17 @@ class Examiner:
         if decision.act is Act.CORRECT and self._mode == "enforce":
             return self._corrected(job, film, findings, decision, sender, today)
         return self._judged(film.header, decision, findings, today)
+
+    def _said(self, job: Job, header: Header | None) -> Said | None:
+        """What the object rejects, where it is a Key Object of a room or an archive."""
+        if header is None or header.sop_class_uid != KeyObjectSelectionDocumentStorage:
+            return None
+        rejected = self._decoder.rejected(self._shell.store.path(job.digest))
+        if rejected is None:
+            return None
+        sender = self._ask(lambda: self._ledger.sender_of(job.version_id))
+        log.info("key object rejects", film=job.film_id, code=rejected.code, count=len(rejected.instances))
+        return Said(rejected, sender.ae_title)
 
     def _sender(self, job: Job, header: Header | None) -> Sender:
         """Who sent the film, where that matters: what people said of words is about one sender."""

@@ -85,6 +85,7 @@ class Reason(StrEnum):
     COPY_FAILED = "COPY_FAILED"
     NO_AI_ACCEPTS = "NO_AI_ACCEPTS"
     OTHER_PIXELS = "OTHER_PIXELS"
+    REJECTED = "REJECTED"
     ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
 
 
@@ -134,6 +135,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.COPY_FAILED: "the corrected copy could not be made, or did not pass the gates itself",
     Reason.NO_AI_ACCEPTS: "no AI destination accepts this film (region, view, age, modality or study age)",
     Reason.OTHER_PIXELS: "the same SOP Instance UID arrived before with other pixels",
+    Reason.REJECTED: "a room or the archive rejected it, in a Key Object",
     Reason.ATTEMPTS_EXHAUSTED: "every attempt to examine this film failed",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
 
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, inserted, note
@@ -19,17 +19,18 @@ from gateway.ledger.records import (
     Received,
     Recorded,
 )
+from gateway.ledger.rejecting import withheld, write_withheld
 from gateway.ledger.tables import (
     associations,
     copies,
-    decisions,
     deliveries,
     instances,
     jobs,
     objects,
+    rejections,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Reason
+from pipelines.film import REASON_TEXT, Act, Decision, Reason
 
 WHO = "listener"
 
@@ -77,27 +78,32 @@ class Receiving(Database):
 
 def _record(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
     found = db.execute(
-        select(instances.c.id, instances.c.ours, versions.c.id)
+        select(instances.c.id, instances.c.ours, versions.c.id, rejections.c.code)
         .outerjoin(versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == received.digest))
+        .outerjoin(rejections, rejections.c.sop_instance_uid == instances.c.sop_instance_uid)
         .where(instances.c.sop_instance_uid == received.sop_instance_uid)
     ).one_or_none()
     if found is None:
         return _first(db, received, always)
-    film_id, ours, version_id = found
+    film_id, ours, version_id, code = found
+    rejected = code or ""
     if version_id is not None:
         _owe_again(db, film_id, received)
-        return Recorded(film_id, version_id, Outcome.SAME)
+        return Recorded(film_id, version_id, Outcome.SAME, rejected)
     version_id = _version(db, film_id, received)
     if ours:
         return Recorded(film_id, version_id, Outcome.OURS)
     # An archive that changes what it reflects would otherwise get every change back, without end.
     others = [name for name in always if name not in received.came_from]
-    _queue(db, film_id, version_id, received, others, "version received")
-    return Recorded(film_id, version_id, Outcome.VERSION)
+    state = JobState.DONE if rejected else JobState.READY
+    _queue(db, film_id, version_id, received, others, "version received", state)
+    return Recorded(film_id, version_id, Outcome.VERSION, rejected)
 
 
 def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
-    ours = _made_here(db, received.sop_instance_uid)
+    uid = received.sop_instance_uid
+    known = _made_here(uid), select(rejections.c.code).where(rejections.c.sop_instance_uid == uid)
+    ours, code = db.execute(select(known[0], known[1].scalar_subquery())).one()
     film = {
         "sop_instance_uid": received.sop_instance_uid,
         "sop_class_uid": received.sop_class_uid,
@@ -109,16 +115,17 @@ def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorde
     if ours:
         _withhold_ours(db, film_id, version_id, received.received_at)
         return Recorded(film_id, version_id, Outcome.OURS)
+    if code:
+        _queue(db, film_id, version_id, received, always, "received", JobState.DONE)
+        _withhold_rejected(db, film_id, version_id, received)
+        return Recorded(film_id, version_id, Outcome.NEW, code)
     _queue(db, film_id, version_id, received, always, "received")
     return Recorded(film_id, version_id, Outcome.NEW)
 
 
-def _made_here(db: Connection, sop_instance_uid: str) -> bool:
+def _made_here(sop_instance_uid: str) -> ColumnElement[bool]:
     """Whether this gateway made the instance: a corrected copy, or a result."""
-    return any(
-        db.scalar(select(table.c.id).where(table.c.sop_instance_uid == sop_instance_uid).limit(1))
-        for table in (copies, objects)
-    )
+    return or_(*(exists().where(table.c.sop_instance_uid == sop_instance_uid) for table in (copies, objects)))
 
 
 def _owe_again(db: Connection, film_id: int, received: Received) -> None:
@@ -149,14 +156,20 @@ def _version(db: Connection, film_id: int, received: Received) -> int:
 
 
 def _queue(
-    db: Connection, film_id: int, version_id: int, received: Received, always: Sequence[str], what: str
+    db: Connection,
+    film_id: int,
+    version_id: int,
+    received: Received,
+    always: Sequence[str],
+    what: str,
+    state: JobState = JobState.READY,
 ) -> None:
     now = received.received_at
     db.execute(
         insert(jobs).values(
             film_id=film_id,
             version_id=version_id,
-            state=JobState.READY,
+            state=state,
             rank=_rank(received),
             created_at=now,
         )
@@ -189,19 +202,13 @@ def _rank(received: Received) -> int:
 
 def _withhold_ours(db: Connection, film_id: int, version_id: int, now: datetime) -> None:
     """What we made and somebody sent back is kept and decided at once: no job, no delivery, no loop."""
-    db.execute(
-        insert(decisions).values(
-            film_id=film_id,
-            version_id=version_id,
-            act=Act.WITHHOLD,
-            mode="enforce",
-            rule="ours",
-            why=REASON_TEXT[Reason.OURS],
-            reasons=[Reason.OURS],
-            flags=[],
-            trace=[],
-            digests={},
-            decided_at=now,
-        )
-    )
+    ours = Decision(Act.WITHHOLD, (Reason.OURS,), "ours", REASON_TEXT[Reason.OURS])
+    write_withheld(db, film_id, version_id, ours, now)
     note(db, now, "came back", film_id=film_id, who=WHO)
+
+
+def _withhold_rejected(db: Connection, film_id: int, version_id: int, received: Received) -> None:
+    """It was rejected before it came, or came back, to us."""
+    of_it = select(rejections).where(rejections.c.sop_instance_uid == received.sop_instance_uid)
+    write_withheld(db, film_id, version_id, withheld(db.execute(of_it).one()), received.received_at)
+    note(db, received.received_at, "rejected", film_id=film_id, who=WHO)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines.film import Decision, Finding, Header, Operations
+from pipelines.rejected import Rejected
 
 
 class JobState(StrEnum):
@@ -71,6 +72,7 @@ class Recorded:
     film_id: int
     version_id: int
     outcome: Outcome
+    rejected: str = ""  # code of the Key Object that rejected this instance before
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,14 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a Key Object rejects, and who sent it: a calling AE title, or ""."""
+
+    rejected: Rejected
+    sender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """All that one examination of a film brought: written in one transaction."""
 
@@ -217,3 +227,4 @@ class Judged:
     takers: tuple[str, ...] = ()
     header: Header | None = None  # of the film, for those who ask; it is not written
     unread: tuple[Read, ...] = ()  # classifiers that were not given the film, where somebody asks for word
+    said: Said | None = None  # when the object is no film, but rejects some

@@ -24,6 +24,7 @@ from gateway.ledger.records import (
     JobState,
     Made,
 )
+from gateway.ledger.rejecting import in_words, lift, standing
 from gateway.ledger.tables import (
     UtcDateTime,
     associations,
@@ -208,6 +209,7 @@ class Reviewing(Database):
                     f"film {film_id} was {before}. It was not examined again: that could hold it anew, or "
                     "send it to AI. If that is meant, say --rejected."
                 )
+            lift(db, film_id)
             note(db, now, "gate again", film_id=film_id, who=by, **({"after": before} if before else {}))
             return move(db, jobs, job.id, job.state, JobState.READY, attempts=0, error=None)
 
@@ -325,7 +327,10 @@ def _not_examined_again(db: Connection, version_id: int, now: datetime) -> None:
 
 
 def _rejection(db: Connection, version_id: int) -> str:
-    """In words, when the last word on a version is a person's rejection; else ""."""
+    """In words, when the last word on a version is a rejection, by a person or by a Key Object; else ""."""
+    film_id = db.scalar(select(versions.c.film_id).where(versions.c.id == version_id))
+    if film_id is not None and (said := standing(db, film_id)) is not None:
+        return f"rejected: {in_words(said)}"
     last = select(holds).where(holds.c.version_id == version_id).order_by(holds.c.id.desc()).limit(1)
     hold = db.execute(last).one_or_none()
     if hold is None or hold.state != HoldState.REJECTED:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0003"  # the Alembic revision that this code reads and writes
+SCHEMA = "0004"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
@@ -280,6 +280,16 @@ rulings = Table(
     Column("ended_by", String(128)),  # NULL while it is in force
     Column("ended_at", UtcDateTime),
     Index("ix_rulings_sender", "sender", "word"),
+)
+
+rejections = Table(  # by Key Objects that rooms and archives send (IHE IOCM)
+    "rejections",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),  # which may never have been here
+    Column("code", String(16), nullable=False),  # of the document's title, PS3.16 CID 7010
+    Column("sender", String(16), nullable=False),  # calling AE title of who sent it, or ""
+    Column("film_id", _Id, ForeignKey("instances.id"), nullable=False),  # the document
+    Column("said_at", UtcDateTime, nullable=False),
 )
 
 events = Table(

@@ -26,6 +26,7 @@ from gateway.ledger.records import (
     Made,
     Read,
 )
+from gateway.ledger.rejecting import overruled, reject_named, standing
 from gateway.ledger.routing import delivery_of
 from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
@@ -331,9 +332,14 @@ def _park(db: Connection, row: Any, error: str, now: datetime, mode: str) -> Non
 
 
 def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
+    enforced = judged.mode == "enforce"
+    if enforced and (rejection := standing(db, job.film_id)) is not None:
+        judged = overruled(judged, rejection)
+    if judged.said is not None:
+        reject_named(db, job.film_id, judged.said, withdraw=enforced, now=now)
     decision_id = _decide(db, job, judged, now)
     copy_id = keep_copy(db, job.film_id, decision_id, judged.copy, now) if judged.copy else None
-    if judged.mode == "enforce":  # observing, all was owed when it arrived
+    if enforced:  # observing, all was owed when it arrived
         take_back(db, job.film_id, job.version_id, now, keep=_stands(judged, job.digest))
     if judged.hold:
         if Reason.OTHER_PIXELS in judged.decision.reasons:

@@ -33,6 +33,10 @@ class Status(IntEnum):
     OUT_OF_RESOURCES = 0xA700
     DATASET_DOES_NOT_MATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
+    KEPT_BUT_REJECTED = 0xB000  # a warning: stored, and an IOCM document rejected it before
+
+
+KEPT = frozenset({Status.SUCCESS, Status.KEPT_BUT_REJECTED})  # what they answer is safe
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from gateway.ledger.records import Received
 from gateway.listener.audit import Audit, Ended
 from gateway.listener.dimse import (
     HIGH,
+    KEPT,
     LOW,
     Command,
     CommandField,
@@ -400,7 +401,11 @@ class Association:
         """The dataset is whole: keep it, and only then answer 0x0000 (PS3.4 section B.2.3)."""
         status, comment = Status.SUCCESS, ""
         try:
-            self._keep(arrival)
+            if rejected := self._keep(arrival):
+                status, comment = (
+                    Status.KEPT_BUT_REJECTED,
+                    f"stored; rejected before ({rejected}), not for AI",
+                )
         except Refusal as refusal:
             status, comment = refusal.status, str(refusal)
             self._house.muffler.warning(
@@ -409,11 +414,12 @@ class Association:
         except Exception:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
             log.exception("object not kept", association=self._row)
-        if status != Status.SUCCESS:
+        if status not in KEPT:
             arrival.abandon()
         self._respond(arrival.command, arrival.context, status, comment)
 
-    def _keep(self, arrival: Arrival) -> None:
+    def _keep(self, arrival: Arrival) -> str:
+        """The code of the Key Object that rejected the instance before, or ""."""
         kept = arrival.finish()
         crash.at("renamed")
         try:
@@ -437,6 +443,7 @@ class Association:
         self._objects += 1
         self._bytes += arrival.size_bytes
         log.debug("received", film=recorded.film_id, outcome=recorded.outcome, association=self._row)
+        return recorded.rejected
 
     def _respond(self, command: Command, context: Context, status: Status, comment: str) -> None:
         response = encode_response(command, status, comment)

@@ -12,9 +12,13 @@ from typing import Any
 
 import pydicom
 import pytest
+from highdicom import ko
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
 from rig import DCMSEND, Gateway, Receiver, wait_for
 
+from gateway.destinations import scu
 from pipelines.report.phantom_dx import phantom_dx
 
 _numbers = count()
@@ -234,6 +238,28 @@ def test_a_rejected_film_reaches_no_ai(line: Gateway, folder: Path) -> None:
     held = json.loads(line.cli("quarantine", "list", "--json").stdout)
     assert ds.SOPInstanceUID not in {h["sop_instance_uid"] for h in held}
     assert at(line.ai, ds.SOPInstanceUID) == []
+
+
+def test_what_a_room_rejected_is_withdrawn_and_answered_with_a_warning(line: Gateway, folder: Path) -> None:
+    """A Key Object names a film that is here and one that is not; both come (again) and reach no AI."""
+    here, later = film(), film()
+    sent(line, here, folder)
+    for ds in (here, later):
+        content = ko.KeyObjectSelection(codes.DCM.RejectedForQualityReasons, [ds])
+        note = ko.KeyObjectSelectionDocument(
+            [ds], content, generate_uid(), 1, generate_uid(), 1, manufacturer="room"
+        )
+        assert sent(line, note, folder)["decision"] == "withhold"
+    paths = [saved(ds, folder) for ds in (here, later)]
+    results = scu.send(paths, "127.0.0.1", line.port, "FILMGATE", calling="ROOM")
+    assert [(one.status, one.ok) for one in results] == [(0xB000, True)] * 2
+    films = {
+        f["sop_instance_uid"]: f
+        for f in line.settled({str(here.SOPInstanceUID), str(later.SOPInstanceUID)}, 60)
+    }
+    assert [films[ds.SOPInstanceUID]["reasons"] for ds in (here, later)] == [["REJECTED"]] * 2
+    assert len(at(line.archive, later.SOPInstanceUID)) == 1
+    assert at(line.ai, later.SOPInstanceUID) == []
 
 
 def test_what_we_made_is_kept_and_never_gated_when_it_comes_back(line: Gateway, folder: Path) -> None:

@@ -1,0 +1,60 @@
+"""What a room or the archive rejected: Key Object Selection documents as IHE's IOCM has them, as they arrive.
+
+PS3.3 A.35.4 with TID 2010; the titles are of PS3.16 CID 7010. We make ours in `pipelines.report.rejection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydicom import Dataset
+from pydicom.uid import UID, KeyObjectSelectionDocumentStorage
+
+from pipelines.header import first, items, quietly, text, values
+from pipelines.part10 import Source, parse
+
+TITLES = {
+    "113001": "Rejected for Quality Reasons",
+    "113037": "Rejected for Patient Safety Reasons",
+    "113038": "Incorrect Modality Worklist Entry",
+    "113039": "Data Retention Policy Expired",
+}
+MOST = 50_000  # instances of one document; a long CT study has 5,000
+_NAMES = frozenset(
+    {"IMAGE", "COMPOSITE", "WAVEFORM"}
+)  # value types of content items that reference an instance
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The instances that one document rejects, and the code of its title."""
+
+    code: str
+    instances: tuple[str, ...]  # SOP Instance UIDs
+
+
+def rejected_by(source: Source) -> Rejected | None:
+    """What this object rejects; None when it is no such document, or filmgate made it. Raises Undecodable."""
+    part = parse(source)
+    if part.header.ours or part.header.sop_class_uid != KeyObjectSelectionDocumentStorage:
+        return None
+    with quietly():
+        code = _title(part.ds)
+        named = dict.fromkeys(_named(part.ds) if code else ())
+    return Rejected(code, tuple(named)[:MOST]) if named else None
+
+
+def _title(ds: Dataset) -> str:
+    for concept in items(ds, "ConceptNameCodeSequence"):
+        code = text(concept, "CodeValue")
+        if code in TITLES and text(concept, "CodingSchemeDesignator") == "DCM":
+            return code
+    return ""
+
+
+def _named(ds: Dataset) -> Iterator[str]:
+    for content in items(ds, "ContentSequence"):
+        if first(values(content, "ValueType")) in _NAMES:
+            for reference in items(content, "ReferencedSOPSequence"):
+                yield from (uid for uid in values(reference, "ReferencedSOPInstanceUID") if UID(uid).is_valid)

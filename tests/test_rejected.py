@@ -1,0 +1,168 @@
+"""Key Objects by which rooms and archives reject instances, as IHE's IOCM has them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import highdicom as hd
+import pytest
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from gateway.decoder import Decoder
+from gateway.errors import PersonDecided
+from gateway.ledger import Ledger
+from gateway.ledger.records import Job, Judged, Outcome, Received, Said
+from pipelines.film import Act, Decision, Reason
+from pipelines.rejected import TITLES, Rejected, rejected_by
+from pipelines.report.identity import Equipment
+from pipelines.report.phantom_dx import phantom_dx
+from pipelines.report.rejection import rejection_note
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+LATER = datetime(2026, 11, 20, 13, 0, tzinfo=UTC)
+SAID = Said(Rejected("113001", ("1.2.3", "1.2.4")), "ROOM1")
+NOT_A_FILM = Judged(Decision(Act.WITHHOLD, (Reason.NOT_A_FILM,), "not a film"), (), "enforce", {})
+PASS = Judged(Decision(Act.PASS, rule="pass"), (), "enforce", {}, send_original_to=("ai",))
+HELD = Judged(Decision(Act.QUARANTINE, (Reason.BLANK,), "blank", "blank"), (), "enforce", {}, hold=True)
+
+
+def key_object(film: Dataset, title: str = "RejectedForQualityReasons") -> Dataset:
+    """As another maker writes it; the referenced film alone is its evidence."""
+    content = hd.ko.KeyObjectSelection(getattr(codes.DCM, title), [film])
+    return hd.ko.KeyObjectSelectionDocument(
+        [film], content, generate_uid(), 1, generate_uid(), 1, manufacturer="room"
+    )
+
+
+def saved(ds: Dataset, path: Path) -> Path:
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("title", "code"),
+    [
+        ("RejectedForQualityReasons", "113001"),
+        ("RejectedForPatientSafetyReasons", "113037"),
+        ("IncorrectModalityWorklistEntry", "113038"),
+        ("DataRetentionPolicyExpired", "113039"),
+    ],
+)
+def test_what_it_names_is_rejected(tmp_path: Path, title: str, code: str) -> None:
+    """All titles of CID 7010 that reject."""
+    film = phantom_dx("frontal", 3, size=(64, 64))
+    assert code in TITLES
+    found = rejected_by(saved(key_object(film, title), tmp_path / "ko.dcm"))
+    assert found == Rejected(code, (film.SOPInstanceUID,))
+
+
+def test_other_key_objects_and_our_own_reject_nothing(tmp_path: Path) -> None:
+    """ "Of Interest" is a Key Object, too; ours follows a person's decision that the ledger has already."""
+    film = phantom_dx("frontal", 3, size=(64, 64))
+    assert rejected_by(saved(key_object(film, "OfInterest"), tmp_path / "interest.dcm")) is None
+    ours = rejection_note(film, [Reason.BLANK], who="ann", note="", at=NOW, equipment=Equipment("1", {}, UTC))
+    assert rejected_by(saved(ours, tmp_path / "ours.dcm")) is None
+    assert rejected_by(saved(film, tmp_path / "film.dcm")) is None
+
+
+def test_the_child_reads_it(tmp_path: Path) -> None:
+    film = phantom_dx("frontal", 3, size=(64, 64))
+    with Decoder() as decoder:
+        named = decoder.rejected(saved(key_object(film), tmp_path / "ko.dcm"))
+        nothing = decoder.rejected(saved(film, tmp_path / "film.dcm"))
+    assert (named, nothing) == (Rejected("113001", (film.SOPInstanceUID,)), None)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", busy_timeout_s=0.2, migrate_first=True)
+
+
+def received(uid: str, digest: str = "a") -> Received:
+    return Received("1.2", uid, "1.2.840.10008.1.2.1", digest * 64, 10, None, NOW)
+
+
+def claimed(ledger: Ledger) -> Job:
+    job = ledger.claim("w")
+    assert job is not None
+    return job
+
+
+def rejects(ledger: Ledger, said: Said = SAID, mode: str = "enforce") -> None:
+    """A Key Object comes and is examined; nothing else may be ready."""
+    ledger.record([received(f"9.{said.rejected.code}", "f")])
+    judged = Judged(NOT_A_FILM.decision, (), mode, {}, said=said)
+    ledger.judge(claimed(ledger), judged, now=LATER)
+
+
+def test_a_rejected_film_is_withdrawn_from_ai(ledger: Ledger) -> None:
+    """What is owed to AI is taken back, the archive's is not; the decision says who rejected it."""
+    ledger.record([received("1.2.3")], always=("archive",))
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    rejects(ledger)
+    film = ledger.film("1.2.3")
+    assert (film.decision, film.reasons) == ("withhold", (Reason.REJECTED,))
+    assert "Rejected for Quality Reasons by ROOM1 on 2026-11-20" in str(film.why)
+    assert {d["destination"]: d["state"] for d in film.deliveries} == {
+        "archive": "pending",
+        "ai": "cancelled",
+    }
+
+
+def test_a_held_film_that_is_rejected_waits_for_nobody(ledger: Ledger) -> None:
+    ledger.record([received("1.2.3")])
+    ledger.judge(claimed(ledger), HELD, now=NOW)
+    rejects(ledger)
+    assert ledger.holds() == []
+    (closed,) = ledger.holds(None)
+    assert (closed.state, closed.closed_by) == ("rejected", "ROOM1")
+
+
+def test_an_examination_under_way_does_not_bring_it_back(ledger: Ledger) -> None:
+    """The Key Object is examined by another worker meanwhile."""
+    ledger.record([received("1.2.3")])
+    job = claimed(ledger)
+    rejects(ledger)
+    ledger.judge(job, PASS, now=LATER)
+    film = ledger.film("1.2.3")
+    assert (film.decision, film.deliveries) == ("withhold", ())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_was_rejected_and_comes_again_is_kept_and_not_gated(ledger: Ledger, known: bool) -> None:
+    """The same bytes, another version, and an object that was rejected before it ever came."""
+    if known:
+        ledger.record([received("1.2.3")])
+        ledger.judge(claimed(ledger), PASS, now=NOW)
+    rejects(ledger)
+    first, other = ledger.record([received("1.2.3"), received("1.2.3", "b")], always=("archive",))
+    assert (first.outcome, first.rejected) == (Outcome.SAME if known else Outcome.NEW, "113001")
+    assert (other.outcome, other.rejected) == (Outcome.VERSION, "113001")
+    assert (ledger.ready_jobs(), ledger.claim("w")) == (0, None)
+    assert ledger.film("1.2.3").reasons == (Reason.REJECTED,)
+    assert ledger.due_destinations(NOW) == {"archive": 1 if known else 2}
+
+
+def test_a_person_takes_a_rejection_back(ledger: Ledger) -> None:
+    """Only who says that it is known; then it is a film like any other."""
+    rejects(ledger)
+    (row,) = ledger.record([received("1.2.3")])
+    with pytest.raises(PersonDecided, match="Rejected for Quality Reasons by ROOM1"):
+        ledger.gate_again(row.film_id, by="ann", now=LATER)
+    assert ledger.gate_again(row.film_id, by="ann", now=LATER, rejected=True)
+    ledger.judge(claimed(ledger), PASS, now=LATER)
+    assert ledger.film("1.2.3").decision == "pass"
+    assert ledger.record([received("1.2.3")])[0].rejected == ""
+
+
+def test_observing_notes_it_and_withdraws_nothing(ledger: Ledger) -> None:
+    """The AI gets everything as before; once the gateway enforces, the note counts."""
+    ledger.record([received("1.2.3")])
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    rejects(ledger, mode="observe")
+    film = ledger.film("1.2.3")
+    assert (film.decision, film.deliveries[0]["state"]) == ("pass", "pending")
+    assert ledger.record([received("1.2.3")])[0].rejected == "113001"
