@@ -32,14 +32,18 @@ from gateway.supervisor import Supervisor, check_port, child_environment, plan, 
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
 
-# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn").
+# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn"); as a
+# worker writes on and on ("loud").
 STAND_IN = """
-import os, signal, socket, sys
+import os, signal, socket, sys, threading
 events = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 events.connect(sys.argv[1])
 name, say = os.environ["FILMGATE_PROCESS"], lambda text: events.send(text.encode())
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("a line of", name, flush=True)
+def shout():
+    while True: os.write(2, b"%4000d\\n" % 1)
+if "loud" in sys.argv and "worker" in name: threading.Thread(target=shout, daemon=True).start()
 say(f"{name} started {os.getpid()}")
 pipe = int(os.environ["FILMGATE_READY_FD"])
 os.write(pipe, b"ready")
