@@ -245,7 +245,10 @@ class Courier:
 
     def _carry_on(self, lane: Lane, thread: str) -> None:
         """What one thread of a lane does; nothing that goes wrong ends it."""
-        guard = loops.Guard(thread, failing="delivery failed inside filmgate", first_s=LEDGER_S)
+        # One object may be to blame, and waits longer each time by itself; the others shall not.
+        guard = loops.Guard(
+            thread, failing="delivery failed inside filmgate", first_s=LEDGER_S, longest_s=LEDGER_S
+        )
         while not self._stopping.wait(guard(partial(self._turn, lane))):
             pass
 

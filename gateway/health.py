@@ -63,25 +63,20 @@ class Health:
                         path.unlink(missing_ok=True)
             self._write()
 
-    def failed(self, what: str, error: BaseException | str) -> int:
-        """Note that `what` failed once more; how often in a row."""
+    def failed(self, what: str, error: BaseException | str, failures: int = 1) -> None:
+        """Note that `what` failed, so many times in a row."""
         words = error if isinstance(error, str) else tracebacks.short(error)
         with self._lock:
             before = self._troubles.get(what)
             since = before.since if before else datetime.now(UTC).isoformat(timespec="seconds")
-            trouble = Trouble(what, (before.failures if before else 0) + 1, since, words)
-            self._troubles[what] = trouble
+            self._troubles[what] = Trouble(what, failures, since, words)
             self._write()
-            return trouble.failures
 
-    def well(self, what: str) -> int:
-        """Note that `what` goes well; how often it had failed in a row."""
-        if what not in self._troubles:  # mostly, and then there is nothing to wait for
-            return 0
+    def well(self, what: str) -> None:
+        """Note that `what` goes well."""
         with self._lock:
-            before = self._troubles.pop(what, None)
-            self._write()
-            return before.failures if before else 0
+            if self._troubles.pop(what, None):
+                self._write()
 
     def troubles(self) -> tuple[Trouble, ...]:
         """What does not go well now."""

@@ -55,6 +55,7 @@ class Guard:
         self._longest_s = longest_s
         self._health = health
         self._again_at = 0.0  # monotonic
+        self._failures = 0  # in a row
 
     def __call__(self, step: Callable[[], object]) -> float:
         """Do `step`, unless a pause lasts; how long the pause is, in seconds, 0.0 when all went well."""
@@ -66,12 +67,15 @@ class Guard:
             end_process(self._name, error)
         except Exception as error:  # noqa: BLE001  the edge of each thread
             return self._failed(error)
-        if failures := self._health.well(self._name):
-            log.info("it goes on", thread=self._name, failures=failures)
+        if self._failures:
+            log.info("a thread goes on", thread=self._name, failures=self._failures)
+            self._failures = 0
+            self._health.well(self._name)
         return 0.0
 
     def _failed(self, error: Exception) -> float:
-        failures = self._health.failed(self._name, error)
+        self._failures = failures = self._failures + 1
+        self._health.failed(self._name, error, failures)
         pause_s = min(self._first_s * 2.0 ** min(failures - 1, 20), self._longest_s)
         self._again_at = time.monotonic() + pause_s
         if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row

@@ -66,6 +66,11 @@ class Child:
         return self._process is not None
 
     @property
+    def failures(self) -> int:
+        """How often it ended before its time, in a row."""
+        return self._failures
+
+    @property
     def healthy(self) -> bool:
         """Whether it has run for a while."""
         return self.running and time.monotonic() - self._started_at >= HEALTHY_S

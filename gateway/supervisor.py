@@ -199,7 +199,7 @@ class Supervisor:
         elif child.unwanted:
             del self._children[child.spec.name]
         elif self._stopping_since is None:
-            HERE.failed(f"process {child.spec.name}", f"ended: {how}")
+            HERE.failed(f"process {child.spec.name}", how, child.failures)
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
 
     def _free(self, pid: int, how: str) -> None:

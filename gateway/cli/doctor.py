@@ -214,7 +214,7 @@ def _threads(settings: Settings) -> Iterator[Check]:
             again = one.failures >= FAILS_AGAIN_AND_AGAIN or one.what == "log"
             yield Check(report.process, "error" if again else "warning", f"{detail}; see the log")
     if found and not any(report.troubles for report in found):
-        yield Check("threads", "ok", f"{len(found)} processes run, and nothing in them fails")
+        yield Check("threads", "ok", f"nothing fails in the processes that run ({len(found)})")
 
 
 def _reach(settings: Settings) -> Check:
