@@ -116,9 +116,12 @@ class Outlet(io.TextIOBase):
                 lines, dropped = self._lines, self._dropped
                 self._lines, self._bytes, self._dropped = [], 0, 0
                 self._busy = True
-            if dropped:
-                lines.append(self.note(dropped).encode("utf-8", "backslashreplace"))
-            self._pour(b"".join(lines))
+            try:
+                if dropped:
+                    lines.append(self.note(dropped).encode("utf-8", "backslashreplace"))
+                self._pour(b"".join(lines))
+            except Exception:  # noqa: BLE001  there is no log to say it in, and the next lines may do
+                self.lost += len(lines)
 
     def _pour(self, data: bytes) -> None:
         """Write on until all of it is written, however long that takes."""

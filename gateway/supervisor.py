@@ -198,6 +198,7 @@ class Supervisor:
             self._leavers.remove(child)
         elif child.unwanted:
             del self._children[child.spec.name]
+            HERE.well(f"process {child.spec.name}")
         elif self._stopping_since is None:
             HERE.failed(f"process {child.spec.name}", how, child.failures)
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)

@@ -10,13 +10,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway import supervisor
+from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
@@ -187,6 +188,8 @@ def test_a_worker_that_dies_is_started_again_and_its_film_is_free_at_once(
         os.kill(pid, signal.SIGKILL)
         again = int(events.next("worker 1 started")[3])
         assert again != pid
+        (told,) = health.reports(settings.state)
+        assert ("process worker 1", "killed by SIGKILL") in [(one.what, one.error) for one in told.troubles]
         assert ledger.ready_jobs() == 1
         ledger.close()
 
@@ -203,6 +206,19 @@ def test_restarts_wait_longer_and_longer() -> None:
     assert waits[:3] == pytest.approx([FIRST_BACKOFF_S, 1.0, 2.0], abs=0.1)
     assert waits[-1] == pytest.approx(30.0, abs=0.1)
     assert not child.due
+
+
+def test_the_last_line_of_a_crash_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also one that was cut short: it may say why."""
+    command = (sys.executable, "-S", "-c", "import os; os.write(2, b'whole\\nFatal Python err'); os._exit(9)")
+    child = Child(Spec("worker", 1, command))
+    assert child.start({})
+    end = time.monotonic() + 20
+    while not (how := child.ended()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert how == "exit code 9"
+    assert capfd.readouterr().err == "worker 1   | whole\nworker 1   | Fatal Python err\n"
 
 
 def test_a_child_that_will_not_stop_is_killed(

@@ -209,9 +209,12 @@ def _threads(settings: Settings) -> Iterator[Check]:
     found = health.reports(settings.state)
     for report in found:
         for one in report.troubles:
+            if one.what == "log":
+                yield Check(report.process, "error", f"since {one.since} {one.error}; lines will be missing")
+                continue
             times = "once" if one.failures == 1 else f"{one.failures} times in a row"
             detail = f"{one.what} in process {report.pid} failed {times} since {one.since}: {one.error}"
-            again = one.failures >= FAILS_AGAIN_AND_AGAIN or one.what == "log"
+            again = one.failures >= FAILS_AGAIN_AND_AGAIN
             yield Check(report.process, "error" if again else "warning", f"{detail}; see the log")
     if found and not any(report.troubles for report in found):
         yield Check("threads", "ok", f"nothing fails in the processes that run ({len(found)})")
