@@ -206,6 +206,24 @@ def test_what_libraries_and_tracebacks_quote_is_not_in_the_log() -> None:
     assert done.returncode == 1
 
 
+def test_commands_do_not_quote_films_in_warnings() -> None:
+    """What they print of them goes into tickets and mails."""
+    code = f"""
+import sys, warnings
+from gateway import cli
+@cli.app.command("odd")
+def odd() -> None: warnings.warn("Invalid value for VR DA: '{CANARY}'.", stacklevel=1)
+sys.argv = ["filmgate", "odd"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+    assert CANARY not in done.stdout + done.stderr
+    assert "a library warns" in done.stderr
+    assert done.stdout == ""
+
+
 def test_a_closed_standard_error_is_no_open_file_of_ours(tmp_path: Path) -> None:
     """`2>&-`: the next file that is opened would get the log."""
     code = (
