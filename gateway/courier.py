@@ -12,11 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
 import structlog
 
+from gateway import loops
 from gateway.destinations import Destination
 from gateway.destinations.association import Interrupted
 from gateway.destinations.dicom import OutOfResources
@@ -187,10 +189,11 @@ class Courier:
     def start(self) -> None:
         """Put back what a predecessor had in hand, and begin."""
         self._report(self._put_back)
-        self._begin("look", self._look_on)
+        self._begin("courier look", self._look_on)
         for name, lane in self._lanes.items():
             for number in range(lane.destination.associations):
-                self._begin(f"{name} {number}", self._carry_on, lane)
+                thread = f"courier {name} {number + 1}"
+                self._begin(thread, partial(self._carry_on, lane, thread))
 
     def stop(self, drain_s: float) -> None:
         """End: deliveries under way have `drain_s` to finish, then they break off; the ledger keeps them."""
@@ -210,10 +213,8 @@ class Courier:
             found[name] = {"state": "unknown", "text": text}
         return found
 
-    def _begin(self, what: str, run: Callable[..., None], *args: Lane) -> None:
-        thread = threading.Thread(target=run, args=args, name=f"courier {what}", daemon=True)
-        thread.start()
-        self._threads.append(thread)
+    def _begin(self, name: str, run: Callable[[], None]) -> None:
+        self._threads.append(loops.start(name, run))
 
     def _join(self, within_s: float) -> None:
         until = time.monotonic() + within_s
@@ -227,12 +228,9 @@ class Courier:
             )
 
     def _look_on(self) -> None:
-        while not self._stopping.wait(LOOK_S):
-            try:
-                self._look()
-            except LedgerError as error:
-                log.warning("ledger not readable", error=str(error), meaning="tried again soon")
-                self._stopping.wait(LEDGER_S)
+        guard = loops.Guard("courier look", failing="ledger not readable", first_s=LEDGER_S)
+        while not self._stopping.wait(guard(self._look) or LOOK_S):
+            pass
 
     def _look(self) -> None:
         for name in self._ledger.due_destinations(self._clock()):
@@ -245,22 +243,20 @@ class Courier:
                     "destination not in the settings", destination=name, meaning="its films are kept and wait"
                 )
 
-    def _carry_on(self, lane: Lane) -> None:
+    def _carry_on(self, lane: Lane, thread: str) -> None:
         """What one thread of a lane does; nothing that goes wrong ends it."""
-        while not self._stopping.is_set():
-            try:
-                if not lane.await_work():
-                    lane.destination.rest()
-                elif not self._stopping.is_set():
-                    self._round(lane)
-            except LedgerError as error:
-                log.warning(
-                    "ledger not usable", destination=lane.name, error=str(error), meaning="tried again soon"
-                )
-                self._stopping.wait(LEDGER_S)
-            except Exception:  # a fault of ours must not end deliveries to this destination
-                log.exception("delivery failed inside filmgate", destination=lane.name)
-                self._stopping.wait(LEDGER_S)
+        # One object may be to blame, and waits longer each time by itself; the others shall not.
+        guard = loops.Guard(
+            thread, failing="delivery failed inside filmgate", first_s=LEDGER_S, longest_s=LEDGER_S
+        )
+        while not self._stopping.wait(guard(partial(self._turn, lane))):
+            pass
+
+    def _turn(self, lane: Lane) -> None:
+        if not lane.await_work():
+            lane.destination.rest()
+        elif not self._stopping.is_set():
+            self._round(lane)
 
     def _round(self, lane: Lane) -> None:
         """Claim what may go now, and carry it until the destination fails or the courier stops."""

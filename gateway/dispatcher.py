@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 import structlog
 
+from gateway import loops
 from gateway.bootstrap import Shell
 from gateway.doorbell import Doorbell
-from gateway.errors import FilmgateError, LedgerError
+from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
 
 log = structlog.get_logger()
@@ -93,17 +95,15 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
         courier.start()
         ready()
         try:
-            while not stop.wait(LOOK_S):
-                _look(dispatcher)
+            guard = loops.Guard("dispatcher look", failing="ledger not readable")
+            while not stop.wait(guard(partial(_look, dispatcher)) or LOOK_S):
+                pass
         finally:
             courier.stop(drain_s=10.0)
 
 
 def _look(dispatcher: Dispatcher) -> None:
-    try:
-        dispatcher.look(time.monotonic(), datetime.now(UTC))
-    except LedgerError as error:
-        log.warning("ledger not readable", error=str(error), meaning="tried again at the next look")
+    dispatcher.look(time.monotonic(), datetime.now(UTC))
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class Doorbell:
         return True
 
     def answer(
-        self, work: Callable[[], None], *, name: str, ready: Callable[[], None], stopping: Event
+        self, work: Callable[[], object], *, name: str, ready: Callable[[], None], stopping: Event
     ) -> None:
         """Run `work` for every ring until SIGTERM or SIGINT, which sets `stopping` at once; blocks.
 

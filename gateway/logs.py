@@ -1,17 +1,34 @@
-"""Logs: structlog on standard error, one line an event. Film ids appear in them; patients and UIDs do not."""
+"""Logs: structlog on standard error, one line an event. Film ids appear in them; patients and UIDs do not.
+
+What other libraries say comes the same way, but without their words: those of pydicom quote headers.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+import threading
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from gateway import outlet, tracebacks
+from gateway.health import HERE
+from gateway.muffler import Muffler
+from gateway.outlet import Outlet
 from gateway.settings import LogSettings
 
+# Libraries that never see a header: their words are told. All others' may quote what they read.
+BLIND = frozenset(("alembic", "celery", "kombu", "monai", "redis", "scipy", "sklearn", "sqlalchemy", "torch"))
+
 _LEVELS = logging.getLevelNamesMapping()
+_muffler = Muffler()
+
+log = structlog.get_logger()
 
 
 def configure(settings: LogSettings, *, process: str = "") -> None:
@@ -27,14 +44,12 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
 
     renderer: list[Processor] = [
         structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            pad_event_to=0,
-            pad_level=False,
-            exception_formatter=structlog.dev.plain_traceback,  # the other one prints local variables: UIDs
+            colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False, exception_formatter=_print_traceback
         )
     ]
     if settings.json_:
-        renderer = [named, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        in_full = structlog.processors.ExceptionRenderer(tracebacks.full)
+        renderer = [named, in_full, structlog.processors.JSONRenderer()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -43,16 +58,117 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # standard output is for results
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # standard output is for results
     )
     handler = logging.StreamHandler(sys.stderr)
     undo = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[undo, *renderer])
     )
+    handler.addFilter(_without_words)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))  # other libraries' debug lines quote what was received
+    logging.raiseExceptions = False  # it would print a record that cannot be formatted, values and all
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # pynetdicom's lines name instances and peers' texts; what matters of them we log ourselves
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    if isinstance(sys.stderr, Outlet):
+        sys.stderr.note = lambda count: _line(_missing(count), [*shared, *renderer])
+
+
+def configure_service(settings: LogSettings, *, process: str) -> None:
+    """The same for a process that runs for months: nothing that it says can hold it up or end it.
+
+    What Python itself would print of errors that nobody caught, and of warnings, becomes lines of the log.
+    """
+    _, err = outlet.take_over()
+    err.when_stuck = _note_trouble
+    configure(settings, process=process)
+    sys.excepthook = _say_uncaught
+    threading.excepthook = _say_thread_ended
+    sys.unraisablehook = _say_unraisable
+    warnings.showwarning = show_warning
+    # Python's default remembers each warning's text for ever, and texts that quote headers never end.
+    warnings.simplefilter("always", append=True)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """For `warnings.showwarning`: a line of the log that says where, and the words of BLIND alone."""
+    del file, line
+    where = f"{'/'.join(Path(filename).parts[-2:])}:{lineno}"
+    allowed, kept_back = _muffler.allows(where)
+    if not allowed:
+        return
+    details: dict[str, Any] = {"kind": category.__name__, "where": where}
+    if not BLIND.isdisjoint(Path(filename).parts):
+        details["words"] = str(message)
+    if kept_back:
+        details["kept_back"] = kept_back
+    log.warning("a library warns", **details)
+
+
+def _without_words(record: logging.LogRecord) -> bool:
+    """A filter of `logging`: says that a library complains, and where, but not what it may have read."""
+    library = record.name.partition(".")[0]
+    if library in BLIND:
+        return True
+    where = f"{'/'.join(Path(record.pathname).parts[-2:])}:{record.lineno}"
+    allowed, kept_back = _muffler.allows(where)
+    record.msg = f"{library} complains at {where}; its words are left out: they may quote a film"
+    if kept_back:
+        record.msg += f" ({kept_back} more were kept back)"
+    record.args = None
+    return allowed
+
+
+def _note_trouble(trouble: str) -> None:
+    """The log itself cannot say it."""
+    if trouble:
+        HERE.failed("log", trouble)
+    else:
+        HERE.well("log")
+
+
+def _print_traceback(out: TextIO, exc_info: tracebacks.ExcInfo) -> None:
+    out.write("\n" + tracebacks.full(exc_info))
+
+
+def _missing(count: int) -> EventDict:
+    return {
+        "event": f"{count} lines of this log were not written",
+        "lines": count,
+        "meaning": "nobody read the log, or there was no room for it; the films are not touched by that",
+    }
+
+
+def _line(event: EventDict, processors: list[Processor]) -> str:
+    made: Any = event
+    for process in processors:
+        made = process(None, "warning", made)
+    return f"{made}\n"
+
+
+def _say_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    log.critical("the process ends by an error in filmgate", exc_info=(kind, error, trace))
+
+
+def _say_thread_ended(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        name = args.thread.name if args.thread else ""
+        log.error("a thread ended by an error in filmgate", thread=name, exc_info=args.exc_value)
+
+
+def _say_unraisable(args: Any) -> None:
+    """args: sys.UnraisableHookArgs, a class that only type checkers know."""
+    if args.exc_value is not None:
+        log.warning("an error while tidying up", error=tracebacks.short(args.exc_value))

@@ -23,6 +23,7 @@ HEALTHY_S = 60.0  # a child that lived so long starts again without delay
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 1 << 16
+_MOST_CHUNKS = 32  # of 64 KiB, read at once from a child that writes on and on
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,22 @@ class Child:
         self._start_at = 0.0
         self._failures = 0
         self._asked = False
+        self._plain = False
         self._line = b""
 
     @property
     def running(self) -> bool:
         return self._process is not None
+
+    @property
+    def failures(self) -> int:
+        """How often it ended before its time, in a row."""
+        return self._failures
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it has run for a while."""
+        return self.running and time.monotonic() - self._started_at >= HEALTHY_S
 
     @property
     def due(self) -> bool:
@@ -84,7 +96,7 @@ class Child:
                 env={**env, **own},
                 pass_fds=(ready_end,),
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
-                preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  one thread
+                preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  others only write
             )
         except OSError as error:
             log.error("process not started", name=self.spec.name, error=str(error))
@@ -102,7 +114,10 @@ class Child:
         if self._process is None or self._process.poll() is None:
             return ""
         code = self._process.returncode
-        self.hear()
+        self.hear(plain=self._plain)
+        if self._line:  # the last one, cut short
+            self._pass_on(self._line)
+            self._line = b""
         self._close()
         self._process, self.ready = None, False
         with suppress(ProcessLookupError):
@@ -139,19 +154,27 @@ class Child:
         self.ready_pipe = -1
 
     def hear(self, *, plain: bool = False) -> bool:
-        """Pass on, whole line by whole line, what it wrote; False at the end of it."""
+        """Pass on, whole line by whole line, what it wrote; False at the end of it.
+
+        No more than _MOST_CHUNKS at once: the supervisor has others to hear, and signals.
+        """
+        self._plain = plain
         try:
-            while chunk := os.read(self.output, 1 << 16):
+            for _ in range(_MOST_CHUNKS):
+                if not (chunk := os.read(self.output, 1 << 16)):
+                    return False
                 *lines, self._line = (self._line + chunk).split(b"\n")
                 if len(self._line) > _LONGEST_LINE:
                     lines, self._line = [*lines, self._line], b""
                 for line in lines:
-                    prefix = "" if plain else f"{self.spec.name:<10} | "
-                    sys.stderr.write(prefix + line.decode(errors="backslashreplace") + "\n")
-                sys.stderr.flush()
+                    self._pass_on(line)
         except BlockingIOError:
-            return True
-        return False
+            pass
+        return True
+
+    def _pass_on(self, line: bytes) -> None:
+        prefix = "" if self._plain else f"{self.spec.name:<10} | "
+        sys.stderr.write(prefix + line.decode(errors="backslashreplace") + "\n")
 
     def _wait_longer(self) -> None:
         wait_s = min(FIRST_BACKOFF_S * 2**self._failures, LONGEST_BACKOFF_S)

@@ -32,6 +32,7 @@ import structlog
 
 from gateway import fitness, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
+from gateway.health import HERE
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
 from gateway.settings import PREFIX, Settings, read
@@ -133,6 +134,7 @@ class Supervisor:
         """
         settings = self._settings
         with _alone(settings.state), self._signals():
+            HERE.keep_in(settings.state, "supervisor")
             self._await_port()
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
@@ -155,6 +157,8 @@ class Supervisor:
         for child in self._all():
             if child.running:
                 self._look_for_end(child)
+            if child.healthy:
+                HERE.well(f"process {child.spec.name}")
         if self._stopping_since is not None:
             self._stop_on(time.monotonic() - self._stopping_since)
             return
@@ -194,7 +198,9 @@ class Supervisor:
             self._leavers.remove(child)
         elif child.unwanted:
             del self._children[child.spec.name]
+            HERE.well(f"process {child.spec.name}")
         elif self._stopping_since is None:
+            HERE.failed(f"process {child.spec.name}", how, child.failures)
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
 
     def _free(self, pid: int, how: str) -> None:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 
 import structlog
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from gateway import crash
+from gateway import crash, loops, outlet
 from gateway.bootstrap import Shell, now
 from gateway.copies import make_copy
 from gateway.decoder import Decoder, LastFilm
@@ -363,16 +364,17 @@ class Heart:
         beat: Callable[[], None],
         children: Callable[[], Iterable[int]] = tuple,
         *,
-        start: Callable[[Callable[[], None]], None] = lambda call: call(),
+        start: Callable[[Callable[[], object]], object] = lambda call: call(),
     ) -> None:
         self._beat = beat
         self._children = children
         self._start = start
+        self._guard = loops.Guard("heart", failing="heartbeat not written", longest_s=0.0)
         self._done = threading.Event()
 
     def __enter__(self) -> None:
         self._done = threading.Event()
-        self._start(threading.Thread(target=self._run, args=(self._done,), daemon=True).start)
+        self._start(partial(loops.start, "heart", partial(self._run, self._done)))
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
@@ -383,11 +385,9 @@ class Heart:
         while own.look() < LONGEST_JOB_S and time.monotonic() < until:
             if done.wait(BEAT_S):
                 return
-            try:
-                self._beat()
-            except LedgerError as error:
-                log.warning("heartbeat not written", error=str(error))
+            self._guard(self._beat)
         log.error("worker hangs", meaning="it ends itself; its film is tried again by another")
+        outlet.settle()
         os._exit(1)  # nothing else gets a thread out of a call that does not return
 
 
@@ -456,17 +456,14 @@ def run_worker(shell: Shell, clerk: Clerk, *, ready: Callable[[], None]) -> None
         decoder.warm_up(shell.store.incoming)
         if examiner.readings:
             examiner.readings.prepare()
-        alone = threading.Thread(target=_look_alone, args=(examiner,), daemon=True)
-        alone.start()
-        shell.doorbell().answer(examiner.work, name=owner, ready=ready, stopping=examiner.stopping)
+        look = partial(loops.Guard("worker look", failing="ledger not readable"), examiner.work)
+        alone = loops.start("worker look", partial(_look_alone, look, examiner.stopping))
+        shell.doorbell().answer(look, name=owner, ready=ready, stopping=examiner.stopping)
         examiner.stopping.set()
         alone.join()  # it may have a film in hand
 
 
-def _look_alone(examiner: Examiner) -> None:
+def _look_alone(look: Callable[[], float], stopping: threading.Event) -> None:
     """The worker's own look at the ledger: with Redis away it is late by LOOK_S, not by hours."""
-    while not examiner.stopping.wait(LOOK_S):
-        try:
-            examiner.work()
-        except LedgerError as error:
-            log.warning("ledger not readable", error=str(error), meaning="tried again soon")
+    while not stopping.wait(LOOK_S):
+        look()

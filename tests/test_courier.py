@@ -357,6 +357,24 @@ def test_a_fault_of_ours_ends_nothing(gateway: Gateway, monkeypatch: pytest.Monk
     assert "delivery failed inside filmgate" in [entry["event"] for entry in logs]
 
 
+def test_a_look_that_fails_is_taken_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one thread that sees what is due outlives an error that nobody thought of."""
+    monkeypatch.setattr(module, "LEDGER_S", 0.01)
+    due, faults = gateway.ledger.due_destinations, [RuntimeError("1.2.0")] * 2
+
+    def fails_at_first(now: datetime) -> list[str]:
+        if faults:
+            raise faults.pop()
+        return list(due(now))
+
+    monkeypatch.setattr(gateway.ledger, "due_destinations", fails_at_first)
+    gateway.owe("archive", count=2)
+    with capture_logs() as logs, running(gateway, Fake("archive")):
+        gateway.until("archive", delivered=2)
+    told = [(entry["event"], entry["failures"]) for entry in logs if entry.get("thread") == "courier look"]
+    assert told == [("ledger not readable", 1), ("ledger not readable", 2), ("a thread goes on", 2)]
+
+
 # Starting, stopping, the ledger
 
 

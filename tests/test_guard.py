@@ -32,7 +32,8 @@ from dicom_peers import (
 from structlog.testing import capture_logs
 
 from gateway.destinations import scu
-from gateway.listener.guard import MOST_WAITING_BYTES, Door, Muffler
+from gateway.listener.guard import MOST_WAITING_BYTES, Door
+from gateway.muffler import Muffler
 
 OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
 

@@ -389,6 +389,26 @@ def test_a_refusal_that_cannot_be_written_is_said_in_the_log(tmp_path: Path) -> 
     assert [one["error"] for one in logs if "not in the ledger" in one["event"]] == ["the ledger is full"] * 2
 
 
+def test_the_audit_outlives_what_nobody_thought_of(tmp_path: Path) -> None:
+    """One row is lost, and that is said; those of all later associations are written."""
+
+    class Broken(MemoryLedger):
+        def refuse(self, **row):
+            super().refuse(**row)
+            if len(self.refused) == 1:
+                raise RuntimeError("dictionary changed size during iteration")
+
+    ledger = Broken()
+    with listening(tmp_path, ledger) as listener, capture_logs() as logs:
+        for number in (1, 2):
+            with RawPeer(listener.port) as peer:
+                assert peer.say(associate_rq(called="ELSEWHERE")).pdu()[0] == 3
+            assert ledger.wait(lambda number=number: len(ledger.refused) == number)
+        listener.stop(drain_s=0)
+    told = [one["event"] for one in logs if one.get("thread") == "audit"]
+    assert told == ["an association is not in the ledger", "a thread goes on"]
+
+
 def test_one_batch_one_transaction(tmp_path: Path) -> None:
     """While a commit lasts, all others that finish wait for the next and share it."""
     gate, batches = threading.Event(), []

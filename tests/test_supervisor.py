@@ -10,13 +10,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway import supervisor
+from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
@@ -32,14 +33,18 @@ from gateway.supervisor import Supervisor, check_port, child_environment, plan, 
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
 
-# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn").
+# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn"); as a
+# worker writes on and on ("loud").
 STAND_IN = """
-import os, signal, socket, sys
+import os, signal, socket, sys, threading
 events = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 events.connect(sys.argv[1])
 name, say = os.environ["FILMGATE_PROCESS"], lambda text: events.send(text.encode())
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("a line of", name, flush=True)
+def shout():
+    while True: os.write(2, b"%4000d\\n" % 1)
+if "loud" in sys.argv and "worker" in name: threading.Thread(target=shout, daemon=True).start()
 say(f"{name} started {os.getpid()}")
 pipe = int(os.environ["FILMGATE_READY_FD"])
 os.write(pipe, b"ready")
@@ -183,6 +188,8 @@ def test_a_worker_that_dies_is_started_again_and_its_film_is_free_at_once(
         os.kill(pid, signal.SIGKILL)
         again = int(events.next("worker 1 started")[3])
         assert again != pid
+        (told,) = health.reports(settings.state)
+        assert ("process worker 1", "killed by SIGKILL") in [(one.what, one.error) for one in told.troubles]
         assert ledger.ready_jobs() == 1
         ledger.close()
 
@@ -199,6 +206,19 @@ def test_restarts_wait_longer_and_longer() -> None:
     assert waits[:3] == pytest.approx([FIRST_BACKOFF_S, 1.0, 2.0], abs=0.1)
     assert waits[-1] == pytest.approx(30.0, abs=0.1)
     assert not child.due
+
+
+def test_the_last_line_of_a_crash_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also one that was cut short: it may say why."""
+    command = (sys.executable, "-S", "-c", "import os; os.write(2, b'whole\\nFatal Python err'); os._exit(9)")
+    child = Child(Spec("worker", 1, command))
+    assert child.start({})
+    end = time.monotonic() + 20
+    while not (how := child.ended()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert how == "exit code 9"
+    assert capfd.readouterr().err == "worker 1   | whole\nworker 1   | Fatal Python err\n"
 
 
 def test_a_child_that_will_not_stop_is_killed(

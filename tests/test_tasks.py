@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +21,7 @@ from busy import CPU, busy
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway import bootstrap, tasks
+from gateway import bootstrap, loops, tasks
 from gateway.bootstrap import Shell
 from gateway.decoder import Decoder
 from gateway.errors import LedgerBusy, NoRoom, NoTime
@@ -471,6 +473,48 @@ def test_copies_are_dated_in_the_hospitals_zone(tmp_path: Path, decoder: Decoder
     assert ds.TimezoneOffsetFromUTC == "+0900"
     opened = hold.opened_at.astimezone(ZoneInfo("Asia/Tokyo"))
     assert ds.InstanceCreationDate + str(ds.InstanceCreationTime) == opened.strftime("%Y%m%d%H%M%S")
+
+
+def test_a_heart_goes_on_beating_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the lease is lost in the middle of a film, and nobody ends a worker that hangs."""
+    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
+    again, beats = threading.Event(), []
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) == 1:
+            raise RuntimeError("cannot schedule new futures")
+        again.set()
+
+    with tasks.Heart(beat):
+        assert again.wait(30)
+
+
+def test_a_worker_looks_again_after_a_fault(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Redis away its own look is all that finds films."""
+    one = shell(tmp_path)
+    receive(one, phantom_dx("frontal", 3), tmp_path)
+    monkeypatch.setattr(tasks, "LOOK_S", 0.01)
+    claim, faults = one.ledger.claim, [RuntimeError("a bug"), KeyError("another")]
+
+    def fails_at_first(*args: Any, **named: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return claim(*args, **named)
+
+    monkeypatch.setattr(one.ledger, "claim", fails_at_first)
+    examiner = Examiner(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
+    look = partial(loops.Guard("worker look", first_s=0.01), examiner.work)
+    alone = loops.start("worker look", partial(tasks._look_alone, look, examiner.stopping))
+    end = time.monotonic() + 60
+    while one.ledger.film(1).decision != "pass":
+        assert alone.is_alive()
+        assert time.monotonic() < end
+        examiner.stopping.wait(0.01)
+    examiner.stopping.set()
+    alone.join()
 
 
 def test_the_heart_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,12 @@ polled, and must not wait for a network library.
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 
+from gateway import outlet
 from gateway.cli import (
     classifiers,
     classify,
@@ -20,6 +23,7 @@ from gateway.cli import (
     films,
     judging,
     models,
+    options,
     quarantine,
     regions,
     serve,
@@ -64,6 +68,8 @@ app.command()(demo.demo)
 
 def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
+    outlet.need_standard_files()
+    warnings.showwarning = _show_warning
     try:
         app()
     except SettingsError as error:
@@ -72,3 +78,11 @@ def main() -> None:
     except FilmgateError as error:
         complain(error)
         sys.exit(1)
+
+
+def _show_warning(*args: Any, **named: Any) -> None:
+    """Libraries quote what they read, and that is a patient's: see `gateway.logs`."""
+    from gateway import logs
+
+    options.quiet_logs()
+    logs.show_warning(*args, **named)

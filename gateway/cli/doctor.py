@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import clock, fitness
+from gateway import clock, fitness, health
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
 from gateway.errors import (
@@ -37,6 +37,7 @@ from gateway.settings import (
 )
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
+FAILS_AGAIN_AND_AGAIN = 3  # failures in a row: it will not go by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _ledger(settings)
     yield _port(settings)
     yield _reach(settings)
+    yield from _threads(settings)
     yield from _routes(settings)
     yield from _bundles(settings)
     yield from _classifiers(settings)
@@ -200,6 +202,22 @@ def _port(settings: Settings) -> Check:
             mute = f"this gateway runs (process {pid}), and nobody answers on {at}: {error}"
             return Check("port", "error", mute if pid else str(taken))
         return Check("port", "ok", f"{gateway.ae_title} answers on {at}: the gateway runs")
+
+
+def _threads(settings: Settings) -> Iterator[Check]:
+    """What fails again and again in the processes that run."""
+    found = health.reports(settings.state)
+    for report in found:
+        for one in report.troubles:
+            if one.what == "log":
+                yield Check(report.process, "error", f"since {one.since} {one.error}; lines will be missing")
+                continue
+            times = "once" if one.failures == 1 else f"{one.failures} times in a row"
+            detail = f"{one.what} in process {report.pid} failed {times} since {one.since}: {one.error}"
+            again = one.failures >= FAILS_AGAIN_AND_AGAIN
+            yield Check(report.process, "error" if again else "warning", f"{detail}; see the log")
+    if found and not any(report.troubles for report in found):
+        yield Check("threads", "ok", f"nothing fails in the processes that run ({len(found)})")
 
 
 def _reach(settings: Settings) -> Check:

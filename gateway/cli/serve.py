@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from gateway.cli import options
 from gateway.cli.output import say
+from gateway.health import HERE
 from gateway.settings import Settings, load
+
+if TYPE_CHECKING:
+    from gateway.bootstrap import Shell
 
 DRAIN_S = 12.0  # what a listener that is told to stop may take to finish what it is receiving
 
@@ -20,7 +26,7 @@ def up(config: options.Config = None, state: options.State = None) -> None:
     """Run the gateway on this machine: listener, Redis, dispatcher and workers, supervised."""
     from gateway import logs, supervisor
 
-    logs.configure(load(config, state).log, process="supervisor")
+    logs.configure_service(load(config, state).log, process="supervisor")
     supervisor.run(config, state, say=say)
 
 
@@ -30,7 +36,7 @@ def listen(config: options.Config = None, state: options.State = None) -> None:
     from gateway.listener import serve
 
     stop = _stop()
-    with options.open_shell(settings) as shell:
+    with _shell(settings, "listener") as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
         settings = shell.settings.model_copy(update={"routes": routes})
         serve(
@@ -50,7 +56,7 @@ def dispatch(config: options.Config = None, state: options.State = None) -> None
     from gateway import dispatcher
 
     stop = _stop()
-    with options.open_shell(settings) as shell:
+    with _shell(settings, "dispatcher") as shell:
         dispatcher.run(shell, ready=_ready("dispatcher"), stop=stop)
 
 
@@ -65,7 +71,7 @@ def work(config: options.Config = None, state: options.State = None) -> None:
 
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    with options.open_shell(settings) as shell:
+    with _shell(settings, "worker") as shell:
         tasks.run_worker(shell, clerk, ready=_ready("worker"))
 
 
@@ -73,8 +79,16 @@ def _settings(config: Path | None, state: Path | None) -> Settings:
     from gateway import logs
 
     settings = load(config, state)
-    logs.configure(settings.log, process=os.environ.get("FILMGATE_PROCESS", ""))
+    logs.configure_service(settings.log, process=os.environ.get("FILMGATE_PROCESS", ""))
     return settings
+
+
+@contextmanager
+def _shell(settings: Settings, role: str) -> Iterator[Shell]:
+    """Ledger, store, destinations; what fails from now on is noted in the state folder."""
+    with options.open_shell(settings) as shell:
+        HERE.keep_in(settings.state, os.environ.get("FILMGATE_PROCESS", role))
+        yield shell
 
 
 def _stop() -> Event:

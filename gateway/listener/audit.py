@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gateway.errors import LedgerError
-from gateway.listener.guard import Muffler
+from gateway import loops
 from gateway.listener.pdu import Rejection
 from gateway.listener.recorder import ReceiveLedger
+from gateway.muffler import Muffler
 
 MOST_WAITING = 4096  # rows that wait for the ledger; more are counted in the log only
 STOP_S = 5.0
@@ -53,11 +53,11 @@ class Audit:
         self._ledger = ledger
         self._muffler = muffler
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self._thread = loops.start("audit", self._run)
 
     def refused(self, calling: str, called: str, address: str, rejection: Rejection) -> None:
         """Log and note that an association was refused (PS3.8 section 9.3.4)."""
@@ -88,7 +88,8 @@ class Audit:
         """Write what waits, for some seconds at most, and end."""
         with suppress(queue.Full):
             self._queue.put(None, timeout=STOP_S)
-        self._thread.join(timeout=STOP_S)
+        if self._thread is not None:
+            self._thread.join(timeout=STOP_S)
 
     def _later(self, write: Callable[[], None]) -> None:
         try:
@@ -97,11 +98,12 @@ class Audit:
             self._muffler.warning("associations come and go faster than the ledger takes them")
 
     def _run(self) -> None:
+        meaning = "it is in this log alone; films are not touched"
+        guard = loops.Guard(
+            "audit", failing="an association is not in the ledger", meaning=meaning, longest_s=0.0
+        )
         while (write := self._queue.get()) is not None:
-            try:
-                write()
-            except LedgerError as error:
-                self._muffler.warning("an association is not in the ledger", error=str(error))
+            guard(write)
 
     def _write_end(self, one: Ended) -> None:
         row = one.row

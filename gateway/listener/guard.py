@@ -7,8 +7,6 @@ peer is served at once.
 
 `Wire` is the socket of an association: each PDU has a deadline, a silence has another, and what was read lies
 in one buffer of fixed size, whatever length a peer claims.
-
-`Muffler` keeps a flood of refusals from becoming a flood of log lines.
 """
 
 from __future__ import annotations
@@ -23,10 +21,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import structlog
-
+from gateway.muffler import Muffler
 from gateway.upper_layer import AbortReason, BadPdu, PduType, abort
 
 MOST_WAITING = 1024  # connections without a whole A-ASSOCIATE-RQ
@@ -42,8 +39,6 @@ _ACCEPT_PAUSE_S = 0.1
 _HEADER = struct.Struct(">BxL")
 _PDU_TYPES = frozenset(map(int, PduType))
 
-log = structlog.get_logger(__name__)
-
 
 def _nothing() -> None:
     pass
@@ -55,46 +50,6 @@ class Closed(Exception):
 
 class Late(Exception):
     """Raised when the peer was silent, or slow, for longer than it may be."""
-
-
-class Muffler:
-    """Lets `most` log lines of a kind through in `window_s`, and tells how many it kept back.
-
-    Args:
-        most: lines of one event name in a window.
-        window_s: its length in seconds.
-    """
-
-    def __init__(self, most: int = 20, window_s: float = 60.0) -> None:
-        self._most = most
-        self._window_s = window_s
-        self._lock = threading.Lock()
-        self._seen: dict[str, tuple[float, int]] = {}
-
-    def allows(self, event: str) -> tuple[bool, int]:
-        """Whether to say `event` now, and how often it was kept back in the window before."""
-        now = time.monotonic()
-        with self._lock:
-            start, count = self._seen.get(event, (now, 0))
-            kept_back = 0
-            if now - start >= self._window_s:
-                kept_back = max(count - self._most, 0)
-                start, count = now, 0
-            self._seen[event] = (start, count + 1)
-            return count < self._most, kept_back
-
-    def warning(self, event: str, **details: Any) -> None:
-        """Log a warning, unless there were too many of them."""
-        self._say(log.warning, event, details)
-
-    def info(self, event: str, **details: Any) -> None:
-        """Log what is no trouble, unless there was too much of it."""
-        self._say(log.info, event, details)
-
-    def _say(self, say: Callable[..., Any], event: str, details: dict[str, Any]) -> None:
-        allowed, kept_back = self.allows(event)
-        if allowed:
-            say(event, **details, **({"kept_back": kept_back} if kept_back else {}))
 
 
 @dataclass(slots=True, eq=False)

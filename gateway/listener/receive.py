@@ -34,7 +34,7 @@ from gateway.listener.dimse import (
     encode_response,
 )
 from gateway.listener.glance import HEAD_BYTES, glance
-from gateway.listener.guard import Closed, Late, Muffler, Wire
+from gateway.listener.guard import Closed, Late, Wire
 from gateway.listener.negotiate import VERIFICATION, is_uid, negotiate
 from gateway.listener.pdu import (
     APPLICATION_CONTEXT_UNKNOWN,
@@ -45,6 +45,7 @@ from gateway.listener.pdu import (
     encode_associate_ac,
 )
 from gateway.listener.recorder import ReceiveLedger, Recorder
+from gateway.muffler import Muffler
 from gateway.settings import GatewaySettings
 from gateway.store import Incoming, Kept, Store
 from gateway.upper_layer import (

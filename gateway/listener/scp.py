@@ -15,7 +15,7 @@ import structlog
 
 from gateway.errors import FilmgateError
 from gateway.listener.audit import Audit
-from gateway.listener.guard import Door, Muffler
+from gateway.listener.guard import Door
 from gateway.listener.pdu import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
@@ -28,6 +28,7 @@ from gateway.listener.pdu import (
 )
 from gateway.listener.receive import Association, House
 from gateway.listener.recorder import ReceiveLedger, Recorder
+from gateway.muffler import Muffler
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
 
