@@ -83,6 +83,7 @@ class Child:
                 stderr=output_end,
                 env={**env, **own},
                 pass_fds=(ready_end,),
+                umask=0o077 if self.spec.role == "redis" else -1,  # its files are as open as that lets them
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
                 preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  one thread
             )

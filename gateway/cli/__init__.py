@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from gateway import private
 from gateway.cli import (
     classifiers,
     classify,
@@ -64,6 +65,7 @@ app.command()(demo.demo)
 
 def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
+    private.dump_no_core()
     try:
         app()
     except SettingsError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway import private
 from gateway.cli import options
 from gateway.cli.films import deliveries_text
 from gateway.cli.output import print_table, say
@@ -74,7 +75,8 @@ Once = Annotated[bool, typer.Option("--once", help="End when the verdicts are sh
 def demo(once: Once = False, config: options.Config = None, state: options.State = None) -> None:
     """Run the gateway here, push synthetic films through it by C-STORE, show the verdicts; stays up."""
     folder = load(config, state).state / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    private.claim(folder.parent)
+    folder.mkdir(private.FOLDER_MODE, exist_ok=True)
     if config is None:
         for name in ("archive", "chest-ai"):
             (folder / name).mkdir(exist_ok=True)
@@ -180,6 +182,7 @@ def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess
 
     command = [
         sys.executable,
+        "-P",
         "-m",
         "gateway.cli",
         "up",
