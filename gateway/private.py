@@ -71,7 +71,7 @@ def _close(state: Path, mode: int) -> str:
     if state.stat().st_mode & OTHERS:
         raise FilmgateError(
             f"the state folder {state} is open to others, and its file system knows no other mode: they "
-            "could read films. Nothing was started. Choose a folder on a local disk, or mount it for one user."
+            "could read films. Nothing was started. Choose one on a local disk, or mount it for one user."
         )
     _close_entries(path for path in entries if path.is_symlink())
     return "was open to others; its mode is 0700 now"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -164,6 +165,17 @@ class Child:
             if end >= 0:
                 os.close(end)
         self.output = self.ready_pipe = -1
+
+
+def own_code(env: Mapping[str, str]) -> dict[str, str]:
+    """Children are started with `-P`: a file in the working folder must not pass for a module.
+
+    Where this process found its own code there, in a checkout that is not installed, they are told the place.
+    """
+    root = str(Path(__file__).parents[1])
+    if sys.flags.safe_path or sys.path[:1] != [root]:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))}
 
 
 def tie_to_parent(parent: int) -> None:

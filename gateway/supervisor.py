@@ -34,7 +34,7 @@ from gateway import fitness, private, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.lined_yaml import text_of
-from gateway.processes import Child, Spec
+from gateway.processes import Child, Spec, own_code
 from gateway.settings import PREFIX, Settings, read
 from models import plain_files
 from pipelines.policy import Policy, PolicyError
@@ -183,7 +183,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         threads = {"OMP_NUM_THREADS": "1"} if child.spec.role == "worker" else {}  # one worker a core
-        if child.start(threads | child_environment(os.environ)):
+        if child.start(threads | child_environment(os.environ) | own_code(os.environ)):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
             self._selector.register(child.ready_pipe, selectors.EVENT_READ, partial(self._hear_ready, child))
 

@@ -178,7 +178,7 @@ def _settled(row: FilmRow) -> bool:
 @contextmanager
 def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
     """`filmgate up` as a child, ready; Ctrl-C reaches it through us."""
-    from gateway.processes import tie_to_parent
+    from gateway.processes import own_code, tie_to_parent
 
     command = [
         sys.executable,
@@ -197,6 +197,7 @@ def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env={**os.environ, **own_code(os.environ)},
             start_new_session=True,
             preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  we have one thread
         )
