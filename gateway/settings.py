@@ -80,7 +80,7 @@ Host = Annotated[str, AfterValidator(_host)]
 class Peer(_Block):
     """Who may send: a calling AE title ("*" is any) from an address range."""
 
-    ae_title: AeTitle = "*"
+    ae_title: str = "*"
     from_: Annotated[str, AfterValidator(_network)] = Field("127.0.0.0/8", alias="from")
 
     @property
