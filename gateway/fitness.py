@@ -21,13 +21,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import get_args
 
-from redis import Redis
-from sqlalchemy import create_engine
-from sqlalchemy.exc import ArgumentError
-
 from gateway import redis_server
 from gateway.classifiers import bundle_of
-from gateway.destinations import why_not
 from gateway.errors import SettingsError
 from gateway.lined_yaml import Loc, text_of
 from gateway.settings import (
@@ -167,6 +162,10 @@ def _policy(settings: Settings) -> Iterator[Trouble]:
 
 def _addresses_of_ours(settings: Settings) -> Iterator[Trouble]:
     """What a library says of these is not repeated: they may hold passwords."""
+    from redis import Redis  # noqa: PLC0415  the command line is asked often, and these load slowly
+    from sqlalchemy import create_engine  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
     try:
         create_engine(settings.ledger_url).dispose()
     except (ArgumentError, ImportError, ValueError):  # NoSuchModuleError is an ArgumentError
@@ -207,13 +206,20 @@ def _destination(settings: Settings, name: str, block: object) -> Iterator[Troub
     elif isinstance(block, FolderDestination) and not os.access(block.path, os.W_OK | os.X_OK):
         words = f"destinations.{name}.path: {block.path} may not be written to; what is owed to it waits"
         yield Trouble((*loc, "path"), words, closes=what)
-    if name in settings.carried and (why := why_not(name, settings.carried[name], settings.gateway.ae_title)):
+    if name in settings.carried and (why := _why_not(settings, name)):
         key = why.removeprefix(f"destinations.{name}.").partition(":")[0]
         place: Loc = (*loc, key) if why.startswith(f"destinations.{name}.{key}:") else loc
         yield Trouble(place, why, refused=True, closes=what)
     accepts = getattr(block, "accepts", None)
     if isinstance(accepts, Accepts) and (why := _takes_nothing(accepts)):
         yield Trouble((*loc, "accepts"), f"destinations.{name} takes no film at all: {why}", closes=what)
+
+
+def _why_not(settings: Settings, name: str) -> str:
+    """Why this destination cannot be built; "" when it can."""
+    from gateway.destinations import why_not  # noqa: PLC0415  it loads the network's libraries
+
+    return why_not(name, settings.carried[name], settings.gateway.ae_title)
 
 
 def _never_a_folder(path: Path) -> str:
