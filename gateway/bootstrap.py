@@ -8,12 +8,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway import classifiers, clock, redis_server
+from gateway import classifiers, clock, private, redis_server
 from gateway.courier import Courier
 from gateway.decoder import Decoder
-from gateway.destinations import Destination, build
+from gateway.destinations import Destination, build_or_wait
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
+from gateway.lined_yaml import text_of
 from gateway.quarantine import Quarantine
 from gateway.reporter import Reporter
 from gateway.settings import ClassifierDestination, Settings, WebhookDestination
@@ -43,7 +44,9 @@ class Shell:
         Raises:
             LedgerError: the ledger cannot be used (see its subclasses).
             StoreError: the state folder cannot be used.
+            FilmgateError: the state folder belongs to another user, or is open to others.
         """
+        private.claim(settings.state)
         timeout_s = settings.ledger.busy_timeout_s
         ledger = Ledger.open(settings.ledger_url, busy_timeout_s=timeout_s, migrate_first=migrate_first)
         return cls(settings, ledger, Store(settings.state, settings.store.min_free_mb))
@@ -73,9 +76,9 @@ class Shell:
         return Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb, zone=zone)
 
     def destinations(self) -> dict[str, Destination]:
-        """Those that things are sent to: a classifier reads where it is."""
+        """Those that things are sent to: a classifier reads where it is. One that cannot be built waits."""
         calling = self.settings.gateway.ae_title
-        return {name: build(name, block, calling) for name, block in self.settings.carried.items()}
+        return {name: build_or_wait(name, block, calling) for name, block in self.settings.carried.items()}
 
     def courier(self) -> Courier:
         retry = {name: block.retry for name, block in self.settings.carried.items()}
@@ -102,10 +105,11 @@ class Shell:
         """The rules in force: the site's file, or the default that ships.
 
         Raises:
+            SettingsError: the file cannot be read.
             PolicyError: the rules cannot be used; names the rule.
         """
         path = self.settings.policy.file
-        return Policy.load(path.read_text(encoding="utf-8")) if path else Policy.default()
+        return Policy.load(text_of(path)) if path else Policy.default()
 
     def acceptances(self) -> Mapping[str, Acceptance]:
         """What each AI destination of routes.pass accepts."""

@@ -13,7 +13,7 @@ from threading import Event
 
 import structlog
 
-from gateway import loops
+from gateway import loops, private
 from gateway.bootstrap import Shell
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
@@ -109,8 +109,14 @@ def _look(dispatcher: Dispatcher) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold the lock that makes this the one dispatcher of a state folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    try:
+        opened = private.lock_file(path)
+    except OSError as error:
+        raise FilmgateError(
+            f"{path} cannot be used as a lock: {error.strerror}. Films are safe, and nothing was sent. "
+            "Remove it, if it is not filmgate's."
+        ) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -8,20 +8,23 @@ from the archive by any of it. Loads no torch.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from hashlib import sha256
 from importlib import resources
 from ipaddress import ip_address
-from json import loads
 from pathlib import Path
 from typing import get_args
 
+from gateway import redis_server
 from gateway.classifiers import bundle_of
-from gateway.lined_yaml import Loc
+from gateway.errors import SettingsError
+from gateway.lined_yaml import Loc, text_of
 from gateway.settings import (
     Accepts,
     BundleName,
@@ -30,13 +33,15 @@ from gateway.settings import (
     GatewaySettings,
     Settings,
 )
+from models import plain_files
 from models.classifiers import terms
-from pipelines.policy import Policy
+from pipelines.policy import Policy, PolicyError
 from pipelines.regions import CHEST
 
 NO_ARCHIVE = "routes.always names no destination: originals are kept only here, and no archive gets them"
 HELD = "every film would be held"
 SHOWN = 8  # words of rules in one warning; a file of another kind altogether lacks dozens
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - the addresses that mean all of this machine's
 NOBODYS = ("192.0.2.1", "2001:db8::1")  # for documentation alone: RFC 5737, RFC 3849
 
@@ -53,7 +58,11 @@ class Trouble:
 
 
 def troubles(settings: Settings) -> Iterator[Trouble]:
-    """Everything that is named and not there, and everything that keeps films from where they should go."""
+    """Everything that is named and not there, and everything that keeps films from where they should go.
+
+    Whatever a process builds at its start is built here once, without a connection.
+    """
+    yield from _addresses_of_ours(settings)
     if not settings.routes.always:
         yield Trouble(("routes", "always"), NO_ARCHIVE)
     if not settings.gateway.allow:
@@ -107,7 +116,7 @@ def gate_bundles(settings: Settings) -> dict[str, Path]:
 def problem_of(bundle: Path) -> str:
     """Why a gate's bundle cannot be used; "" when its weights are there and those of its card."""
     try:
-        told = loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))["filmgate"]
+        told = plain_files.read_json(bundle / terms.METADATA)["filmgate"]
         found = digest_of(bundle)
         whole = told["weights_sha256"] == found
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -117,13 +126,13 @@ def problem_of(bundle: Path) -> str:
 
 def digest_of(bundle: Path) -> str:
     """sha256 of a gate's weights. Raises OSError."""
-    return sha256((bundle / "models" / "model.safetensors").read_bytes()).hexdigest()
+    return plain_files.sha256_of(bundle / terms.SAFETENSORS)
 
 
 def region_name(region: Path) -> str:
     """The name of a region's gate; that of its folder when it has no card that can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        card = loads((region / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        card = plain_files.read_json(region / terms.METADATA)
         return str(card["filmgate"]["name"])
     return region.name
 
@@ -136,8 +145,8 @@ def _policy(settings: Settings) -> Iterator[Trouble]:
     file = settings.policy.file
     if file is None:
         return
-    with suppress(OSError, ValueError):  # a file that cannot be used is refused when it is read
-        if lacks := Policy.load(file.read_text(encoding="utf-8")).lacks:
+    with suppress(SettingsError, PolicyError):  # a file that cannot be used is refused when it is read
+        if lacks := Policy.load(text_of(file)).lacks:
             more = f" and {len(lacks) - SHOWN} more" if len(lacks) > SHOWN else ""
             words = f"{', '.join(lacks[:SHOWN])}{more}"
             yield Trouble(
@@ -146,6 +155,29 @@ def _policy(settings: Settings) -> Iterator[Trouble]:
                 "held for a person unless another rule of the file fits. Take over what the shipped "
                 "policy.yaml says of them",
             )
+
+
+# Ledger, Redis and state
+
+
+def _addresses_of_ours(settings: Settings) -> Iterator[Trouble]:
+    """What a library says of these is not repeated: they may hold passwords."""
+    from redis import Redis  # noqa: PLC0415  the command line is asked often, and these load slowly
+    from sqlalchemy import create_engine  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        create_engine(settings.ledger_url).dispose()
+    except (ArgumentError, ImportError, ValueError):  # NoSuchModuleError is an ArgumentError
+        words = "ledger.url: this is no address of a database, or its driver is not installed"
+        yield Trouble(("ledger", "url"), words, refused=True)
+    try:
+        Redis.from_url(redis_server.redis_url(settings)).close()
+    except ValueError:
+        words = "redis.url: must be redis://HOST:PORT/NUMBER, rediss://... or unix:///PATH"
+        yield Trouble(("redis", "url"), words, refused=True)
+    if why := _never_a_folder(settings.state):
+        yield Trouble(("state",), f"state: {why}", refused=True)
 
 
 # Destinations
@@ -162,16 +194,47 @@ def _destination(settings: Settings, name: str, block: object) -> Iterator[Troub
             "round for ever, and reach nobody. Name the address of the archive or AI",
             refused=True,
         )
-    if isinstance(block, FolderDestination) and not block.path.is_dir():
+    if isinstance(block, FolderDestination) and (why := _never_a_folder(block.path)):
+        yield Trouble((*loc, "path"), f"destinations.{name}.path: {why}", refused=True, closes=what)
+    elif isinstance(block, FolderDestination) and not os.path.isdir(block.path):  # noqa: PTH112
         near = _near(block.path.name, _folders(block.path.parent))
         yield Trouble(
             (*loc, "path"),
             f"destinations.{name}.path: there is no folder {block.path}{near}; what is owed to it waits",
             closes=what,
         )
+    elif isinstance(block, FolderDestination) and not os.access(block.path, os.W_OK | os.X_OK):
+        words = f"destinations.{name}.path: {block.path} may not be written to; what is owed to it waits"
+        yield Trouble((*loc, "path"), words, closes=what)
+    if name in settings.carried and (why := _why_not(settings, name)):
+        key = why.removeprefix(f"destinations.{name}.").partition(":")[0]
+        place: Loc = (*loc, key) if why.startswith(f"destinations.{name}.{key}:") else loc
+        yield Trouble(place, why, refused=True, closes=what)
     accepts = getattr(block, "accepts", None)
     if isinstance(accepts, Accepts) and (why := _takes_nothing(accepts)):
         yield Trouble((*loc, "accepts"), f"destinations.{name} takes no film at all: {why}", closes=what)
+
+
+def _why_not(settings: Settings, name: str) -> str:
+    """Why this destination cannot be built; "" when it can."""
+    from gateway.destinations import why_not  # noqa: PLC0415  it loads the network's libraries
+
+    return why_not(name, settings.carried[name], settings.gateway.ae_title)
+
+
+def _never_a_folder(path: Path) -> str:
+    """Why no folder can ever be mounted or made there; "" when one can."""
+    for one in (path, *path.parents):
+        try:
+            mode = one.stat().st_mode
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            return f"{path} cannot be used: {error.strerror}" if error.errno in _NO_NAME else ""
+        return "" if stat.S_ISDIR(mode) else f"{one} is a file, and a folder is expected"
+    return ""
 
 
 def _named(settings: Settings) -> set[str]:
@@ -233,7 +296,7 @@ def _binds(address: str) -> bool:
 def _classifiers(settings: Settings) -> Iterator[Trouble]:
     for name, block in settings.classifiers.items():
         folder = bundle_of(block, name)
-        if (folder / terms.METADATA).exists():
+        if _has_card(folder):
             if not block.on and _is_off(folder):
                 words = (
                     f"destinations.{name}: this classifier is off unless somebody wants it; its card tells "
@@ -255,13 +318,13 @@ def _classifiers(settings: Settings) -> Iterator[Trouble]:
 
 def _bundles(settings: Settings) -> Iterator[Trouble]:
     folder = bundles_folder(settings)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112
         near = _near(folder.name, _folders(folder.parent))
         words = f"work.bundles: there is no folder {folder}{near}; {HELD}"
         yield Trouble(("work", "bundles"), words, closes="gate anatomy")
         return
     for gate, bundle in gate_bundles(settings).items():
-        if (bundle / terms.METADATA).exists():
+        if _has_card(bundle):
             continue
         variant = {str(key): value for key, value in settings.work.variants.items()}.get(gate)
         if variant is None:
@@ -283,7 +346,7 @@ def _bundles(settings: Settings) -> Iterator[Trouble]:
 
 def _regions(settings: Settings) -> Iterator[Trouble]:
     for region in settings.work.regions:
-        if not (region / terms.METADATA).exists():
+        if not _has_card(region):
             near = _near(region.name, _bundles_in(region.parent))
             words = f"work.regions: there is no bundle in {region}{near}; films that may be of it are held"
             yield Trouble(("work", "regions"), words, closes=f"region {region.name}")
@@ -307,13 +370,18 @@ def _unknown_regions(name: str, accepts: Accepts, there: set[str]) -> Iterator[T
 def _unusable(settings: Settings, name: str) -> bool:
     try:
         card = terms.read(bundle_of(settings.classifiers[name], name))
-        return sha256(card.weights.read_bytes()).hexdigest() != card.weights_sha256
+        return plain_files.sha256_of(card.weights) != card.weights_sha256
     except (OSError, terms.NoTerms):
         return True
 
 
 def _shipped_classifiers() -> list[str]:
     return [name for name in _bundles_in(terms.BUNDLES) if _is_classifier(terms.BUNDLES / name)]
+
+
+def _has_card(folder: Path) -> bool:
+    """Unlike pathlib's `exists` it says no, not why, of a folder that may not be looked into."""
+    return os.path.exists(folder / terms.METADATA)  # noqa: PTH110
 
 
 def _is_off(folder: Path) -> bool:
@@ -330,7 +398,7 @@ def _is_classifier(folder: Path) -> bool:
 
 
 def _bundles_in(folder: Path) -> list[str]:
-    return [name for name in _folders(folder) if (folder / name / terms.METADATA).exists()]
+    return [name for name in _folders(folder) if _has_card(folder / name)]
 
 
 def _folders(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -95,6 +96,7 @@ class Child:
                 stderr=output_end,
                 env={**env, **own},
                 pass_fds=(ready_end,),
+                umask=0o077 if self.spec.role == "redis" else -1,  # its files are as open as that lets them
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
                 preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  others only write
             )
@@ -186,6 +188,17 @@ class Child:
             if end >= 0:
                 os.close(end)
         self.output = self.ready_pipe = -1
+
+
+def own_code(env: Mapping[str, str]) -> dict[str, str]:
+    """Children are started with `-P`: a file in the working folder must not pass for a module.
+
+    Where this process found its own code there, in a checkout that is not installed, they are told the place.
+    """
+    root = str(Path(__file__).parents[1])
+    if sys.flags.safe_path or sys.path[:1] != [root]:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))}
 
 
 def tie_to_parent(parent: int) -> None:

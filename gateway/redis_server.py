@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from gateway import private
 from gateway.errors import SettingsError
 from gateway.settings import Settings
 
@@ -69,7 +70,7 @@ def command(settings: Settings) -> list[str]:
         SettingsError: no program, or the socket's folder belongs to somebody else.
     """
     folder = settings.state / "redis"
-    folder.mkdir(parents=True, exist_ok=True)
+    private.make_folder(folder)
     address = socket_path(settings)
     _private(address.parent)
     options = {

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -37,22 +36,45 @@ from gateway import clock, lined_yaml
 from gateway.errors import SettingsError
 from gateway.lined_yaml import Lined, Loc
 from models.classifiers import terms
+from models.lined_yaml import YamlError, parse, unfit_character
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")]
+# PS3.5 section 6.2, AE: ASCII without backslash and control characters, and not spaces alone
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # The bundles of the gates. A slip here would quietly use a model under other terms, so it is refused.
 BundleName = Literal["anatomy", "inversion", "rotation", "mirror", "lungs"]
 Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # part of a folder's name, never a path
 
 
+# The longest that every clock call takes: poll(2) counts milliseconds in 31 bits.
+Seconds = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
 class _Block(BaseModel):
     # What pydantic says of a fault ends up in tracebacks: not with the value, which may be a secret.
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
 
 
 def _network(value: str) -> str:
     ip_network(value, strict=False)
     return value
+
+
+def _host(value: str) -> str:
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        raise ValueError("is no name or address of a machine") from None
+    return value
+
+
+Host = Annotated[str, AfterValidator(_host)]
 
 
 class Peer(_Block):
@@ -70,17 +92,17 @@ class GatewaySettings(_Block):
     """The listener."""
 
     ae_title: AeTitle = "FILMGATE"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11112
     allow: tuple[Peer, ...] = (Peer(),)
     require_called_ae: bool = True
     processes: int = Field(1, ge=1, le=16, description="listener processes on one port (SO_REUSEPORT)")
-    max_associations: int = Field(100, ge=1)
+    max_associations: int = Field(100, ge=1, le=10_000)
     max_pdu_kb: int = Field(256, ge=16, le=4096, description="largest PDU we offer to take")
-    max_object_mb: int = Field(4096, ge=1, description="larger objects are refused with 0xA700")
-    pdu_timeout_s: float = Field(30.0, gt=0, description="time to a whole PDU once it began")
-    idle_timeout_s: float = Field(60.0, gt=0, description="silence on an open association")
-    association_timeout_s: float = Field(10.0, gt=0, description="time to a whole A-ASSOCIATE-RQ")
+    max_object_mb: int = Field(4096, ge=1, le=1 << 20, description="larger objects are refused with 0xA700")
+    pdu_timeout_s: Seconds = Field(30.0, description="time to a whole PDU once it began")
+    idle_timeout_s: Seconds = Field(60.0, description="silence on an open association")
+    association_timeout_s: Seconds = Field(10.0, description="time to a whole A-ASSOCIATE-RQ")
     deflated: bool = False
     big_endian: bool = False
     time_zone: Annotated[str, AfterValidator(clock.known)] = Field(
@@ -98,7 +120,7 @@ class LedgerSettings(_Block):
     """The database; empty means SQLite in the state folder."""
 
     url: str = ""
-    busy_timeout_s: float = Field(10.0, gt=0)
+    busy_timeout_s: Seconds = Field(10.0)
 
 
 class RedisSettings(_Block):
@@ -113,9 +135,9 @@ class WorkSettings(_Block):
     workers: int = Field(0, ge=0, le=64, description="0: one a core")
     nice: int = Field(19, ge=0, le=19)
     attempts: int = Field(3, ge=1, le=20, description="failed attempts before a film is parked")
-    lease_s: float = Field(60.0, gt=0, description="a lease whose heartbeat stands still so long is freed")
-    decode_timeout_s: float = Field(10.0, gt=0)
-    decode_memory_mb: int = Field(2048, ge=256)
+    lease_s: Seconds = Field(60.0, description="a lease whose heartbeat stands still so long is freed")
+    decode_timeout_s: Seconds = Field(10.0)
+    decode_memory_mb: int = Field(2048, ge=256, le=1 << 20)
     bundles: str = Field("", description="folder of model bundles; empty: the shipped ones")
     variants: dict[BundleName, Variant] = Field(
         {}, description="which variant of a bundle: {anatomy: research} is the bundle anatomy-research"
@@ -140,16 +162,18 @@ class Accepts(_Block):
     max_age: float = Field(200, ge=0)
     unknown_age: bool = False
     modalities: tuple[Modality, ...] = ("CR", "DX", "DR", "RG")
-    max_study_age_days: int | None = Field(None, ge=0)
+    max_study_age_days: int | None = Field(None, ge=0, le=100_000)
     regions: tuple[Region, ...] = ("chest",)
 
 
 class RetrySettings(_Block):
     """How failed deliveries are tried again: growing and jittered."""
 
-    first_s: float = Field(2.0, gt=0)
+    first_s: Seconds = Field(2.0)
     longest_s: float = Field(900.0, gt=0)
-    give_up_h: float = Field(168.0, gt=0, description="after so many hours a delivery is parked as failed")
+    give_up_h: float = Field(
+        168.0, gt=0, le=100_000, description="after so many hours a delivery is parked as failed"
+    )
 
 
 class DicomDestination(_Block):
@@ -157,11 +181,11 @@ class DicomDestination(_Block):
 
     kind: Literal["dicom"] = "dicom"
     ae_title: AeTitle
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port
     calling_ae_title: AeTitle | None = None
     associations: int = Field(1, ge=1, le=16)
-    timeout_s: float = Field(30.0, gt=0)
+    timeout_s: Seconds = Field(30.0)
     retry: RetrySettings = RetrySettings()
     accepts: Accepts = Accepts()
 
@@ -202,7 +226,7 @@ class WebhookDestination(_Block):
     url: str
     token: SecretStr = SecretStr("")
     header: str = Field("Authorization: Bearer", pattern=r"^[A-Za-z0-9-]+(: ?[A-Za-z0-9-]*)?$")
-    timeout_s: float = Field(30.0, gt=0, description="from connecting to the end of the answer")
+    timeout_s: Seconds = Field(30.0, description="from connecting to the end of the answer")
     ca_file: Path | None = Field(None, description="certificates to trust (PEM) instead of the system's")
     fhir: FhirSettings = FhirSettings()
     retry: RetrySettings = RetrySettings()
@@ -236,6 +260,7 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url if url.isascii() and url.isprintable() and " " not in url else "")
         sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        _host(parts.hostname or "")
     except ValueError:
         sound = False
     if not sound:
@@ -306,7 +331,6 @@ CARRIES: dict[str, tuple[str, ...]] = {  # kind of result -> kinds of destinatio
 class Routes(_Block):
     """Names of destinations."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     always: tuple[str, ...] = ()
     pass_: tuple[str, ...] = Field((), alias="pass")
     copies: tuple[str, ...] = ()
@@ -331,7 +355,7 @@ class QuarantineSettings(_Block):
 class ConsoleSettings(_Block):
     """Address reserved for the review console (it comes with a later release)."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8042
 
 
@@ -432,6 +456,8 @@ NOT_SETTINGS = frozenset(
     {"FILMGATE_CONFIG", "FILMGATE_STATE", "FILMGATE_CRASH_AT", "FILMGATE_READY_FD", "FILMGATE_PROCESS"}
 )
 DEFAULT_FILE = Path("filmgate.yaml")
+# What a header may say before its token; another word there may be the token itself.
+_SCHEMES = frozenset({"", "basic", "bearer", "token", "apikey", "api-key", "key", "oauth", "digest"})
 
 # paths in the file are meant from where the file lies
 _PATHS: tuple[Loc, ...] = (("state",), ("policy", "file"), ("work", "bundles"), ("work", "regions"))
@@ -472,7 +498,7 @@ def read(
     tree = {key: value for key, value in document.tree.items() if value is not None}
     origins: dict[Loc, str] = {loc: f"{document.name}:{line}" for loc, line in document.lines.items()}
     if source:
-        _anchor(tree, source.absolute().parent)
+        _anchor(tree, source.absolute().parent, origins)
     for name, loc, value in _environment(env, tree):
         _put(tree, loc, value, name)
         origins[loc] = name
@@ -480,6 +506,8 @@ def read(
     if chosen:
         tree["state"] = str(chosen)
         origins["state",] = "--state" if state else "FILMGATE_STATE"
+    if unfit := [f"{_origin(origins, loc)}: {words}" for loc, words in _unfit(tree, ())]:
+        raise SettingsError("\n".join(unfit))
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -505,7 +533,7 @@ def keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[
 
 
 def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
-    """Every effective value with its path; tokens, and passwords inside URLs, are masked."""
+    """Every effective value with its path; tokens, and passwords and queries inside URLs, are masked."""
 
     def walk(value: Any, loc: Loc) -> Iterator[tuple[Loc, Any]]:
         if isinstance(value, dict) and value:
@@ -520,6 +548,23 @@ def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
     yield from walk(settings.model_dump(mode="json", by_alias=True), ())
 
 
+def _unfit(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """What the environment and the command line bring, and our other processes could not be told."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unfit(key, (*loc, key))
+            yield from _unfit(item, (*loc, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unfit(item, (*loc, index))
+    elif isinstance(value, str) and (letter := unfit_character(value)):
+        yield loc, f"{_dotted(loc)} holds the character {letter}, which cannot be used"
+
+
+def _dotted(loc: Loc) -> str:
+    return ascii(".".join(map(str, loc)))[1:-1]
+
+
 def _origin(origins: Mapping[Loc, str], loc: Loc) -> str:
     while loc and loc not in origins:
         loc = loc[:-1]
@@ -529,12 +574,15 @@ def _origin(origins: Mapping[Loc, str], loc: Loc) -> str:
 def _shown_to_people(loc: Loc, value: Any) -> Any:
     if loc[-1] == "token":
         return "***" if value else value
-    return _masked(value) if loc[-1] == "url" else value
+    if loc[-1] == "header":
+        name, colon, scheme = value.partition(":")
+        return value if scheme.strip().lower() in _SCHEMES else f"{name}{colon} ***"
+    return _masked(value) if isinstance(value, str) and "://" in value else value
 
 
 def _masked(url: str) -> str:
-    """Without a password, and in a web address without a query: keys are often part of it."""
-    if url.startswith(("http://", "https://")) and "?" in url:
+    """Without a password and without a query: keys are often part of it."""
+    if "?" in url:
         url = url.partition("?")[0] + "?***"
     head, at, tail = url.rpartition("@")
     scheme, slashes, login = head.partition("://")
@@ -546,10 +594,11 @@ def _source(config: Path | None, env: Mapping[str, str]) -> Path | None:
         return config
     if env.get("FILMGATE_CONFIG"):
         return Path(env["FILMGATE_CONFIG"])
-    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+    # A folder of that name, or a link to nothing, is refused when it is read: defaults send films nowhere.
+    return DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
 
 
-def _anchor(tree: dict[str, Any], folder: Path) -> None:
+def _anchor(tree: dict[str, Any], folder: Path, origins: Mapping[Loc, str]) -> None:
     destinations = tree.get("destinations")
     names = destinations if isinstance(destinations, dict) else {}
     own = [("destinations", name, key) for name in names for key in ("path", "ca_file")]
@@ -558,10 +607,15 @@ def _anchor(tree: dict[str, Any], folder: Path) -> None:
         for step in loc[:-1]:
             block = block.get(step) if isinstance(block, dict) else None
         value = block.get(loc[-1]) if isinstance(block, dict) else None
-        if isinstance(value, str) and value:
-            block[loc[-1]] = _anchored(value, folder)
-        elif isinstance(value, list):
-            block[loc[-1]] = [_anchored(item, folder) if isinstance(item, str) else item for item in value]
+        try:
+            if isinstance(value, str) and value:
+                block[loc[-1]] = _anchored(value, folder)
+            elif isinstance(value, list):
+                block[loc[-1]] = [_anchored(one, folder) if isinstance(one, str) else one for one in value]
+        except RuntimeError as error:
+            raise SettingsError(
+                f"{_origin(origins, loc)}: {_dotted(loc)}: there is no such home `~`"
+            ) from error
 
 
 def _bundles(destinations: Mapping[str, Any]) -> Iterator[Loc]:
@@ -607,16 +661,16 @@ def _env_value(name: str, text: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:  # it quotes the text, which may be a secret
+        return parse(text).value
+    except YamlError:  # its words may name an alias or a key, and this may be a secret
         raise SettingsError(f"{name}: this is not YAML") from None
 
 
 def _secret(name: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name}: {path} cannot be read: {error}") from error
+        return lined_yaml.text_of(path).strip()
+    except SettingsError as error:
+        raise SettingsError(f"{name}: its file cannot be read: {error}") from error
 
 
 def _put(tree: dict[str, Any], loc: Loc, value: Any, name: str) -> None:
@@ -650,6 +704,7 @@ _WORDS = {
     "model_type": "must be a block of keys",
     "model_attributes_type": "must be a block of keys",
     "literal_error": "must be {expected}",
+    "union_tag_not_found": "must be a block of keys",
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
@@ -689,9 +744,12 @@ def _sentence(fault: ErrorDetails, tagged: Loc, loc: Loc) -> str:
 
 
 def _shown(loc: Loc, value: Any) -> str:
-    if loc and loc[-1] in ("url", "token"):
+    """A single value that is surely no secret: an address that stands in the wrong place may hold one."""
+    if (loc and loc[-1] in ("url", "token", "header")) or isinstance(value, dict | list | tuple):
         return ""
     text = repr(value)
+    if "://" in text or "@" in text:
+        return ""
     return f", not {text}" if len(text) <= 40 else ""
 
 

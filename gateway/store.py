@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway import private
 from gateway.errors import Missing, NoRoom, StoreError
 
 IMPLEMENTATION_CLASS_UID = "2.25.90830521677406739298854848985053473188"
@@ -76,8 +77,9 @@ class Store:
         self._room = (0.0, True)  # (looked at: monotonic seconds, the answer)
         self._numbers = itertools.count()
         self._durable: set[Path] = set()  # folders whose own name is synced
-        self.incoming.mkdir(parents=True, exist_ok=True)
-        self._objects.mkdir(exist_ok=True)
+        private.make_folder(root)
+        private.make_folder(self.incoming, private.FOLDER_MODE)
+        private.make_folder(self._objects, private.FOLDER_MODE)
         self.sync_folders((root,))
 
     def begin(
@@ -256,7 +258,7 @@ class Store:
         if folder in self._durable:
             return
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(private.FOLDER_MODE, exist_ok=True)
         except OSError as error:
             raise _store_error(error) from error
         self.sync_folders((self._objects,))
@@ -278,7 +280,7 @@ class Incoming:
         self._checked = 0
         self._lock = threading.Lock()
         try:
-            self._fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+            self._fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, private.FILE_MODE)
         except OSError as error:
             raise self._failed(error) from error
         try:

@@ -30,18 +30,21 @@ from typing import TextIO
 
 import structlog
 
-from gateway import fitness, redis_server
+from gateway import fitness, private, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.health import HERE
 from gateway.ledger import Ledger
-from gateway.processes import Child, Spec
+from gateway.lined_yaml import text_of
+from gateway.processes import Child, Spec, own_code
 from gateway.settings import PREFIX, Settings, read
+from models import plain_files
 from pipelines.policy import Policy, PolicyError
 
 log = structlog.get_logger()
 
 TICK_S = 0.2  # the end of a process is noticed this late at most
 PORT_WAIT_S = 2.0
+ASKED_S = 5.0  # a lock that is shared so long is no passing question
 REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
 ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
 # A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then.
@@ -55,6 +58,8 @@ ROLL_ORDER = ("worker", "dispatcher", "listener")
 
 def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) -> None:
     """Supervise until SIGTERM or SIGINT: see Supervisor.run."""
+    source = read(config, state).source  # named from now on: a file that vanishes must not mean the defaults
+    config = source.absolute() if source else config
     Supervisor(load_all(config, state), reload=partial(load_all, config, state), say=say).run()
 
 
@@ -69,10 +74,7 @@ def load_all(config: Path | None, state: Path | None) -> Settings:
     settings = loaded.settings
     path = settings.policy.file
     if path is not None:
-        try:
-            Policy.load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # PolicyError is a ValueError and names the rule
-            raise SettingsError(f"policy.file: {path}: {error}") from error
+        _policy_text(path)
     found = list(fitness.troubles(settings))
     if refused := [f"{loaded.origin(one.loc)}: {one.words}" for one in found if one.refused]:
         raise SettingsError("\n".join(refused))
@@ -83,7 +85,7 @@ def load_all(config: Path | None, state: Path | None) -> Settings:
 
 def plan(settings: Settings, config: Path) -> list[Spec]:
     """The processes of one machine, in the order in which they are started."""
-    ours = (sys.executable, "-m", "gateway.cli")
+    ours = (sys.executable, "-P", "-m", "gateway.cli")  # no modules of the working folder
     same = ("--config", str(config), "--state", str(settings.state))
     specs = []
     if redis_server.is_embedded(settings):
@@ -93,6 +95,21 @@ def plan(settings: Settings, config: Path) -> list[Spec]:
     specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
     workers = range(1, (settings.work.workers or os.cpu_count() or 1) + 1)
     return specs + [Spec("worker", n, (*ours, "work", *same)) for n in workers]
+
+
+def _policy_text(path: Path) -> str:
+    """
+    Raises:
+        SettingsError: the rules cannot be read or used.
+    """
+    try:
+        text = text_of(path)
+        Policy.load(text)
+    except SettingsError as error:
+        raise SettingsError(f"policy.file: {error}") from error
+    except PolicyError as error:  # it names the line or the rule
+        raise SettingsError(f"policy.file: {path}: {error}") from error
+    return text
 
 
 class Supervisor:
@@ -170,7 +187,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         threads = {"OMP_NUM_THREADS": "1"} if child.spec.role == "worker" else {}  # one worker a core
-        if child.start(threads | child_environment(os.environ)):
+        if child.start(threads | child_environment(os.environ) | own_code(os.environ)):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
             self._selector.register(child.ready_pipe, selectors.EVENT_READ, partial(self._hear_ready, child))
 
@@ -309,9 +326,15 @@ class Supervisor:
         try:
             settings = self._reload()
             _refuse_moves(self._settings, settings)
-            specs = self._plan(settings, write_snapshot(settings))
-        except (SettingsError, OSError) as error:
+            specs = self._plan(settings, snapshot_of(settings.state))
+            write_snapshot(settings)  # last: what is refused must not reach a process that starts again
+        except (FilmgateError, OSError) as error:
             log.error("new settings refused", why=str(error), meaning="the old ones stay in force")
+            return
+        except Exception:  # a fault of ours in reading them must not end a gateway that runs
+            log.exception(
+                "new settings refused", meaning="filmgate failed over them; the old ones stay in force"
+            )
             return
         self._settings = settings
         wanted = {spec.name for spec in specs}
@@ -378,36 +401,38 @@ class Supervisor:
 
 
 def write_snapshot(settings: Settings) -> Path:
-    """The settings as the children read them: complete, with secrets, for this user's eyes alone."""
-    folder = settings.state / "run"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "settings.json"
-    draft = path.with_suffix(".part")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    settings = _with_own_policy(settings, folder)
-    draft.write_text(json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1), encoding="utf-8")
-    draft.replace(path)
-    return path
-
-
-def _with_own_policy(settings: Settings, folder: Path) -> Settings:
-    """The rules are copied too: a worker that starts again must not find half-edited ones.
+    """The settings as the children read them: complete, with secrets, for this user's eyes alone.
 
     Raises:
         SettingsError: the rules cannot be read or used.
+        OSError: the files cannot be written; those that lie there stay as they are.
     """
-    if settings.policy.file is None:
-        return settings
-    try:
-        text = settings.policy.file.read_text(encoding="utf-8")
-        Policy.load(text)
-    except (OSError, PolicyError) as error:
-        raise SettingsError(f"policy.file {settings.policy.file} cannot be used: {error}") from error
-    copy, draft = folder / "policy.yaml", folder / "policy.part"
+    path = snapshot_of(settings.state)
+    private.make_folder(path.parent)
+    texts = {path: ""}
+    if settings.policy.file is not None:  # the rules are copied too: half-edited ones must not be found
+        copy = path.with_name("policy.yaml")
+        texts = {copy: _policy_text(settings.policy.file), path: ""}
+        policy = settings.policy.model_copy(update={"file": copy})
+        settings = settings.model_copy(update={"policy": policy})
+    texts[path] = json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1)
+    drafts = {target: _drafted(target, text) for target, text in texts.items()}
+    for target, draft in drafts.items():  # all of them are written by now: the disk has room
+        draft.replace(target)
+    return path
+
+
+def snapshot_of(state: Path) -> Path:
+    """Where the settings lie that the children of a state folder's `up` read."""
+    return state / "run" / "settings.json"
+
+
+def _drafted(target: Path, text: str) -> Path:
+    draft = target.with_suffix(".part")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
     draft.write_text(text, encoding="utf-8")
-    draft.replace(copy)
-    return settings.model_copy(update={"policy": settings.policy.model_copy(update={"file": copy})})
+    return draft
 
 
 def child_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -437,10 +462,11 @@ def check_port(host: str, port: int) -> None:
 
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Hold the lock of a state folder; make the folder if need be."""
+    """Hold the lock of a state folder; make the folder, or make it private, if need be."""
+    if changed := private.claim(state):
+        log.warning("state folder", folder=str(state), meaning=changed)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (state / "up.lock").open("a+", encoding="ascii")
+        lock = private.lock_file(state / "up.lock")
     except OSError as error:
         raise FilmgateError(
             f"the state folder {state} cannot be used: {error.strerror}. Nothing was started. "
@@ -454,7 +480,7 @@ def _alone(state: Path) -> Iterator[None]:
 def running(settings: Settings) -> str:
     """The process of the `up` that runs with this state folder on this port; "" when there is none."""
     try:
-        with (settings.state / "up.lock").open(encoding="ascii") as lock:
+        with plain_files.opened(settings.state / "up.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return ""  # nobody holds it
     except BlockingIOError:
@@ -462,7 +488,7 @@ def running(settings: Settings) -> str:
     except OSError:
         return ""
     try:
-        started = json.loads((settings.state / "run" / "settings.json").read_text(encoding="utf-8"))
+        started = json.loads(snapshot_of(settings.state).read_text(encoding="utf-8"))
         same = started["gateway"]["port"] == settings.gateway.port
         pid = (settings.state / "up.lock").read_text(encoding="ascii").strip()
     except (OSError, ValueError, KeyError, TypeError):
@@ -472,7 +498,7 @@ def running(settings: Settings) -> str:
 
 def _lock(lock: TextIO, state: Path) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(lock)
     except BlockingIOError as error:
         lock.seek(0)
         raise FilmgateError(
@@ -482,6 +508,23 @@ def _lock(lock: TextIO, state: Path) -> None:
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
     lock.flush()
+
+
+def _flock(lock: TextIO) -> None:
+    """
+    Raises:
+        BlockingIOError: an `up` holds it. Somebody who only asks (`running`) shares it for an instant.
+    """
+    until = time.monotonic() + ASKED_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused while an `up` holds it
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.01)
 
 
 def _refuse_moves(old: Settings, new: Settings) -> None:

@@ -23,8 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from models import lined_yaml, plain_files
 from models.data import Row, read_rows
 from models.pictures import is_picture
 
@@ -198,11 +197,11 @@ def _staged(row: Row) -> dict[str, str]:
 
 def _settings(path: Path) -> _Settings:
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = lined_yaml.parse(plain_files.read_text(path)).value
     except OSError as error:
         raise RegionError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise RegionError(f"{path} is not YAML: {error}") from error
+    except ValueError as error:  # also YamlError, which names the line
+        raise RegionError(f"{path}: {error}") from error
     if not isinstance(tree, dict):
         raise RegionError(f"{path}: write keys and values, at least `name: hip`")
     problems = list(_setting_problems(path.name, tree))

@@ -18,9 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
+from models import lined_yaml
+from models.lined_yaml import KeyTwice, YamlError
 from pipelines import facts, regions, vocabulary
 from pipelines.film import (
     REASON_TEXT,
@@ -631,22 +632,13 @@ def _unique(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
 # Reading the YAML
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise PolicyError(f"line {node.start_mark.line + 1}: {twice!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
 def _read_policy(text: str) -> Policy:
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise PolicyError(f"the policy is not YAML: {error}") from error
+        document = lined_yaml.parse(text).value
+    except KeyTwice as error:
+        raise PolicyError(f"line {error.line}: {error.key!r} stands twice") from error
+    except YamlError as error:
+        raise PolicyError(str(error)) from error
     top = _mapping(document, "the policy")
     _known_keys(top, TOP_KEYS, "the policy")
     if top.get("version") != 1:

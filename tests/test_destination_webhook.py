@@ -23,7 +23,7 @@ from storage_peers import NOW, WAIT_S, kept, raw_peer
 from gateway import logs
 from gateway.cli.doctor import _destinations
 from gateway.courier import Courier
-from gateway.destinations import WebhookDestination, build, webhook
+from gateway.destinations import WebhookDestination, build, build_or_wait, webhook
 from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
 from gateway.errors import Busy, DeliveryError, Refused, SettingsError, Unreachable
@@ -557,6 +557,26 @@ def test_logs_and_ledger_know_neither_patient_nor_token(
 
 def settings_with(url: str, **more: object) -> Settings:
     return Settings.model_validate({"destinations": {"hook": {"kind": "webhook", "url": url, **more}}})
+
+
+def test_one_that_could_not_be_built_is_closed_and_opens_by_itself(
+    web: Web, certificate: Path, tmp_path: Path, result: tuple[Path, Delivery]
+) -> None:
+    """A file that it names was gone when the process started, and is there again."""
+    missing = tmp_path / "later.pem"
+    block = WebhookSettings.model_validate({"kind": "webhook", "url": web.url, "ca_file": missing})
+    late = build_or_wait("hook", block, "FILMGATE")
+    late.rest()
+    with pytest.raises(
+        Unreachable, match=r"it is closed: destinations\.hook\.ca_file: .*No such file"
+    ) as closed:
+        late.deliver(*result)
+    assert closed.value.retry
+    missing.write_bytes(certificate.read_bytes())
+    late.deliver(*result)
+    assert web.bodies == [PAYLOAD]
+    late.rest()
+    late.close()
 
 
 def test_doctor_connects_and_sends_nothing(

@@ -59,6 +59,19 @@ def check(path: Path) -> tuple[int, str]:
         ("work: {variants: {anatomy: reserch}}", "(did you mean 'research'?); every film would be held"),
         ("  pneumonia3: {kind: classifier}", "off unless somebody wants it; its card tells why"),
         ("  us: {ae_title: FILMGATE, host: localhost, port: 11112}", "where this gateway itself listens"),
+        # what a process could not build at its start
+        ("  w: {kind: webhook, url: 'https://h.example/', ca_file: typo.pem}", "destinations.w.ca_file: "),
+        ("  w: {kind: webhook, url: 'https://a..b/'}", "destinations.w.url: must be https://HOST/PATH"),
+        ("  ai: {ae_title: RÖNTGEN, port: 9}", "destinations.ai.ae_title holds a character"),
+        ("  ai: {ae_title: 'A\\B', port: 9}", "destinations.ai.ae_title holds a character"),
+        ("  ai: {ae_title: '   ', port: 9}", "destinations.ai.ae_title holds a character"),
+        ("  ai: {ae_title: A, calling_ae_title: Ä, port: 9}", "calling_ae_title holds a character"),
+        ("  ai: {ae_title: A, host: a..b, port: 9}", "destinations.ai.host: is no name or address"),
+        ("  f: {kind: folder, path: filmgate.yaml/out}", "filmgate.yaml is a file, and a folder is expected"),
+        (f"  f: {{kind: folder, path: {'x' * 300}}}", "cannot be used: File name too long"),
+        ("ledger: {url: nonsense}", "ledger.url: this is no address of a database"),
+        ("ledger: {url: 'nosuchdb://h/d'}", "ledger.url: this is no address of a database"),
+        ("redis: {url: nonsense}", "redis.url: must be redis://HOST"),
     ],
 )
 def test_what_is_surely_a_slip_is_refused(write: Write, text: str, expected: str) -> None:
@@ -69,6 +82,18 @@ def test_what_is_surely_a_slip_is_refused(write: Write, text: str, expected: str
     assert str(refused.value).startswith(f"{path}:4: ")
     assert expected in str(refused.value)
     assert check(path)[0] != 0
+
+
+def test_weights_that_are_not_those_of_their_card_are_said(write: Write) -> None:
+    """By their digest: no network is loaded for that."""
+    path = write("work: {regions: [hip]}")
+    for folder in ("configs", "models"):
+        (path.parent / "hip" / folder).mkdir(parents=True)
+    (path.parent / "hip/models/model.safetensors").write_bytes(b"other weights")
+    (path.parent / "hip/configs/metadata.json").write_text(
+        '{"filmgate": {"weights_sha256": "0", "name": "hip"}}'
+    )
+    assert "warning: closed: region hip" in check(path)[1]
 
 
 def test_the_check_ends_with_2(write: Write) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from gateway import outlet
+from gateway import outlet, private
 from gateway.cli import (
     classifiers,
     classify,
@@ -70,6 +70,7 @@ def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
     outlet.need_standard_files()
     warnings.showwarning = _show_warning
+    private.dump_no_core()
     try:
         app()
     except SettingsError as error:

@@ -47,8 +47,12 @@ def check(config: options.Config = None, state: options.State = None) -> None:
     options.quiet_logs(errors_alone=True)
     load_all(config, state)
     loaded = read(config, state)
-    for trouble in fitness.troubles(loaded.settings):
+    found = list(fitness.troubles(loaded.settings))
+    for trouble in found:
         say(f"warning: {loaded.origin(trouble.loc)}: {trouble.words}")
+    said = {trouble.closes for trouble in found}
+    for what in (what for what in fitness.closed(loaded.settings) if what not in said):
+        say(f"warning: closed: {what}; `filmgate doctor` says why")
     names = ", ".join(loaded.settings.destinations) or "none"
     source = loaded.source or "no file, defaults alone"
     say(f"the settings can be used ({source}); destinations: {names}")

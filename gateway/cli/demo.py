@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway import private
 from gateway.cli import options
 from gateway.cli.films import deliveries_text
 from gateway.cli.output import print_table, say
@@ -74,7 +75,8 @@ Once = Annotated[bool, typer.Option("--once", help="End when the verdicts are sh
 def demo(once: Once = False, config: options.Config = None, state: options.State = None) -> None:
     """Run the gateway here, push synthetic films through it by C-STORE, show the verdicts; stays up."""
     folder = load(config, state).state / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    private.claim(folder.parent)
+    folder.mkdir(private.FOLDER_MODE, exist_ok=True)
     if config is None:
         for name in ("archive", "chest-ai"):
             (folder / name).mkdir(exist_ok=True)
@@ -176,10 +178,11 @@ def _settled(row: FilmRow) -> bool:
 @contextmanager
 def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
     """`filmgate up` as a child, ready; Ctrl-C reaches it through us."""
-    from gateway.processes import tie_to_parent
+    from gateway.processes import own_code, tie_to_parent
 
     command = [
         sys.executable,
+        "-P",
         "-m",
         "gateway.cli",
         "up",
@@ -194,6 +197,7 @@ def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env={**os.environ, **own_code(os.environ)},
             start_new_session=True,
             preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  we have one thread
         )

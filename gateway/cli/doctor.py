@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from importlib import metadata
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import clock, fitness, health
+from gateway import clock, fitness, health, private
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
 from gateway.errors import (
@@ -35,6 +34,7 @@ from gateway.settings import (
     WebhookDestination,
     load,
 )
+from models import plain_files
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
 FAILS_AGAIN_AND_AGAIN = 3  # failures in a row: it will not go by itself
@@ -102,6 +102,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield from _packages()
     yield _redis(settings)
     yield _disk(settings)
+    yield _private(settings)
     yield _ledger(settings)
     yield _port(settings)
     yield _reach(settings)
@@ -162,6 +163,14 @@ def _disk(settings: Settings) -> Check:
         )
     scarce = free_mb < 10 * settings.store.min_free_mb
     return Check("disk", "warning" if scarce else "ok", f"{free_mb} MiB free at {folder}")
+
+
+def _private(settings: Settings) -> Check:
+    """Whether other users of this machine can get at films, ledger and secrets."""
+    if not settings.state.exists():
+        return Check("state folder", "ok", "`up` will make it, for its own user alone")
+    found = list(private.open_to_others(settings.state))
+    return Check("state folder", "warning" if found else "ok", "; ".join(found) or "for its own user alone")
 
 
 def _ledger(settings: Settings) -> Check:
@@ -279,7 +288,7 @@ def _classifiers(settings: Settings) -> Iterator[Check]:
         what, lost = f"classifier {name}", "what is owed to it fails, until it is mended and sent again"
         try:
             card = terms.read(bundle_of(block, name))
-            found = sha256(card.weights.read_bytes()).hexdigest()
+            found = plain_files.sha256_of(card.weights)
         except (OSError, terms.NoTerms) as error:
             yield Check(what, "error", f"cannot be used: {error}; {lost}")
             continue

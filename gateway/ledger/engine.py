@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from gateway import private
 from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
 
@@ -26,7 +27,9 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True, max_overflow=-1, hide_parameters=True)
     if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(Path(parsed.database).parent)
+        with suppress(OSError):  # what keeps it from being made is said when it is opened
+            private.make_file(Path(parsed.database))  # SQLite would make it for all to read, and -wal like it
     engine = create_engine(
         parsed,
         connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
@@ -162,8 +165,10 @@ def _back_up(engine: Engine, found: str) -> None:
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":
         return
+    copy = Path(f"{database}.before-{found}-to-{SCHEMA}")
+    private.make_file(copy)
     with (
         closing(sqlite3.connect(database)) as source,
-        closing(sqlite3.connect(f"{database}.before-{found}-to-{SCHEMA}")) as backup,
+        closing(sqlite3.connect(copy)) as backup,
     ):
         source.backup(backup)  # the WAL's pages included

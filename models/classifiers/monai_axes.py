@@ -8,15 +8,14 @@ to do is not guessed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from models import lined_yaml, plain_files
 from models.bundle import BundleError
 from models.classifiers.bundle import COLUMNS_FIRST, ROWS_FIRST
 
@@ -102,9 +101,11 @@ def _config(folder: Path) -> Words:
         path = folder / "configs" / name
         if path.exists():
             try:
-                text = path.read_text(encoding="utf-8")
-                found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-            except (OSError, ValueError, yaml.YAMLError) as error:
+                if path.suffix == ".json":
+                    found = plain_files.read_json(path)
+                else:
+                    found = lined_yaml.parse(plain_files.read_text(path)).value
+            except (OSError, ValueError) as error:
                 raise BundleError(f"{folder.name}: {name} cannot be read: {error}") from error
             return found if isinstance(found, dict) else {}
     return {}

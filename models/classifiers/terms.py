@@ -6,11 +6,12 @@ processes that only choose where films go.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from models import plain_files
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 METADATA = "configs/metadata.json"
@@ -74,7 +75,7 @@ def read(where: Path) -> Terms:
         NoTerms: the folder has no card of a classifier.
     """
     try:
-        return _terms(where, json.loads((where / METADATA).read_text(encoding="utf-8"))["filmgate"])
+        return _terms(where, plain_files.read_json(where / METADATA)["filmgate"])
     except OSError as error:
         raise NoTerms(f"{where.name}: no card: {error.strerror}") from error
     except NoTerms:
