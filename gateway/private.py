@@ -122,8 +122,13 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file that others cannot read, unless there is one."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+    """Make an empty file that others cannot read, unless there is one.
+
+    One that is there is not opened: SQLite's locks on it would be gone with our closing it, for POSIX drops
+    all locks that a process has on a file when it closes any descriptor of it (fcntl(2)).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
 
 def lock_file(path: Path) -> TextIO:

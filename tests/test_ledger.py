@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -907,3 +909,19 @@ def test_nobody_knows_who_sent_what_fsck_found(ledger: Ledger) -> None:
     ledger.judge(claimed(ledger), WAITS, now=NOW)
     assert ledger.questions()[0].sender == ""
     assert ruled(ledger, sender="") == (1,)
+
+
+def test_opening_a_ledger_anew_keeps_the_locks_on_it(tmp_path: Path) -> None:
+    """A ledger is open twice in each process, and again for a look: whoever closes last elsewhere must not
+    take itself for the last of all, and remove the log that others write to."""
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    ledger = Ledger.open(url, migrate_first=True)
+    ledger.record([received()])
+    Ledger.open(url).close()
+    look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM instances').fetchall()"
+    subprocess.run([sys.executable, "-c", look, str(tmp_path / "ledger.sqlite")], check=True)
+    log = (tmp_path / "ledger.sqlite-wal").stat().st_ino
+    ledger.record([received("1.2.4")])
+    assert (tmp_path / "ledger.sqlite-wal").stat().st_ino == log
+    assert len(ledger.films()) == 2
+    ledger.close()
