@@ -197,9 +197,16 @@ def p_data(context_id: int, length: int, *, command: bool, last: bool) -> bytes:
 
 def command_set(elements: Mapping[str, str | int]) -> bytes:
     """Encode a command set of keyword -> value; its group length comes first."""
-    ordered = sorted((tag_for_keyword(keyword), value) for keyword, value in elements.items())
+    ordered = sorted((_tag(keyword), value) for keyword, value in elements.items())
     body = b"".join(_element(tag, value) for tag, value in ordered)
     return _element(0x00000000, len(body)) + body
+
+
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword} is no element")
+    return tag
 
 
 def _element(tag: int, value: str | int) -> bytes:

@@ -297,6 +297,15 @@ def test_without_room_objects_and_associations_are_refused(tmp_path: Path) -> No
     assert len(ledger.received) == len(stored(tmp_path)) == 1
 
 
+def test_above_the_watermark_an_association_is_refused(tmp_path: Path) -> None:
+    """The disk itself says that less is free than must be: temporary congestion, before anything is sent."""
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger, min_free_mb=1 << 40) as listener, RawPeer(listener.port) as peer:
+        assert peer.say(associate_rq()).pdu() == (3, b"\0\2\3\1")
+        assert ledger.wait(lambda: ledger.refused)
+    assert "no room on disk" in ledger.refused[0]["reason"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path) -> None:
     """A small tmpfs: 0xA700, no part file, and the next object that fits is taken."""

@@ -455,7 +455,8 @@ class Association:
             )
         except Exception:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
-            log.exception("object not kept", association=self._row)
+            if self._house.muffler.allows("object not kept")[0]:
+                log.exception("object not kept", association=self._row)
         if status != Status.SUCCESS:
             arrival.abandon()
         else:
