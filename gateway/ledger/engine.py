@@ -80,12 +80,17 @@ class LedgerFile:
     SQLite writes on into a file that nobody can reach any more and says that all is well (and mixes an old
     WAL with a new file); so each transaction looks whether path and inode still belong together, before it
     begins and after its commit. A look is two `stat`: microseconds.
+
+    Args:
+        engine: a connection of it is open, so that the WAL is there where SQLite can have one.
     """
 
     def __init__(self, engine: Engine) -> None:
         on_disk = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
-        self._path = str(engine.url.database) if on_disk else ""
-        self._identity = _identity(self._path) if on_disk else None
+        self._path = Path(str(engine.url.database)) if on_disk else None
+        self._identity = _identity(self._path) if self._path else None
+        wal = Path(f"{self._path}-wal")
+        self._wal = wal if wal.exists() else None
 
     def require(self) -> None:
         """
@@ -106,9 +111,9 @@ class LedgerFile:
             LedgerError: it, or the file, was removed or replaced.
         """
         self.require()
-        if not self._path:
+        if self._wal is None:
             return
-        wal = _identity(f"{self._path}-wal")  # while a connection is open, SQLite itself never removes it
+        wal = _identity(self._wal)  # while a connection is open, SQLite itself never removes it
         if wal is None or connection.info.setdefault("filmgate_wal", wal) != wal:
             raise LedgerError(
                 "the ledger's write-ahead log was removed while filmgate ran: what was written last may be "
@@ -117,10 +122,10 @@ class LedgerFile:
             )
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; None when nothing is there."""
     try:
-        found = Path(path).stat()
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
