@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from threading import Event
+from threading import Event, Thread
 
 import structlog
 
@@ -113,6 +113,12 @@ def recover(
             log.warning("a film had a file and no row, after a crash or a failed commit", done=found.mended)
     except (FilmgateError, OSError) as error:
         log.warning("the store was not compared with the ledger; run `filmgate fsck`", error=str(error))
+
+
+def recover_later(ledger: Ledger, store: Store, *, always: tuple[str, ...], stop: Event) -> None:
+    """`recover` in a thread: a listener that starts does not wait for it."""
+    options = {"always": always, "clock": lambda: datetime.now(UTC), "stop": stop}
+    Thread(target=recover, args=(ledger, store), kwargs=options, name="orphans", daemon=True).start()
 
 
 def _is_copy(store: Store, digest: str) -> bool:
