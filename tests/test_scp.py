@@ -826,7 +826,7 @@ def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
 
 
 def test_many_small_objects_leave_memory_flat(tmp_path: Path) -> None:
-    """800 in one association, then 100 associations of one: memory, threads and files as before."""
+    """400 in one association, then 60 associations of one: memory, threads and files as before."""
     fast = Path("/dev/shm")  # syncs cost nothing there; all else is as on a disk
     state = Path(tempfile.mkdtemp(dir=fast)) if fast.is_dir() else tmp_path
     uids = (f"1.2.826.0.1.3680043.{number}" for number in count(1))
@@ -839,17 +839,17 @@ def test_many_small_objects_leave_memory_flat(tmp_path: Path) -> None:
         with listener_process(state) as (child, port):
             process = psutil.Process(child.pid)
             with RawPeer(port) as peer:
-                send(peer.associate(), 200)
+                send(peer.associate(), 100)
                 before, threads, opened = process.memory_info().rss, process.num_threads(), process.num_fds()
-                send(peer, 800)
+                send(peer, 400)
                 assert process.memory_info().rss - before < 6 << 20
-            for _ in range(100):
+            for _ in range(60):
                 with RawPeer(port) as peer:
                     send(peer.associate(), 1)
             assert process.memory_info().rss - before < 8 << 20
             assert process.num_threads() <= threads + 2
             assert process.num_fds() <= opened + 8
-        assert len(stored(state)) == 1100
+        assert len(stored(state)) == 560
     finally:
         if state != tmp_path:
             shutil.rmtree(state)
