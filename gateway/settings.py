@@ -98,16 +98,24 @@ class GatewaySettings(_Block):
     require_called_ae: bool = True
     processes: int = Field(1, ge=1, le=16, description="listener processes on one port (SO_REUSEPORT)")
     max_associations: int = Field(100, ge=1, le=10_000)
+    max_associations_per_address: int = Field(
+        0, ge=0, le=10_000, description="of one address; 0: three quarters of max_associations"
+    )
     max_pdu_kb: int = Field(256, ge=16, le=4096, description="largest PDU we offer to take")
     max_object_mb: int = Field(4096, ge=1, le=1 << 20, description="larger objects are refused with 0xA700")
     pdu_timeout_s: Seconds = Field(30.0, description="time to a whole PDU once it began")
-    idle_timeout_s: Seconds = Field(60.0, description="silence on an open association")
+    idle_timeout_s: Seconds = Field(60.0, description="an open association on which nothing of use comes")
     association_timeout_s: Seconds = Field(10.0, description="time to a whole A-ASSOCIATE-RQ")
     deflated: bool = False
     big_endian: bool = False
     time_zone: Annotated[str, AfterValidator(clock.known)] = Field(
         "", description="of the hospital's clocks, as Europe/Berlin; empty: this machine's"
     )
+
+    @property
+    def most_of_one_address(self) -> int:
+        """Associations that one address may have: unless told, a quarter is left for the others."""
+        return self.max_associations_per_address or self.max_associations - self.max_associations // 4
 
 
 class StoreSettings(_Block):

@@ -81,6 +81,7 @@ class Store:
         private.make_folder(self.incoming, private.FOLDER_MODE)
         private.make_folder(self._objects, private.FOLDER_MODE)
         self.sync_folders((root,))
+        self._folders = {folder: _identity(folder) for folder in (self.incoming, self._objects)}
 
     def begin(
         self, sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: bool = False
@@ -91,6 +92,7 @@ class Store:
             NoRoom: the disk is above its watermark, or full.
             StoreError: the file cannot be made.
         """
+        self.require_folders()
         self.require_room()
         name = f"{os.getpid()}-{next(self._numbers)}-{secrets.token_hex(4)}.part"
         return Incoming(
@@ -108,6 +110,7 @@ class Store:
         """
         kept = [one.publish() for one in sealed]
         self.sync_folders(one.path.parent for one in kept)
+        self.require_folders()
         return kept
 
     def put_file(self, path: Path) -> Kept:
@@ -183,12 +186,28 @@ class Store:
                 found.update(chunk)
         return found.hexdigest() == digest
 
-    def digests(self) -> Iterator[str]:
-        """Every digest in the store, in no order."""
-        for folder in self._objects.iterdir():
+    def digests(self, prefix: str = "") -> Iterator[str]:
+        """Every digest in the store, or those that begin with these two digits; in no order."""
+        for folder in self._objects.glob(prefix or "*"):
             for file in folder.iterdir() if folder.is_dir() else ():
                 if file.suffix == ".dcm" and _DIGEST.fullmatch(file.stem):
                     yield file.stem
+
+    def changed(self) -> list[str]:
+        """First two digits of the digests among which files came or went since `note_checked`."""
+        since_s = self._checked().stat().st_mtime if self._checked().exists() else 0.0
+        if since_s > time.time():  # the clock was put back: it says nothing
+            since_s = 0.0
+        folders = (one for one in self._objects.iterdir() if one.is_dir())
+        return sorted(one.name for one in folders if one.stat().st_mtime >= since_s)
+
+    def note_checked(self, at_s: float) -> None:
+        """Remember that ledger and store agreed about all that came before `at_s` (seconds since 1970)."""
+        self._checked().touch()
+        os.utime(self._checked(), (at_s, at_s))
+
+    def _checked(self) -> Path:
+        return self._objects / ".checked"
 
     def remove(self, digest: str) -> None:
         """Delete an object; nothing happens when it is not there."""
@@ -203,10 +222,24 @@ class Store:
         try:
             disk = os.statvfs(self.incoming)
             answer = disk.f_bavail * disk.f_frsize >= self._min_free_bytes
-        except OSError:
+            self.require_folders()
+        except (OSError, StoreError):
             answer = False
         self._room = (now, answer)
         return answer
+
+    def require_folders(self) -> None:
+        """
+        Raises:
+            StoreError: a folder of the store was removed, replaced or unmounted while we ran: what is written
+                there now would be missing when the right one is back.
+        """
+        if any(_identity(folder) != identity for folder, identity in self._folders.items()):
+            raise StoreError(
+                "a folder of the store was removed, replaced or unmounted while filmgate ran. No film is "
+                "taken (senders get 0xA700 and keep it). Mount it or put it back; where it is gone for good, "
+                "start filmgate again."
+            )
 
     def require_room(self) -> None:
         """
@@ -255,7 +288,7 @@ class Store:
         Raises:
             StoreError: it could not be made or synced.
         """
-        if folder in self._durable:
+        if folder in self._durable and folder.is_dir():
             return
         try:
             folder.mkdir(private.FOLDER_MODE, exist_ok=True)
@@ -382,6 +415,15 @@ class Incoming:
         if error.errno in _FULL:
             self._store.full()
         return _store_error(error)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Device and inode; None when it is not there."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: bool = False) -> bytes:

@@ -45,6 +45,8 @@ ITEM = struct.Struct(">BxH")  # type, length of what follows (PS3.8 section 9.3.
 PDV = struct.Struct(">IBB")  # length, presentation context id, message control header (PS3.8 annex E.2)
 COMMAND, LAST = 0x01, 0x02  # bits of the message control header
 
+MOST_UID = 64  # characters (PS3.5 section 9.1)
+NOT_A_UID = "?"  # stands for what is none: no SOP class, no instance, no transfer syntax that anybody accepts
 FIXED_BYTES = 68  # of an A-ASSOCIATE-RQ or -AC before its items: version, AE titles, reserved bytes
 MOST_ITEMS = 160  # of an A-ASSOCIATE-RQ or -AC; 128 of them can be presentation contexts
 MOST_SYNTAXES = 128  # items in one presentation context; the Standard has some 60 transfer syntaxes
@@ -195,13 +197,31 @@ def p_data(context_id: int, length: int, *, command: bool, last: bool) -> bytes:
 
 def command_set(elements: Mapping[str, str | int]) -> bytes:
     """Encode a command set of keyword -> value; its group length comes first."""
-    ordered = sorted((tag_for_keyword(keyword), value) for keyword, value in elements.items())
+    ordered = sorted((_tag(keyword), value) for keyword, value in elements.items())
     body = b"".join(_element(tag, value) for tag, value in ordered)
     return _element(0x00000000, len(body)) + body
 
 
-@lru_cache(maxsize=1024)  # all but the SOP Instance UID is the same from film to film
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword} is no element")
+    return tag
+
+
 def _element(tag: int, value: str | int) -> bytes:
+    """An encoded element; what is longer than a UID is not kept, for strangers may have chosen it."""
+    if isinstance(value, str) and len(value) > MOST_UID:
+        return _encoded_element(tag, value)
+    return _kept_element(tag, value)
+
+
+@lru_cache(maxsize=1024)  # all but the SOP Instance UID is the same from film to film
+def _kept_element(tag: int, value: str | int) -> bytes:
+    return _encoded_element(tag, value)
+
+
+def _encoded_element(tag: int, value: str | int) -> bytes:
     if isinstance(value, str):
         value = value.encode("ascii", "replace").decode("ascii")
     ds = Dataset()

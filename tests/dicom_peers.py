@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 
-from gateway.ledger.records import Outcome, Received, Recorded
+from gateway.ledger.records import Outcome, Received, Recorded, Tally
 from gateway.listener import Listener
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
@@ -41,6 +42,7 @@ class MemoryLedger:
         self.refused: list[dict[str, Any]] = []
         self.associations: list[dict[str, Any]] = []
         self.ended: dict[int, dict[str, Any]] = {}
+        self.counts: dict[int, dict[str, Any]] = {}  # of those refused, by row
         self.changed = threading.Condition()
 
     def associate(self, **row: Any) -> int:
@@ -53,10 +55,23 @@ class MemoryLedger:
             self.ended[association_id] = row
             self.changed.notify_all()
 
-    def refuse(self, **row: Any) -> None:
+    def tally(self, tallies: Sequence[Tally]) -> list[int]:
         with self.changed:
-            self.refused.append(row)
+            rows = [self._tally(one) for one in tallies]
             self.changed.notify_all()
+            return rows
+
+    def _tally(self, one: Tally) -> int:
+        row = one.row
+        if row is None:
+            self.associations.append(asdict(one))
+            row = len(self.associations)
+        if one.outcome == "refused":
+            self.counts[row] = asdict(one)
+            self.refused = list(self.counts.values())
+        else:
+            self.ended[row] = asdict(one)
+        return row
 
     def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]:
         with self.changed:
@@ -217,28 +232,36 @@ def pdata(payload: bytes, *, context: int = 1, command: bool = False, last: bool
 
 def store_rq(sop_instance: str, *, sop_class: str = DX, priority: int = 0, field: int = 1) -> bytes:
     """The command set of a C-STORE-RQ."""
+    return _command(
+        (0x0002, sop_class.encode()),
+        (0x0100, struct.pack("<H", field)),
+        (0x0110, struct.pack("<H", 7)),
+        (0x0700, struct.pack("<H", priority)),
+        (0x0800, struct.pack("<H", 1)),
+        (0x1000, sop_instance.encode()),
+    )
 
+
+def echo_rq(sop_class: str = VERIFICATION) -> bytes:
+    """The command set of a C-ECHO-RQ."""
+    numbers = ((0x0100, 0x0030), (0x0110, 7), (0x0800, 0x0101))
+    return _command((0x0002, sop_class.encode()), *((at, struct.pack("<H", value)) for at, value in numbers))
+
+
+def _command(*elements: tuple[int, bytes]) -> bytes:
     def element(number: int, value: bytes) -> bytes:
         return struct.pack("<HHL", 0, number, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
 
-    body = b"".join(
-        (
-            element(0x0002, sop_class.encode()),
-            element(0x0100, struct.pack("<H", field)),
-            element(0x0110, struct.pack("<H", 7)),
-            element(0x0700, struct.pack("<H", priority)),
-            element(0x0800, struct.pack("<H", 1)),
-            element(0x1000, sop_instance.encode()),
-        )
-    )
+    body = b"".join(element(number, value) for number, value in elements)
     return element(0x0000, struct.pack("<L", len(body))) + body
 
 
 class RawPeer:
     """A peer that says exactly the bytes it is told to."""
 
-    def __init__(self, port: int, *, timeout: float = 10.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port: int, *, timeout: float = 10.0, source: str = "127.0.0.1") -> None:
+        here = (source, 0)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=here)
         self.port = port
 
     def __enter__(self) -> RawPeer:
@@ -274,6 +297,10 @@ class RawPeer:
         assert kind == 0x04, kind
         at = body.index(struct.pack("<HHL", 0, 0x0900, 2)) + 8
         return int.from_bytes(body[at : at + 2], "little")
+
+    def echo(self, *, context: int = 3) -> int:
+        """Send a C-ECHO-RQ; the status."""
+        return self.say(pdata(echo_rq(), command=True, context=context)).status()
 
     def store(self, sop_instance: str, dataset: bytes, **command: Any) -> int:
         """Send one object; the status."""

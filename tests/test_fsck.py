@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
+from structlog.testing import capture_logs
 
-from gateway.fsck import Found, Trouble, check
+from gateway.fsck import Found, Trouble, check, recent, recover
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.store import Store
@@ -118,3 +120,49 @@ def test_a_damaged_object_is_found_only_when_every_byte_is_read(ledger: Ledger, 
         file.write(b"X")
     assert run(ledger, store) == []
     assert [f.trouble for f in run(ledger, store, deep=True)] == [Trouble.DAMAGED]
+
+
+def put_right(ledger: Ledger, store: Store, at: datetime = NOW) -> list[Found]:
+    return list(recent(ledger, store, always=("archive",), clock=lambda: at))
+
+
+def test_a_recent_orphan_is_put_into_the_ledger(ledger: Ledger, store: Store) -> None:
+    """What a failed commit left gets its row; what is young, recorded or made by us is left alone."""
+    record(ledger, keep(store, "1.2.1"), "1.2.1")
+    orphan = aged(store, keep(store, "1.2.2"))
+    young = keep(store, "1.2.3")
+    os.utime(store.path(young), times=(NOW.timestamp() - 10,) * 2)
+    assert [found.digest for found in put_right(ledger, store)] == [orphan]
+    assert ledger.digests() == set(store.digests()) - {young}
+    assert [found.digest for found in put_right(ledger, store, NOW + timedelta(minutes=2))] == [young]
+    assert ledger.film("1.2.2").deliveries[0]["destination"] == "archive"
+
+
+def test_only_folders_that_changed_are_read(ledger: Ledger, store: Store) -> None:
+    """After a look all that is old is known to be sound; a clock that was put back makes it look again."""
+    digests = [aged(store, keep(store, f"1.2.{number}")) for number in range(20)]
+    folders = {digest[:2] for digest in digests}
+    assert set(store.changed()) == folders
+    assert len(put_right(ledger, store)) == 20
+    for name in folders:
+        os.utime(store.path(name.ljust(64, "0")).parent, times=(NOW.timestamp() - 3600,) * 2)
+    assert store.changed() == []
+    again = keep(store, "1.2.99")
+    assert store.changed() == [again[:2]]
+    store.note_checked(NOW.timestamp() + 10 * 365 * 86400)
+    assert set(store.changed()) == folders | {again[:2]}
+
+
+def test_a_ledger_that_fails_is_told_and_nothing_is_noted(
+    ledger: Ledger, store: Store, tmp_path: Path
+) -> None:
+    """It is said in the log, and the next start looks again."""
+    aged(store, keep(store))
+    (tmp_path / "ledger.sqlite").rename(tmp_path / "away")
+    with capture_logs() as logs:
+        recover(ledger, store, always=(), clock=lambda: NOW, stop=Event(), wait_s=0)
+    assert "removed or replaced" in logs[0]["error"]
+    (tmp_path / "away").rename(tmp_path / "ledger.sqlite")
+    with capture_logs() as logs:
+        recover(ledger, store, always=(), clock=lambda: NOW, stop=Event(), wait_s=0)
+    assert [one["done"] for one in logs] == ["put into the ledger (new)"]

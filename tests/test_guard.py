@@ -10,6 +10,7 @@ import struct
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from dicom_peers import (
     RawPeer,
     associate_rq,
     echo,
+    echo_rq,
     encoded,
     files,
     film,
@@ -33,7 +35,9 @@ from structlog.testing import capture_logs
 
 from gateway.destinations import scu
 from gateway.listener.guard import MOST_WAITING_BYTES, Door
+from gateway.listener.receive import neighbourhood
 from gateway.muffler import Muffler
+from gateway.settings import GatewaySettings
 
 OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
 
@@ -173,6 +177,184 @@ def test_silence_and_slowness_in_an_association_end_it(tmp_path: Path) -> None:
             slow.associate().say(pdata(store_rq("1.2.3"), command=True), pdata(bytes(5000))[:3000])
             assert slow.pdu()[0] == 7
         assert files(tmp_path / "incoming") == []
+
+
+EMPTY_PDU = struct.pack(">BxL", 4, 0)
+COMMAND_BEGINS = pdata(store_rq("1.2.3")[:20], command=True, last=False)
+NO_DATASET = (struct.pack("<HHLH", 0, 0x0800, 2, 1), struct.pack("<HHLH", 0, 0x0800, 2, 0x0101))
+CANCEL = pdata(store_rq("1.2.3", field=0x0FFF).replace(*NO_DATASET), command=True)
+HOLDING = {
+    "PDUs without a value": ((), EMPTY_PDU),
+    "a command in empty fragments": ((COMMAND_BEGINS,), pdata(b"", command=True, last=False)),
+    "a dataset in empty fragments": ((pdata(store_rq("1.2.3"), command=True),), pdata(b"", last=False)),
+    "a dataset in drops": ((pdata(store_rq("1.2.3"), command=True),), pdata(b"x", last=False)),
+    "cancels of nothing": ((), CANCEL),
+}
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_who_only_holds_the_line_is_dropped(tmp_path: Path, how: str) -> None:
+    """PDUs come all the time and carry nothing of use: they do not move the clock of the idle."""
+    begin, again = HOLDING[how]
+    with listening(tmp_path, idle_timeout_s=0.3) as listener, RawPeer(listener.port, timeout=0.02) as peer:
+        peer.socket.settimeout(10)
+        peer.associate().say(*begin)
+        peer.socket.settimeout(0.02)
+        assert _kept_up_until_aborted(peer, again)
+        assert _until(lambda: listener.associations() == 0)
+        assert files(tmp_path / "incoming") == []
+
+
+@pytest.mark.parametrize("how", [how for how in HOLDING if how != "a dataset in drops"])
+def test_a_torrent_of_nothing_is_dropped_too(tmp_path: Path, how: str) -> None:
+    """As fast as the wire takes them, so that we never wait for the peer: they are counted."""
+    begin, again = HOLDING[how]
+    with listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        try:
+            peer.associate().say(*begin, *[again * 100] * 200)
+        except ConnectionError:
+            return
+        assert peer.pdu()[0] in (7, -1)
+
+
+def test_echoes_for_ever_end_as_well(tmp_path: Path) -> None:
+    """A line that only verifies is kept up for longer than a silent one, and not without end."""
+    with listening(tmp_path, idle_timeout_s=0.2) as listener, RawPeer(listener.port) as peer:
+        peer.associate()
+        peer.socket.settimeout(0.02)
+        began = time.monotonic()
+        assert _kept_up_until_aborted(peer, pdata(echo_rq(), command=True, context=3))
+        assert time.monotonic() - began > 5 * 0.2
+
+
+def test_a_slow_sender_that_gets_on_is_waited_for(tmp_path: Path) -> None:
+    """64 KiB now and then, for longer in all than a silence may last: 0x0000."""
+    one = film(size_bytes=320_000)
+    data = encoded(one)
+    with listening(tmp_path, idle_timeout_s=1.5) as listener, RawPeer(listener.port) as peer:
+        peer.associate().say(pdata(store_rq(one.SOPInstanceUID), command=True))
+        for at in range(0, len(data), 70_000):
+            peer.say(pdata(data[at : at + 70_000], last=at + 70_000 >= len(data)))
+            threading.Event().wait(0.35)
+        assert peer.status() == 0x0000
+
+
+def _kept_up_until_aborted(peer: RawPeer, again: bytes) -> bool:
+    """Say the same again and again, and read what comes, until an A-ABORT or the end of the connection."""
+    end = time.monotonic() + 20
+    heard = b""
+    while time.monotonic() < end:
+        try:
+            peer.say(again)
+            heard += (more := peer.socket.recv(65536))
+            if not more or struct.pack(">BxL", 7, 4) in heard:
+                return True
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return True
+    return False
+
+
+def test_one_address_never_has_all_associations(tmp_path: Path) -> None:
+    """Three of four, then local limit exceeded (PS3.8 table 9-21); another address is served at once."""
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger, max_associations=4) as listener:
+        greedy = [RawPeer(listener.port) for _ in range(4)]
+        for one in greedy[:3]:
+            one.associate()
+        assert greedy[3].say(associate_rq()).pdu() == (3, b"\0\2\3\2")
+        with RawPeer(listener.port, source="127.0.0.2") as honest:
+            assert honest.associate().echo() == 0x0000
+        assert ledger.wait(lambda: ledger.refused)
+        assert "from this address" in ledger.refused[0]["reason"]
+        greedy[0].socket.close()
+        assert _until(lambda: listener.associations() < 3)
+        assert echo(listener.port)
+        for one in greedy[1:]:
+            one.socket.close()
+
+
+def test_the_share_of_an_address_is_told_or_three_quarters() -> None:
+    """All where there are too few to share; an IPv6 peer is its whole /64."""
+    shares = [GatewaySettings(max_associations=n).most_of_one_address for n in (1, 2, 3, 4, 10, 100)]
+    assert shares == [1, 2, 3, 3, 8, 75]
+    assert GatewaySettings(max_associations_per_address=7).most_of_one_address == 7
+    assert neighbourhood("2001:db8::1%eth0") == neighbourhood("2001:db8::2:3")
+    assert neighbourhood("2001:db8::1") != neighbourhood("2001:db8:0:1::1")
+    assert neighbourhood("::ffff:10.0.0.1") == neighbourhood("10.0.0.1")
+
+
+def test_a_full_house_of_silent_associations_keeps_nobody_out(tmp_path: Path) -> None:
+    """One address holds all it may have; an echo from another is answered within a second all the while."""
+    with listening(tmp_path, max_associations=40) as listener:
+        crowd = [RawPeer(listener.port).associate() for _ in range(30)]
+        for one in crowd:
+            one.say(EMPTY_PDU, pdata(store_rq("1.2.3"), command=True), pdata(b"", last=False))
+        for _ in range(5):
+            with RawPeer(listener.port, source="127.0.0.2", timeout=1) as honest:
+                assert honest.associate().echo() == 0x0000
+        for one in crowd:
+            one.socket.close()
+
+
+def test_long_uids_stay_nowhere(tmp_path: Path) -> None:
+    """Hundreds of UIDs of 60 kB: 0xA900 or an echo's answer, and none of them stays in memory."""
+    with listener_process(tmp_path) as (child, port), RawPeer(port) as peer:
+        process = psutil.Process(child.pid)
+        peer.associate()
+
+        def names(first: int, last: int) -> None:
+            for number in range(first, last):
+                name = f"1.2.{number}." + "1" * 60_000
+                assert peer.store(name, b"\x08\0\x16\0", sop_class=DX) == 0xA900
+                assert peer.say(pdata(echo_rq(name), command=True, context=3)).status() == 0x0000
+
+        names(0, 20)
+        before = process.memory_info().rss
+        names(20, 220)
+        assert process.memory_info().rss - before < 8 << 20  # all of them are 24 MB
+
+
+def test_a_listener_without_memory_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests and associations that need more than there is are refused or dropped, and a film is stored."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # no thread has address space laid by
+    with listener_process(tmp_path, association_timeout_s=30.0) as (child, port):
+        assert echo(port)
+        used = psutil.Process(child.pid).memory_info().vms
+        resource.prlimit(child.pid, resource.RLIMIT_AS, (used + (24 << 20), -1))
+        crowd = [RawPeer(port) for _ in range(60)]
+        for one in crowd[:30]:  # near-megabyte requests that never end
+            with suppress(ConnectionError):
+                one.say(struct.pack(">BxL", 1, 1 << 20) + bytes((1 << 20) - 1))
+        for one in crowd[30:]:  # associations
+            with suppress(ConnectionError):
+                one.say(associate_rq())
+        answers = []
+        for one in crowd[30:]:
+            one.socket.settimeout(20)
+            with suppress(ConnectionError):
+                answers.append(one.pdu()[0])
+        assert 2 not in answers or set(answers) - {2}  # there was not enough for all of them
+        for one in crowd:
+            one.socket.close()
+        assert child.poll() is None
+        one = film(size_bytes=500_000)
+
+        data = encoded(one)
+
+        def stored() -> bool:  # until all of the crowd is gone it may be refused or aborted
+            with suppress(ConnectionError), RawPeer(port) as peer:
+                if peer.say(associate_rq()).pdu()[0] == 2:
+                    peer.say(pdata(store_rq(one.SOPInstanceUID), command=True))
+                    peer.say(
+                        *(pdata(data[at : at + 200_000], last=False) for at in range(0, len(data), 200_000))
+                    )
+                    kind, body = peer.say(pdata(b"")).pdu()
+                    return kind == 4 and struct.pack("<HHLH", 0, 0x0900, 2, 0) in body
+            return False
+
+        assert _until(stored, timeout=20)
 
 
 @pytest.mark.parametrize("how", ["abort", "reset", "close"])

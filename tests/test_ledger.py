@@ -40,6 +40,7 @@ from gateway.ledger.records import (
     Outcome,
     Read,
     Received,
+    Tally,
 )
 from gateway.ledger.tables import SCHEMA, TRANSITIONS, deliveries, events, findings, holds, instances, jobs
 from pipelines.film import Act, Answer, Box, Decision, Finding, Operations, Reason, Verdict
@@ -343,13 +344,19 @@ def test_a_film_parked_while_observing_is_not_held(ledger: Ledger) -> None:
 def test_refused_associations_are_listed_newest_first(ledger: Ledger) -> None:
     """Who was not let in, and why; those that were let in are not among them."""
     ledger.associate(calling="ROOM_1", called="FILMGATE", address="10.0.0.1", now=NOW)
-    for calling in ("ROOM_2", "ROOM_3"):
-        ledger.refuse(calling=calling, called="FILMGATE", address="10.0.0.2", reason="not allowed", now=NOW)
-    rows = ledger.refusals()
-    assert [(row["calling"], row["reason"]) for row in rows] == [
-        ("ROOM_3", "not allowed"),
-        ("ROOM_2", "not allowed"),
+    tallies = [
+        Tally(None, calling, "FILMGATE", "10.0.0.2", "refused", "not allowed", 1, NOW, NOW)
+        for calling in ("ROOM_2", "ROOM_3")
     ]
+    first, _ = ledger.tally(tallies)
+    later = NOW + timedelta(seconds=50)
+    assert ledger.tally([replace(tallies[0], row=first, times=70_000, last_at=later)]) == [first]
+    rows = ledger.refusals()
+    assert [(row["calling"], row["reason"], row["times"]) for row in rows] == [
+        ("ROOM_3", "not allowed", 1),
+        ("ROOM_2", "not allowed", 70_000),
+    ]
+    assert (rows[1]["started_at"], rows[1]["ended_at"]) == (NOW, later)
 
 
 def test_errors_hold_no_uid(ledger: Ledger) -> None:

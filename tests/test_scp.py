@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 import struct
 import subprocess
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
 
 import psutil
@@ -41,7 +44,6 @@ from pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
-from structlog.testing import capture_logs
 
 from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger import Ledger
@@ -295,6 +297,15 @@ def test_without_room_objects_and_associations_are_refused(tmp_path: Path) -> No
     assert len(ledger.received) == len(stored(tmp_path)) == 1
 
 
+def test_above_the_watermark_an_association_is_refused(tmp_path: Path) -> None:
+    """The disk itself says that less is free than must be: temporary congestion, before anything is sent."""
+    ledger = MemoryLedger()
+    with listening(tmp_path, ledger, min_free_mb=1 << 40) as listener, RawPeer(listener.port) as peer:
+        assert peer.say(associate_rq()).pdu() == (3, b"\0\2\3\1")
+        assert ledger.wait(lambda: ledger.refused)
+    assert "no room on disk" in ledger.refused[0]["reason"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path) -> None:
     """A small tmpfs: 0xA700, no part file, and the next object that fits is taken."""
@@ -334,6 +345,60 @@ def test_a_locked_ledger_is_a_failure_that_passes(tmp_path: Path) -> None:
     ledger.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_ledger_whose_file_is_gone_takes_no_film(tmp_path: Path, replaced: bool) -> None:
+    """Removed or replaced while the listener runs: 0xA700, not 0x0000 into a file nobody can reach."""
+    names = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
+    away = tmp_path / "away"
+    away.mkdir()
+    first, second = film(), film()
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}", migrate_first=True)
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        assert peer.associate().store(first.SOPInstanceUID, encoded(first)) == 0x0000
+        for name in names:
+            (tmp_path / name).rename(away / name)
+        if replaced:
+            Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}", migrate_first=True).close()
+        assert peer.store(second.SOPInstanceUID, encoded(second)) == 0xA700
+        for name in names:
+            (away / name).rename(tmp_path / name)
+        assert peer.store(second.SOPInstanceUID, encoded(second)) == 0x0000
+    ledger.close()
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    assert {one.sop_instance_uid for one in ledger.films()} == {first.SOPInstanceUID, second.SOPInstanceUID}
+    ledger.close()
+
+
+def test_a_ledger_without_its_log_takes_no_film(tmp_path: Path) -> None:
+    """What is committed into a write-ahead log that was removed is not safe: 0xA700."""
+    with listener_process(tmp_path) as (_, port), RawPeer(port) as peer:
+        one = film()
+        assert peer.associate().store(one.SOPInstanceUID, encoded(one)) == 0x0000
+        (tmp_path / "ledger.sqlite-wal").unlink()
+        one = film()
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0xA700
+
+
+@pytest.mark.parametrize("folder", ["store", "incoming"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_whose_folder_is_gone_takes_no_film(tmp_path: Path, folder: str, replaced: bool) -> None:
+    """Moved away, or another folder in its place (a disk not mounted): 0xA700; back again: 0x0000."""
+    ledger, one = MemoryLedger(), film()
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        assert peer.associate().store(one.SOPInstanceUID, encoded(one)) == 0x0000
+        (tmp_path / folder).rename(tmp_path / "away")
+        if replaced:
+            (tmp_path / folder).mkdir()
+        second = film()
+        assert peer.store(second.SOPInstanceUID, encoded(second)) == 0xA700
+        if replaced:
+            assert files(tmp_path / folder) == []
+            (tmp_path / folder).rmdir()
+        (tmp_path / "away").rename(tmp_path / folder)
+        assert peer.store(second.SOPInstanceUID, encoded(second)) == 0x0000
+    assert len(ledger.received) == len(stored(tmp_path)) == 2
+
+
 def test_a_ledger_that_breaks_does_not_break_the_listener(tmp_path: Path) -> None:
     """Any error while an object is recorded is 0xA700 for it and for those of its batch, no more."""
 
@@ -369,44 +434,6 @@ def test_one_bad_object_does_not_fail_its_batch() -> None:
         gate.set()
     assert isinstance(results.pop("bad").exception(), LedgerError)
     assert all(one.result().outcome == Outcome.NEW for one in results.values())
-
-
-def test_a_refusal_that_cannot_be_written_is_said_in_the_log(tmp_path: Path) -> None:
-    """The audit thread outlives a ledger that fails."""
-
-    class Full(MemoryLedger):
-        def refuse(self, **row):
-            super().refuse(**row)
-            raise LedgerError("the ledger is full")
-
-    ledger = Full()
-    with listening(tmp_path, ledger) as listener, capture_logs() as logs:
-        for number in (1, 2):
-            with RawPeer(listener.port) as peer:
-                assert peer.say(associate_rq(called="ELSEWHERE")).pdu()[0] == 3
-            assert ledger.wait(lambda number=number: len(ledger.refused) == number)
-        listener.stop(drain_s=0)
-    assert [one["error"] for one in logs if "not in the ledger" in one["event"]] == ["the ledger is full"] * 2
-
-
-def test_the_audit_outlives_what_nobody_thought_of(tmp_path: Path) -> None:
-    """One row is lost, and that is said; those of all later associations are written."""
-
-    class Broken(MemoryLedger):
-        def refuse(self, **row):
-            super().refuse(**row)
-            if len(self.refused) == 1:
-                raise RuntimeError("dictionary changed size during iteration")
-
-    ledger = Broken()
-    with listening(tmp_path, ledger) as listener, capture_logs() as logs:
-        for number in (1, 2):
-            with RawPeer(listener.port) as peer:
-                assert peer.say(associate_rq(called="ELSEWHERE")).pdu()[0] == 3
-            assert ledger.wait(lambda number=number: len(ledger.refused) == number)
-        listener.stop(drain_s=0)
-    told = [one["event"] for one in logs if one.get("thread") == "audit"]
-    assert told == ["an association is not in the ledger", "a thread goes on"]
 
 
 def test_one_batch_one_transaction(tmp_path: Path) -> None:
@@ -796,6 +823,36 @@ def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
         peer.say(pdata(b""))
         assert peer.status() == 0x0000
         assert most - before < 20 << 20
+
+
+def test_many_small_objects_leave_memory_flat(tmp_path: Path) -> None:
+    """400 in one association, then 60 associations of one: memory, threads and files as before."""
+    fast = Path("/dev/shm")  # syncs cost nothing there; all else is as on a disk
+    state = Path(tempfile.mkdtemp(dir=fast)) if fast.is_dir() else tmp_path
+    uids = (f"1.2.826.0.1.3680043.{number}" for number in count(1))
+
+    def send(peer: RawPeer, objects: int) -> None:
+        for uid in islice(uids, objects):
+            assert peer.store(uid, header_of(uid)) == 0x0000
+
+    try:
+        with listener_process(state) as (child, port):
+            process = psutil.Process(child.pid)
+            with RawPeer(port) as peer:
+                send(peer.associate(), 100)
+                before, threads, opened = process.memory_info().rss, process.num_threads(), process.num_fds()
+                send(peer, 400)
+                assert process.memory_info().rss - before < 6 << 20
+            for _ in range(60):
+                with RawPeer(port) as peer:
+                    send(peer.associate(), 1)
+            assert process.memory_info().rss - before < 8 << 20
+            assert process.num_threads() <= threads + 2
+            assert process.num_fds() <= opened + 8
+        assert len(stored(state)) == 560
+    finally:
+        if state != tmp_path:
+            shutil.rmtree(state)
 
 
 def test_stopping_lets_an_association_finish(tmp_path: Path) -> None:

@@ -33,12 +33,14 @@ def up(config: options.Config = None, state: options.State = None) -> None:
 def listen(config: options.Config = None, state: options.State = None) -> None:
     """Run one listener: it receives objects and keeps them safely."""
     settings = _settings(config, state)
+    from gateway.fsck import recover_later
     from gateway.listener import serve
 
     stop = _stop()
     with _shell(settings, "listener") as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
         settings = shell.settings.model_copy(update={"routes": routes})
+        recover_later(shell.ledger, shell.store, always=shell.always, stop=stop)
         serve(
             settings,
             shell.ledger,

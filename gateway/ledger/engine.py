@@ -77,6 +77,63 @@ def _first_line(error: DBAPIError) -> str:
     return str(error.orig).partition("\n")[0]
 
 
+class LedgerFile:
+    """The SQLite file as it was when it was opened, so that its removal is seen.
+
+    SQLite writes on into a file that nobody can reach any more and says that all is well (and mixes an old
+    WAL with a new file); so each transaction looks whether path and inode still belong together, before it
+    begins and after its commit. A look is two `stat`: microseconds.
+
+    Args:
+        engine: a connection of it is open, so that the WAL is there where SQLite can have one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        on_disk = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
+        self._path = Path(str(engine.url.database)) if on_disk else None
+        self._identity = _identity(self._path) if self._path else None
+        wal = Path(f"{self._path}-wal")
+        self._wal = wal if wal.exists() else None
+
+    def require(self) -> None:
+        """
+        Raises:
+            LedgerError: the file was removed or replaced.
+        """
+        if self._path and _identity(self._path) != self._identity:
+            raise LedgerError(
+                "the ledger's file was removed or replaced while filmgate ran. Nothing is written, and no "
+                "film is taken (senders get 0xA700 and keep it). Put the file back, or restore the backup, "
+                "and start filmgate again."
+            )
+
+    def require_wal(self, connection: Connection) -> None:
+        """After a commit: this connection's WAL, without which the commit is lost, is still there too.
+
+        Raises:
+            LedgerError: it, or the file, was removed or replaced.
+        """
+        self.require()
+        if self._wal is None:
+            return
+        wal = _identity(self._wal)  # while a connection is open, SQLite itself never removes it
+        if wal is None or connection.info.setdefault("filmgate_wal", wal) != wal:
+            raise LedgerError(
+                "the ledger's write-ahead log was removed while filmgate ran: what was written last may be "
+                "lost. The film at hand is not taken (its sender gets 0xA700 and keeps it). Start filmgate "
+                "again, and run `filmgate fsck`."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None when nothing is there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Database:
     """Transactions on one engine; the parts of `Ledger` build on it."""
 
@@ -84,11 +141,12 @@ class Database:
         self._engine = engine
         self._leases = leases
         self._reader = engine.execution_options(filmgate_reading=True)
+        self._file = LedgerFile(engine)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction, committed and synced when the block ends without an error."""
-        with honest_errors(), self._engine.begin() as connection:
+        with self._transaction(self._engine) as connection:
             yield connection
 
     @contextmanager
@@ -97,13 +155,22 @@ class Database:
 
         Half of all syncs of a busy gateway would be these, and each makes the listener's wait.
         """
-        with honest_errors(), self._leases.begin() as connection:
+        with self._transaction(self._leases) as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
+        self._file.require()
         with honest_errors(), self._reader.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        self._file.require()
+        with honest_errors(), engine.connect() as connection:
+            with connection.begin():
+                yield connection
+            self._file.require_wal(connection)
 
     def close(self) -> None:
         self._engine.dispose()

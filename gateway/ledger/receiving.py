@@ -18,6 +18,7 @@ from gateway.ledger.records import (
     Outcome,
     Received,
     Recorded,
+    Tally,
 )
 from gateway.ledger.rejecting import withheld, write_withheld
 from gateway.ledger.tables import (
@@ -55,17 +56,10 @@ class Receiving(Database):
                 .values(outcome=outcome, objects=objects, size_bytes=size_bytes, ended_at=now)
             )
 
-    def refuse(self, *, calling: str, called: str, address: str, reason: str, now: datetime) -> None:
-        """The audit row of an association that was not accepted."""
+    def tally(self, tallies: Sequence[Tally]) -> list[int]:
+        """The audit rows of associations that are counted: new ones, or what they say by now; their ids."""
         with self.writing() as db:
-            row = {
-                "calling": calling,
-                "called": called,
-                "address": address,
-                "started_at": now,
-                "ended_at": now,
-            }
-            db.execute(insert(associations).values(outcome="refused", reason=reason, **row))
+            return [_tally(db, one) for one in tallies]
 
     def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]:
         """Write the objects of `batch` with their jobs and always-deliveries in one synced transaction.
@@ -74,6 +68,15 @@ class Receiving(Database):
         """
         with self.writing() as db:
             return [_record(db, received, always) for received in batch]
+
+
+def _tally(db: Connection, one: Tally) -> int:
+    now = {"reason": one.reason, "times": one.times, "ended_at": one.last_at}
+    if one.row is not None:
+        db.execute(update(associations).where(associations.c.id == one.row).values(**now))
+        return one.row
+    who = {"calling": one.calling, "called": one.called, "address": one.address}
+    return inserted(db, associations, who | now | {"started_at": one.first_at, "outcome": one.outcome})
 
 
 def _record(db: Connection, received: Received, always: Sequence[str]) -> Recorded:

@@ -41,6 +41,21 @@ class CopyState(StrEnum):
     DISCARDED = "discarded"
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Associations of one address that brought no object and ended alike, refused ones mostly: one row."""
+
+    row: int | None  # its id; None: it has none yet
+    calling: str  # of the first one
+    called: str
+    address: str
+    outcome: str
+    reason: str | None
+    times: int
+    first_at: datetime
+    last_at: datetime
+
+
 URGENT, ORDINARY, CAN_WAIT = 0, 1, 2  # the rank of a job: lower ones are claimed first
 
 

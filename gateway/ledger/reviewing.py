@@ -253,11 +253,15 @@ class Reviewing(Database):
             note(db, now, "object lost", film_id=film_id, who="fsck", digest=digest, deliveries=stopped)
             return stopped
 
-    def digests(self) -> set[str]:
-        """Every digest that must lie in the store."""
+    def digests(self, prefix: str = "") -> set[str]:
+        """Every digest that must lie in the store, or those that begin so."""
         with self.reading() as db:
-            tables = (versions, copies, objects)
-            return {digest for table in tables for digest in db.scalars(select(table.c.digest))}
+            return {
+                digest
+                for column in (versions.c.digest, copies.c.digest, objects.c.digest)
+                # Hex digits end with f; a range finds them by the index, LIKE does not.
+                for digest in db.scalars(select(column).where(column >= prefix, column < prefix + "g"))
+            }
 
 
 _HOLDS = (

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0004"  # the Alembic revision that this code reads and writes
+SCHEMA = "0005"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
@@ -108,6 +108,7 @@ associations = Table(
     Column("reason", Text),
     Column("objects", Integer, nullable=False, default=0),
     Column("size_bytes", BigInteger, nullable=False, default=0),
+    Column("times", Integer, nullable=False, default=1, server_default="1"),  # how many the row stands for
 )
 
 instances = Table(

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from gateway.upper_layer import AbortReason, BadPdu, command_elements, command_set, p_data, text, us
+from gateway.upper_layer import (
+    MOST_UID,
+    NOT_A_UID,
+    AbortReason,
+    BadPdu,
+    command_elements,
+    command_set,
+    p_data,
+    text,
+    us,
+)
 
 NO_DATASET = 0x0101
 RESPONSE = 0x8000  # the bit that makes a response of a request's command field
@@ -64,11 +75,17 @@ def decode_command(data: bytes | bytearray) -> Command:
     return Command(
         field=field,
         message_id=us(elements, _MESSAGE_ID) or 0,
-        sop_class_uid=text(elements, _SOP_CLASS) or text(elements, _REQUESTED_SOP_CLASS),
-        sop_instance_uid=text(elements, _SOP_INSTANCE),
+        sop_class_uid=_uid(elements, _SOP_CLASS) or _uid(elements, _REQUESTED_SOP_CLASS),
+        sop_instance_uid=_uid(elements, _SOP_INSTANCE),
         priority=us(elements, _PRIORITY) or 0,
         has_dataset=us(elements, _DATASET_TYPE) not in (None, NO_DATASET),
     )
+
+
+def _uid(elements: Mapping[int, bytes], element: int) -> str:
+    """A UID, or what stands there for one; NOT_A_UID for what is longer: it is neither kept nor repeated."""
+    value = text(elements, element)
+    return value if len(value) <= MOST_UID else NOT_A_UID
 
 
 def encode_response(command: Command, status: int, comment: str = "") -> bytes:

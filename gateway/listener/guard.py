@@ -5,8 +5,8 @@ them. Only a whole request gets a thread and counts as an association, so silent
 neither. When too many knock, the address that has most connections waiting loses its oldest one: an honest
 peer is served at once.
 
-`Wire` is the socket of an association: each PDU has a deadline, a silence has another, and what was read lies
-in one buffer of fixed size, whatever length a peer claims.
+`Wire` is the socket of an association: each PDU has a deadline, whatever is of no use has another, and what
+was read lies in one buffer of fixed size, whatever length a peer claims.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ BUFFER_BYTES = 256 << 10
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 _BACKLOG = 1024
+_SMALL_REQUEST = 64 << 10  # bytes; nearly all are far below
 _TICK_S = 0.25
 _ACCEPT_PAUSE_S = 0.1
 _HEADER = struct.Struct(">BxL")
@@ -149,14 +150,10 @@ class Door:
 
     def _run(self) -> None:
         while not self._closing:
-            for key, _ in self._selector.select(timeout=_TICK_S):
-                if key.fileobj is self._listening:
-                    self._accept()
-                elif key.fileobj is self._bell:
-                    self._answer_bell()
-                elif (visitor := self._visitors.get(key.fileobj)) is not None:  # type: ignore[call-overload]
-                    self._attend(visitor)
-            self._expire()
+            try:
+                self._look_round()
+            except MemoryError:
+                self._relieve()
             if not self._accepting and self._listening.fileno() >= 0:
                 self._selector.unregister(self._listening)
                 self._listening.close()
@@ -165,6 +162,25 @@ class Door:
         for visitor in tuple(self._visitors.values()):
             self._drop(visitor)
         self._selector.close()
+
+    def _look_round(self) -> None:
+        for key, _ in self._selector.select(timeout=_TICK_S):
+            if key.fileobj is self._listening:
+                self._accept()
+            elif key.fileobj is self._bell:
+                self._answer_bell()
+            elif (visitor := self._visitors.get(key.fileobj)) is not None:  # type: ignore[call-overload]
+                self._attend(visitor)
+        self._expire()
+
+    def _relieve(self) -> None:
+        """No memory is left: let those go whose unfinished requests take most of it, and go on."""
+        with suppress(MemoryError):
+            for visitor in tuple(self._visitors.values()):
+                if len(visitor.data) > _SMALL_REQUEST:
+                    self._drop(visitor)
+            self._muffler.warning("no memory for those at the door; large requests were dropped")
+        time.sleep(_ACCEPT_PAUSE_S)
 
     def _accept(self) -> None:
         for _ in range(64):
@@ -232,6 +248,9 @@ class Door:
             self._drop(visitor)
         except (OSError, Closed):
             self._drop(visitor)
+        except MemoryError:  # a part of its request may be lost
+            self._drop(visitor)
+            raise
         except BadPdu as bad:
             self._muffler.warning("not a DICOM association request", address=visitor.address, what=str(bad))
             with suppress(OSError):
@@ -248,7 +267,7 @@ class Door:
     def _listen(self, visitor: _Visitor) -> None:
         """Read on; hand the connection over once the request is whole."""
         while True:
-            chunk = visitor.socket.recv(min(visitor.needed - len(visitor.data), 65536))
+            chunk = visitor.socket.recv(min(visitor.needed - len(visitor.data), _SMALL_REQUEST))
             if not chunk:
                 raise Closed
             visitor.data += chunk
@@ -256,11 +275,11 @@ class Door:
                 visitor.needed += self._request_length(visitor)
             if len(visitor.data) == visitor.needed:
                 break
-            if len(visitor.data) > 65536:
+            if len(visitor.data) > _SMALL_REQUEST:
                 self._limit_bytes()
         self._forget(visitor)
         visitor.socket.setblocking(True)
-        self._welcome(visitor.socket, visitor.address, bytes(visitor.data[_HEADER.size :]))
+        self._welcome(visitor.socket, visitor.address, bytes(memoryview(visitor.data)[_HEADER.size :]))
 
     def _request_length(self, visitor: _Visitor) -> int:
         kind, length = _HEADER.unpack(visitor.data)
@@ -318,7 +337,7 @@ class Wire:
 
     Args:
         connection: a blocking socket.
-        idle_timeout_s: silence before a PDU.
+        idle_timeout_s: what we wait for the peer, in all, from one `progress` to the next.
         pdu_timeout_s: time to a whole PDU once it began.
         before_fill: called before the buffer is overwritten; views that `some` gave out are used up in it.
     """
@@ -335,22 +354,35 @@ class Wire:
         self._idle_timeout_s = idle_timeout_s
         self._pdu_timeout_s = pdu_timeout_s
         self._before_fill = before_fill
-        self._view = memoryview(bytearray(BUFFER_BYTES))
+        self._view = memoryview(b"")  # until `take_buffer`
         self._start = self._end = 0
-        self._late = ""
-        self._patience_s = 0.0  # how long we may still wait for the peer; our own disk's time does not count
+        # How long we may still wait for the peer; our own disk's time does not count.
+        self._patience_s = 0.0  # for this PDU
+        self._stall_s = idle_timeout_s  # for anything of use
         connection.settimeout(min(1.0, idle_timeout_s, pdu_timeout_s))
+
+    def take_buffer(self) -> None:
+        """Make the buffer: in the association's own thread, which alone ends when there is no memory.
+
+        Raises:
+            MemoryError: there is none.
+        """
+        self._view = memoryview(bytearray(BUFFER_BYTES))
+
+    def progress(self) -> None:
+        """Something of use came: the clock of those who only hold the line starts anew."""
+        self._stall_s = self._idle_timeout_s
 
     def next_pdu(self) -> tuple[int, int]:
         """Type and length of the next PDU; its clock runs from now.
 
         Raises:
-            Closed: the peer went away. Late: it was silent, or the six bytes did not come in time.
+            Closed: the peer went away. Late: nothing of use came, or the six bytes did not come in time.
         """
         if self._start == self._end:
-            self._patience_s, self._late = self._idle_timeout_s, "silent for too long"
+            self._patience_s = self._stall_s
             self._fill()
-        self._patience_s, self._late = self._pdu_timeout_s, "a PDU that did not come in time"
+        self._patience_s = self._pdu_timeout_s
         kind, length = _HEADER.unpack(self.exactly(_HEADER.size))
         return kind, length
 
@@ -420,9 +452,13 @@ class Wire:
                 pass
             except OSError as error:
                 raise Closed(str(error.strerror)) from error
-            self._patience_s -= time.monotonic() - began
+            waited_s = time.monotonic() - began
+            self._patience_s -= waited_s
+            self._stall_s -= waited_s
+            if self._stall_s < 0:
+                raise Late("nothing of use came for too long")
             if self._patience_s < 0:
-                raise Late(self._late)
+                raise Late("a PDU that did not come in time")
         if count == 0:
             raise Closed("closed by the peer")
         self._end = rest + count

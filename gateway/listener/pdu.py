@@ -18,6 +18,8 @@ from gateway.upper_layer import (
     HEADER,
     MOST_ITEMS,
     MOST_SYNTAXES,
+    MOST_UID,
+    NOT_A_UID,
     AbortReason,
     BadPdu,
     ItemType,
@@ -28,10 +30,7 @@ from gateway.upper_layer import (
     uid,
 )
 
-NOT_A_UID = "?"  # stands for what is none: no SOP class, no transfer syntax that anybody accepts
-
 _REPEATED = slice(4, FIXED_BYTES)  # AE titles and reserved bytes: an answer has those of its request
-_MAX_UID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,10 @@ CALLED_UNKNOWN = Rejection(1, 1, 7, "called AE title not recognised")
 APPLICATION_CONTEXT_UNKNOWN = Rejection(1, 1, 2, "application context name not supported")
 VERSION_UNKNOWN = Rejection(1, 2, 2, "protocol version not supported")
 NO_ROOM = Rejection(2, 3, 1, "no room on disk: temporary congestion")
+NO_MEMORY = Rejection(2, 3, 1, "no memory for another association: temporary congestion")
+TOO_MANY_OF_ONE = Rejection(
+    2, 3, 2, "as many associations from this address as allowed: local limit exceeded"
+)
 TOO_MANY = Rejection(2, 3, 2, "as many associations as allowed: local limit exceeded")
 
 
@@ -146,7 +149,7 @@ def _proposed(value: bytes) -> PresentationContext:
 
 def _uid(value: bytes) -> str:
     text = uid(value)
-    return text if text.isascii() and 0 < len(text) <= _MAX_UID else NOT_A_UID
+    return text if text.isascii() and 0 < len(text) <= MOST_UID else NOT_A_UID
 
 
 def _title(value: bytes) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv6Address
 
 import structlog
 from pynetdicom.presentation import PresentationContext
@@ -61,8 +62,12 @@ from gateway.upper_layer import (
 )
 
 MOST_COMMAND_BYTES = 64 << 10
+PROGRESS_BYTES = 64 << 10  # of a dataset, in each `idle_timeout_s` that we wait: 1 KB/s
+MOST_EMPTY = 4096  # fragments without a byte, and messages that need no answer, from one progress to the next
+PATIENCE = 10  # times `idle_timeout_s`: how long an association may verify, and bring nothing
 
 _PDU_TYPES = frozenset(map(int, PduType))
+_NO_MEMORY = abort(AbortReason.NOT_SPECIFIED)  # made while there is some
 
 log = structlog.get_logger(__name__)
 
@@ -229,11 +234,17 @@ class Association:
         self._bytes = 0
         self._stopping = threading.Event()
         self._quiet_since: float | None = time.monotonic()
+        self._useful_at = time.monotonic()  # when an object, or a good part of one, came last
+        self._counted_bytes = 0  # of the arriving dataset: what progress was seen for
+        self._empty = 0
+        self._echoes = 0
+        self.neighbourhood = neighbourhood(address)
 
     def run(self) -> None:
         """Serve the peer until it is done, breaks the protocol, or goes away."""
         outcome, last_word = "lost", b""
         try:
+            self._wire.take_buffer()
             outcome = self._serve() if self._negotiate() else ""
         except BadPdu as bad:
             outcome, last_word = "protocol error", abort(bad.reason)
@@ -244,6 +255,9 @@ class Association:
         except Closed:
             if self._stopping.is_set():
                 outcome, last_word = "stopped", abort()
+        except MemoryError:
+            outcome, last_word = "no memory", _NO_MEMORY
+            self._house.muffler.warning("no memory for an association", address=self._address)
         finally:
             if self._arrival is not None:
                 self._arrival.abandon()
@@ -296,8 +310,7 @@ class Association:
             if kind == PduType.P_DATA:
                 self._quiet_since = None
                 self._p_data(length)
-                if self._arrival is None and not self._command:
-                    self._quiet_since = time.monotonic()
+                self._see_progress()
             elif kind == PduType.RELEASE_RQ:
                 self._say(RELEASE_RP)
                 return "released"
@@ -308,11 +321,39 @@ class Association:
             else:
                 raise BadPdu(AbortReason.UNRECOGNIZED_PDU, "unknown PDU type")
 
+    def _see_progress(self) -> None:
+        """After a PDU: whether it was of use, or one more that only holds the line.
+
+        Raises:
+            Late: this peer has brought nothing for too long. BadPdu: it sends much that carries nothing.
+        """
+        arrival = self._arrival
+        if arrival is not None and arrival.size_bytes - self._counted_bytes >= PROGRESS_BYTES:
+            self._counted_bytes = arrival.size_bytes
+            self._useful()
+        if arrival is not None or self._command:
+            return
+        now = self._quiet_since = time.monotonic()
+        if now - self._useful_at > PATIENCE * self._settings.idle_timeout_s:
+            raise Late("no object came for too long")
+
+    def _useful(self) -> None:
+        self._useful_at = time.monotonic()
+        self._empty = 0
+        self._wire.progress()
+
+    def _nothing_came(self) -> None:
+        self._empty += 1
+        if self._empty > MOST_EMPTY:
+            raise BadPdu(AbortReason.NOT_SPECIFIED, "fragments and messages that carry nothing, without end")
+
     def _p_data(self, length: int) -> None:
         """A P-DATA-TF PDU: its presentation data values, as they come (PS3.8 section 9.3.5, annex E)."""
         crash.at("pdu")
         if length > self._max_pdu + 6:
             raise BadPdu(AbortReason.INVALID_PARAMETER, "a P-DATA-TF PDU longer than we take")
+        if length == 0:
+            self._nothing_came()
         while length > 0:
             if length < PDV.size:
                 raise BadPdu(AbortReason.INVALID_PARAMETER, "a P-DATA-TF PDU breaks off")
@@ -322,6 +363,8 @@ class Association:
                 raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation data value does not fit its PDU")
             if context_id not in self._contexts:
                 raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation context that was not accepted")
+            if pdv_length == 2:
+                self._nothing_came()
             if control & COMMAND:
                 self._command_fragment(context_id, pdv_length - 2, last=bool(control & LAST))
             else:
@@ -367,7 +410,9 @@ class Association:
         if command.field & 0x8000 or command.field == CommandField.C_CANCEL_RQ:
             if command.has_dataset:
                 raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "a response to a question nobody asked")
+            self._nothing_came()
             return
+        self._wire.progress()
         if command.has_dataset:
             most_bytes = self._settings.max_object_mb << 20
             try:
@@ -376,6 +421,7 @@ class Association:
             except Refusal as refusal:
                 self._arrival = Arrival(command, context, refusal=refusal, most_bytes=most_bytes)
         elif command.field == CommandField.C_ECHO_RQ and context.abstract_syntax == VERIFICATION:
+            self._echoes += 1
             self._respond(command, context, Status.SUCCESS, "")
         elif command.field == CommandField.C_STORE_RQ:
             self._respond(command, context, Status.CANNOT_UNDERSTAND, "C-STORE without a dataset")
@@ -409,14 +455,19 @@ class Association:
                 )
         except Refusal as refusal:
             status, comment = refusal.status, str(refusal)
+            why = {"error": str(refusal.__cause__)} if refusal.__cause__ is not None else {}
             self._house.muffler.warning(
-                "object refused", association=self._row, status=f"{status:#06x}", comment=comment
+                "object refused", association=self._row, status=f"{status:#06x}", comment=comment, **why
             )
         except Exception:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
-            log.exception("object not kept", association=self._row)
+            if self._house.muffler.allows("object not kept")[0]:
+                log.exception("object not kept", association=self._row)
         if status not in KEPT:
             arrival.abandon()
+        else:
+            self._useful()
+        self._counted_bytes = 0
         self._respond(arrival.command, arrival.context, status, comment)
 
     def _keep(self, arrival: Arrival) -> str:
@@ -480,8 +531,17 @@ class Association:
                     outcome=outcome,
                     objects=self._objects,
                     size_bytes=self._bytes,
+                    echoes=self._echoes,
                 )
             )
+
+
+def neighbourhood(address: str) -> str:
+    """What counts as one address: an IPv6 peer has its whole /64 (RFC 4291 section 2.5.4)."""
+    if ":" not in address:
+        return address
+    here = IPv6Address(address.partition("%")[0])
+    return str(here.ipv4_mapped or int(here) >> 64)
 
 
 def _out_of_resources(error: FilmgateError) -> Refusal:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gateway import crash
 from gateway.errors import LedgerBusy, LedgerError
-from gateway.ledger.records import Received, Recorded
+from gateway.ledger.records import Received, Recorded, Tally
 
 
 class ReceiveLedger(Protocol):
@@ -28,7 +28,7 @@ class ReceiveLedger(Protocol):
         self, association_id: int, *, outcome: str, objects: int, size_bytes: int, now: datetime
     ) -> None: ...
 
-    def refuse(self, *, calling: str, called: str, address: str, reason: str, now: datetime) -> None: ...
+    def tally(self, tallies: Sequence[Tally]) -> list[int]: ...
 
     def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]: ...
 

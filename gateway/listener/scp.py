@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import resource
 import socket
 import ssl
@@ -19,14 +20,16 @@ from gateway.listener.guard import Door
 from gateway.listener.pdu import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
+    NO_MEMORY,
     NO_ROOM,
     NOT_ALLOWED,
     TOO_MANY,
+    TOO_MANY_OF_ONE,
     AssociateRequest,
     Rejection,
     titles,
 )
-from gateway.listener.receive import Association, House
+from gateway.listener.receive import Association, House, neighbourhood
 from gateway.listener.recorder import ReceiveLedger, Recorder
 from gateway.muffler import Muffler
 from gateway.settings import GatewaySettings, Settings
@@ -34,6 +37,7 @@ from gateway.store import Store
 
 QUIET_S = 2.0  # an association that has been silent so long is not waited for when we stop
 OPEN_FILES = 8192
+_THREAD_BYTES = 16 << 20  # address space of a thread: its stack, and what it begins with
 
 log = structlog.get_logger(__name__)
 
@@ -129,20 +133,37 @@ class Listener:
 
     def _welcome(self, connection: socket.socket, address: str, request: bytes) -> None:
         """A whole A-ASSOCIATE-RQ came: give it a thread, if there is one for it."""
-        if len(self._open) < self._settings.gateway.max_associations:
-            one = Association(self._house, connection, address, request)
-            with self._changed:
-                self._open.add(one)
-            with suppress(RuntimeError):  # the system has no thread left for us
-                threading.Thread(target=self._serve, args=(one,), name="association", daemon=True).start()
-                return
-            self._close(one)
+        rejection = self._limit(address)
+        if rejection is None:
+            rejection = self._begin(Association(self._house, connection, address, request))
+        if rejection is None:
+            return
         called, calling = titles(request)
-        self._audit.refused(calling, called, address, TOO_MANY)
+        self._audit.refused(calling, called, address, rejection)
         connection.setblocking(False)
         with suppress(OSError):
-            connection.send(TOO_MANY.encode())
+            connection.send(rejection.encode())
         self._door.see_off(connection, address)
+
+    def _limit(self, address: str) -> Rejection | None:
+        gateway, here = self._settings.gateway, neighbourhood(address)
+        with self._changed:
+            beside = sum(one.neighbourhood == here for one in self._open)
+            if len(self._open) >= gateway.max_associations:
+                return TOO_MANY
+        return TOO_MANY_OF_ONE if beside >= gateway.most_of_one_address else None
+
+    def _begin(self, one: Association) -> Rejection | None:
+        with self._changed:
+            self._open.add(one)
+        try:
+            # A thread that dies of want of memory before it runs would keep `start` waiting for ever.
+            mmap.mmap(-1, _THREAD_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+            threading.Thread(target=self._serve, args=(one,), name="association", daemon=True).start()
+        except (RuntimeError, OSError, MemoryError):  # the system has no thread left for us, or no memory
+            self._close(one)
+            return NO_MEMORY
+        return None
 
     def _serve(self, one: Association) -> None:
         try:
