@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def kept(
     """A stored file with these dataset bytes, and a delivery of it."""
     path = folder / f"{uid}.dcm"
     path.write_bytes(file_meta(sop_class, uid, syntax) + dataset)
-    return path, Delivery(1, 1, "archive", "ab" * 32, sop_class, uid, syntax, 1, NOW, "always")
+    digest = sha256(syntax.encode() + b"\0" + dataset).hexdigest()
+    return path, Delivery(1, 1, "archive", digest, sop_class, uid, syntax, 1, NOW, "always")
 
 
 def dataset_of(path: Path) -> bytes:

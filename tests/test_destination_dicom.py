@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -44,11 +47,20 @@ from storage_peers import (
 )
 from structlog.testing import capture_logs
 
-from gateway.destinations import DicomDestination, association, build, dicom
+from gateway.destinations import DicomDestination, association, build, dicom, transcode
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
-from gateway.destinations.dicom import OutOfResources
+from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.transcode import NotTranscodedNow, Transcoder
-from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
+from gateway.errors import (
+    Busy,
+    Damaged,
+    Declined,
+    DeliveryError,
+    Refused,
+    Rejected,
+    SettingsError,
+    Unreachable,
+)
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import read_meta
@@ -328,14 +340,108 @@ def test_a_decoder_that_crashes_rejects_the_film(
     assert peer.datasets == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_decoder_that_somebody_kills_is_not_the_films_fault(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch, number: int
+) -> None:
+    """As a kernel does that is short of memory: later, not for a person."""
+    real = Transcoder._start
+
+    def killed(self: Transcoder) -> subprocess.Popen[bytes]:
+        child = real(self)
+        child.send_signal(number)
+        return child
+
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        with monkeypatch.context() as patch:
+            patch.setattr(Transcoder, "_start", killed)
+            with pytest.raises(NotTranscodedNow, match=f"was killed \\(signal {int(number)}\\), 2 times"):
+                destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+        destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+    assert len(peer.datasets) == 1
+
+
+def test_a_film_that_takes_too_long_is_tried_again(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch
+) -> None:
+    """A disk that hangs looks the same."""
+    monkeypatch.setenv("FILMGATE_DECODER_TEST", "hang")
+    monkeypatch.setattr(transcode, "TIMEOUT_S", 0.3)
+    with storage_scp(free_port), pytest.raises(NotTranscodedNow, match="did not answer in time"):
+        connect(free_port).deliver(*jpegls(tmp_path, ramp(60, 50)))
+
+
+def test_what_a_disk_spoiled_is_not_sent(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """Be it sent as it is, or as something else that is made of it; the peer gets the whole one later."""
+    whole, delivery = kept(tmp_path, bytes(3_000_000))
+    film, of_film = jpegls(tmp_path, ramp(600, 500), "1.2.9")
+    for path in (whole, film):
+        data = bytearray(path.read_bytes())
+        data[-100] ^= 1
+        path.with_suffix(".bad").write_bytes(data)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        for path, owed in ((whole, delivery), (film, of_film)):
+            with pytest.raises(Damaged, match="not what was received"):
+                destination.deliver(path.with_suffix(".bad"), owed)
+        assert peer.datasets == []
+        destination.deliver(whole, delivery)
+        destination.deliver(film, of_film)
+    assert len(peer.datasets) == 2
+
+
+def test_what_becomes_shorter_while_it_is_sent_never_arrives(connect: Connect, tmp_path: Path) -> None:
+    """Somebody cuts the file after the first of it went out: the peer sees no end, and we say why."""
+    path, delivery = kept(tmp_path, bytes(64 << 20))
+    ended: list[bool] = []
+
+    def cuts(connection: socket.socket) -> None:
+        accept(connection)
+        take_pdu(connection)
+        os.truncate(path, 2 << 20)
+        while True:
+            kind, body = take_pdu(connection)
+            ended.append(kind == 4 and body[5] == 2)
+
+    with raw_peer(cuts) as port, pytest.raises(OSError, match="shorter"):
+        connect(port).deliver(path, delivery)
+    assert not any(ended)
+    with raw_peer(_serve) as port, pytest.raises(Damaged):
+        connect(port).deliver(path, delivery)
+
+
+def test_no_association_is_open_while_a_film_is_transcoded(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch
+) -> None:
+    """The peer ends what is idle; the first film asks what it takes, the next ones are made before."""
+    open_then: list[int] = []
+    real = Transcoder.transcode
+
+    def watched(self: Transcoder, path: Path, transfer_syntax: str) -> BinaryIO:
+        open_then.append(len(destination._busy))
+        for idle in destination._idle:
+            idle.sever()  # as if the peer's patience had ended
+        return real(self, path, transfer_syntax)
+
+    monkeypatch.setattr(Transcoder, "transcode", watched)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        for number in range(3):
+            destination.deliver(*jpegls(tmp_path, ramp(60, 50 + number), f"1.2.3.{number}"))
+    assert open_then == [0, 0, 0]
+    assert len(peer.datasets) == 3
+
+
 def test_a_sop_class_that_the_peer_does_not_know(connect: Connect, free_port: int, tmp_path: Path) -> None:
-    """No context at all: for a person; what the peer does take still goes on the same association."""
+    """No context at all: it may be set up wrongly; what it does take still goes on the same association."""
     other = kept(tmp_path, b"1234", uid="1.2.9", sop_class=CR)
     with storage_scp(free_port) as peer:
         destination = connect(free_port)
         destination.deliver(*kept(tmp_path, b"12"))
-        with pytest.raises(Rejected, match="takes no Computed Radiography"):
+        with pytest.raises(NotAccepted, match="takes no Computed Radiography") as raised:
             destination.deliver(*other)
+        assert raised.value.retry
         destination.deliver(*kept(tmp_path, b"12"))
     assert (len(peer.datasets), peer.accepted) == (2, 2)
 
@@ -361,26 +467,30 @@ def test_success_and_warnings_are_delivered(
         (0x0110, OutOfResources),
         (0x0213, OutOfResources),
         (0xA900, Refused),
-        (0xC000, Refused),
-        (0xCFFF, Refused),
-        (0x0111, Refused),
+        (0x0106, Refused),
         (0x0117, Refused),
-        (0x0122, Refused),
-        (0x0124, Refused),
+        (0xC000, Declined),
+        (0xCFFF, Declined),
+        (0x0122, Declined),
+        (0x0124, Declined),
+        (0x0211, Declined),
+        (0xFE00, Declined),
+        (0xA800, Declined),
     ],
 )
 def test_failures_by_class(
     connect: Connect, free_port: int, tmp_path: Path, status: int, error: type[DeliveryError]
 ) -> None:
-    """What may pass is tried again; the rest is for a person. The association stays in use."""
+    """What may pass, or may be the peer's, is tried again; the rest is for a person."""
     with storage_scp(free_port) as peer:
         destination = connect(free_port)
         peer.status = status
-        with pytest.raises(error, match=f"0x{status:04X}") as raised:
+        with pytest.raises(DeliveryError, match=f"0x{status:04X}") as raised:
             destination.deliver(*kept(tmp_path, b"12"))
         peer.status = 0
         destination.deliver(*kept(tmp_path, b"12"))
-    assert raised.value.retry is issubclass(error, Busy)
+    assert type(raised.value) is error
+    assert raised.value.retry is (error is not Refused)
     assert peer.accepted == 1
 
 
@@ -635,7 +745,7 @@ def test_an_object_that_had_arrived_is_delivered(connect: Connect, tmp_path: Pat
         destination = connect(port)
         destination.deliver(*kept(tmp_path, b"12"))
         destination.deliver(*kept(tmp_path, b"34", uid="1.2.9"))
-    (warning,) = [entry for entry in logs if entry["event"] == "delivered by an earlier try"]
+    (warning,) = [entry for entry in logs if entry["event"] == "the peer had it already"]
     assert "0x0111" in warning["status"]
 
 
@@ -657,18 +767,20 @@ def test_only_what_was_sent_whole_may_have_arrived(
     assert raised.value.unanswered is unanswered
 
 
-def test_a_duplicate_counts_when_an_earlier_try_got_no_answer(
+def test_a_duplicate_is_delivered_unless_it_may_be_another_version(
     connect: Connect, free_port: int, tmp_path: Path
 ) -> None:
-    """On a first try it is a refusal, as ever: what is there may be another version."""
+    """The archive has the original; an AI has it when an earlier try sent it and got no answer."""
     path, delivery = kept(tmp_path, b"12")
+    to_ai = replace(delivery, kind="ai")
     with storage_scp(free_port) as peer:
         peer.status = 0x0111
-        with pytest.raises(Refused, match="there already"):
-            connect(free_port).deliver(path, delivery)
-        connect(free_port).deliver(path, replace(delivery, unanswered=True))
-        with pytest.raises(Refused, match="there already"):
-            connect(free_port).deliver(path, replace(delivery, unanswered=True, sole=False))
+        destination = connect(free_port)
+        destination.deliver(path, delivery)
+        destination.deliver(path, replace(to_ai, unanswered=True))
+        for other in (to_ai, replace(delivery, sole=False), replace(to_ai, unanswered=True, sole=False)):
+            with pytest.raises(Duplicate, match="there already"):
+                destination.deliver(path, other)
 
 
 def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from storage_peers import kept
 
 from gateway.destinations import Destination, build
 from gateway.destinations.folder import file_name
-from gateway.errors import Busy, Refused, Unreachable
+from gateway.errors import Busy, Damaged, Refused, Unreachable
 from gateway.settings import FolderDestination as FolderSettings
 
 
@@ -33,7 +33,7 @@ def test_the_file_arrives_as_it_is(inbox: Path, tmp_path: Path) -> None:
     to(inbox).deliver(path, delivery)
     to(inbox).deliver(path, delivery)
     (arrived,) = inbox.iterdir()
-    assert arrived.name == "1.2.3.4-abababababababab.dcm"
+    assert arrived.name == f"1.2.3.4-{delivery.digest[:16]}.dcm"
     assert arrived.read_bytes() == path.read_bytes()
 
 
@@ -54,10 +54,19 @@ def test_it_is_synced_before_it_has_its_name(
 
 
 def test_another_version_lies_beside_the_first(inbox: Path, tmp_path: Path) -> None:
-    path, delivery = kept(tmp_path, b"1234")
-    to(inbox).deliver(path, delivery)
-    to(inbox).deliver(path, replace(delivery, digest="cd" * 32))
+    to(inbox).deliver(*kept(tmp_path, b"1234"))
+    to(inbox).deliver(*kept(tmp_path, b"5678"))
     assert len(list(inbox.iterdir())) == 2
+
+
+@pytest.mark.parametrize("spoiled", [b"12X4", b"123", b"", b"12345"])
+def test_what_a_disk_spoiled_is_not_written(inbox: Path, tmp_path: Path, spoiled: bytes) -> None:
+    """Another byte, fewer or more of them: nothing appears in the folder."""
+    _, delivery = kept(tmp_path, b"1234")
+    path, _ = kept(tmp_path, spoiled)
+    with pytest.raises(Damaged):
+        to(inbox).deliver(path, delivery)
+    assert list(inbox.iterdir()) == []
 
 
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "a/b", "", ".", "..", "1.2\0", "1" * 65, "é"])
