@@ -195,3 +195,36 @@ def accept(connection: socket.socket, max_pdu: int = 0, *, more: bytes = b"", us
     answer = struct.pack(">H66x", 1) + answers
     connection.sendall(struct.pack(">BxI", 2, len(answer)) + answer)
     return body
+
+
+def take_message(connection: socket.socket) -> bytes:
+    """A whole DIMSE message; the Message ID of its command."""
+    message_id = b""
+    while True:
+        kind, body = take_pdu(connection)
+        if kind != 4:
+            raise ConnectionError("no more")
+        if body[5] & 1:
+            at = body.index(bytes.fromhex("0000100102000000")) + 8
+            message_id = body[at : at + 2]
+        if body[5] == 2:
+            return message_id
+
+
+def answer(connection: socket.socket, message_id: bytes, status: int = 0) -> None:
+    """A C-STORE-RSP."""
+    command = struct.pack("<HHI", 0, 0x0120, 2) + message_id + struct.pack("<HHIH", 0, 0x0900, 2, status)
+    pdv = struct.pack(">IBB", len(command) + 2, 1, 3) + command
+    connection.sendall(struct.pack(">BxI", 4, len(pdv)) + pdv)
+
+
+def answers(status: Callable[[int], int]) -> Script:
+    """A script that takes objects for ever; `status` is asked with how many came before."""
+    count = iter(range(1 << 30))
+
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        while True:
+            answer(connection, take_message(connection), status(next(count)))
+
+    return script

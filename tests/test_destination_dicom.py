@@ -38,11 +38,13 @@ from storage_peers import (
     DX,
     WAIT_S,
     accept,
+    answer,
     dataset_of,
     dcmtk_storescp,
     kept,
     raw_peer,
     storage_scp,
+    take_message,
     take_pdu,
 )
 from structlog.testing import capture_logs
@@ -588,8 +590,8 @@ def test_items_of_an_answer_that_we_do_not_use_are_skipped(
 
     def script(connection: socket.socket) -> None:
         accept(connection, more=more, user=user)
-        taken.append(_take_message(connection))
-        _answer(connection, taken[-1])
+        taken.append(take_message(connection))
+        answer(connection, taken[-1])
 
     with raw_peer(script) as port:
         connect(port).deliver(*kept(tmp_path, b"12"))
@@ -616,27 +618,8 @@ def _serve(connection: socket.socket) -> None:
     """Accept, then take and answer C-STORE for ever."""
     accept(connection)
     while True:
-        message_id = _take_message(connection)
-        _answer(connection, message_id)
-
-
-def _take_message(connection: socket.socket) -> bytes:
-    message_id = b""
-    while True:
-        kind, body = take_pdu(connection)
-        if kind != 4:
-            raise ConnectionError("no more")
-        if body[5] & 1:
-            at = body.index(bytes.fromhex("0000100102000000")) + 8
-            message_id = body[at : at + 2]
-        if body[5] == 2:
-            return message_id
-
-
-def _answer(connection: socket.socket, message_id: bytes, status: int = 0) -> None:
-    command = struct.pack("<HHI", 0, 0x0120, 2) + message_id + struct.pack("<HHIH", 0, 0x0900, 2, status)
-    pdv = struct.pack(">IBB", len(command) + 2, 1, 3) + command
-    connection.sendall(struct.pack(">BxI", 4, len(pdv)) + pdv)
+        message_id = take_message(connection)
+        answer(connection, message_id)
 
 
 def test_one_association_for_many_objects(connect: Connect, free_port: int, tmp_path: Path) -> None:
@@ -700,11 +683,11 @@ def test_a_pooled_association_that_breaks_is_tried_once_more(connect: Connect, t
     def drops_the_second(connection: socket.socket) -> None:
         connections.append(1)
         accept(connection)
-        _answer(connection, _take_message(connection))
+        answer(connection, take_message(connection))
         if len(connections) == 1:
             take_pdu(connection)
             return
-        _answer(connection, _take_message(connection))
+        answer(connection, take_message(connection))
 
     with raw_peer(drops_the_second) as port:
         destination = connect(port)
@@ -720,7 +703,7 @@ def test_a_fresh_association_that_breaks_is_unreachable(connect: Connect, tmp_pa
     def aborts(connection: socket.socket) -> None:
         connections.append(1)
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         connection.sendall(bytes.fromhex("07000000000400000201"))
 
     with raw_peer(aborts) as port, pytest.raises(Interrupted, match="DICOM layer aborted"):
@@ -736,10 +719,10 @@ def test_an_object_that_had_arrived_is_delivered(connect: Connect, tmp_path: Pat
         connections.append(1)
         accept(connection)
         if len(connections) == 1:
-            _answer(connection, _take_message(connection))
-            _take_message(connection)
+            answer(connection, take_message(connection))
+            take_message(connection)
             return
-        _answer(connection, _take_message(connection), 0x0111)
+        answer(connection, take_message(connection), 0x0111)
 
     with raw_peer(answers_too_late) as port, capture_logs() as logs:
         destination = connect(port)
@@ -758,7 +741,7 @@ def test_only_what_was_sent_whole_may_have_arrived(
     def breaks(connection: socket.socket) -> None:
         accept(connection)
         if whole:
-            _take_message(connection)
+            take_message(connection)
         else:
             connection.recv(1000)
 
@@ -788,7 +771,7 @@ def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) ->
 
     def hangs(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         connection.recv(1)
 
     with raw_peer(hangs) as port, pytest.raises(TimedOut, match="no response"):
@@ -830,7 +813,7 @@ def test_a_slow_link_is_not_a_hanging_peer(
                 pause.wait(0.002)
                 return take(count)
 
-        _answer(connection, _take_message(Slowly()))  # type: ignore[arg-type]
+        answer(connection, take_message(Slowly()))  # type: ignore[arg-type]
         connection.recv(1)
 
     with raw_peer(slow) as port:
@@ -845,7 +828,7 @@ def test_closing_breaks_off_what_is_under_way(connect: Connect, tmp_path: Path) 
 
     def hangs(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         sent.set()
         connection.recv(1)
 
@@ -882,7 +865,7 @@ def test_closing_breaks_off_what_is_under_way(connect: Connect, tmp_path: Path) 
 def test_a_response_that_is_none(connect: Connect, tmp_path: Path, answer: bytes) -> None:
     def script(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         connection.sendall(answer)
         connection.recv(1)
 
@@ -895,8 +878,8 @@ def test_a_response_to_another_message(connect: Connect, tmp_path: Path) -> None
 
     def script(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
-        _answer(connection, b"\x63\x00")
+        take_message(connection)
+        answer(connection, b"\x63\x00")
         connection.recv(1)
 
     with raw_peer(script) as port, pytest.raises(Interrupted, match="another message"):
