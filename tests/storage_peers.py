@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import socketserver
 import struct
@@ -14,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -41,6 +43,19 @@ def kept(
     path.write_bytes(file_meta(sop_class, uid, syntax) + dataset)
     digest = sha256(syntax.encode() + b"\0" + dataset).hexdigest()
     return path, Delivery(1, 1, "archive", digest, sop_class, uid, syntax, 1, NOW, "always")
+
+
+@contextmanager
+def small_disk(folder: Path, size_kb: int) -> Iterator[Path]:
+    """A disk of its own (tmpfs) at `folder`, where mounting is allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=False)
 
 
 def dataset_of(path: Path) -> bytes:

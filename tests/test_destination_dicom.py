@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -43,6 +44,7 @@ from storage_peers import (
     dcmtk_storescp,
     kept,
     raw_peer,
+    small_disk,
     storage_scp,
     take_message,
     take_pdu,
@@ -312,6 +314,24 @@ def test_no_room_for_the_temporary_file_is_not_the_films_fault(
         assert peer.datasets == []
         destination.deliver(film, delivery)
     assert dcmread(BytesIO(peer.datasets[0]), force=True).PixelData == ramp(600, 500).tobytes()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_temporary_folder_costs_time_only(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch, unbuffered: str
+) -> None:
+    """A real disk of 1 MB for a film of 1.6 MB, with PYTHONUNBUFFERED as in a container and without."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    film, delivery = jpegls(tmp_path, ramp(900, 900))
+    with storage_scp(free_port) as peer, small_disk(tmp_path / "small", 1024) as small:
+        destination = connect(free_port)
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        with pytest.raises(NotTranscodedNow, match="No space left"):
+            destination.deliver(film, delivery)
+        assert peer.datasets == []
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        destination.deliver(film, delivery)
+    assert dcmread(BytesIO(peer.datasets[0]), force=True).PixelData == ramp(900, 900).tobytes()
 
 
 def test_what_became_shorter_on_its_way_is_not_sent(

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from storage_peers import kept
+from storage_peers import kept, small_disk
 
 from gateway.destinations import Destination, build
 from gateway.destinations.folder import file_name
 from gateway.errors import Busy, Damaged, Refused, Unreachable
 from gateway.settings import FolderDestination as FolderSettings
+from gateway.store import Outgoing, ReadFailed
 
 
 @pytest.fixture
@@ -102,6 +103,30 @@ def test_a_disk_that_fails_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(error):
+        to(inbox).deliver(*kept(tmp_path, b"12"))
+    assert list(inbox.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A real one; what fits still goes."""
+    with small_disk(tmp_path / "small", 256) as inbox:
+        with pytest.raises(Busy, match="no room"):
+            to(inbox).deliver(*kept(tmp_path, bytes(1_000_000)))
+        assert list(inbox.iterdir()) == []
+        to(inbox).deliver(*kept(tmp_path, bytes(1000)))
+        assert len(list(inbox.iterdir())) == 1
+
+
+def test_a_disk_that_cannot_be_read_is_not_the_folders_fault(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's disk fails: later, and the folder is not said to be away."""
+
+    def fails(self: Outgoing, buffer: object) -> int:
+        raise ReadFailed(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Outgoing, "readinto", fails)
+    with pytest.raises(ReadFailed):
         to(inbox).deliver(*kept(tmp_path, b"12"))
     assert list(inbox.iterdir()) == []
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What has not arrived, why, and how it is sent again.")
 
 TABLE_ROWS = 50
+_UNSAID = {"pending": "not tried yet", "retry": "see its error", "failed": "see its error"}
 
 
 def _trouble(text: str | None) -> str | None:
@@ -144,7 +145,7 @@ def group_item(group: Undone) -> dict[str, Any]:
 def _print_groups(groups: list[Undone]) -> None:
     columns = ("destination", "state", "reason", "objects", "oldest since", "most held against one")
     rows = (
-        (g.destination, g.state, g.trouble or "not tried yet", g.count, when(g.since), g.most_tries or "")
+        (g.destination, g.state, g.trouble or _UNSAID[g.state], g.count, when(g.since), g.most_tries or "")
         for g in groups
     )
     print_table(columns, rows)

@@ -340,7 +340,9 @@ def _deliveries(settings: Settings) -> Iterator[Check]:
 
 def _undone(groups: list[Undone], taken: datetime | None) -> str:
     told = [f"{group.count} {'failed' if group.state == 'failed' else 'wait'}" for group in groups]
-    words = [f"{count}: {group.trouble or 'not read'}" for count, group in zip(told, groups, strict=True)]
+    words = [
+        f"{count}: {group.trouble or 'see its error'}" for count, group in zip(told, groups, strict=True)
+    ]
     oldest = min(group.since for group in groups)
     words.append(f"the oldest owed since {when(oldest)}")
     words.append(f"it took something last {when(taken)}" if taken else "it never took anything")

@@ -197,6 +197,7 @@ class DicomDestination:
                 self._transcode(load, wanted)
         for _ in range(_MOST_ANSWERS):
             association, used_before = (self._open(kind), False) if fresh else self._take(kind)
+            fresh = False
             context = association.accepted(_own(*kind)) or association.accepted(_fallback(kind[0]))
             if context and context.transfer_syntax == kind[1]:
                 self._wanted.pop(kind, None)
