@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import IN_HAND, WAITING, take_back_unowed
+from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, take_back_unowed
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -255,14 +255,15 @@ class Reviewing(Database):
         count, last = 0, 0
         while True:
             with self.writing() as db:
-                query = select(deliveries.c.id, deliveries.c.film_id).where(those, deliveries.c.id > last)
+                columns = (deliveries.c.id, deliveries.c.film_id, deliveries.c.kind)
+                query = select(*columns).where(those, deliveries.c.id > last)
                 rows = db.execute(query.order_by(deliveries.c.id).limit(_AT_ONCE)).all()
                 if not rows:
                     return count
                 last = rows[-1].id
-                films = sorted({row.film_id for row in rows})
-                count += _send_again(db, films, deliveries.c.id.in_([row.id for row in rows]), now)
-                for film_id in films:
+                to_ai = sorted({row.film_id for row in rows if row.kind in TO_AI})
+                count += _send_again(db, to_ai, deliveries.c.id.in_([row.id for row in rows]), now)
+                for film_id in sorted({row.film_id for row in rows}):
                     detail = {"destination": destination} | ({"note": note_text} if note_text else {})
                     note(db, now, "send again", film_id=film_id, who=by, **detail)
 
@@ -338,14 +339,15 @@ def _those(destination: str | None, trouble: str | None) -> ColumnElement[bool]:
     return and_(true(), *(column == value for column, value in named if value is not None))
 
 
-def _send_again(db: Connection, films: Sequence[int], which: ColumnElement[bool], now: datetime) -> int:
+def _send_again(db: Connection, to_ai: Sequence[int], which: ColumnElement[bool], now: datetime) -> int:
+    """How many there were; of the films `to_ai` what AI shall not have any more is left out."""
     allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
     reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
     since = case((reading, deliveries.c.created_at), else_=literal(now, UtcDateTime))
     again = {"next_at": now, "created_at": since, "ended_at": None, "tries": 0}
     failed = update(deliveries).where(which, deliveries.c.state == DeliveryState.FAILED)
     count = db.execute(failed.values(state=DeliveryState.PENDING, **again)).rowcount
-    return count - take_back_unowed(db, films, now)
+    return count - take_back_unowed(db, to_ai, now)
 
 
 def _undelivered(row: Any) -> Undelivered:
