@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,12 +20,11 @@ import structlog
 
 from gateway import loops
 from gateway.destinations import Destination
-from gateway.destinations.association import Interrupted
-from gateway.destinations.dicom import OutOfResources
-from gateway.destinations.retry import next_delay_s
-from gateway.errors import BadTransition, DeliveryError, LedgerError, Missing, StoreError
+from gateway.destinations.retry import FEW, next_delay_s, tries_within
+from gateway.errors import BadTransition, Blame, DeliveryError, LedgerError, Missing, StoreError, Trouble
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery
+from gateway.ledger.routing import GO_LAST
 from gateway.settings import RetrySettings
 from gateway.store import Store
 
@@ -36,6 +35,9 @@ REST_S = 1.0  # a lane without work for so long lets its destination rest
 BATCH = 8  # claimed at a time from a destination that is well
 PROBE_S = 30.0  # a failing destination is tried at least so often, whatever single films wait for
 LEDGER_S = 0.5  # until the next try when the ledger does not answer
+TELL_H = 1.0  # an object that was refused for so long, while others were taken, is told of
+_LATER = 5  # doublings that the first delay of a declined object skips: it is not tried in seconds
+_MOST_FAILING = 10_000  # objects of one destination whose failures are remembered
 _CLOSING_S = 2.0
 
 
@@ -47,7 +49,8 @@ class Lane:
     """One destination: whether it takes objects, and who waits to bring it some.
 
     After a failure that is the destination's it is paused as a whole, longer after each further one; then one
-    object is the probe. So an outage does not use up every film's attempts, and its end is noticed at once.
+    object is the probe, and the end of an outage is noticed at once. A failure of which nobody knows whose it
+    is, is the object's as long as the destination takes others. Two in a row are the destination's.
     """
 
     def __init__(self, destination: Destination, retry: RetrySettings, rng: Random) -> None:
@@ -57,6 +60,9 @@ class Lane:
         self.error = ""
         self.since: datetime | None = None  # failing since
         self._rng = rng
+        self._taken = 0  # objects, by this process
+        self._taken_then: OrderedDict[int, int] = OrderedDict()  # delivery: `_taken` when it failed last
+        self._suspects: set[int] = set()  # deliveries that failed since the last one was taken; two at most
         self._failures = 0
         self._paused_until = 0.0  # monotonic
         self._probing = False
@@ -104,15 +110,41 @@ class Lane:
         with self._changed:
             self._probing = False
 
-    def takes(self, now: datetime) -> None:
-        """The destination answered as it should."""
+    def takes(self, delivery_id: int, now: datetime) -> None:
+        """The destination took an object."""
+        with self._changed:
+            self._taken += 1
+            self._taken_then.pop(delivery_id, None)
+            self.delivered += 1
+        self.answers(now)
+
+    def answers(self, now: datetime) -> None:
+        """The destination answered as it should, be it that it refuses an object for what it is."""
         with self._changed:
             since, self.since = self.since, None
+            self._suspects.clear()
             self._failures = 0
             self._probing = False
         if since:
             seconds = round((now - since).total_seconds())
             log.info("destination takes films again", destination=self.name, was_failing_for_s=seconds)
+
+    def counts(self, delivery_id: int) -> bool:
+        """Whether this failed try is held against the object: others were taken since its last one failed."""
+        with self._changed:
+            before = self._taken_then.pop(delivery_id, self._taken)
+            self._taken_then[delivery_id] = self._taken
+            if len(self._taken_then) > _MOST_FAILING:
+                self._taken_then.popitem(last=False)
+            return self._taken > before
+
+    def suspects(self, delivery_id: int) -> bool:
+        """Whether it looks as if the destination takes nothing, not just not this object."""
+        with self._changed:
+            if len(self._suspects) < 2:
+                self._suspects.add(delivery_id)
+            self._probing = False
+            return len(self._suspects) > 1 or self.failing
 
     def fails(self, error: DeliveryError, now: datetime) -> float:
         """The destination failed as such; the seconds until it is tried again."""
@@ -276,15 +308,12 @@ class Courier:
                 hand.popleft()
         except Exception:
             if hand:  # not first in the line again
-                delay_s = next_delay_s(hand[0].attempts, lane.retry, self._rng)
-                self._retry(hand.popleft(), "filmgate failed over it; see the log", delay_s)
+                self._not_now(lane, hand.popleft(), "filmgate failed over it; see the log")
             raise
         finally:
             lane.probe_over()
             for delivery in hand:
-                self._retry(
-                    delivery, lane.error if lane.failing else "filmgate stopped before it was sent", 0.0
-                )
+                self._put_back_one(delivery)
 
     def _carry(self, lane: Lane, delivery: Delivery) -> None:
         try:
@@ -292,51 +321,96 @@ class Courier:
         except DeliveryError as error:
             self._not_delivered(lane, delivery, error)
         except (Missing, FileNotFoundError):
-            self._fail(
-                lane, delivery, "its file is not in the store; run `filmgate fsck`, and have it sent again"
-            )
+            text = "its file is not in the store; run `filmgate fsck`, and have it sent again"
+            self._fail(lane, delivery, text, Trouble.NOT_IN_STORE)
         except StoreError as error:
-            self._fail(lane, delivery, f"its file in the store cannot be used: {error}")
+            text = f"its file in the store cannot be used: {error}; run `filmgate fsck --deep`"
+            self._fail(lane, delivery, text, Trouble.NOT_IN_STORE)
         except OSError as error:
-            delay_s = next_delay_s(delivery.attempts, lane.retry, self._rng)
-            self._retry(
-                delivery, f"it cannot be read or prepared here now: {error.strerror or error}", delay_s
-            )
+            why = error.strerror or error
+            self._not_now(lane, delivery, f"it cannot be read or prepared here now: {why}")
         else:
             self._report(lambda: self._ledger.delivered(delivery.id, self._clock()))
-            lane.delivered += 1
-            lane.takes(self._clock())
+            lane.takes(delivery.id, self._clock())
 
     def _not_delivered(self, lane: Lane, delivery: Delivery, error: DeliveryError) -> None:
         now = self._clock()
         if error.unanswered:
             self._report(lambda: self._ledger.unanswered(delivery, now))
-        if not error.retry:
-            self._fail(lane, delivery, str(error))
-            lane.takes(now)
-            return
-        if self._stopping.is_set():  # we broke it off ourselves
-            self._retry(delivery, "filmgate stopped while it was sent", 0.0)
-            return
-        delay_s = lane.fails(error, now)
-        if now - delivery.created_at > timedelta(hours=lane.retry.give_up_h):
-            self._fail(lane, delivery, f"given up after {lane.retry.give_up_h:g} hours: {error}")
-            return
-        if isinstance(error, Interrupted | OutOfResources):
-            # It may be this object's doing: others go first when the pause ends.
-            delay_s += next_delay_s(delivery.attempts, lane.retry, self._rng)
-        self._retry(delivery, str(error), delay_s)
+        if error.blame is Blame.OBJECT:
+            self._fail(lane, delivery, str(error), error.trouble)
+            lane.answers(now)
+        elif self._stopping.is_set():  # we broke it off ourselves
+            self._retry(delivery, "filmgate stopped while it was sent", 0.0, Trouble.OURS)
+        elif error.blame is Blame.DESTINATION:
+            self._retry(delivery, str(error), lane.fails(error, now), error.trouble)
+        else:
+            # What is refused again and again says nothing about the destination.
+            fails = delivery.tries < GO_LAST and lane.suspects(delivery.id)
+            self._doubted(lane, delivery, error, lane.fails(error, now) if fails else 0.0)
 
-    def _retry(self, delivery: Delivery, error: str, delay_s: float) -> None:
+    def _doubted(self, lane: Lane, delivery: Delivery, error: DeliveryError, pause_s: float) -> None:
+        """It may be this object's doing: others go first, and it is given up when they are taken."""
+        counted = lane.counts(delivery.id)
+        tries = delivery.tries + counted
+        if counted and tries >= (FEW if error.few else tries_within(lane.retry.give_up_h, lane.retry)):
+            text = f"given up after {tries} tries of its own, while others were taken: {error}"
+            self._fail(lane, delivery, text, error.trouble)
+            return
+        if counted and tries == (FEW // 2 if error.few else tries_within(TELL_H, lane.retry)):
+            log.warning(
+                "object refused again and again",
+                destination=lane.name,
+                film=delivery.film_id,
+                delivery=delivery.id,
+                tries=tries,
+                error=str(error),
+                meaning="others are taken meanwhile; it is tried on, after them",
+            )
+        attempts = delivery.attempts + (_LATER if error.few else 0)
+        delay_s = max(pause_s + next_delay_s(attempts, lane.retry, self._rng), error.after_s)
+        self._retry(delivery, str(error), delay_s, error.trouble, counted=counted)
+
+    def _not_now(self, lane: Lane, delivery: Delivery, error: str) -> None:
+        """This machine could not do it, no fault of object or destination; tried on, but not for ever."""
+        tries = delivery.tries + 1
+        if tries >= tries_within(lane.retry.give_up_h, lane.retry):
+            self._fail(lane, delivery, f"given up after {tries} tries: {error}", Trouble.OURS)
+            return
+        delay_s = next_delay_s(delivery.attempts, lane.retry, self._rng)
+        self._retry(delivery, error, delay_s, Trouble.OURS, counted=True)
+
+    def _retry(
+        self,
+        delivery: Delivery,
+        error: str,
+        delay_s: float,
+        trouble: Trouble,
+        *,
+        counted: bool = False,
+    ) -> None:
         now = self._clock()
         at = now + timedelta(seconds=delay_s)
-        self._report(lambda: self._ledger.retry_delivery(delivery.id, error=error, at=at, now=now))
-
-    def _fail(self, lane: Lane, delivery: Delivery, error: str) -> None:
-        log.error(
-            "delivery parked", destination=lane.name, film=delivery.film_id, delivery=delivery.id, error=error
+        self._report(
+            lambda: self._ledger.retry_delivery(
+                delivery.id, error=error, at=at, now=now, trouble=trouble, counted=counted
+            )
         )
-        self._report(lambda: self._ledger.fail_delivery(delivery.id, error=error, now=self._clock()))
+
+    def _put_back_one(self, delivery: Delivery) -> None:
+        self._report(lambda: self._ledger.put_back(delivery.id, self._clock()))
+
+    def _fail(self, lane: Lane, delivery: Delivery, error: str, trouble: Trouble) -> None:
+        log.error(
+            "delivery parked",
+            destination=lane.name,
+            film=delivery.film_id,
+            delivery=delivery.id,
+            reason=trouble.value,
+            error=error,
+        )
+        now = self._clock()
+        self._report(lambda: self._ledger.fail_delivery(delivery.id, error=error, trouble=trouble, now=now))
 
     def _report(self, write: Callable[[], None]) -> None:
         """Write to the ledger; again and again while it is busy: what happened at the peer has happened.

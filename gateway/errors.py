@@ -4,25 +4,30 @@ FilmgateError
 ├── SettingsError           the configuration cannot be used
 ├── StoreError              an object could not be kept
 │   ├── NoRoom              the disk is above its watermark, or full
-│   └── Missing             a file that the ledger names is not in the store
+│   ├── Missing             a file that the ledger names is not in the store
+│   └── Damaged             a file in the store is not what was received
 ├── LedgerError             the ledger could not be read or written
 │   ├── LedgerBusy          locked for longer than the timeout
 │   ├── SchemaTooNew        written by a newer filmgate
 │   ├── SchemaTooOld        not migrated yet
 │   ├── StaleLease          the lease was given to somebody else meanwhile
 │   └── BadTransition       a state change that TRANSITIONS does not allow
-├── NoTime                  others use the machine: a child did not get to its work
+├── NoTime                  others use the machine: a child did not get to its work, or was killed
 ├── DecodeError             pixels could not be had; carries a pipelines.film.Reason
+│   └── TookTooLong         the child had all its time for them
 ├── DeliveryError           a destination did not take an object
 │   ├── Unreachable         no connection, no association, or it broke: try again
 │   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
-│   ├── Rejected            no presentation context for this object is accepted: for a person
-│   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
+│   ├── Rejected            the peer rejects us, or takes no such object: try again, or for a person
+│   └── Refused             the object itself was refused (0xA9xx, 0x0117): for a person
+│       └── Declined        it is not said whose fault it is (0xCxxx, 0x0122, 0x0124): try again, a few times
 ├── PersonDecided           what is asked would undo a person's decision unsaid
 └── NotFound                what a person named does not exist
 """
 
 from __future__ import annotations
+
+from enum import Enum, StrEnum
 
 from pipelines.film import Header, Reason
 
@@ -45,6 +50,10 @@ class NoRoom(StoreError):
 
 class Missing(StoreError):
     """Raised when a file that the ledger names is not in the store."""
+
+
+class Damaged(StoreError):
+    """Raised when a file in the store is not what was received."""
 
 
 class LedgerError(FilmgateError):
@@ -72,7 +81,8 @@ class BadTransition(LedgerError):
 
 
 class NoTime(FilmgateError):
-    """Raised when others used the machine for so long that a child did not get to its work: for later."""
+    """Raised when others used the machine for so long that a child did not get to its work, or killed it:
+    for later."""
 
 
 class DecodeError(FilmgateError):
@@ -87,15 +97,52 @@ class DecodeError(FilmgateError):
         self.header = header
 
 
+class TookTooLong(DecodeError):
+    """Raised when the child had all its time for a film, asleep or at work, and did not answer."""
+
+
+class Trouble(StrEnum):
+    """Why a delivery has not arrived, in one word: docs/deliveries.md explains each."""
+
+    UNREACHABLE = "unreachable"
+    ASSOCIATION_REJECTED = "association-rejected"
+    BUSY = "busy"
+    INTERRUPTED = "interrupted"
+    TIMED_OUT = "timed-out"
+    OUT_OF_RESOURCES = "out-of-resources"
+    DECLINED = "declined"
+    NOT_ACCEPTED = "not-accepted"
+    CANNOT_TRANSCODE = "cannot-transcode"
+    REFUSED = "refused"
+    DUPLICATE = "duplicate"
+    NOT_IN_STORE = "not-in-store"
+    OURS = "ours"
+
+
+class Blame(Enum):
+    """Whose condition a failed delivery shows."""
+
+    DESTINATION = "destination"  # whatever is sent would fail: all of it waits
+    UNSURE = "unsure"  # the destination's if it takes nothing else either, else the object's
+    OBJECT = "object"  # trying again cannot help
+
+
 class DeliveryError(FilmgateError):
     """Raised when a destination did not take an object. `retry` says whether trying again can help.
 
-    `after_s`: the peer asks to be left alone for so long. `unanswered`: all of the object was sent and only
-    the answer is missing, so the peer may have it.
+    By its `trouble` failures are listed and revived together. `few`: tried a dozen times alone. `after_s`:
+    the peer asks to be left alone for so long. `unanswered`: all of the object was sent and only the answer
+    is missing, so the peer may have it.
     """
 
-    retry = False
+    blame: Blame = Blame.OBJECT
+    trouble: Trouble = Trouble.REFUSED
+    few: bool = False
     unanswered = False
+
+    @property
+    def retry(self) -> bool:
+        return self.blame is not Blame.OBJECT
 
     def __init__(self, text: str = "", *, after_s: float = 0.0) -> None:
         super().__init__(text)
@@ -105,21 +152,33 @@ class DeliveryError(FilmgateError):
 class Unreachable(DeliveryError):
     """Raised when there is no connection or association, or it broke off."""
 
-    retry = True
+    blame = Blame.DESTINATION
+    trouble = Trouble.UNREACHABLE
 
 
 class Busy(DeliveryError):
     """Raised when the peer is out of resources for now."""
 
-    retry = True
+    blame = Blame.DESTINATION
+    trouble = Trouble.BUSY
 
 
 class Rejected(DeliveryError):
     """Raised when the peer rejects us, or takes no presentation context for this object."""
 
+    trouble = Trouble.CANNOT_TRANSCODE
+
 
 class Refused(DeliveryError):
     """Raised when the peer refuses this object."""
+
+
+class Declined(Refused):
+    """Raised when the peer refuses with an answer that a peer set up wrongly gives to everything."""
+
+    blame = Blame.UNSURE
+    trouble = Trouble.DECLINED
+    few = True
 
 
 class PersonDecided(FilmgateError):

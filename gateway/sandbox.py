@@ -14,17 +14,19 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, ClassVar, Self
 
-from gateway.errors import DecodeError, NoTime
+from gateway.errors import DecodeError, NoTime, TookTooLong
 from gateway.own_time import OwnTime
 from pipelines.film import Header, Reason
 
@@ -34,6 +36,7 @@ MAX_TOLD = 2**20  # bytes of JSON in an answer
 BLOCK = 2**20  # bytes of an answer on their way to a file
 ATTEMPTS = 2
 LONGEST_WAIT_S = 200.0  # for the machine; with a film's own time it stays below a worker's LONGEST_JOB_S
+_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}  # nobody's own fault, as SIGSEGV is
 LOOK_S = 0.25  # between two looks at a child that does not answer
 # glibc's own limits when it has learned (mallopt(3)). Left to learn, it may instead give all pages back
 # after each film and take new ones: 1,300 page faults and a third more time for a film of 10 MB.
@@ -117,8 +120,9 @@ class Sandbox:
         The raw bytes of the answer are written `into` a file where there is one: they may be many.
 
         Raises:
-            DecodeError: it crashed, hung or ran out of memory, twice; or it says what is wrong with the film.
-            NoTime: others kept it from the processor for too long.
+            DecodeError: it crashed, hung (TookTooLong) or ran out of memory, twice; or it says what is wrong
+                with the film.
+            NoTime: others kept it from the processor for too long, or killed it, twice.
             FileNotFoundError: a lost file is nothing that the film did.
             OSError: `into` cannot be written.
         """
@@ -127,6 +131,7 @@ class Sandbox:
         with self._lock:
             wait_s = self._wait_s if patient else 0.0
             until = time.monotonic() + wait_s + ATTEMPTS * self._timeout_s
+            lost = _ChildLost("")
             for _ in range(ATTEMPTS):
                 try:
                     told, raw = self._exchange(json.dumps(request).encode(), most, until, into)
@@ -134,11 +139,11 @@ class Sandbox:
                 except NoTime:
                     self._end(at_once=True)  # else it answers this request when it is asked the next one
                     raise
-                except _ChildLost as lost:
-                    why = str(lost)
+                except _ChildLost as error:
+                    lost = self._looked_at(error)
                     self._end(at_once=True)
             else:
-                raise DecodeError(Reason.DECODE_FAILED, f"the {self.who} {why}, {ATTEMPTS} times")
+                raise lost.told(self.who)
         if "error" in told:
             raise _error(told)
         return told, raw
@@ -154,7 +159,7 @@ class Sandbox:
             child.stdin.write(REQUEST.pack(len(request)) + request)
             child.stdin.flush()
         except OSError as error:
-            raise _ChildLost("crashed") from error
+            raise _ChildEnded("crashed") from error
         told_size, raw_size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, patience))
         if told_size > MAX_TOLD or raw_size > most:
             raise _ChildLost("answered nonsense")
@@ -178,6 +183,16 @@ class Sandbox:
         except OSError:  # the rest of the answer is still to come
             self._end(at_once=True)
             raise
+
+    def _looked_at(self, lost: _ChildLost) -> _ChildLost:
+        """What became of a child that ended by itself: one that was killed had no part in it."""
+        if not isinstance(lost, _ChildEnded) or self._child is None:
+            return lost
+        with suppress(subprocess.TimeoutExpired):
+            signal_number = -self._child.wait(1.0)
+            if signal_number in _KILLS:
+                return _ChildKilled(f"was killed (signal {signal_number})")
+        return lost
 
     def _distrust(self) -> DecodeError:
         self.close()
@@ -229,6 +244,31 @@ class Sandbox:
 class _ChildLost(Exception):
     """Raised when the child died, or did not answer in time."""
 
+    def told(self, who: str) -> DecodeError | NoTime:
+        """Of the last of ATTEMPTS."""
+        return DecodeError(Reason.DECODE_FAILED, self._text(who))
+
+    def _text(self, who: str) -> str:
+        return f"the {who} {self}, {ATTEMPTS} times"
+
+
+class _ChildEnded(_ChildLost):
+    """Raised when the child's pipes are closed."""
+
+
+class _ChildLate(_ChildLost):
+    """Raised when the child spent its time."""
+
+    def told(self, who: str) -> DecodeError:
+        return TookTooLong(Reason.DECODE_FAILED, self._text(who))
+
+
+class _ChildKilled(_ChildLost):
+    """Raised when somebody else ended the child: a person, or a kernel that is short of memory."""
+
+    def told(self, who: str) -> NoTime:
+        return NoTime(f"{self._text(who)}: this machine is short of memory, or somebody ends its processes")
+
 
 class _Patience:
     """How much longer a child that was asked something is waited for."""
@@ -249,7 +289,7 @@ class _Patience:
         if self._own_time is None:
             self._own_time = OwnTime(lambda: (self._pid,), most_s=2 * LOOK_S)
         elif self._own_time.look() >= self._timeout_s:
-            raise _ChildLost("did not answer in time")
+            raise _ChildLate("did not answer in time")
         self.look_at_the_clock()
 
     def look_at_the_clock(self) -> None:
@@ -283,7 +323,7 @@ def _read(fd: int, size: int, patience: _Patience) -> bytearray:
         patience.look_at_the_clock()
         count = os.readv(fd, [view[got:]])
         if not count:
-            raise _ChildLost("crashed or ran out of memory")
+            raise _ChildEnded("crashed or ran out of memory")
         got += count
     return data
 

@@ -180,7 +180,10 @@ class RetrySettings(_Block):
     first_s: Seconds = Field(2.0)
     longest_s: float = Field(900.0, gt=0)
     give_up_h: float = Field(
-        168.0, gt=0, le=100_000, description="after so many hours a delivery is parked as failed"
+        168.0,
+        gt=0,
+        le=100_000,
+        description="an object is parked as failed after as many tries of its own as fill so many hours",
     )
 
 

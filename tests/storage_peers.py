@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import socketserver
 import struct
@@ -10,9 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -38,7 +41,21 @@ def kept(
     """A stored file with these dataset bytes, and a delivery of it."""
     path = folder / f"{uid}.dcm"
     path.write_bytes(file_meta(sop_class, uid, syntax) + dataset)
-    return path, Delivery(1, 1, "archive", "ab" * 32, sop_class, uid, syntax, 1, NOW, "always")
+    digest = sha256(syntax.encode() + b"\0" + dataset).hexdigest()
+    return path, Delivery(1, 1, "archive", digest, sop_class, uid, syntax, 1, NOW, "always")
+
+
+@contextmanager
+def small_disk(folder: Path, size_kb: int) -> Iterator[Path]:
+    """A disk of its own (tmpfs) at `folder`, where mounting is allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=False)
 
 
 def dataset_of(path: Path) -> bytes:
@@ -193,3 +210,36 @@ def accept(connection: socket.socket, max_pdu: int = 0, *, more: bytes = b"", us
     answer = struct.pack(">H66x", 1) + answers
     connection.sendall(struct.pack(">BxI", 2, len(answer)) + answer)
     return body
+
+
+def take_message(connection: socket.socket) -> bytes:
+    """A whole DIMSE message; the Message ID of its command."""
+    message_id = b""
+    while True:
+        kind, body = take_pdu(connection)
+        if kind != 4:
+            raise ConnectionError("no more")
+        if body[5] & 1:
+            at = body.index(bytes.fromhex("0000100102000000")) + 8
+            message_id = body[at : at + 2]
+        if body[5] == 2:
+            return message_id
+
+
+def answer(connection: socket.socket, message_id: bytes, status: int = 0) -> None:
+    """A C-STORE-RSP."""
+    command = struct.pack("<HHI", 0, 0x0120, 2) + message_id + struct.pack("<HHIH", 0, 0x0900, 2, status)
+    pdv = struct.pack(">IBB", len(command) + 2, 1, 3) + command
+    connection.sendall(struct.pack(">BxI", 4, len(pdv)) + pdv)
+
+
+def answers(status: Callable[[int], int]) -> Script:
+    """A script that takes objects for ever; `status` is asked with how many came before."""
+    count = iter(range(1 << 30))
+
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        while True:
+            answer(connection, take_message(connection), status(next(count)))
+
+    return script

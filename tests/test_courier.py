@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 import time
@@ -19,12 +20,12 @@ from structlog.testing import capture_logs
 from gateway import courier as module
 from gateway.courier import Courier, Lane
 from gateway.destinations import Destination, build
-from gateway.destinations.association import Interrupted, Unwelcome
-from gateway.destinations.dicom import OutOfResources
-from gateway.destinations.retry import HORIZON_S, next_delay_s
-from gateway.errors import Busy, LedgerBusy, Refused, Rejected, Unreachable
+from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
+from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
+from gateway.destinations.retry import HORIZON_S, next_delay_s, tries_within
+from gateway.errors import Busy, Declined, DeliveryError, LedgerBusy, Refused, Rejected, Unreachable
 from gateway.ledger import Ledger
-from gateway.ledger.records import Delivery, Received
+from gateway.ledger.records import Delivery, DeliveryState, Received
 from gateway.settings import DicomDestination, RetrySettings
 from gateway.store import Store
 
@@ -239,7 +240,7 @@ def test_what_may_pass_is_tried_again(gateway: Gateway, error: Exception) -> Non
     assert len(archive.tried) == 8
 
 
-@pytest.mark.parametrize("error", [Refused("0xC000"), Rejected("no context")])
+@pytest.mark.parametrize("error", [Refused("0xA900"), Rejected("cannot be decoded"), Duplicate("0x0111")])
 def test_what_will_not_pass_is_parked(gateway: Gateway, error: Exception) -> None:
     """Each object once, with the reason; nothing is tried again by itself."""
     archive = Fake("archive", fails_with(error))
@@ -321,12 +322,119 @@ def test_what_arrived_without_an_answer_is_delivered_by_the_next_courier(gateway
     assert happened.count("delivery unanswered") == 1
 
 
-def test_after_long_enough_it_is_given_up(gateway: Gateway) -> None:
-    """A delivery older than give_up_h is for a person."""
-    archive = Fake("archive", fails_with(Unreachable("dead")))
-    gateway.owe("archive", at=datetime.now(UTC) - timedelta(hours=2))
-    with running(gateway, archive, retry=RetrySettings(first_s=0.01, give_up_h=1)):
-        gateway.until("archive", failed=1)
+def refuses(uid: str, error: Exception) -> Callable[[Delivery], None]:
+    """An archive that takes all but one object."""
+
+    def act(delivery: Delivery) -> None:
+        if delivery.sop_instance_uid == uid:
+            raise error
+
+    return act
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks often, and has patience for few tries."""
+    monkeypatch.setattr(module, "LOOK_S", 0.002)
+    monkeypatch.setattr(module, "FEW", 4)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [OutOfResources("0xA700"), Declined("0xC000")])
+def test_an_object_is_given_up_by_its_own_tries(gateway: Gateway, error: DeliveryError) -> None:
+    """Refused again and again while others are taken: told of, tried after them, at last for a person."""
+    archive = Fake("archive", refuses("1.2.0", error))
+    retry = RetrySettings(first_s=1e-4, longest_s=1e-3, give_up_h=0.003 / 3600)
+    most = 4 if error.few else tries_within(retry.give_up_h, retry)
+    gateway.owe("archive")
+    with capture_logs() as logs, running(gateway, archive, retry=retry) as courier:
+        for number in range(1, 20 * most):
+            tried = archive.tried.count("1.2.0")
+            gateway.owe("archive", first=number)
+            archive.until(lambda number=number: f"1.2.{number}" in archive.done)
+            if gateway.states("archive")["1.2.0"] == "failed":
+                break
+            archive.until(lambda tried=tried: archive.tried.count("1.2.0") > tried)
+        assert courier.health()["archive"]["state"] == "ok"
+    (row,) = gateway.ledger.undelivered([DeliveryState.FAILED])
+    assert (row.trouble, row.sop_instance_uid) == (error.trouble, "1.2.0")
+    assert f"given up after {most} tries of its own, while others were taken: {error}" == row.error
+    assert archive.tried.count("1.2.0") > most
+    assert told(logs).count("object refused again and again") == (1 if error.few else 0)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [Declined("0x0122"), NotAccepted("no CR"), TimedOut("hangs")])
+def test_what_everything_gets_is_the_destinations(gateway: Gateway, error: DeliveryError) -> None:
+    """A peer that is set up wrongly for an hour, or full: nothing is given up, all goes when it is mended."""
+    mended = threading.Event()
+
+    def act(delivery: Delivery) -> None:
+        if not mended.is_set():
+            raise error
+
+    archive = Fake("archive", act)
+    gateway.owe("archive", count=3)
+    quick = RetrySettings(first_s=1e-3, longest_s=2e-3)
+    with capture_logs() as logs, running(gateway, archive, retry=quick) as courier:
+        archive.until(lambda: min(map(archive.tried.count, gateway.states("archive"))) > 4)
+        assert courier.health()["archive"]["state"] == "failing"
+        assert {row.tries for row in gateway.ledger.undelivered([DeliveryState.RETRY])} <= {0}
+        mended.set()
+        gateway.until("archive", delivered=3)
+    assert told(logs).count("destination takes no films") == 1
+
+
+def test_one_object_alone_is_no_outage(gateway: Gateway) -> None:
+    """Nobody else has to wait for it."""
+    archive = Fake("archive", refuses("1.2.0", OutOfResources("0xA700")))
+    gateway.owe("archive")
+    slow = RetrySettings(first_s=900, longest_s=900)
+    with running(gateway, archive, retry=slow) as courier:
+        archive.until(lambda: archive.tried == ["1.2.0"])
+        gateway.until("archive", retry=1)
+        assert courier.health()["archive"]["state"] == "ok"
+        gateway.owe("archive", count=3, first=1)
+        gateway.until("archive", delivered=3)
+
+
+def test_a_clock_that_is_days_ahead_gives_nothing_up(gateway: Gateway) -> None:
+    """Tries are counted, not hours by the wall."""
+    archive = Fake("archive", fails_with(Unreachable("dead"), times=5))
+    gateway.owe("archive", count=3, at=datetime.now(UTC) - timedelta(days=9))
+    with running(gateway, archive, retry=RetrySettings(first_s=0.01, longest_s=0.01, give_up_h=1)):
+        gateway.until("archive", delivered=3)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_this_machine_cannot_do_is_tried_on_but_not_for_ever(gateway: Gateway) -> None:
+    """No room in the temporary folder: nobody else's fault, so others are not held up."""
+    archive = Fake("archive", refuses("1.2.0", OSError(errno.ENOSPC, "No space left on device")))
+    gateway.owe("archive", count=3)
+    retry = RetrySettings(first_s=1e-4, longest_s=1e-3, give_up_h=0.01 / 3600)
+    with running(gateway, archive, retry=retry):
+        gateway.until("archive", delivered=2, failed=1)
+    (row,) = gateway.ledger.undelivered([DeliveryState.FAILED])
+    assert row.trouble == "ours"
+    assert "given up after" in row.error
+    assert "No space left" in row.error
+    assert archive.tried.count("1.2.0") == tries_within(retry.give_up_h, retry)
+
+
+def test_ten_thousand_failures_leave_nothing_behind(gateway: Gateway, monkeypatch) -> None:
+    """What is remembered of single objects is bounded."""
+    monkeypatch.setattr(module, "_MOST_FAILING", 100)
+    lane = Lane(Fake("archive"), QUICK, Random(1))
+    for delivery_id in range(10_000):
+        lane.counts(delivery_id)
+        lane.suspects(delivery_id)
+        lane.fails(OutOfResources("0xA700"), datetime.now(UTC))
+    assert len(lane._taken_then) == 100
+    assert len(lane._suspects) == 2
+
+
+def told(logs: list[Any]) -> list[str]:
+    return [entry["event"] for entry in logs]
 
 
 def test_a_file_missing_in_the_store_is_parked(gateway: Gateway) -> None:
@@ -485,6 +593,14 @@ def test_no_delay_reaches_beyond_the_ledgers_horizon() -> None:
     assert next_delay_s(10**6, settings, Random(1)) <= HORIZON_S < 6 * 3600
 
 
+def test_hours_are_counted_in_tries() -> None:
+    """As many as fill them at the mean of the jittered delays."""
+    assert tries_within(168, RetrySettings()) == 904
+    assert tries_within(1, RetrySettings()) == 14
+    assert tries_within(1e-9, RetrySettings()) == 1
+    assert tries_within(10**6, RetrySettings(first_s=1e-3, longest_s=1e-3)) == 4_800_000_000_000
+
+
 def test_failures_at_the_same_time_count_once() -> None:
     """Eight associations that break together are one outage."""
     lane = Lane(Fake("archive"), RetrySettings(first_s=4, longest_s=1000), Random(1))
@@ -508,5 +624,5 @@ def test_one_probe_at_a_time() -> None:
     assert [lane.allowance() for _ in range(3)] == [1, 0, 0]
     lane.probe_over()
     assert lane.allowance() == 1
-    lane.takes(datetime.now(UTC))
+    lane.takes(1, datetime.now(UTC))
     assert lane.allowance() == module.BATCH

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import socket
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -35,20 +39,32 @@ from storage_peers import (
     DX,
     WAIT_S,
     accept,
+    answer,
     dataset_of,
     dcmtk_storescp,
     kept,
     raw_peer,
+    small_disk,
     storage_scp,
+    take_message,
     take_pdu,
 )
 from structlog.testing import capture_logs
 
-from gateway.destinations import DicomDestination, association, build, dicom
+from gateway.destinations import DicomDestination, association, build, dicom, transcode
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
-from gateway.destinations.dicom import OutOfResources
+from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.transcode import NotTranscodedNow, Transcoder
-from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
+from gateway.errors import (
+    Busy,
+    Damaged,
+    Declined,
+    DeliveryError,
+    Refused,
+    Rejected,
+    SettingsError,
+    Unreachable,
+)
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import read_meta
@@ -300,6 +316,24 @@ def test_no_room_for_the_temporary_file_is_not_the_films_fault(
     assert dcmread(BytesIO(peer.datasets[0]), force=True).PixelData == ramp(600, 500).tobytes()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_temporary_folder_costs_time_only(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch, unbuffered: str
+) -> None:
+    """A real disk of 1 MB for a film of 1.6 MB, with PYTHONUNBUFFERED as in a container and without."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    film, delivery = jpegls(tmp_path, ramp(900, 900))
+    with storage_scp(free_port) as peer, small_disk(tmp_path / "small", 1024) as small:
+        destination = connect(free_port)
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        with pytest.raises(NotTranscodedNow, match="No space left"):
+            destination.deliver(film, delivery)
+        assert peer.datasets == []
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        destination.deliver(film, delivery)
+    assert dcmread(BytesIO(peer.datasets[0]), force=True).PixelData == ramp(900, 900).tobytes()
+
+
 def test_what_became_shorter_on_its_way_is_not_sent(
     connect: Connect, free_port: int, tmp_path: Path, monkeypatch
 ) -> None:
@@ -328,14 +362,108 @@ def test_a_decoder_that_crashes_rejects_the_film(
     assert peer.datasets == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_decoder_that_somebody_kills_is_not_the_films_fault(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch, number: int
+) -> None:
+    """As a kernel does that is short of memory: later, not for a person."""
+    real = Transcoder._start
+
+    def killed(self: Transcoder) -> subprocess.Popen[bytes]:
+        child = real(self)
+        child.send_signal(number)
+        return child
+
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        with monkeypatch.context() as patch:
+            patch.setattr(Transcoder, "_start", killed)
+            with pytest.raises(NotTranscodedNow, match=f"was killed \\(signal {int(number)}\\), 2 times"):
+                destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+        destination.deliver(*jpegls(tmp_path, ramp(60, 50)))
+    assert len(peer.datasets) == 1
+
+
+def test_a_film_that_takes_too_long_is_tried_again(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch
+) -> None:
+    """A disk that hangs looks the same."""
+    monkeypatch.setenv("FILMGATE_DECODER_TEST", "hang")
+    monkeypatch.setattr(transcode, "TIMEOUT_S", 0.3)
+    with storage_scp(free_port), pytest.raises(NotTranscodedNow, match="did not answer in time"):
+        connect(free_port).deliver(*jpegls(tmp_path, ramp(60, 50)))
+
+
+def test_what_a_disk_spoiled_is_not_sent(connect: Connect, free_port: int, tmp_path: Path) -> None:
+    """Be it sent as it is, or as something else that is made of it; the peer gets the whole one later."""
+    whole, delivery = kept(tmp_path, bytes(3_000_000))
+    film, of_film = jpegls(tmp_path, ramp(600, 500), "1.2.9")
+    for path in (whole, film):
+        data = bytearray(path.read_bytes())
+        data[-100] ^= 1
+        path.with_suffix(".bad").write_bytes(data)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        for path, owed in ((whole, delivery), (film, of_film)):
+            with pytest.raises(Damaged, match="not what was received"):
+                destination.deliver(path.with_suffix(".bad"), owed)
+        assert peer.datasets == []
+        destination.deliver(whole, delivery)
+        destination.deliver(film, of_film)
+    assert len(peer.datasets) == 2
+
+
+def test_what_becomes_shorter_while_it_is_sent_never_arrives(connect: Connect, tmp_path: Path) -> None:
+    """Somebody cuts the file after the first of it went out: the peer sees no end, and we say why."""
+    path, delivery = kept(tmp_path, bytes(64 << 20))
+    ended: list[bool] = []
+
+    def cuts(connection: socket.socket) -> None:
+        accept(connection)
+        take_pdu(connection)
+        os.truncate(path, 2 << 20)
+        while True:
+            kind, body = take_pdu(connection)
+            ended.append(kind == 4 and body[5] == 2)
+
+    with raw_peer(cuts) as port, pytest.raises(OSError, match="shorter"):
+        connect(port).deliver(path, delivery)
+    assert not any(ended)
+    with raw_peer(_serve) as port, pytest.raises(Damaged):
+        connect(port).deliver(path, delivery)
+
+
+def test_no_association_is_open_while_a_film_is_transcoded(
+    connect: Connect, free_port: int, tmp_path: Path, monkeypatch
+) -> None:
+    """The peer ends what is idle; the first film asks what it takes, the next ones are made before."""
+    open_then: list[int] = []
+    real = Transcoder.transcode
+
+    def watched(self: Transcoder, path: Path, transfer_syntax: str) -> BinaryIO:
+        open_then.append(len(destination._busy))
+        for idle in destination._idle:
+            idle.sever()  # as if the peer's patience had ended
+        return real(self, path, transfer_syntax)
+
+    monkeypatch.setattr(Transcoder, "transcode", watched)
+    with storage_scp(free_port) as peer:
+        destination = connect(free_port)
+        for number in range(3):
+            destination.deliver(*jpegls(tmp_path, ramp(60, 50 + number), f"1.2.3.{number}"))
+    assert open_then == [0, 0, 0]
+    assert len(peer.datasets) == 3
+
+
 def test_a_sop_class_that_the_peer_does_not_know(connect: Connect, free_port: int, tmp_path: Path) -> None:
-    """No context at all: for a person; what the peer does take still goes on the same association."""
+    """No context at all: it may be set up wrongly; what it does take still goes on the same association."""
     other = kept(tmp_path, b"1234", uid="1.2.9", sop_class=CR)
     with storage_scp(free_port) as peer:
         destination = connect(free_port)
         destination.deliver(*kept(tmp_path, b"12"))
-        with pytest.raises(Rejected, match="takes no Computed Radiography"):
+        with pytest.raises(NotAccepted, match="takes no Computed Radiography") as raised:
             destination.deliver(*other)
+        assert raised.value.retry
         destination.deliver(*kept(tmp_path, b"12"))
     assert (len(peer.datasets), peer.accepted) == (2, 2)
 
@@ -361,26 +489,30 @@ def test_success_and_warnings_are_delivered(
         (0x0110, OutOfResources),
         (0x0213, OutOfResources),
         (0xA900, Refused),
-        (0xC000, Refused),
-        (0xCFFF, Refused),
-        (0x0111, Refused),
+        (0x0106, Refused),
         (0x0117, Refused),
-        (0x0122, Refused),
-        (0x0124, Refused),
+        (0xC000, Declined),
+        (0xCFFF, Declined),
+        (0x0122, Declined),
+        (0x0124, Declined),
+        (0x0211, Declined),
+        (0xFE00, Declined),
+        (0xA800, Declined),
     ],
 )
 def test_failures_by_class(
     connect: Connect, free_port: int, tmp_path: Path, status: int, error: type[DeliveryError]
 ) -> None:
-    """What may pass is tried again; the rest is for a person. The association stays in use."""
+    """What may pass, or may be the peer's, is tried again; the rest is for a person."""
     with storage_scp(free_port) as peer:
         destination = connect(free_port)
         peer.status = status
-        with pytest.raises(error, match=f"0x{status:04X}") as raised:
+        with pytest.raises(DeliveryError, match=f"0x{status:04X}") as raised:
             destination.deliver(*kept(tmp_path, b"12"))
         peer.status = 0
         destination.deliver(*kept(tmp_path, b"12"))
-    assert raised.value.retry is issubclass(error, Busy)
+    assert type(raised.value) is error
+    assert raised.value.retry is (error is not Refused)
     assert peer.accepted == 1
 
 
@@ -478,8 +610,8 @@ def test_items_of_an_answer_that_we_do_not_use_are_skipped(
 
     def script(connection: socket.socket) -> None:
         accept(connection, more=more, user=user)
-        taken.append(_take_message(connection))
-        _answer(connection, taken[-1])
+        taken.append(take_message(connection))
+        answer(connection, taken[-1])
 
     with raw_peer(script) as port:
         connect(port).deliver(*kept(tmp_path, b"12"))
@@ -506,27 +638,8 @@ def _serve(connection: socket.socket) -> None:
     """Accept, then take and answer C-STORE for ever."""
     accept(connection)
     while True:
-        message_id = _take_message(connection)
-        _answer(connection, message_id)
-
-
-def _take_message(connection: socket.socket) -> bytes:
-    message_id = b""
-    while True:
-        kind, body = take_pdu(connection)
-        if kind != 4:
-            raise ConnectionError("no more")
-        if body[5] & 1:
-            at = body.index(bytes.fromhex("0000100102000000")) + 8
-            message_id = body[at : at + 2]
-        if body[5] == 2:
-            return message_id
-
-
-def _answer(connection: socket.socket, message_id: bytes, status: int = 0) -> None:
-    command = struct.pack("<HHI", 0, 0x0120, 2) + message_id + struct.pack("<HHIH", 0, 0x0900, 2, status)
-    pdv = struct.pack(">IBB", len(command) + 2, 1, 3) + command
-    connection.sendall(struct.pack(">BxI", 4, len(pdv)) + pdv)
+        message_id = take_message(connection)
+        answer(connection, message_id)
 
 
 def test_one_association_for_many_objects(connect: Connect, free_port: int, tmp_path: Path) -> None:
@@ -590,11 +703,11 @@ def test_a_pooled_association_that_breaks_is_tried_once_more(connect: Connect, t
     def drops_the_second(connection: socket.socket) -> None:
         connections.append(1)
         accept(connection)
-        _answer(connection, _take_message(connection))
+        answer(connection, take_message(connection))
         if len(connections) == 1:
             take_pdu(connection)
             return
-        _answer(connection, _take_message(connection))
+        answer(connection, take_message(connection))
 
     with raw_peer(drops_the_second) as port:
         destination = connect(port)
@@ -610,7 +723,7 @@ def test_a_fresh_association_that_breaks_is_unreachable(connect: Connect, tmp_pa
     def aborts(connection: socket.socket) -> None:
         connections.append(1)
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         connection.sendall(bytes.fromhex("07000000000400000201"))
 
     with raw_peer(aborts) as port, pytest.raises(Interrupted, match="DICOM layer aborted"):
@@ -626,16 +739,16 @@ def test_an_object_that_had_arrived_is_delivered(connect: Connect, tmp_path: Pat
         connections.append(1)
         accept(connection)
         if len(connections) == 1:
-            _answer(connection, _take_message(connection))
-            _take_message(connection)
+            answer(connection, take_message(connection))
+            take_message(connection)
             return
-        _answer(connection, _take_message(connection), 0x0111)
+        answer(connection, take_message(connection), 0x0111)
 
     with raw_peer(answers_too_late) as port, capture_logs() as logs:
         destination = connect(port)
         destination.deliver(*kept(tmp_path, b"12"))
         destination.deliver(*kept(tmp_path, b"34", uid="1.2.9"))
-    (warning,) = [entry for entry in logs if entry["event"] == "delivered by an earlier try"]
+    (warning,) = [entry for entry in logs if entry["event"] == "the peer had it already"]
     assert "0x0111" in warning["status"]
 
 
@@ -648,7 +761,7 @@ def test_only_what_was_sent_whole_may_have_arrived(
     def breaks(connection: socket.socket) -> None:
         accept(connection)
         if whole:
-            _take_message(connection)
+            take_message(connection)
         else:
             connection.recv(1000)
 
@@ -657,18 +770,20 @@ def test_only_what_was_sent_whole_may_have_arrived(
     assert raised.value.unanswered is unanswered
 
 
-def test_a_duplicate_counts_when_an_earlier_try_got_no_answer(
+def test_a_duplicate_is_delivered_unless_it_may_be_another_version(
     connect: Connect, free_port: int, tmp_path: Path
 ) -> None:
-    """On a first try it is a refusal, as ever: what is there may be another version."""
+    """The archive has the original; an AI has it when an earlier try sent it and got no answer."""
     path, delivery = kept(tmp_path, b"12")
+    to_ai = replace(delivery, kind="ai")
     with storage_scp(free_port) as peer:
         peer.status = 0x0111
-        with pytest.raises(Refused, match="there already"):
-            connect(free_port).deliver(path, delivery)
-        connect(free_port).deliver(path, replace(delivery, unanswered=True))
-        with pytest.raises(Refused, match="there already"):
-            connect(free_port).deliver(path, replace(delivery, unanswered=True, sole=False))
+        destination = connect(free_port)
+        destination.deliver(path, delivery)
+        destination.deliver(path, replace(to_ai, unanswered=True))
+        for other in (to_ai, replace(delivery, sole=False), replace(to_ai, unanswered=True, sole=False)):
+            with pytest.raises(Duplicate, match="there already"):
+                destination.deliver(path, other)
 
 
 def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:
@@ -676,7 +791,7 @@ def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) ->
 
     def hangs(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         connection.recv(1)
 
     with raw_peer(hangs) as port, pytest.raises(TimedOut, match="no response"):
@@ -718,7 +833,7 @@ def test_a_slow_link_is_not_a_hanging_peer(
                 pause.wait(0.002)
                 return take(count)
 
-        _answer(connection, _take_message(Slowly()))  # type: ignore[arg-type]
+        answer(connection, take_message(Slowly()))  # type: ignore[arg-type]
         connection.recv(1)
 
     with raw_peer(slow) as port:
@@ -733,7 +848,7 @@ def test_closing_breaks_off_what_is_under_way(connect: Connect, tmp_path: Path) 
 
     def hangs(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         sent.set()
         connection.recv(1)
 
@@ -770,7 +885,7 @@ def test_closing_breaks_off_what_is_under_way(connect: Connect, tmp_path: Path) 
 def test_a_response_that_is_none(connect: Connect, tmp_path: Path, answer: bytes) -> None:
     def script(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
+        take_message(connection)
         connection.sendall(answer)
         connection.recv(1)
 
@@ -783,8 +898,8 @@ def test_a_response_to_another_message(connect: Connect, tmp_path: Path) -> None
 
     def script(connection: socket.socket) -> None:
         accept(connection)
-        _take_message(connection)
-        _answer(connection, b"\x63\x00")
+        take_message(connection)
+        answer(connection, b"\x63\x00")
         connection.recv(1)
 
     with raw_peer(script) as port, pytest.raises(Interrupted, match="another message"):

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from storage_peers import kept
+from storage_peers import kept, small_disk
 
 from gateway.destinations import Destination, build
 from gateway.destinations.folder import file_name
-from gateway.errors import Busy, Refused, Unreachable
+from gateway.errors import Busy, Damaged, Refused, Unreachable
 from gateway.settings import FolderDestination as FolderSettings
+from gateway.store import Outgoing, ReadFailed
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_the_file_arrives_as_it_is(inbox: Path, tmp_path: Path) -> None:
     to(inbox).deliver(path, delivery)
     to(inbox).deliver(path, delivery)
     (arrived,) = inbox.iterdir()
-    assert arrived.name == "1.2.3.4-abababababababab.dcm"
+    assert arrived.name == f"1.2.3.4-{delivery.digest[:16]}.dcm"
     assert arrived.read_bytes() == path.read_bytes()
 
 
@@ -54,10 +55,19 @@ def test_it_is_synced_before_it_has_its_name(
 
 
 def test_another_version_lies_beside_the_first(inbox: Path, tmp_path: Path) -> None:
-    path, delivery = kept(tmp_path, b"1234")
-    to(inbox).deliver(path, delivery)
-    to(inbox).deliver(path, replace(delivery, digest="cd" * 32))
+    to(inbox).deliver(*kept(tmp_path, b"1234"))
+    to(inbox).deliver(*kept(tmp_path, b"5678"))
     assert len(list(inbox.iterdir())) == 2
+
+
+@pytest.mark.parametrize("spoiled", [b"12X4", b"123", b"", b"12345"])
+def test_what_a_disk_spoiled_is_not_written(inbox: Path, tmp_path: Path, spoiled: bytes) -> None:
+    """Another byte, fewer or more of them: nothing appears in the folder."""
+    _, delivery = kept(tmp_path, b"1234")
+    path, _ = kept(tmp_path, spoiled)
+    with pytest.raises(Damaged):
+        to(inbox).deliver(path, delivery)
+    assert list(inbox.iterdir()) == []
 
 
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "a/b", "", ".", "..", "1.2\0", "1" * 65, "é"])
@@ -93,6 +103,30 @@ def test_a_disk_that_fails_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(error):
+        to(inbox).deliver(*kept(tmp_path, b"12"))
+    assert list(inbox.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A real one; what fits still goes."""
+    with small_disk(tmp_path / "small", 256) as inbox:
+        with pytest.raises(Busy, match="no room"):
+            to(inbox).deliver(*kept(tmp_path, bytes(1_000_000)))
+        assert list(inbox.iterdir()) == []
+        to(inbox).deliver(*kept(tmp_path, bytes(1000)))
+        assert len(list(inbox.iterdir())) == 1
+
+
+def test_a_disk_that_cannot_be_read_is_not_the_folders_fault(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's disk fails: later, and the folder is not said to be away."""
+
+    def fails(self: Outgoing, buffer: object) -> int:
+        raise ReadFailed(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Outgoing, "readinto", fails)
+    with pytest.raises(ReadFailed):
         to(inbox).deliver(*kept(tmp_path, b"12"))
     assert list(inbox.iterdir()) == []
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from gateway.courier import Courier
 from gateway.destinations import WebhookDestination, build, build_or_wait, webhook
 from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
-from gateway.errors import Busy, DeliveryError, Refused, SettingsError, Unreachable
+from gateway.errors import Busy, Damaged, Declined, DeliveryError, Refused, SettingsError, Unreachable
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery, Received
 from gateway.settings import LogSettings, RetrySettings, Settings
@@ -175,8 +176,19 @@ def test_what_the_store_writes_before_a_payload_is_not_sent(
 ) -> None:
     path, delivery = result
     path.write_bytes(file_meta("", "2.25.1", FHIR) + PAYLOAD)
-    to(web.url).deliver(path, delivery)
+    digest = sha256(FHIR.encode() + b"\0" + PAYLOAD).hexdigest()
+    to(web.url).deliver(path, replace(delivery, digest=digest))
     assert web.bodies == [PAYLOAD]
+
+
+def test_a_payload_that_a_disk_spoiled_is_not_sent(
+    web: Web, to: Connect, result: tuple[Path, Delivery]
+) -> None:
+    path, delivery = result
+    path.write_bytes(file_meta("", "2.25.1", FHIR) + PAYLOAD)
+    with pytest.raises(Damaged):
+        to(web.url).deliver(path, delivery)
+    assert web.bodies == []
 
 
 @pytest.mark.parametrize(
@@ -226,14 +238,17 @@ def test_every_2xx_is_an_arrival(web: Web, to: Connect, result: tuple[Path, Deli
     [
         *((status, Busy) for status in (429, 503)),
         *((status, OutOfResources) for status in (408, 425, 500, 502, 504, 599)),
-        *((status, Refused) for status in (400, 401, 403, 404, 409, 410, 413, 422, 499)),
-        *((status, Refused) for status in (300, 302, 304, 307, 308)),
+        *((status, Refused) for status in (400, 409, 410, 413, 422, 499)),
+        *((status, Declined) for status in (401, 403, 404, 405, 300, 302, 304, 307, 308)),
     ],
 )
 def test_every_other_status_is_told_apart(
     web: Web, to: Connect, result: tuple[Path, Delivery], status: int, error: type[DeliveryError]
 ) -> None:
-    """What may pass is tried again; the rest is for a person. Nobody is asked twice, or sent elsewhere."""
+    """What may pass is tried again, also what a wrong token or address gets; the rest is for a person.
+
+    Nobody is asked twice, or sent elsewhere.
+    """
     web.statuses, web.extra = [status], {"Location": web.url.replace("results", "elsewhere")}
     with pytest.raises(error, match=f"answers {status}") as caught:
         to(web.url).deliver(*result)

@@ -10,6 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.errors import Trouble
 from gateway.settings import Settings, keys, load
 from pipelines.film import REASON_TEXT, Reason
 from pipelines.reading import UNREAD_TEXT, Unread
@@ -47,6 +48,11 @@ def test_every_reason_is_documented_and_has_a_text() -> None:
     assert {reason.value for reason in REASON_TEXT} == set(Reason.__members__)
     assert {code.value for code in UNREAD_TEXT} == set(Unread.__members__)
     assert documented("reasons.md") == set(Reason.__members__) | set(Unread.__members__)
+
+
+def test_every_trouble_of_a_delivery_is_documented() -> None:
+    """The words of `filmgate deliveries`, and none that is gone."""
+    assert documented("deliveries.md") == set(Trouble)
 
 
 def test_the_file_of_config_init_says_the_defaults(tmp_path: Path) -> None:

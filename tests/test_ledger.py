@@ -809,7 +809,7 @@ def test_an_older_ledger_keeps_all_it_held(tmp_path: Path, schema: str) -> None:
     ledger = older(tmp_path, schema)
     ready, held = ledger.films()
     assert (ready.job, held.decision, held.job) == ("ready", "quarantine", "done")
-    assert [d["destination"] for d in held.deliveries] == ["archive"]
+    assert [(d["destination"], d["tries"], d["trouble"]) for d in held.deliveries] == [("archive", 0, None)]
     assert claimed(ledger).sop_instance_uid == ready.sop_instance_uid
     hold = ledger.open_hold(held.film_id)
     assert hold.words == ()

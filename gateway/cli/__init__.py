@@ -18,6 +18,7 @@ from gateway.cli import (
     classifiers,
     classify,
     config,
+    deliveries,
     demo,
     doctor,
     films,
@@ -49,6 +50,7 @@ app.command()(transfer.send)
 app.command()(transfer.echo)
 app.add_typer(films.app, name="films")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(doctor.fsck)

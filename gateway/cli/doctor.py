@@ -5,19 +5,19 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway import clock, fitness, health, private
 from gateway.cli import options
-from gateway.cli.output import print_json, print_table, say
+from gateway.cli.output import print_json, print_table, say, when
 from gateway.errors import (
     Busy,
     DeliveryError,
@@ -35,6 +35,9 @@ from gateway.settings import (
     load,
 )
 from models import plain_files
+
+if TYPE_CHECKING:
+    from gateway.ledger.records import Undone
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
 FAILS_AGAIN_AND_AGAIN = 3  # failures in a row: it will not go by itself
@@ -112,6 +115,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield from _classifiers(settings)
     yield _regions(settings)
     yield from _destinations(settings)
+    yield from _deliveries(settings)
     yield _clock()
     yield _time_zone(settings)
 
@@ -342,6 +346,36 @@ def _destinations(settings: Settings) -> Iterator[Check]:
                 yield _webhook(what, name, block)
             case DicomDestination():
                 yield _dicom(what, block, block.calling_ae_title or settings.gateway.ae_title)
+
+
+def _deliveries(settings: Settings) -> Iterator[Check]:
+    """What has not arrived at each destination, and why: an outage is told from objects that are refused."""
+    from gateway.ledger import Ledger
+
+    if not settings.ledger.url and not (settings.state / "ledger.sqlite").exists():
+        return
+    try:
+        ledger = Ledger.open(settings.ledger_url, busy_timeout_s=settings.ledger.busy_timeout_s)
+    except LedgerError:
+        return  # said above
+    with closing(ledger):
+        groups = [group for group in ledger.undone() if group.trouble or group.state == "failed"]
+        for name in dict.fromkeys(group.destination for group in groups):
+            its = [group for group in groups if group.destination == name]
+            yield Check(f"deliveries to {name}", "warning", _undone(its, ledger.last_taken(name)))
+
+
+def _undone(groups: list[Undone], taken: datetime | None) -> str:
+    told = [f"{group.count} {'failed' if group.state == 'failed' else 'wait'}" for group in groups]
+    words = [
+        f"{count}: {group.trouble or 'see its error'}" for count, group in zip(told, groups, strict=True)
+    ]
+    oldest = min(group.since for group in groups)
+    words.append(f"the oldest owed since {when(oldest)}")
+    words.append(f"it took something last {when(taken)}" if taken else "it never took anything")
+    if refused := max(group.most_tries for group in groups):
+        words.append(f"one was refused {refused} times while others were taken")
+    return "; ".join(words) + "; `filmgate deliveries summary` and `list` have them"
 
 
 def _dicom(what: str, block: DicomDestination, calling: str) -> Check:

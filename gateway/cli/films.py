@@ -124,9 +124,11 @@ def show(
     for result in row.results:
         _show_result(result)
     sent = (
-        (d["destination"], d["state"], d.get("attempts", ""), d.get("error") or "") for d in row.deliveries
+        (d["destination"], d["object"], d["state"], d["attempts"], d["tries"], d["error"] or "")
+        for d in row.deliveries
     )
-    print_table(("destination", "state", "attempts", "error"), sent, title="deliveries")
+    columns = ("destination", "object", "state", "attempts", "held against it", "error")
+    print_table(columns, sent, title="deliveries")
     print_table(("when", "what", "who", "detail"), map(_event, events), title="history")
 
 
@@ -212,8 +214,15 @@ def item(row: FilmRow) -> dict[str, Any]:
 
 
 def deliveries_text(row: FilmRow) -> str:
-    """`archive delivered, chest-ai retry`."""
-    return ", ".join(f"{d['destination']} {d['state']}" for d in row.deliveries) or "none"
+    """`archive delivered, archive failed (sr, refused), chest-ai retry (original, unreachable)`."""
+    return ", ".join(map(_delivery, row.deliveries)) or "none"
+
+
+def _delivery(one: dict[str, Any]) -> str:
+    """With the object and the trouble of one that has not arrived."""
+    text = f"{one['destination']} {one['state']}"
+    troubled = one["state"] == "failed" or one.get("trouble")
+    return f"{text} ({', '.join(filter(None, (one['object'], one['trouble'])))})" if troubled else text
 
 
 def _row(row: FilmRow) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from gateway.destinations import pdu
 from gateway.destinations.pdu import Answer, Proposal, Response
-from gateway.errors import Busy, Rejected, Unreachable
+from gateway.errors import Blame, Busy, Rejected, Trouble, Unreachable
 from gateway.upper_layer import HEADER, RELEASE_RP, RELEASE_RQ, BadPdu, PduType, abort, p_data
 
 SLOWEST_BYTES_S = 16 << 10  # a peer that takes less is treated as hanging
@@ -35,6 +35,9 @@ _RELEASE_S = 2.0
 class Interrupted(Unreachable):
     """Raised when the association broke while an object was on its way; the object may be the cause."""
 
+    blame = Blame.UNSURE
+    trouble = Trouble.INTERRUPTED
+
 
 class Unwelcome(Rejected):
     """Raised when the peer rejects our association, whatever the object.
@@ -43,11 +46,14 @@ class Unwelcome(Rejected):
     peer's table; parking film after film until then would only make work for people.
     """
 
-    retry = True
+    blame = Blame.DESTINATION
+    trouble = Trouble.ASSOCIATION_REJECTED
 
 
 class TimedOut(Interrupted):
     """Raised when the peer stood still, or took the object too slowly."""
+
+    trouble = Trouble.TIMED_OUT
 
 
 @dataclass(frozen=True, slots=True)

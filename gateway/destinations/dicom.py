@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,10 +15,20 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from gateway.destinations.association import Association, Interrupted, Target, TimedOut
 from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
 from gateway.destinations.transcode import CannotTranscode, Transcoder
-from gateway.errors import Busy, DeliveryError, Refused, Rejected, SettingsError, Unreachable
+from gateway.errors import (
+    Blame,
+    Busy,
+    Declined,
+    DeliveryError,
+    Refused,
+    Rejected,
+    SettingsError,
+    Trouble,
+    Unreachable,
+)
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
-from gateway.store import Meta, read_meta
+from gateway.store import Meta, Outgoing
 
 log = structlog.get_logger()
 
@@ -26,6 +37,7 @@ IDLE_S = 5.0  # an association unused for so long is released
 DECODER_IDLE_S = 60.0  # a decoder that made datasets for the peer, and is unused for so long, ends
 FALLBACK = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
+_MOST_ANSWERS = 3  # to the question which transfer syntax the peer takes
 _MOST_KINDS = MAX_CONTEXTS // 2  # each kind of object needs two contexts at most
 _CLOSING_S = 0.5
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -36,6 +48,23 @@ Kind = tuple[str, str]  # SOP class UID, transfer syntax UID
 
 class OutOfResources(Busy):
     """Raised when the peer answers this object with a status that may pass (0xA7xx, 0x0110, 0x0213)."""
+
+    blame = Blame.UNSURE
+    trouble = Trouble.OUT_OF_RESOURCES
+
+
+class NotAccepted(Rejected):
+    """Raised when the peer takes no presentation context for such an object (any more, or not yet)."""
+
+    blame = Blame.UNSURE
+    trouble = Trouble.NOT_ACCEPTED
+    few = True
+
+
+class Duplicate(Refused):
+    """Raised when the peer has an object of this UID already, and it may be another version."""
+
+    trouble = Trouble.DUPLICATE
 
 
 class DicomDestination:
@@ -62,29 +91,31 @@ class DicomDestination:
         self._idle: list[Association] = []
         self._busy: set[Association] = set()
         self._kinds: dict[Kind, None] = {}  # the last one used is at the end
+        self._wanted: dict[Kind, str] = {}  # the transfer syntax that the peer takes instead of a kind's own
         self._transcoders: list[Transcoder] = []  # those at rest
         self._closed = False
 
     def deliver(self, path: Path, delivery: Delivery) -> None:
         """C-STORE one object.
 
-        That the peer has it already is no failure when an earlier try sent all of it and got no answer. Where
-        it was sent another version under the same UID it may be that one, and this is a failure.
+        That the peer has it already is no failure of an original that every version of goes there, nor when
+        an earlier try sent it and got no answer. Where it was sent another version under the same UID it may
+        be that one, and this is a failure.
 
         Raises:
             Unreachable: no association; Interrupted, TimedOut: it broke or hung with the object on its way.
             Busy: the association is rejected for now; OutOfResources: no room for this object now.
-            Rejected: nothing that we can make of the object is accepted; Unwelcome: neither are we.
-            Refused: the peer refuses this object, or its UIDs are none.
-            StoreError, OSError: the file cannot be read, or not be transcoded for want of room.
+            Declined, NotAccepted: the peer takes no such object, or is set up wrongly.
+            Rejected: what the peer accepts cannot be made of the object; Unwelcome: we are not accepted.
+            Refused, Duplicate: the peer refuses this object, or its UIDs are none.
+            StoreError, OSError: the file is damaged or cannot be read, or not be transcoded for want of room.
         """
-        with path.open("rb") as file:
-            meta = read_meta(file)
-            kind = _kind(meta)
-            association, used_before = self._take(kind)
-            unanswered = delivery.unanswered
+        unanswered = delivery.unanswered
+        with closing(_Load(path, delivery.digest)) as load:
+            kind = _kind(load.meta)
+            association, context, used_before = self._prepared(kind, load)
             try:
-                response = self._store(association, file, path, meta)
+                response = self._store(association, context, load)
             except TimedOut:
                 raise
             except Interrupted as error:
@@ -93,19 +124,18 @@ class DicomDestination:
                 unanswered = unanswered or error.unanswered
                 # The peer may have ended it while it was idle; that says nothing about the peer as it is now.
                 try:
-                    association = self._open(kind)
-                    file.seek(meta.offset)
-                    response = self._store(association, file, path, meta)
+                    association, context, _ = self._prepared(kind, load, fresh=True)
+                    response = self._store(association, context, load)
                 except DeliveryError as again:
                     again.unanswered = again.unanswered or error.unanswered
                     raise
-        if response.status == DUPLICATE and unanswered and delivery.sole:
+        if response.status == DUPLICATE and delivery.sole and (unanswered or delivery.kind == "always"):
             log.warning(
-                "delivered by an earlier try",
+                "the peer had it already",
                 destination=self.name,
                 delivery=delivery.id,
                 status=told(response),
-                meaning="all of it had been sent and only the answer was lost: the peer has it",
+                meaning="no other version of it was ever sent there: it is delivered",
             )
             return
         judge(response)
@@ -147,28 +177,44 @@ class DicomDestination:
         for association in idle:
             association.release(_CLOSING_S)
 
-    def _store(self, association: Association, file: BinaryIO, path: Path, meta: Meta) -> Response:
+    def _store(self, association: Association, context: Answer, load: _Load) -> Response:
+        meta = load.meta
         try:
-            own = association.accepted(_own(meta.sop_class_uid, meta.transfer_syntax_uid))
-            if own:
-                return _send(association, file, own, meta)
-            fallback = association.accepted(_fallback(meta.sop_class_uid))
-            if not fallback:
-                raise Rejected(_not_taken(meta))
-            try:
-                made = self._transcoded(path, fallback.transfer_syntax)
-            except CannotTranscode as error:
-                raise Rejected(f"{_not_taken(meta, 'as it is')}, and {error}") from error
-            with made:
-                return _send(association, made, fallback, meta)
+            file = load.dataset(context.transfer_syntax)
+            return association.store(file, context.context_id, meta.sop_class_uid, meta.sop_instance_uid)
         finally:
             self._give_back(association)
 
-    def _transcoded(self, path: Path, transfer_syntax: str) -> BinaryIO:
+    def _prepared(self, kind: Kind, load: _Load, *, fresh: bool = False) -> tuple[Association, Answer, bool]:
+        """An association, a context on it for what the load holds by then, and whether it was used before.
+
+        Transcoding takes up to a minute, and peers end associations that are idle for less: it is done before
+        one is opened, or with none in hand.
+        """
+        wanted = self._wanted.get(kind)
+        if wanted and wanted not in load.syntaxes:
+            with suppress(Rejected):  # the peer may take it as it is by now
+                self._transcode(load, wanted)
+        for _ in range(_MOST_ANSWERS):
+            association, used_before = (self._open(kind), False) if fresh else self._take(kind)
+            fresh = False
+            context = association.accepted(_own(*kind)) or association.accepted(_fallback(kind[0]))
+            if context and context.transfer_syntax == kind[1]:
+                self._wanted.pop(kind, None)
+            if context and context.transfer_syntax in load.syntaxes:
+                return association, context, used_before
+            self._give_back(association)
+            if not context:
+                raise NotAccepted(_not_taken(load.meta))
+            self._wanted[kind] = context.transfer_syntax
+            self._transcode(load, context.transfer_syntax)
+        raise Interrupted("the peer accepts another transfer syntax each time it is asked")
+
+    def _transcode(self, load: _Load, transfer_syntax: str) -> None:
         with self._lock:
             transcoder = self._transcoders.pop() if self._transcoders else Transcoder()
         try:
-            return transcoder.transcode(path, transfer_syntax)
+            load.transcode(transcoder, transfer_syntax)
         finally:
             with self._lock:
                 closed = self._closed
@@ -229,8 +275,46 @@ class DicomDestination:
             self._busy.discard(association)
 
 
-def _send(association: Association, file: BinaryIO, context: Answer, meta: Meta) -> Response:
-    return association.store(file, context.context_id, meta.sop_class_uid, meta.sop_instance_uid)
+class _Load:
+    """One object on its way out: its dataset as it was kept, and what was made of it for this peer."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self._kept = Outgoing(path, digest)
+        self._path = path
+        self._made: dict[str, BinaryIO] = {}  # by transfer syntax
+        self.meta = self._kept.meta
+
+    @property
+    def syntaxes(self) -> set[str]:
+        """The transfer syntaxes in which it could go now."""
+        return {self.meta.transfer_syntax_uid, *self._made}
+
+    def dataset(self, transfer_syntax: str) -> BinaryIO:
+        """At its first byte."""
+        made = self._made.get(transfer_syntax)
+        if made:
+            made.seek(0)
+            return made
+        self._kept.rewind()
+        return self._kept
+
+    def transcode(self, transcoder: Transcoder, transfer_syntax: str) -> None:
+        """
+        Raises:
+            Rejected: it cannot be decoded.
+            Damaged: it is not what was kept; the pixels could be somebody's who was never there.
+            NotTranscodedNow: this machine could not do it.
+        """
+        self._kept.verify()
+        try:
+            self._made[transfer_syntax] = transcoder.transcode(self._path, transfer_syntax)
+        except CannotTranscode as error:
+            raise Rejected(f"{_not_taken(self.meta, 'as it is')}, and {error}") from error
+
+    def close(self) -> None:
+        for made in self._made.values():
+            made.close()
+        self._kept.close()
 
 
 def _kind(meta: Meta) -> Kind:
@@ -263,7 +347,8 @@ def judge(response: Response) -> None:
 
     Raises:
         OutOfResources: it may pass.
-        Refused: it will not.
+        Refused, Duplicate: it will not, as this object is.
+        Declined: the peer does not say whose fault it is; one that is set up wrongly says so of everything.
     """
     status = response.status
     if status == 0x0000 or status & 0xF000 == 0xB000:  # success, or stored with a warning
@@ -271,19 +356,32 @@ def judge(response: Response) -> None:
     # 0x0110 (processing failure) says only that something failed over there; mostly it passes.
     if status & 0xFF00 == 0xA700 or status in (0x0110, 0x0213):
         raise OutOfResources(f"the peer cannot store it now: {told(response)}")
-    raise Refused(f"the peer refuses it: {told(response)}")
+    if status == DUPLICATE:
+        raise Duplicate(f"the peer refuses it: {told(response)}")
+    if status & 0xFF00 == 0xA900 or status in _OF_THE_OBJECT:
+        raise Refused(f"the peer refuses it: {told(response)}")
+    raise Declined(f"the peer refuses it: {told(response)}")
 
 
+# Statuses that speak of values in this object (PS3.7 Annex C.5).
+_OF_THE_OBJECT = frozenset({0x0105, 0x0106, 0x0117, 0x0119, 0x0120, 0x0121})
 _MEANINGS = {
+    0x0105: "no such attribute",
+    0x0106: "invalid attribute value",
     0x0110: "processing failure",
     DUPLICATE: "an object of this UID is there already",
     0x0117: "not a valid UID",
+    0x0119: "class and instance do not agree",
+    0x0120: "missing attribute",
+    0x0121: "missing attribute value",
     0x0122: "SOP class not supported",
     0x0124: "not authorised",
+    0x0211: "unrecognised operation",
     0x0213: "resource limit",
     0xB000: "coercion of data elements",
     0xB006: "elements discarded",
     0xB007: "dataset does not match SOP class",
+    0xFE00: "cancelled by the peer",
 }
 _RANGES = {0xA7: "out of resources", 0xA9: "dataset does not match SOP class"}
 

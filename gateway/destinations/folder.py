@@ -7,13 +7,14 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from gateway.errors import Busy, DeliveryError, Refused, Unreachable
+from gateway.errors import Busy, DeliveryError, Refused, StoreError, Unreachable
 from gateway.ledger.records import Delivery
 from gateway.settings import FolderDestination as FolderSettings
+from gateway.store import Outgoing, ReadFailed
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -39,20 +40,23 @@ class FolderDestination:
             Busy: the disk is full.
             Unreachable: the folder is not there, or cannot be written to.
             Refused: the delivery names no digest, so no safe file name can be made.
+            StoreError, ReadFailed: the store's file is damaged, or cannot be read.
         """
         target = self._folder / file_name(delivery)
         part = self._folder / f"{target.stem}.{secrets.token_hex(4)}.part"
-        with path.open("rb") as source:  # the store's trouble is not the folder's
+        with Outgoing(path, delivery.digest) as source:
             try:
                 with part.open("xb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
+                    _copy(source, copy)
                     copy.flush()
                     os.fsync(copy.fileno())
                 part.replace(target)
                 _sync(self._folder)
+            except (StoreError, ReadFailed):  # the store's trouble is not the folder's
+                _remove(part)
+                raise
             except OSError as error:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
+                _remove(part)
                 raise _sorted(error) from error
 
     def rest(self) -> None:
@@ -74,6 +78,21 @@ def file_name(delivery: Delivery) -> str:
     if not _UID.fullmatch(uid) or uid.startswith("."):
         uid = "uid" + hashlib.sha256(uid.encode("utf-8", "replace")).hexdigest()[:32]
     return f"{uid}-{delivery.digest[:16]}.dcm"
+
+
+def _copy(source: Outgoing, copy: BinaryIO) -> None:
+    """Group 2, then the dataset, which is checked on its way."""
+    source.seek(0)
+    copy.write(source.read(source.meta.offset))
+    source.rewind()
+    block = memoryview(bytearray(1 << 20))
+    while got := source.readinto(block):
+        copy.write(block[:got])
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        part.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.errors import DecodeError, FilmgateError
+from gateway.errors import DecodeError, FilmgateError, TookTooLong
 from gateway.sandbox import BLOCK, Sandbox, integer_told, short_text
 
 TIMEOUT_S = 60.0
@@ -43,7 +43,7 @@ class Transcoder(Sandbox):
         """The dataset of a Part 10 file, uncompressed and little endian, as a nameless temporary file.
 
         Raises:
-            CannotTranscode: its pixels cannot be decoded, in the time and memory given, or would change.
+            CannotTranscode: its pixels cannot be decoded, in the memory given, or would change.
             NotTranscodedNow: the machine could not do it.
             FileNotFoundError: the file is not there.
         """
@@ -58,6 +58,9 @@ class Transcoder(Sandbox):
         except FileNotFoundError:
             _discard(made)
             raise
+        except TookTooLong as error:  # a disk that hangs looks like a film that is too much
+            _discard(made)
+            raise NotTranscodedNow(_not_now(error)) from error
         except DecodeError as error:
             _discard(made)
             raise CannotTranscode(f"its pixels could not be decoded: {error}") from error

@@ -28,10 +28,10 @@ import httpx
 
 from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
-from gateway.errors import Busy, DeliveryError, Refused, SettingsError, Unreachable
+from gateway.errors import Busy, Declined, DeliveryError, Refused, SettingsError, Unreachable
 from gateway.ledger.records import Delivery
 from gateway.settings import WebhookDestination as WebhookSettings
-from gateway.store import read_meta
+from gateway.store import Outgoing
 
 KINDS = {"application/json": "json", "application/fhir+json": "fhir"}  # media type: X-Filmgate-Result
 
@@ -43,6 +43,7 @@ _LONGEST_AFTER_S = 3600.0
 _OVERLOADED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
+# Of an address or a token that is wrong, whatever is sent.
 _HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "; look at its token and header",
     HTTPStatus.FORBIDDEN: "; look at its token and header",
@@ -94,8 +95,9 @@ class WebhookDestination:
         Raises:
             Unreachable: no connection, or none that can be trusted; Interrupted, TimedOut: it broke or hung.
             Busy, OutOfResources: 408, 425, 429 or 5xx.
+            Declined: 3xx, 401, 403, 404, 405.
             Refused: any other status but 2xx, or this is no payload for a webhook.
-            StoreError, OSError: the file cannot be read.
+            StoreError, OSError: the file is damaged, or cannot be read.
         """
         kind = KINDS.get(delivery.transfer_syntax_uid)
         if kind is None:
@@ -105,7 +107,7 @@ class WebhookDestination:
             "Idempotency-Key": delivery.digest,
             "X-Filmgate-Result": kind,
         }
-        payload = _payload(path)
+        payload = _payload(path, delivery.digest)
         with self._line() as line:
             try:
                 answer = line.post(self._url, headers, payload)
@@ -263,6 +265,7 @@ def judge(answer: Answer) -> None:
     """
     Raises:
         Busy, OutOfResources: trying again can help.
+        Declined: the peer says so of everything while its url or token is wrong here.
         Refused: it cannot.
     """
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -273,8 +276,10 @@ def judge(answer: Answer) -> None:
     if answer.status in _MAY_PASS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise OutOfResources(text, after_s=answer.after_s)
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-        raise Refused(f"{text}, and redirects are not followed; give the final address as its url")
-    raise Refused(text + _HINTS.get(answer.status, ""))
+        raise Declined(f"{text}, and redirects are not followed; give the final address as its url")
+    if answer.status in _HINTS:
+        raise Declined(text + _HINTS[answer.status])
+    raise Refused(text)
 
 
 def _told(status: int) -> str:
@@ -310,13 +315,14 @@ def _after_s(response: httpx.Response) -> float:
     return min(float(text), _LONGEST_AFTER_S) if text.isascii() and text.isdigit() else 0.0
 
 
-def _payload(path: Path) -> bytes:
+def _payload(path: Path, digest: str) -> bytes:
     with path.open("rb") as file:
-        kept = file.read(132).endswith(b"DICM")
-        file.seek(0)
-        if kept:
-            read_meta(file)
-        return file.read()
+        if not file.read(132).endswith(b"DICM"):
+            file.seek(0)
+            return file.read()
+    with Outgoing(path, digest) as kept:
+        kept.verify()
+        return kept.read()
 
 
 def _authorization(settings: WebhookSettings) -> dict[str, str]:

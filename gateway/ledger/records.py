@@ -124,8 +124,39 @@ class Delivery:
     attempts: int
     created_at: datetime
     kind: str  # "always", "ai", "copy" or "result"
-    unanswered: bool = False  # an earlier try sent all of it and got no answer: the peer may have it
+    tries: int = 0  # of `attempts`, those that are held against the object
+    unanswered: bool = False  # an earlier try sent it and got no answer: the peer may have it
     sole: bool = True  # no other version of it, under the same SOP Instance UID, was ever sent there
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """What `deliveries list` prints of one object that has not arrived."""
+
+    id: int
+    film_id: int
+    destination: str
+    what: str  # "original", "copy", or a result's kind: sr, heatmap, ...
+    sop_instance_uid: str
+    state: DeliveryState
+    trouble: str  # errors.Trouble; "" where it was not tried, or a worker failed to read it
+    error: str
+    tries: int  # held against it: it was refused so often while others were taken
+    attempts: int
+    since: datetime  # owed, or asked for again, since
+    next_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """All objects that have not arrived at one destination for one reason."""
+
+    destination: str
+    state: DeliveryState
+    trouble: str
+    count: int
+    since: datetime  # the oldest of them is owed
+    most_tries: int  # held against one of them
 
 
 @dataclass(frozen=True, slots=True)

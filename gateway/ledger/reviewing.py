@@ -8,11 +8,23 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, exists, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    select,
+    true,
+    update,
+)
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import IN_HAND, take_back_unowed
+from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, take_back_unowed
 from gateway.ledger.moves import allowed, move, note
 from gateway.ledger.records import (
     CopyMade,
@@ -23,6 +35,8 @@ from gateway.ledger.records import (
     HoldState,
     JobState,
     Made,
+    Undelivered,
+    Undone,
 )
 from gateway.ledger.rejecting import in_words, lift, standing
 from gateway.ledger.tables import (
@@ -42,6 +56,7 @@ from gateway.ledger.tables import (
 )
 from gateway.ledger.working import keep_copy, keep_object, owe_copy, owe_original
 
+_AT_ONCE = 200  # deliveries that are queued again in one transaction
 _CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
 
 
@@ -226,19 +241,68 @@ class Reviewing(Database):
         Of a film that is held, withheld or rejected nothing goes to AI. A reading keeps its time, which its
         results state: those that were made before are made the same.
         """
-        allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
-        failed = (deliveries.c.film_id == film_id) & (deliveries.c.state == DeliveryState.FAILED)
-        reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
-        since = case((reading, deliveries.c.created_at), else_=literal(now, UtcDateTime))
         with self.writing() as db:
-            again = (
-                update(deliveries)
-                .where(failed)
-                .values(state=DeliveryState.PENDING, next_at=now, created_at=since, ended_at=None)
-            )
-            count = db.execute(again).rowcount - take_back_unowed(db, [film_id], now)
+            count = _send_again(db, [film_id], deliveries.c.film_id == film_id, now)
             note(db, now, "send again", film_id=film_id, who=by, deliveries=count)
             return count
+
+    def send_all_again(
+        self, destination: str, trouble: str | None = None, *, by: str, note_text: str = "", now: datetime
+    ) -> int:
+        """Queue all failed deliveries to a destination once more, or those of one trouble; how many.
+
+        A few hundred at a time: others write to the ledger meanwhile.
+        """
+        those = _those(destination, trouble) & (deliveries.c.state == DeliveryState.FAILED)
+        count, last = 0, 0
+        while True:
+            with self.writing() as db:
+                columns = (deliveries.c.id, deliveries.c.film_id, deliveries.c.kind)
+                query = select(*columns).where(those, deliveries.c.id > last)
+                rows = db.execute(query.order_by(deliveries.c.id).limit(_AT_ONCE)).all()
+                if not rows:
+                    return count
+                last = rows[-1].id
+                to_ai = sorted({row.film_id for row in rows if row.kind in TO_AI})
+                count += _send_again(db, to_ai, deliveries.c.id.in_([row.id for row in rows]), now)
+                for film_id in sorted({row.film_id for row in rows}):
+                    detail = {"destination": destination} | ({"note": note_text} if note_text else {})
+                    note(db, now, "send again", film_id=film_id, who=by, **detail)
+
+    def undelivered(
+        self,
+        states: Sequence[DeliveryState],
+        destination: str | None = None,
+        trouble: str | None = None,
+        limit: int | None = None,
+    ) -> list[Undelivered]:
+        """Objects that have not arrived, oldest first."""
+        those = _those(destination, trouble) & deliveries.c.state.in_(states)
+        kind = select(objects.c.kind).where(
+            objects.c.film_id == deliveries.c.film_id, objects.c.digest == deliveries.c.digest
+        )
+        query = select(deliveries, kind.limit(1).scalar_subquery().label("object_kind")).where(those)
+        with self.reading() as db:
+            rows = db.execute(query.order_by(deliveries.c.id).limit(limit))
+            return [_undelivered(row) for row in rows]
+
+    def undone(self, destination: str | None = None, trouble: str | None = None) -> list[Undone]:
+        """How many objects have not arrived where, and why."""
+        own = deliveries.c
+        states = (*WAITING, DeliveryState.FAILED)
+        grouped = (own.destination, own.state, own.trouble)
+        counted = (func.count(), func.min(own.created_at), func.max(own.tries))
+        query = select(*grouped, *counted).where(_those(destination, trouble), own.state.in_(states))
+        with self.reading() as db:
+            rows = db.execute(query.group_by(*grouped).order_by(*grouped)).all()
+        return [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+
+    def last_taken(self, destination: str) -> datetime | None:
+        """When a destination took something last."""
+        its = (deliveries.c.destination == destination) & (deliveries.c.state == DeliveryState.DELIVERED)
+        with self.reading() as db:
+            taken: datetime | None = db.scalar(select(func.max(deliveries.c.ended_at)).where(its))
+            return taken
 
     def lose(self, digest: str, *, now: datetime) -> int:
         """Stop the deliveries of an object whose file is gone; how many there were."""
@@ -273,6 +337,47 @@ _HOLDS = (
     .outerjoin(copies, copies.c.id == holds.c.copy_id)
 )
 _HOLD_NAME = re.compile(r"h[0-9]{1,18}")
+
+
+def _those(destination: str | None, trouble: str | None) -> ColumnElement[bool]:
+    """Deliveries to one destination, or all; of one trouble, or any."""
+    named = ((deliveries.c.destination, destination), (deliveries.c.trouble, trouble))
+    return and_(true(), *(column == value for column, value in named if value is not None))
+
+
+def _send_again(db: Connection, to_ai: Sequence[int], which: ColumnElement[bool], now: datetime) -> int:
+    """How many there were; of the films `to_ai` what AI shall not have any more is left out."""
+    allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
+    reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
+    since = case((reading, deliveries.c.created_at), else_=literal(now, UtcDateTime))
+    again = {"next_at": now, "created_at": since, "ended_at": None, "tries": 0}
+    failed = update(deliveries).where(which, deliveries.c.state == DeliveryState.FAILED)
+    count = db.execute(failed.values(state=DeliveryState.PENDING, **again)).rowcount
+    return count - take_back_unowed(db, to_ai, now)
+
+
+def _undelivered(row: Any) -> Undelivered:
+    return Undelivered(
+        id=row.id,
+        film_id=row.film_id,
+        destination=row.destination,
+        what=_what(row.kind, row.object_kind),
+        sop_instance_uid=row.sop_instance_uid,
+        state=DeliveryState(row.state),
+        trouble=row.trouble or "",
+        error=row.error or "",
+        tries=row.tries,
+        attempts=row.attempts,
+        since=row.created_at,
+        next_at=row.next_at,
+    )
+
+
+def _what(kind: str, object_kind: str | None) -> str:
+    """What a delivery carries, in one word."""
+    if object_kind:
+        return object_kind
+    return "copy" if kind == "copy" else "original"
 
 
 def _hold(row: Any) -> Hold:
@@ -435,6 +540,7 @@ def _result(row: Any, made: list[Any]) -> dict[str, Any]:
 def _film_row(
     row: Any, found: list[Any], owed: list[Any], work: list[Any], read: list[Any], made: list[Any]
 ) -> FilmRow:
+    kinds = {one.digest: one.kind for one in made}
     return FilmRow(
         film_id=row.id,
         sop_instance_uid=row.sop_instance_uid,
@@ -451,8 +557,11 @@ def _film_row(
                 "destination": d.destination,
                 "state": d.state,
                 "kind": d.kind,
+                "object": _what(d.kind, kinds.get(d.digest)),
                 "sop_instance_uid": d.sop_instance_uid,
                 "attempts": d.attempts,
+                "tries": d.tries,
+                "trouble": d.trouble,
                 "error": d.error,
             }
             for d in owed

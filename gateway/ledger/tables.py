@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0005"  # the Alembic revision that this code reads and writes
+SCHEMA = "0006"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
@@ -212,7 +212,9 @@ deliveries = Table(
     Column("transfer_syntax_uid", String(64), nullable=False),  # of a payload: its media type
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("tries", Integer, nullable=False, default=0, server_default="0"),  # held against the object
     Column("next_at", UtcDateTime, nullable=False),
+    Column("trouble", String(24)),  # errors.Trouble, of its last try
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),

@@ -528,7 +528,7 @@ def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, no
     found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
     if found is not None:
         if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
-            again = {"next_at": now, "created_at": now, "ended_at": None}
+            again = {"next_at": now, "created_at": now, "ended_at": None, "tries": 0}
             move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **again)
         return
     db.execute(
