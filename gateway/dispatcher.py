@@ -8,19 +8,21 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import structlog
 
 from gateway.bootstrap import Shell
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError, LedgerError
-from gateway.ledger import Ledger
+from gateway.ledger import LONG_WAL_BYTES, Checkpoint, Ledger
 
 log = structlog.get_logger()
 
 LOOK_S = 0.1  # how often the ledger is looked at
 LEASES_S = 1.0  # how often leases are looked at
+CHECKPOINT_S = 1.0  # how often the ledger's WAL is copied into it, when it is worth it
+SMALL_WAL_BYTES = 4 << 20  # not worth it below: SQLite itself waits for a thousand pages of 4 KiB
 
 
 class LeaseWatch:
@@ -57,6 +59,41 @@ class LeaseWatch:
         return freed
 
 
+class Checkpoints:
+    """Copies the ledger's WAL into it, the only one that does so while others write: see `ledger.engine`.
+
+    Nobody else need stop a WAL from growing: a dispatcher that ended is started again within seconds.
+    """
+
+    def __init__(self, ledger: Ledger, small_bytes: int = SMALL_WAL_BYTES) -> None:
+        self._ledger = ledger
+        self._small_bytes = small_bytes
+        self._long = False
+
+    def look(self) -> Checkpoint | None:
+        """Copy it unless it is small; say once when it stays long, and when that is over."""
+        size = self._ledger.wal_bytes
+        done = self._ledger.checkpoint() if size >= self._small_bytes else None
+        held = done is not None and done.copied < done.frames and size >= LONG_WAL_BYTES
+        if held and not self._long:
+            log.warning(
+                "ledger's WAL is long",
+                mib=size >> 20,
+                meaning="a program reads an old state of the ledger and keeps the WAL from starting anew; "
+                "nothing is lost, but the disk fills: end that program",
+            )
+        self._long = held
+        return done
+
+    def run(self, stop: Event) -> None:
+        """Look again and again until `stop` is set."""
+        while not stop.wait(CHECKPOINT_S):
+            try:
+                self.look()
+            except LedgerError as error:
+                log.warning("ledger's WAL not copied", error=str(error), meaning="tried again soon")
+
+
 class Dispatcher:
     """One look at the ledger after the other."""
 
@@ -91,12 +128,15 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
     with _alone(shell.settings.state / "dispatch.lock"):
         courier = shell.courier()
         courier.start()
+        copying = Thread(target=Checkpoints(shell.ledger).run, args=(stop,), name="checkpoints", daemon=True)
+        copying.start()
         ready()
         try:
             while not stop.wait(LOOK_S):
                 _look(dispatcher)
         finally:
             courier.stop(drain_s=10.0)
+        copying.join(2.0)  # a copy that is cut off is made again
 
 
 def _look(dispatcher: Dispatcher) -> None:

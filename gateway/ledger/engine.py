@@ -1,10 +1,22 @@
-"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks."""
+"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks.
+
+SQLite 3.7.0 to 3.51.2 can lose committed pages (sqlite.org/wal.html, "The WAL-Reset Bug"; 3.44.6 and 3.50.7
+have the correction, too). What it takes: the whole WAL has been checkpointed; a further checkpoint begins, by
+whichever connection, and reads how long the WAL is; before it reads how much of that was copied, a commit
+starts the WAL anew. The checkpoint then marks as copied what was not, and a later one passes over it. It is
+not enough that one connection alone checkpoints: the commit between its two reads is somebody else's. It is
+enough that nobody can commit meanwhile. So no connection checkpoints by itself (wal_autocheckpoint=0), and
+`Database.checkpoint` copies while another connection of ours holds the lock that every commit needs. SQLite's
+own checkpoint, when the last connection closes, holds the database's exclusive lock: nobody is there.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +26,28 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
+
+LONG_WAL_BYTES = 256 << 20  # a WAL beyond this is worth a warning
+_WAL_KEPT_BYTES = 64 << 20  # a WAL that grew beyond this shrinks to it when it starts anew
+_PRAGMAS = ("foreign_keys=ON", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_KEPT_BYTES}")
+_TRY_AGAIN_S, _PATIENCE_S = 0.001, 5.0
+_FIXED = (3, 51, 3)
+_FIXED_TOO = ((3, 44, 6), (3, 50, 7))  # and what follows in the same minor version
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What one checkpoint found and did, in WAL frames of one database page each."""
+
+    frames: int  # in the WAL
+    copied: int  # of these, into the ledger's file; fewer than `frames` while somebody reads an older state
+
+
+def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether an SQLite of this version has the bug that this module's text describes."""
+    if version < (3, 7, 0) or version >= _FIXED:
+        return False
+    return not any(version[:2] == fixed[:2] and version >= fixed for fixed in _FIXED_TOO)
 
 
 def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -> Engine:
@@ -37,7 +71,7 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", *_PRAGMAS):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -63,6 +97,8 @@ def honest_errors() -> Iterator[None]:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise LedgerBusy("the ledger is locked by another process") from error
         raise LedgerError(f"the ledger cannot be used: {_first_line(error)}") from error
+    except sqlite3.OperationalError as error:
+        raise LedgerError(f"the ledger cannot be used: {error}") from error
     except DBAPIError as error:
         raise LedgerError(f"the ledger refused a statement: {_first_line(error)}") from error
     except PoolTimeout as error:
@@ -102,9 +138,70 @@ class Database:
         with honest_errors(), self._reader.connect() as connection, connection.begin():
             yield connection
 
+    def checkpoint(self) -> Checkpoint | None:
+        """Copy the WAL into the ledger's file, so that it can start anew; None where there is no WAL.
+
+        Commits wait meanwhile, see this module's text; without a new commit this costs next to nothing.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return None
+        with honest_errors(), self._engine.connect() as first, self._engine.connect() as second:
+            holder, copier = _driver(first), _driver(second)
+            with _nobody_commits(holder, _PATIENCE_S):
+                _, frames, copied = copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the WAL file; 0 where there is none."""
+        database = self._engine.url.database
+        if self._engine.dialect.name != "sqlite" or not database:
+            return 0
+        try:
+            return Path(f"{database}-wal").stat().st_size
+        except OSError:
+            return 0
+
     def close(self) -> None:
         self._engine.dispose()
         self._leases.dispose()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection; its errors are the driver's, too."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+@contextmanager
+def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[None]:
+    """Hold the lock that every commit needs.
+
+    Busy writers leave it for moments, and SQLite's own wait, which sleeps longer and longer, misses them for
+    seconds while the WAL grows.
+
+    Raises:
+        sqlite3.OperationalError: it was not free for `patience_s`.
+    """
+    usual_ms = holder.execute("PRAGMA busy_timeout").fetchone()[0]
+    until = time.monotonic() + patience_s
+    holder.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                holder.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
+        try:
+            yield
+        finally:
+            holder.execute("ROLLBACK")
+    finally:
+        holder.execute(f"PRAGMA busy_timeout={usual_ms}")
 
 
 def revision(engine: Engine) -> str | None:
