@@ -4,7 +4,8 @@ FilmgateError
 ├── SettingsError           the configuration cannot be used
 ├── StoreError              an object could not be kept
 │   ├── NoRoom              the disk is above its watermark, or full
-│   └── Missing             a file that the ledger names is not in the store
+│   ├── Missing             a file that the ledger names is not in the store
+│   └── Damaged             its content no longer has the digest that names it
 ├── LedgerError             the ledger could not be read or written
 │   ├── LedgerBusy          locked for longer than the timeout
 │   ├── SchemaTooNew        written by a newer filmgate
@@ -18,6 +19,7 @@ FilmgateError
 │   ├── Busy                out of resources (0xA7xx) or local limit: try again, later
 │   ├── Rejected            no presentation context for this object is accepted: for a person
 │   └── Refused             the object itself was refused (0xA9xx, 0xCxxx, 0x01xx): for a person
+├── BackupError             a backup could not be made, or cannot be restored
 ├── PersonDecided           what is asked would undo a person's decision unsaid
 └── NotFound                what a person named does not exist
 """
@@ -45,6 +47,10 @@ class NoRoom(StoreError):
 
 class Missing(StoreError):
     """Raised when a file that the ledger names is not in the store."""
+
+
+class Damaged(StoreError):
+    """Raised when a stored file's content no longer has the digest that names it."""
 
 
 class LedgerError(FilmgateError):
@@ -120,6 +126,10 @@ class Rejected(DeliveryError):
 
 class Refused(DeliveryError):
     """Raised when the peer refuses this object."""
+
+
+class BackupError(FilmgateError):
+    """Raised when a backup could not be made, or cannot be restored."""
 
 
 class PersonDecided(FilmgateError):

@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 BATCH = 20
 WRITER = (
     f"BATCH = {BATCH}"
-     """
+    """
 import sys
 from datetime import UTC, datetime
 from gateway.ledger import Ledger

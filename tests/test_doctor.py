@@ -232,7 +232,9 @@ def test_it_names_sqlite_and_what_guards_from_its_bug(
 ) -> None:
     settings = Settings(state=tmp_path)
     monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: True)
-    assert [(c.result, "nobody can commit meanwhile" in c.detail) for c in _sqlite(settings)] == [("ok", True)]
+    assert [(c.result, "nobody can commit meanwhile" in c.detail) for c in _sqlite(settings)] == [
+        ("ok", True)
+    ]
     monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: False)
     assert [c.detail for c in _sqlite(settings)] == [sqlite3.sqlite_version]
 

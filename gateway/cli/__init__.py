@@ -12,6 +12,7 @@ import sys
 import typer
 
 from gateway.cli import (
+    backup,
     classifiers,
     classify,
     config,
@@ -48,6 +49,8 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(doctor.fsck)
+app.command()(backup.backup)
+app.command()(backup.restore)
 training.train_app.command("classifier")(classifiers.train)
 training.train_app.command("lessons")(classifiers.lessons)
 app.add_typer(training.train_app, name="train")

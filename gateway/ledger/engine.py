@@ -12,6 +12,7 @@ own checkpoint, when the last connection closes, holds the database's exclusive 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
 
 LONG_WAL_BYTES = 256 << 20  # a WAL beyond this is worth a warning
+RESTORING = ".restoring"  # ends the name of a ledger that is being put back
 _WAL_KEPT_BYTES = 64 << 20  # a WAL that grew beyond this shrinks to it when it starts anew
 _PRAGMAS = ("foreign_keys=ON", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_KEPT_BYTES}")
 _TRY_AGAIN_S, _PATIENCE_S = 0.001, 5.0
@@ -151,6 +153,18 @@ class Database:
                 _, frames, copied = copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
 
+    def copy_to(self, target: Path) -> None:
+        """Copy the ledger, while others work on it, into a file of its own, whole or not at all.
+
+        Raises:
+            LedgerError: it is no SQLite file, or cannot be read.
+            OSError, sqlite3.Error: the copy cannot be written.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise LedgerError("the ledger is no SQLite file: back it up with its database's own tools")
+        with self._engine.connect() as connection:
+            copy_whole(_driver(connection), target)
+
     @property
     def wal_bytes(self) -> int:
         """The size of the WAL file; 0 where there is none."""
@@ -239,6 +253,11 @@ def migrate(engine: Engine) -> None:
     from alembic.util import CommandError  # noqa: PLC0415
 
     found = revision(engine)
+    if found is None and Path(f"{engine.url.database}{RESTORING}").exists():
+        raise LedgerError(
+            "a `filmgate restore` into this state folder did not end. Nothing was started. Remove the folder "
+            "and restore into a new one."
+        )
     if found is not None:
         if found > SCHEMA:
             check_schema(engine)
@@ -259,8 +278,61 @@ def _back_up(engine: Engine, found: str) -> None:
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":
         return
-    with (
-        closing(sqlite3.connect(database)) as source,
-        closing(sqlite3.connect(f"{database}.before-{found}-to-{SCHEMA}")) as backup,
-    ):
-        source.backup(backup)  # the WAL's pages included
+    target = Path(f"{database}.before-{found}-to-{SCHEMA}")
+    _require_room(Path(database), found)
+    try:
+        with engine.connect() as connection:
+            copy_whole(_driver(connection), target)
+    except (OSError, sqlite3.Error, DBAPIError) as error:
+        raise LedgerError(
+            f"the ledger could not be backed up before its migration from schema {found}: {_words(error)}. "
+            "It is as it was, and nothing was started. Make room beside it and run `filmgate up` again."
+        ) from error
+
+
+def _require_room(database: Path, found: str) -> None:
+    """A migration writes the backup, and may write every page of the ledger into WAL and ledger again.
+
+    Raises:
+        LedgerError: there is no room for that.
+    """
+    disk = os.statvfs(database.parent)
+    free = disk.f_bavail * disk.f_frsize
+    needed = 3 * sum(file.stat().st_size for file in (database, Path(f"{database}-wal")) if file.exists())
+    if free < needed:
+        raise LedgerError(
+            f"there is no room to migrate the ledger from schema {found} to {SCHEMA}: with its backup that "
+            f"takes up to {(needed >> 20) + 1} MiB beside it, and {free >> 20} MiB are free. It is as "
+            "it was, and nothing was started. Make room, or start the filmgate that ran before: it goes on as it did."
+        )
+
+
+def copy_whole(source: sqlite3.Connection, target: Path) -> None:
+    """Copy a ledger that others may be writing, its WAL included, into one file that is whole or not there.
+
+    Raises:
+        OSError, sqlite3.Error: it could not be written; nothing of it is left.
+    """
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    try:
+        with closing(sqlite3.connect(part)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # it is read from media that cannot be written, too
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, DBAPIError):
+        return _first_line(error)
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
