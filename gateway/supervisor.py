@@ -30,7 +30,7 @@ from typing import TextIO
 
 import structlog
 
-from gateway import fitness, redis_server
+from gateway import fitness, machine, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.processes import Child, Spec
@@ -90,8 +90,36 @@ def plan(settings: Settings, config: Path) -> list[Spec]:
     listeners = range(1, settings.gateway.processes + 1)
     specs += [Spec("listener", n, (*ours, "listen", *same)) for n in listeners]
     specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
-    workers = range(1, (settings.work.workers or os.cpu_count() or 1) + 1)
+    workers = range(1, _workers(settings.work.workers) + 1)
     return specs + [Spec("worker", n, (*ours, "work", *same)) for n in workers]
+
+
+def _short_of(running: int, settings: Settings) -> str:
+    """ " of 16 cores: memory for 6", where memory and not the cores said how many."""
+    cores = machine.cores()
+    return f" of {cores} cores: memory for {running}" if not settings.work.workers and running < cores else ""
+
+
+def _workers(wanted: int) -> int:
+    """How many workers to run: those that the settings ask for, else one a core where memory allows."""
+    cores, memory_mb = machine.cores(), machine.memory_mb()
+    fitting = machine.workers(cores, memory_mb)
+    if wanted > machine.workers(wanted, memory_mb):
+        log.warning(
+            "more workers than memory is for",
+            workers=wanted,
+            memory_for=machine.workers(wanted, memory_mb),
+            free_mib=memory_mb,
+            meaning="the system may end processes; films are safe and tried again: lower work.workers",
+        )
+    elif not wanted and fitting < cores:
+        log.warning(
+            "fewer workers than cores",
+            workers=f"{fitting} of {cores} cores: memory for {fitting}",
+            free_mib=memory_mb,
+            meaning="films are gated more slowly; work.workers asks for more",
+        )
+    return wanted or fitting
 
 
 class Supervisor:
@@ -234,7 +262,7 @@ class Supervisor:
         shut = fitness.closed(self._settings)
         self._say(
             f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
-            f"workers: {workers}, state: {self._settings.state}"
+            f"workers: {workers}{_short_of(workers, self._settings)}, state: {self._settings.state}"
             + (f"; closed: {fitness.in_numbers(shut)} (`filmgate doctor` says why)" if shut else "")
         )
         for what in shut:

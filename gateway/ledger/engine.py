@@ -303,7 +303,7 @@ def _require_room(database: Path, found: str) -> None:
         raise LedgerError(
             f"there is no room to migrate the ledger from schema {found} to {SCHEMA}: with its backup that "
             f"takes up to {(needed >> 20) + 1} MiB beside it, and {free >> 20} MiB are free. It is as "
-            "it was, and nothing was started. Make room, or start the filmgate that ran before: it goes on as it did."
+            "it was, and nothing was started. Make room, or start the filmgate that ran before: it goes on."
         )
 
 
