@@ -39,7 +39,7 @@ def cores(read: Read = read) -> int:
 
 
 def memory_mb(read: Read = read) -> int | None:
-    """MiB that may still be used: what the machine has to spare, and what control groups leave of their limits.
+    """MiB that may still be used: what the machine has to spare, and what control groups leave of it.
 
     None where the machine does not say.
     """

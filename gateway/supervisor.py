@@ -400,17 +400,41 @@ class Supervisor:
 
 
 def write_snapshot(settings: Settings) -> Path:
-    """The settings as the children read them: complete, with secrets, for this user's eyes alone."""
+    """The settings as the children read them: complete, with secrets, for this user's eyes alone.
+
+    Nothing is written where they stand there already: a gateway that is started again on a full disk delivers
+    what it owes, and takes films in when there is room.
+
+    Raises:
+        SettingsError: they cannot be written.
+    """
     folder = settings.state / "run"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = _with_own_policy(settings, folder)
+        text = json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1)
+        _replace(path, text)
+    except OSError as error:
+        raise SettingsError(
+            f"the settings cannot be kept in {folder}: {error.strerror}. Films are safe. Make room there."
+        ) from error
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file for this user's eyes alone, whole or not at all, unless that text stands there."""
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == 0o600:
+            return
     draft = path.with_suffix(".part")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
-    settings = _with_own_policy(settings, folder)
-    draft.write_text(json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1), encoding="utf-8")
-    draft.replace(path)
-    return path
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _with_own_policy(settings: Settings, folder: Path) -> Settings:
@@ -426,9 +450,8 @@ def _with_own_policy(settings: Settings, folder: Path) -> Settings:
         Policy.load(text)
     except (OSError, PolicyError) as error:
         raise SettingsError(f"policy.file {settings.policy.file} cannot be used: {error}") from error
-    copy, draft = folder / "policy.yaml", folder / "policy.part"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(copy)
+    copy = folder / "policy.yaml"
+    _replace(copy, text)
     return settings.model_copy(update={"policy": settings.policy.model_copy(update={"file": copy})})
 
 
@@ -501,9 +524,9 @@ def _lock(lock: TextIO, state: Path) -> None:
             f"another filmgate (process {lock.read().strip() or 'unknown'}) runs on {state}. It goes on, and "
             "nothing was started here. Stop that one first, or give this one another --state and port."
         ) from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    with suppress(OSError):  # on a full disk nobody can read who we are, and the lock holds all the same
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), b"%d\n" % os.getpid())
 
 
 def _refuse_moves(old: Settings, new: Settings) -> None:

@@ -98,7 +98,8 @@ def honest_errors() -> Iterator[None]:
     except OperationalError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise LedgerBusy("the ledger is locked by another process") from error
-        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}") from error
+        room = " Make room where it lies; what is kept is safe." if "is full" in str(error.orig) else ""
+        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}.{room}") from error
     except sqlite3.OperationalError as error:
         raise LedgerError(f"the ledger cannot be used: {error}") from error
     except DBAPIError as error:
