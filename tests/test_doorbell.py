@@ -38,11 +38,13 @@ def redis_on(socket: str, folder: Path) -> Iterator[str]:
     client = redis.Redis(
         unix_socket_path=socket, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 100)
     )
-    client.ping()
-    yield socket
-    client.close()
-    process.terminate()
-    process.wait(10)
+    try:
+        client.ping()
+        yield socket
+    finally:
+        client.close()
+        process.kill()
+        process.wait(10)
 
 
 ANSWER = """
