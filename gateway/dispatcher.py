@@ -17,12 +17,14 @@ from gateway import loops, private
 from gateway.bootstrap import Shell
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
-from gateway.ledger import Ledger
+from gateway.ledger import LONG_WAL_BYTES, Checkpoint, Ledger
 
 log = structlog.get_logger()
 
 LOOK_S = 0.1  # how often the ledger is looked at
 LEASES_S = 1.0  # how often leases are looked at
+CHECKPOINT_S = 1.0  # how often the ledger's WAL is copied into it, when it is worth it
+SMALL_WAL_BYTES = 4 << 20  # not worth it below: SQLite itself waits for a thousand pages of 4 KiB
 
 
 class LeaseWatch:
@@ -59,6 +61,39 @@ class LeaseWatch:
         return freed
 
 
+class Checkpoints:
+    """Copies the ledger's WAL into it, the only one that does so while others write: see `ledger.engine`.
+
+    Nobody else need stop a WAL from growing: a dispatcher that ended is started again within seconds.
+    """
+
+    def __init__(self, ledger: Ledger, small_bytes: int = SMALL_WAL_BYTES) -> None:
+        self._ledger = ledger
+        self._small_bytes = small_bytes
+        self._long = False
+
+    def look(self) -> Checkpoint | None:
+        """Copy it unless it is small; say once when it stays long, and when that is over."""
+        size = self._ledger.wal_bytes
+        done = self._ledger.checkpoint() if size >= self._small_bytes else None
+        held = done is not None and done.copied < done.frames and size >= LONG_WAL_BYTES
+        if held and not self._long:
+            log.warning(
+                "ledger's WAL is long",
+                mib=size >> 20,
+                meaning="a program reads an old state of the ledger and keeps the WAL from starting anew; "
+                "nothing is lost, but the disk fills: end that program",
+            )
+        self._long = held
+        return done
+
+    def run(self, stop: Event) -> None:
+        """Look again and again until `stop` is set."""
+        guard = loops.Guard("checkpoints", failing="ledger's WAL not copied")
+        while not stop.wait(guard(self.look) or CHECKPOINT_S):
+            pass
+
+
 class Dispatcher:
     """One look at the ledger after the other."""
 
@@ -93,6 +128,7 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
     with _alone(shell.settings.state / "dispatch.lock"):
         courier = shell.courier()
         courier.start()
+        copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
         ready()
         try:
             guard = loops.Guard("dispatcher look", failing="ledger not readable")
@@ -100,6 +136,7 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
                 pass
         finally:
             courier.stop(drain_s=10.0)
+        copying.join(2.0)  # a copy that is cut off is made again
 
 
 def _look(dispatcher: Dispatcher) -> None:

@@ -21,6 +21,7 @@ QUEUE = "filmgate"
 TASK = "filmgate.look"
 # Redis answers locally within a millisecond; a stopped one must not hold the dispatcher for long.
 SOCKET_TIMEOUT_S = 2.0
+LISTEN_AGAIN_S = 5.0  # after Redis said that it cannot be used
 
 
 class Doorbell:
@@ -64,12 +65,38 @@ class Doorbell:
 
         @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
         def _ready(**_: Any) -> None:
-            ready()
+            if not told.is_set():
+                told.set()
+                ready()
 
         @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
         def _stopping(**_: Any) -> None:
             stopping.set()
 
+        told = Event()
+        while not stopping.is_set():
+            self._listen(name)
+            while not stopping.wait(LISTEN_AGAIN_S) and not self._usable():  # a signal would have set it
+                pass
+
+    def _usable(self) -> bool:
+        """Whether Redis takes what we write; one that is away counts, for Celery gets over that by itself."""
+        try:
+            self._redis.set(f"{QUEUE}.probe", 1, ex=1)
+        except redis.ResponseError as error:
+            self._say(reachable=False, error=f"{type(error).__name__}: {error}")
+            return False
+        except redis.RedisError:
+            return True
+        self._say(reachable=True)
+        return True
+
+    def _listen(self, name: str) -> None:
+        """Hear rings until a signal, or until Redis answers with an error.
+
+        Celery gets over a Redis that is away. One that answers, and says that its disk is full (MISCONF), its
+        memory (OOM), that it is a replica (READONLY, NOREPLICAS) or that it is a cluster, ends its worker.
+        """
         worker = self._celery.Worker(
             pool="solo",
             concurrency=1,

@@ -21,6 +21,7 @@ FilmgateError
 │   ├── Rejected            the peer rejects us, or takes no such object: try again, or for a person
 │   └── Refused             the object itself was refused (0xA9xx, 0x0117): for a person
 │       └── Declined        it is not said whose fault it is (0xCxxx, 0x0122, 0x0124): try again, a few times
+├── BackupError             a backup could not be made, or cannot be restored
 ├── PersonDecided           what is asked would undo a person's decision unsaid
 └── NotFound                what a person named does not exist
 """
@@ -179,6 +180,10 @@ class Declined(Refused):
     blame = Blame.UNSURE
     trouble = Trouble.DECLINED
     few = True
+
+
+class BackupError(FilmgateError):
+    """Raised when a backup could not be made, or cannot be restored."""
 
 
 class PersonDecided(FilmgateError):

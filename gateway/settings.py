@@ -140,7 +140,7 @@ class RedisSettings(_Block):
 class WorkSettings(_Block):
     """The Celery workers."""
 
-    workers: int = Field(0, ge=0, le=64, description="0: one a core")
+    workers: int = Field(0, ge=0, le=64, description="0: one a core, where memory allows")
     nice: int = Field(19, ge=0, le=19)
     attempts: int = Field(3, ge=1, le=20, description="failed attempts before a film is parked")
     lease_s: Seconds = Field(60.0, description="a lease whose heartbeat stands still so long is freed")

@@ -190,6 +190,47 @@ class Store:
                 found.update(chunk)
         return found.hexdigest() == digest
 
+    def copy_to(self, other: Store, digest: str) -> int:
+        """Copy an object's file as it is into another store, checking its digest on the way; its bytes.
+
+        The folder's name is not synced: see `sync_folders`.
+
+        Raises:
+            Missing: it is not here.
+            Damaged: its content no longer has its digest.
+            NoRoom, StoreError: it cannot be written there.
+        """
+        try:
+            meta, source = self.open_dataset(digest)
+        except Missing:
+            raise
+        except StoreError as error:
+            raise Damaged(f"the file cannot be read: {error}") from error
+        found, path = _hasher(meta.transfer_syntax_uid), other.path(digest)
+        part = path.with_suffix(".part")
+        with source:
+            source.seek(0)
+            try:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                with part.open("wb") as target:
+                    part.chmod(0o600)
+                    target.write(source.read(meta.offset))
+                    while chunk := source.read(_READ_BYTES):
+                        found.update(chunk)
+                        target.write(chunk)
+                    size = target.tell()
+                    target.flush()
+                    os.fsync(target.fileno())
+                if found.hexdigest() != digest:
+                    raise Damaged("the file's content no longer has the digest that names it")
+                part.replace(path)
+            except OSError as error:
+                raise _store_error(error) from error
+            finally:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+        return size
+
     def digests(self, prefix: str = "") -> Iterator[str]:
         """Every digest in the store, or those that begin with these two digits; in no order."""
         for folder in self._objects.glob(prefix or "*"):

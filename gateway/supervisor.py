@@ -30,7 +30,7 @@ from typing import TextIO
 
 import structlog
 
-from gateway import fitness, private, redis_server
+from gateway import fitness, machine, private, redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.health import HERE
 from gateway.ledger import Ledger
@@ -93,7 +93,7 @@ def plan(settings: Settings, config: Path) -> list[Spec]:
     listeners = range(1, settings.gateway.processes + 1)
     specs += [Spec("listener", n, (*ours, "listen", *same)) for n in listeners]
     specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
-    workers = range(1, (settings.work.workers or os.cpu_count() or 1) + 1)
+    workers = range(1, _workers(settings.work.workers) + 1)
     return specs + [Spec("worker", n, (*ours, "work", *same)) for n in workers]
 
 
@@ -110,6 +110,34 @@ def _policy_text(path: Path) -> str:
     except PolicyError as error:  # it names the line or the rule
         raise SettingsError(f"policy.file: {path}: {error}") from error
     return text
+
+
+def _short_of(running: int, settings: Settings) -> str:
+    """ " of 16 cores: memory for 6", where memory and not the cores said how many."""
+    cores = machine.cores()
+    return f" of {cores} cores: memory for {running}" if not settings.work.workers and running < cores else ""
+
+
+def _workers(wanted: int) -> int:
+    """How many workers to run: those that the settings ask for, else one a core where memory allows."""
+    cores, memory_mb = machine.cores(), machine.memory_mb()
+    fitting = machine.workers(cores, memory_mb)
+    if wanted > machine.workers(wanted, memory_mb):
+        log.warning(
+            "more workers than memory is for",
+            workers=wanted,
+            memory_for=machine.workers(wanted, memory_mb),
+            free_mib=memory_mb,
+            meaning="the system may end processes; films are safe and tried again: lower work.workers",
+        )
+    elif not wanted and fitting < cores:
+        log.warning(
+            "fewer workers than cores",
+            workers=f"{fitting} of {cores} cores: memory for {fitting}",
+            free_mib=memory_mb,
+            meaning="films are gated more slowly; work.workers asks for more",
+        )
+    return wanted or fitting
 
 
 class Supervisor:
@@ -257,7 +285,7 @@ class Supervisor:
         shut = fitness.closed(self._settings)
         self._say(
             f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
-            f"workers: {workers}, state: {self._settings.state}"
+            f"workers: {workers}{_short_of(workers, self._settings)}, state: {self._settings.state}"
             + (f"; closed: {fitness.in_numbers(shut)} (`filmgate doctor` says why)" if shut else "")
         )
         for what in shut:
@@ -403,12 +431,14 @@ class Supervisor:
 def write_snapshot(settings: Settings) -> Path:
     """The settings as the children read them: complete, with secrets, for this user's eyes alone.
 
+    Nothing is written where they stand there already: a gateway that is started again on a full disk delivers
+    what it owes, and takes films in when there is room.
+
     Raises:
-        SettingsError: the rules cannot be read or used.
-        OSError: the files cannot be written; those that lie there stay as they are.
+        SettingsError: the rules cannot be read or used, or the files not be written; those there stay as they
+            are.
     """
     path = snapshot_of(settings.state)
-    private.make_folder(path.parent)
     texts = {path: ""}
     if settings.policy.file is not None:  # the rules are copied too: half-edited ones must not be found
         copy = path.with_name("policy.yaml")
@@ -416,9 +446,18 @@ def write_snapshot(settings: Settings) -> Path:
         policy = settings.policy.model_copy(update={"file": copy})
         settings = settings.model_copy(update={"policy": policy})
     texts[path] = json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1)
-    drafts = {target: _drafted(target, text) for target, text in texts.items()}
-    for target, draft in drafts.items():  # all of them are written by now: the disk has room
-        draft.replace(target)
+    try:
+        private.make_folder(path.parent)
+        drafts = {
+            target: _drafted(target, text) for target, text in texts.items() if not _stands(target, text)
+        }
+        for target, draft in drafts.items():  # all of them are written by now: the disk has room
+            draft.replace(target)
+    except OSError as error:
+        raise SettingsError(
+            f"the settings cannot be kept in {path.parent}: {error.strerror}. Films are safe. "
+            "Make room there."
+        ) from error
     return path
 
 
@@ -427,11 +466,21 @@ def snapshot_of(state: Path) -> Path:
     return state / "run" / "settings.json"
 
 
+def _stands(target: Path, text: str) -> bool:
+    with suppress(OSError, UnicodeDecodeError):
+        return target.read_text(encoding="utf-8") == text and target.stat().st_mode & 0o777 == 0o600
+    return False
+
+
 def _drafted(target: Path, text: str) -> Path:
     draft = target.with_suffix(".part")
     draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text, encoding="utf-8")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(text, encoding="utf-8")
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     return draft
 
 
@@ -505,9 +554,9 @@ def _lock(lock: TextIO, state: Path) -> None:
             f"another filmgate (process {lock.read().strip() or 'unknown'}) runs on {state}. It goes on, and "
             "nothing was started here. Stop that one first, or give this one another --state and port."
         ) from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    with suppress(OSError):  # on a full disk nobody can read who we are, and the lock holds all the same
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), b"%d\n" % os.getpid())
 
 
 def _flock(lock: TextIO) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import get_args
 import pytest
 
 from gateway.bootstrap import Shell
-from gateway.cli.doctor import Check, _bundles, _classifiers, _port, _regions, _routes, _time_zone
+from gateway.cli.doctor import Check, _bundles, _classifiers, _port, _regions, _routes, _sqlite, _time_zone
 from gateway.settings import BundleName, Settings
 from gateway.supervisor import _alone, write_snapshot
 
@@ -224,3 +225,23 @@ def test_doctor_says_that_there_is_no_archive(tmp_path: Path) -> None:
     (found,) = _routes(Settings(state=tmp_path))
     assert (found.what, found.result) == ("archive", "warning")
     assert "kept only here" in found.detail
+
+
+def test_it_names_sqlite_and_what_guards_from_its_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(state=tmp_path)
+    monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: True)
+    assert [(c.result, "nobody can commit meanwhile" in c.detail) for c in _sqlite(settings)] == [
+        ("ok", True)
+    ]
+    monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: False)
+    assert [c.detail for c in _sqlite(settings)] == [sqlite3.sqlite_version]
+
+
+def test_it_warns_of_a_wal_that_nobody_copies(tmp_path: Path) -> None:
+    with (tmp_path / "ledger.sqlite-wal").open("wb") as wal:
+        wal.truncate(300 << 20)  # a hole: takes no room
+    told = {check.what: check for check in _sqlite(Settings(state=tmp_path))}
+    assert told["ledger's WAL"].result == "warning"
+    assert "300 MiB" in told["ledger's WAL"].detail

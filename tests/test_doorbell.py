@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
+from disks import small_disk
 
 from gateway.doorbell import QUEUE, Doorbell
 from gateway.redis_server import program
 
+Change = Callable[["redis.Redis", Path], None]
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A redis-server of our own on a unix socket."""
-    socket = f"{tmp_path}/r.sock"
-    binary = str(program())
+    with redis_on(f"{tmp_path}/r.sock", tmp_path) as socket:
+        yield socket
+
+
+@contextmanager
+def redis_on(socket: str, folder: Path) -> Iterator[str]:
+    """A redis-server of our own on a unix socket, with its append-only file in a folder."""
+    command = (str(program()), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", str(folder))
     process = subprocess.Popen(
-        [binary, "--port", "0", "--unixsocket", socket, "--save", ""], stdout=subprocess.DEVNULL
+        (*command, "--appendonly", "yes", "--appendfsync", "everysec"), stdout=subprocess.DEVNULL
     )
     client = redis.Redis(
         unix_socket_path=socket, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 100)
     )
-    client.ping()
-    yield socket
-    client.close()
-    process.terminate()
-    process.wait(10)
+    try:
+        client.ping()
+        yield socket
+    finally:
+        client.close()
+        process.kill()
+        process.wait(10)
 
 
 ANSWER = """
 import sys
 from threading import Event
+import gateway.doorbell
 from gateway.doorbell import Doorbell
+gateway.doorbell.LISTEN_AGAIN_S = 0.2
 bell = Doorbell(f"redis+socket://{sys.argv[1]}", f"unix://{sys.argv[1]}")
 bell.answer(lambda: print("rung", flush=True), name="w", ready=lambda: None, stopping=Event())
 """
@@ -98,3 +112,70 @@ def test_a_flushed_redis_is_rung_again(server: str) -> None:
     assert doorbell.ring()
     assert client.llen(QUEUE) == 1
     client.close()
+
+
+def ruin_replicas(client: redis.Redis, disk: Path) -> None:
+    client.config_set("min-replicas-to-write", 1)
+
+
+def mend_replicas(client: redis.Redis, disk: Path) -> None:
+    client.config_set("min-replicas-to-write", 0)
+
+
+def ruin_master(client: redis.Redis, disk: Path) -> None:
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+
+def mend_master(client: redis.Redis, disk: Path) -> None:
+    client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+def ruin_disk(client: redis.Redis, disk: Path) -> None:
+    """Redis finds its disk full at the next write of its append-only file, and takes no more from then on."""
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    with contextlib.suppress(redis.ResponseError):
+        while True:
+            client.set("a", "b" * 1000)
+
+
+def mend_disk(client: redis.Redis, disk: Path) -> None:
+    (disk / "filler").unlink()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("ruin", "mend", "says"),
+    [
+        (ruin_replicas, mend_replicas, "NOREPLICAS"),
+        (ruin_master, mend_master, "ReadOnlyError"),
+        (ruin_disk, mend_disk, "MISCONF"),
+    ],
+)
+def test_a_redis_that_answers_with_an_error_ends_no_worker(
+    tmp_path: Path, ruin: Change, mend: Change, says: str
+) -> None:
+    """The worker says so once, lives, and hears rings again when Redis can be used again."""
+    with small_disk(tmp_path / "disk", "1m") as disk, redis_on(f"{tmp_path}/r.sock", disk) as socket:
+        command = [sys.executable, "-c", ANSWER, socket]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        client = redis.Redis(unix_socket_path=socket)
+        with subprocess.Popen(command, **pipes) as worker:  # type: ignore[call-overload]
+            try:
+                bell(socket).ring()
+                assert "rung\n" in worker.stdout
+                ruin(client, disk)
+                assert not bell(socket).ring()
+                heard = next(line for line in worker.stdout if "redis is away" in line)
+                assert says in heard
+                mend(client, disk)
+                next(line for line in worker.stdout if "redis is back" in line)
+                while not bell(socket).ring():
+                    pass
+                assert "rung\n" in worker.stdout
+            finally:
+                worker.terminate()
+                worker.communicate()
+            assert worker.returncode == 0
+        client.close()

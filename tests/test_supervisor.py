@@ -351,3 +351,30 @@ def test_the_plan_of_one_machine(settings: Settings) -> None:
     assert len(names) == 3 + (os.cpu_count() or 1)
     other = load(None, settings.state, {"FILMGATE_REDIS__URL": "redis://x", "FILMGATE_WORK__WORKERS": "3"})
     assert [spec.name for spec in plan(other, Path("c"))][-3:] == ["worker 1", "worker 2", "worker 3"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "memory_mb", "running", "says"),
+    [
+        (0, 8192, 7, "7 of 16 cores: memory for 7"),
+        (0, 65536, 16, ""),
+        (12, 8192, 12, "more workers than memory"),
+    ],
+)
+def test_workers_are_as_many_as_memory_is_for(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wanted: int,
+    memory_mb: int,
+    running: int,
+    says: str,
+) -> None:
+    """A number that the settings name is taken, with a warning; a container's limit bounds the default."""
+    monkeypatch.setattr("gateway.machine.cores", lambda: 16)
+    monkeypatch.setattr("gateway.machine.memory_mb", lambda: memory_mb)
+    work = settings.work.model_copy(update={"workers": wanted})
+    specs = plan(settings.model_copy(update={"work": work}), Path("settings.json"))
+    assert sum(spec.role == "worker" for spec in specs) == running
+    told = capsys.readouterr().err
+    assert says in told if says else told == ""

@@ -15,6 +15,7 @@ import typer
 
 from gateway import outlet, private
 from gateway.cli import (
+    backup,
     classifiers,
     classify,
     config,
@@ -54,6 +55,8 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(doctor.fsck)
+app.command()(backup.backup)
+app.command()(backup.restore)
 training.train_app.command("classifier")(classifiers.train)
 training.train_app.command("lessons")(classifiers.lessons)
 app.add_typer(training.train_app, name="train")

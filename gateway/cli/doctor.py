@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -107,6 +108,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _disk(settings)
     yield _private(settings)
     yield _ledger(settings)
+    yield from _sqlite(settings)
     yield _port(settings)
     yield _reach(settings)
     yield from _threads(settings)
@@ -189,6 +191,26 @@ def _ledger(settings: Settings) -> Check:
     except LedgerError as error:
         return Check("ledger", "error", str(error))
     return Check("ledger", "ok", ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def _sqlite(settings: Settings) -> Iterator[Check]:
+    """SQLite's version, what guards us from its WAL-reset bug, and how long the WAL is."""
+    from sqlalchemy import make_url
+
+    from gateway.ledger import LONG_WAL_BYTES, has_wal_reset_bug
+
+    if settings.ledger.url and not settings.ledger.url.startswith("sqlite"):
+        return
+    version = sqlite3.sqlite_version
+    if has_wal_reset_bug():
+        guard = "the dispatcher alone copies the WAL, and nobody can commit meanwhile, which rules it out"
+        version += f"; it has the WAL-reset bug (3.7.0 to 3.51.2): {guard}. Let no other program write there"
+    yield Check("sqlite", "ok", version)
+    with suppress(OSError):
+        wal = Path(f"{make_url(settings.ledger_url).database}-wal").stat().st_size
+        if wal >= LONG_WAL_BYTES:
+            why = "no dispatcher runs, or a program reads an old state of the ledger; nothing is lost"
+            yield Check("ledger's WAL", "warning", f"{wal >> 20} MiB: {why}, but the disk fills")
 
 
 def _port(settings: Settings) -> Check:

@@ -1,10 +1,23 @@
-"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks."""
+"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks.
+
+SQLite 3.7.0 to 3.51.2 can lose committed pages (sqlite.org/wal.html, "The WAL-Reset Bug"; 3.44.6 and 3.50.7
+have the correction, too). What it takes: the whole WAL has been checkpointed; a further checkpoint begins, by
+whichever connection, and reads how long the WAL is; before it reads how much of that was copied, a commit
+starts the WAL anew. The checkpoint then marks as copied what was not, and a later one passes over it. It is
+not enough that one connection alone checkpoints: the commit between its two reads is somebody else's. It is
+enough that nobody can commit meanwhile. So no connection checkpoints by itself (wal_autocheckpoint=0), and
+`Database.checkpoint` copies while another connection of ours holds the lock that every commit needs. SQLite's
+own checkpoint, when the last connection closes, holds the database's exclusive lock: nobody is there.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +28,29 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from gateway import private
 from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
+
+LONG_WAL_BYTES = 256 << 20  # a WAL beyond this is worth a warning
+RESTORING = ".restoring"  # ends the name of a ledger that is being put back
+_WAL_KEPT_BYTES = 64 << 20  # a WAL that grew beyond this shrinks to it when it starts anew
+_PRAGMAS = ("foreign_keys=ON", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_KEPT_BYTES}")
+_TRY_AGAIN_S, _PATIENCE_S = 0.001, 5.0
+_FIXED = (3, 51, 3)
+_FIXED_TOO = ((3, 44, 6), (3, 50, 7))  # and what follows in the same minor version
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What one checkpoint found and did, in WAL frames of one database page each."""
+
+    frames: int  # in the WAL
+    copied: int  # of these, into the ledger's file; fewer than `frames` while somebody reads an older state
+
+
+def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether an SQLite of this version has the bug that this module's text describes."""
+    if version < (3, 7, 0) or version >= _FIXED:
+        return False
+    return not any(version[:2] == fixed[:2] and version >= fixed for fixed in _FIXED_TOO)
 
 
 def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -> Engine:
@@ -40,7 +76,7 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", *_PRAGMAS):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -65,7 +101,10 @@ def honest_errors() -> Iterator[None]:
     except OperationalError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise LedgerBusy("the ledger is locked by another process") from error
-        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}") from error
+        room = " Make room where it lies; what is kept is safe." if "is full" in str(error.orig) else ""
+        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}.{room}") from error
+    except sqlite3.OperationalError as error:
+        raise LedgerError(f"the ledger cannot be used: {error}") from error
     except DBAPIError as error:
         raise LedgerError(f"the ledger refused a statement: {_first_line(error)}") from error
     except PoolTimeout as error:
@@ -172,9 +211,82 @@ class Database:
                 yield connection
             self._file.require_wal(connection)
 
+    def checkpoint(self) -> Checkpoint | None:
+        """Copy the WAL into the ledger's file, so that it can start anew; None where there is no WAL.
+
+        Commits wait meanwhile, see this module's text; without a new commit this costs next to nothing.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return None
+        with honest_errors(), self._engine.connect() as first, self._engine.connect() as second:
+            holder, copier = _driver(first), _driver(second)
+            with _nobody_commits(holder, _PATIENCE_S):
+                _, frames, copied = copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the ledger, while others work on it, into a file of its own, whole or not at all.
+
+        Raises:
+            LedgerError: it is no SQLite file, or cannot be read.
+            OSError, sqlite3.Error: the copy cannot be written.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise LedgerError("the ledger is no SQLite file: back it up with its database's own tools")
+        with self._engine.connect() as connection:
+            copy_whole(_driver(connection), target)
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the WAL file; 0 where there is none."""
+        database = self._engine.url.database
+        if self._engine.dialect.name != "sqlite" or not database:
+            return 0
+        try:
+            return Path(f"{database}-wal").stat().st_size
+        except OSError:
+            return 0
+
     def close(self) -> None:
         self._engine.dispose()
         self._leases.dispose()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection; its errors are the driver's, too."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+@contextmanager
+def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[None]:
+    """Hold the lock that every commit needs.
+
+    Busy writers leave it for moments, and SQLite's own wait, which sleeps longer and longer, misses them for
+    seconds while the WAL grows.
+
+    Raises:
+        sqlite3.OperationalError: it was not free for `patience_s`.
+    """
+    usual_ms = holder.execute("PRAGMA busy_timeout").fetchone()[0]
+    until = time.monotonic() + patience_s
+    holder.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                holder.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
+        try:
+            yield
+        finally:
+            holder.execute("ROLLBACK")
+    finally:
+        holder.execute(f"PRAGMA busy_timeout={usual_ms}")
 
 
 def revision(engine: Engine) -> str | None:
@@ -212,6 +324,11 @@ def migrate(engine: Engine) -> None:
     from alembic.util import CommandError  # noqa: PLC0415
 
     found = revision(engine)
+    if found is None and Path(f"{engine.url.database}{RESTORING}").exists():
+        raise LedgerError(
+            "a `filmgate restore` into this state folder did not end. Nothing was started. Remove the folder "
+            "and restore into a new one."
+        )
     if found is not None:
         if found > SCHEMA:
             check_schema(engine)
@@ -232,10 +349,61 @@ def _back_up(engine: Engine, found: str) -> None:
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":
         return
-    copy = Path(f"{database}.before-{found}-to-{SCHEMA}")
-    private.make_file(copy)
-    with (
-        closing(sqlite3.connect(database)) as source,
-        closing(sqlite3.connect(copy)) as backup,
-    ):
-        source.backup(backup)  # the WAL's pages included
+    target = Path(f"{database}.before-{found}-to-{SCHEMA}")
+    _require_room(Path(database), found)
+    try:
+        with engine.connect() as connection:
+            copy_whole(_driver(connection), target)
+    except (OSError, sqlite3.Error, DBAPIError) as error:
+        raise LedgerError(
+            f"the ledger could not be backed up before its migration from schema {found}: {_words(error)}. "
+            "It is as it was, and nothing was started. Make room beside it and run `filmgate up` again."
+        ) from error
+
+
+def _require_room(database: Path, found: str) -> None:
+    """A migration writes the backup, and may write every page of the ledger into WAL and ledger again.
+
+    Raises:
+        LedgerError: there is no room for that.
+    """
+    disk = os.statvfs(database.parent)
+    free = disk.f_bavail * disk.f_frsize
+    needed = 3 * sum(file.stat().st_size for file in (database, Path(f"{database}-wal")) if file.exists())
+    if free < needed:
+        raise LedgerError(
+            f"there is no room to migrate the ledger from schema {found} to {SCHEMA}: with its backup that "
+            f"takes up to {(needed >> 20) + 1} MiB beside it, and {free >> 20} MiB are free. It is as "
+            "it was, and nothing was started. Make room, or start the filmgate that ran before: it goes on."
+        )
+
+
+def copy_whole(source: sqlite3.Connection, target: Path) -> None:
+    """Copy a ledger that others may be writing, its WAL included, into one file that is whole or not there.
+
+    Raises:
+        OSError, sqlite3.Error: it could not be written; nothing of it is left.
+    """
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    try:
+        with closing(sqlite3.connect(part)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # it is read from media that cannot be written, too
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, DBAPIError):
+        return _first_line(error)
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
