@@ -78,8 +78,15 @@ class Dispatcher:
             self._leases.look(monotonic_s, now)
 
 
-def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
-    """Dispatch until `stop` is set.
+def run(
+    shell: Shell,
+    *,
+    ready: Callable[[], None],
+    stop: Event,
+    beat: Callable[[], None] = lambda: None,
+    drain_s: float = 10.0,
+) -> None:
+    """Dispatch until `stop` is set; `beat` is called at each look. Deliveries have `drain_s` to finish then.
 
     Raises:
         FilmgateError: another dispatcher works on the same state folder.
@@ -94,9 +101,10 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
         ready()
         try:
             while not stop.wait(LOOK_S):
+                beat()
                 _look(dispatcher)
         finally:
-            courier.stop(drain_s=10.0)
+            courier.stop(drain_s)
 
 
 def _look(dispatcher: Dispatcher) -> None:

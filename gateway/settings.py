@@ -429,7 +429,14 @@ class Settings(_Block):
 
 PREFIX = "FILMGATE_"
 NOT_SETTINGS = frozenset(
-    {"FILMGATE_CONFIG", "FILMGATE_STATE", "FILMGATE_CRASH_AT", "FILMGATE_READY_FD", "FILMGATE_PROCESS"}
+    {
+        "FILMGATE_CONFIG",
+        "FILMGATE_STATE",
+        "FILMGATE_CRASH_AT",
+        "FILMGATE_READY_FD",
+        "FILMGATE_LISTEN_FD",
+        "FILMGATE_PROCESS",
+    }
 )
 DEFAULT_FILE = Path("filmgate.yaml")
 
