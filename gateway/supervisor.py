@@ -51,7 +51,7 @@ LEAVE_S = 30.0  # a replaced child has so long to end, of its own time
 LOOKS_IN_A_HANG = 60
 LEDGER_CALLS = 6  # that one round of a loop may wait for, each for ledger.busy_timeout_s
 # A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then. What
-# is received has 12 s and a little, deliveries 10 s and 2 to break off; a worker finishes the film in its hand.
+# is received has 12 s and a little, deliveries 10 s and 2 to break off, a worker until it is killed.
 STOP_STAGES = (
     (("listener",), 0.0, 15.0),
     (("worker", "dispatcher"), 6.0, 19.0),

@@ -10,17 +10,21 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from busy import busy, starve
+from dicom_peers import SlowSender, echo
 
 from gateway import supervisor
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
-from gateway.processes import FIRST_BACKOFF_S, Child, Spec
+from gateway.processes import FIRST_BACKOFF_S, Child, Silence, Spec
 from gateway.settings import (
     ClassifierDestination,
     FolderDestination,
@@ -32,7 +36,8 @@ from gateway.supervisor import Supervisor, check_port, child_environment, plan, 
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
 
-# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn").
+# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn"). Says nothing to a
+# supervisor that was killed meanwhile.
 STAND_IN = """
 import os, signal, socket, sys
 events = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -42,8 +47,9 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("a line of", name, flush=True)
 say(f"{name} started {os.getpid()}")
 pipe = int(os.environ["FILMGATE_READY_FD"])
-os.write(pipe, b"ready")
-os.close(pipe)
+try: os.write(pipe, b"ready")
+except BrokenPipeError: pass
+if "mute" not in sys.argv: os.close(pipe)
 signal.sigwait({signal.SIGTERM})
 say(f"{name} stopped {os.getpid()}")
 if "stubborn" in sys.argv: signal.pause()
@@ -99,6 +105,7 @@ def supervise(
     act: Act,
     specs: Callable[[Settings, Path], list[Spec]],
     reload: Callable[[], Settings] | None = None,
+    hang_s: float = supervisor.HANG_S,
 ) -> None:
     """Supervise in this thread while `act` does things in another; SIGTERM when it is done."""
     said: queue.Queue[str] = queue.Queue()
@@ -112,7 +119,7 @@ def supervise(
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=run)
-    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs)
+    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs, hang_s=hang_s)
     thread.start()
     up.run()
     thread.join()
@@ -257,6 +264,132 @@ def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, 
     again = told[len(ROLES) :]
     assert again.index("worker 1 stopped") < again.index("worker 1 started")
     assert again.index("listener 1 started") < again.index("listener 1 stopped")
+
+
+def test_who_is_replaced_and_does_not_stop_is_killed(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGHUP: a worker that will not go does not keep its successor from starting."""
+    monkeypatch.setattr(supervisor, "LEAVE_S", 0.3)
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        first = events.next("worker 1 started")
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert events.next("worker 1 started") != first
+
+    monkeypatch.setattr(supervisor, "STOP_STAGES", ((ROLES, 0.0, 0.3),))
+    supervise(settings, act, stand_ins(events, "stubborn"))
+
+
+def test_who_is_not_heard_any_more_is_ended_and_started_again(
+    settings: Settings, events: Events, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It was ready, and its loop does not go round: a dead lock, say. Nobody else would notice."""
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=20)
+        first = events.next("worker 1 started")
+        assert events.next("worker 1 started") != first
+
+    supervise(impatient(settings), act, stand_ins(events, "mute"), hang_s=0.5)
+    shown = capfd.readouterr()
+    assert "process hangs" in shown.out + shown.err
+
+
+def impatient(settings: Settings) -> Settings:
+    """Nobody waits long for this ledger, so a loop that stands still can be told soon."""
+    return settings.model_copy(update={"ledger": settings.ledger.model_copy(update={"busy_timeout_s": 0.1})})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_silence_of_a_process_that_gets_no_processor_is_not_its_own() -> None:
+    """Nor is the time in which we did not look: we were stopped, or the whole machine was."""
+    spin, sleep = "while True: pass", "import time; time.sleep(60)"
+    with (
+        subprocess.Popen([sys.executable, "-S", "-c", spin], preexec_fn=starve) as starved,
+        subprocess.Popen([sys.executable, "-S", "-c", sleep]) as asleep,
+        busy(30),
+    ):
+        silences = {one.pid: Silence(one.pid, 0.05) for one in (starved, asleep)}
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            threading.Event().wait(0.05)
+            lasts_s = {pid: silence.lasts_s() for pid, silence in silences.items()}
+        assert lasts_s[starved.pid] < lasts_s[asleep.pid] / 2
+        threading.Event().wait(0.5)
+        assert silences[asleep.pid].lasts_s() <= lasts_s[asleep.pid] + 0.1
+        silences[asleep.pid].broken()
+        assert silences[asleep.pid].lasts_s() == 0.0
+        starved.kill()
+        asleep.kill()
+
+
+def real(events: Events) -> Callable[[Settings, Path], list[Spec]]:
+    """Real listeners and a real dispatcher; a stand-in for the worker, which loads networks."""
+
+    def specs(settings: Settings, config: Path) -> list[Spec]:
+        roles = ("listener", "dispatcher")
+        ours = [spec for spec in plan(settings, config) if spec.role in roles]
+        return ours + [spec for spec in stand_ins(events)(settings, config) if spec.role == "worker"]
+
+    return specs
+
+
+def children(role: str) -> list[int]:
+    """The processes of that command which the supervisor, in the main thread, started."""
+    found = []
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with suppress(OSError):
+            if f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+                found.append(int(pid))
+    return found
+
+
+def await_another(role: str, old: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if (now := children(role)) and old not in now:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(f"no other {role}")
+
+
+@pytest.mark.parametrize("role", ["listen", "dispatch"])
+def test_a_real_process_that_is_halted_is_ended_and_started_again(
+    settings: Settings, events: Events, role: str
+) -> None:
+    """SIGSTOP, as a debugger does it; who connects meanwhile is served by the next one."""
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=60)
+        (pid,) = children(role)
+        os.kill(pid, signal.SIGSTOP)
+        assert echo(settings.gateway.port)
+        await_another(role, pid)
+
+    supervise(impatient(settings), act, real(events), hang_s=2.0)
+
+
+def test_a_film_under_way_outlives_new_settings(settings: Settings, events: Events) -> None:
+    """SIGHUP, and SIGTERM of a listener by hand: the old one finishes, a new one takes whoever comes."""
+    port = settings.gateway.port
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=60)
+        for told in ("all", "the listener"):
+            (old,) = children("listen")
+            slow = SlowSender(port)
+            os.kill(*((os.getpid(), signal.SIGHUP) if told == "all" else (old, signal.SIGTERM)))
+            until = time.monotonic() + 60
+            while len(children("listen")) < 2 and time.monotonic() < until:
+                assert echo(port)
+            slow.more()
+            assert echo(port)
+            assert slow.finish() == 0x0000
+            await_another("listen", old)
+
+    supervise(settings, act, real(events))
 
 
 def test_what_cannot_change_while_it_runs_is_refused(settings: Settings, tmp_path: Path) -> None:
