@@ -145,8 +145,7 @@ class Supervisor:
             FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
         """
         settings = self._settings
-        with _alone(settings.state), self._signals():
-            self._port = self._take_port()
+        with _alone(settings.state), self._signals(), self._take_port() as self._port:
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
             self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
@@ -156,7 +155,6 @@ class Supervisor:
                 while self._stopping_since is None or self._running():
                     self._turn(TICK_S)
             finally:
-                self._port.close()
                 for child in self._running():
                     child.kill()
                 self._ledger.close()
@@ -212,7 +210,7 @@ class Supervisor:
         child.kill()
 
     def _look_for_end(self, child: Child) -> None:
-        pipes, pid = (child.output, child.ready_pipe), child.pid
+        pipes, pid, asked = (child.output, child.ready_pipe), child.pid, child.asked
         how = child.ended()
         if not how:
             return
@@ -220,7 +218,7 @@ class Supervisor:
             with suppress(KeyError, ValueError):
                 self._selector.unregister(pipe)
         if child.spec.role == "worker":
-            self._free(pid, how)
+            self._free(pid, how, counted=not asked)
         if child.spec.role == "redis" and how == redis_server.CANNOT_START and self._stopping_since is None:
             self._mend_redis()
         if child in self._leavers:
@@ -230,8 +228,11 @@ class Supervisor:
         elif self._stopping_since is None:
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
 
-    def _free(self, pid: int, how: str) -> None:
-        """Give the film of a worker that ended to another one at once, not after the lease."""
+    def _free(self, pid: int, how: str, *, counted: bool) -> None:
+        """Give the film of a worker that ended to another one at once, not after the lease.
+
+        One that was asked to stop, and killed because it was late, counts as no attempt at its film.
+        """
         attempts = self._settings.work.attempts
         owner, error = f"{socket.gethostname()}:{pid}", f"its worker ended: {how}"
         try:
@@ -241,6 +242,7 @@ class Supervisor:
                 error=error,
                 now=datetime.now(UTC),
                 mode=self._settings.policy.mode,
+                counted=counted,
             )
         except LedgerError as failure:
             log.warning("lease not freed", error=str(failure), meaning="it ends by itself")
