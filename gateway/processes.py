@@ -215,9 +215,10 @@ class Child:
     def silent_s(self) -> float:
         """For how long its loop did not go round, or since when it was asked to stop, in time of its own.
 
-        0 when it is not watched.
+        0 when it is not watched, or killed already.
         """
-        return self._silence.lasts_s() if self.running and self._silence is not None else 0.0
+        watched = self.running and not self._killed
+        return self._silence.lasts_s() if watched and self._silence is not None else 0.0
 
     def hear(self, *, plain: bool = False) -> bool:
         """Pass on, whole line by whole line, what it wrote; False at the end of it."""

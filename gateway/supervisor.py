@@ -123,8 +123,8 @@ class Supervisor:
         hang_s: float = HANG_S,
     ) -> None:
         self._settings = settings
-        self._hang_s = max(hang_s, LEDGER_CALLS * settings.ledger.busy_timeout_s)
-        self._child = partial(Child, look_s=max(TICK_S, self._hang_s / LOOKS_IN_A_HANG))
+        self._least_hang_s = hang_s
+        self._child = partial(Child, look_s=max(TICK_S, hang_s / LOOKS_IN_A_HANG))
         self._plan = plan
         self._reload = reload
         self._say = say
@@ -199,7 +199,8 @@ class Supervisor:
 
     def _look_for_hang(self, child: Child) -> None:
         silent_s = child.silent_s()
-        if silent_s < (LEAVE_S if child.asked else self._hang_s):
+        hang_s = max(self._least_hang_s, LEDGER_CALLS * self._settings.ledger.busy_timeout_s)
+        if silent_s < (LEAVE_S if child.asked else hang_s):
             return
         log.error(
             "process does not stop" if child.asked else "process hangs",
