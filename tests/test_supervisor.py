@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from busy import busy, starve
-from dicom_peers import SlowSender, echo
+from dicom_peers import RawPeer, SlowSender, echo
 
 from gateway import supervisor
 from gateway.errors import FilmgateError, SettingsError
@@ -356,18 +356,21 @@ def await_another(role: str, old: int) -> None:
     raise AssertionError(f"no other {role}")
 
 
-@pytest.mark.parametrize("role", ["listen", "dispatch"])
-def test_a_real_process_that_is_halted_is_ended_and_started_again(
-    settings: Settings, events: Events, role: str
+def test_real_processes_that_are_halted_are_ended_and_started_again(
+    settings: Settings, events: Events
 ) -> None:
     """SIGSTOP, as a debugger does it; who connects meanwhile is served by the next one."""
+    roles = ("listen", "dispatch")
 
     def act(said: queue.Queue[str]) -> None:
         said.get(timeout=WAIT_S)
-        (pid,) = children(role)
-        os.kill(pid, signal.SIGSTOP)
-        assert echo(settings.gateway.port)
-        await_another(role, pid)
+        halted = {role: children(role)[0] for role in roles}
+        for pid in halted.values():
+            os.kill(pid, signal.SIGSTOP)
+        for role, pid in halted.items():
+            await_another(role, pid)
+        with RawPeer(settings.gateway.port, timeout=WAIT_S) as peer:
+            peer.associate()
 
     supervise(impatient(settings), act, real(events), hang_s=2.0)
 
