@@ -115,8 +115,15 @@ class Dispatcher:
             self._leases.look(monotonic_s, now)
 
 
-def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
-    """Dispatch until `stop` is set.
+def run(
+    shell: Shell,
+    *,
+    ready: Callable[[], None],
+    stop: Event,
+    beat: Callable[[], None] = lambda: None,
+    drain_s: float = 10.0,
+) -> None:
+    """Dispatch until `stop` is set; `beat` is called at each look. Deliveries have `drain_s` to finish then.
 
     Raises:
         FilmgateError: another dispatcher works on the same state folder.
@@ -133,9 +140,9 @@ def run(shell: Shell, *, ready: Callable[[], None], stop: Event) -> None:
         try:
             guard = loops.Guard("dispatcher look", failing="ledger not readable")
             while not stop.wait(guard(partial(_look, dispatcher)) or LOOK_S):
-                pass
+                beat()
         finally:
-            courier.stop(drain_s=10.0)
+            courier.stop(drain_s)
         copying.join(2.0)  # a copy that is cut off is made again
 
 

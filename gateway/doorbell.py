@@ -7,12 +7,14 @@ what is to be done stands in the ledger.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import redis
 import structlog
 from celery import Celery, signals
+from celery.platforms import EX_OK
+from celery.worker import state
 from kombu.exceptions import OperationalError
 
 log = structlog.get_logger()
@@ -53,7 +55,7 @@ class Doorbell:
     def answer(
         self, work: Callable[[], object], *, name: str, ready: Callable[[], None], stopping: Event
     ) -> None:
-        """Run `work` for every ring until SIGTERM or SIGINT, which sets `stopping` at once; blocks.
+        """Run `work` for every ring until `stopping` is set, and to the end of what it does then; blocks.
 
         The pool is `solo`: prefork children are daemonic, may not have children of their own (the
         decoder is one), and hang when torch ran before the fork.
@@ -69,11 +71,12 @@ class Doorbell:
                 told.set()
                 ready()
 
-        @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
-        def _stopping(**_: Any) -> None:
-            stopping.set()
+        def stop() -> None:
+            stopping.wait()
+            state.should_stop = EX_OK  # what Celery's own handlers set; theirs are there later than ours
 
         told = Event()
+        Thread(target=stop, name="stop", daemon=True).start()
         while not stopping.is_set():
             self._listen(name)
             while not stopping.wait(LISTEN_AGAIN_S) and not self._usable():  # a signal would have set it

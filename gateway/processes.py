@@ -16,11 +16,16 @@ from pathlib import Path
 
 import structlog
 
+from gateway.own_time import OwnTime
+from gateway.supervised import LEAVING, LISTEN_FD, READY_FD
+
 log = structlog.get_logger()
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 HEALTHY_S = 60.0  # a child that lived so long starts again without delay
+LOOK_S = 1.0  # between two looks at a process that is not heard
+KILL_WAIT_S = 1.0  # for the end of a process that was killed: one that waits for a disk may be long
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 1 << 16
@@ -40,26 +45,64 @@ class Spec:
         return f"{self.role} {self.number}" if self.role in ("listener", "worker") else self.role
 
 
+class Silence:
+    """How long a process has not been heard, in time of its own: `OwnTime`.
+
+    Nothing is looked at before `look_s` of silence. Who looks late, because he was stopped himself or had no
+    processor, has not seen the process silent meanwhile: a look adds two of `look_s` at most.
+    """
+
+    def __init__(self, pid: int, look_s: float) -> None:
+        self._pid = pid
+        self._look_s = look_s
+        self.broken()
+
+    def broken(self) -> None:
+        """It was heard."""
+        self._own: OwnTime | None = None
+        self._look_at = time.monotonic() + self._look_s
+        self._lasts_s = 0.0
+
+    def lasts_s(self) -> float:
+        """Look at it, if it is time to, and say for how long it is silent."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + self._look_s
+            if self._own is None:
+                self._own = OwnTime(lambda: (self._pid,), most_s=2 * self._look_s)
+            self._lasts_s = self._own.look()
+        return self._lasts_s
+
+
 class Child:
     """A process that runs, or that waits for its time to be started again.
 
     `output` and `ready_pipe` are file descriptors to select on while the process runs, else -1.
+
+    Args:
+        spec: the process.
+        after: another that must have ended before this one is started.
+        look_s: how often it is looked at while it is silent.
     """
 
-    def __init__(self, spec: Spec, *, after: Child | None = None) -> None:
+    def __init__(self, spec: Spec, *, after: Child | None = None, look_s: float = LOOK_S) -> None:
         self.spec = spec
+        self._look_s = look_s
         self.pid = 0
         self.ready = False
+        self.leaves = False  # it was told to stop, and takes nothing new
         self.unwanted = False  # not to be started again
         self.output = -1
         self.ready_pipe = -1
-        self._after = after  # started when this one is gone
+        self._after = after
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._start_at = 0.0
         self._failures = 0
         self._asked = False
         self._plain = False
+        self._killed = False
+        self._silence: Silence | None = None
         self._line = b""
 
     @property
@@ -82,10 +125,20 @@ class Child:
         waits = self._after is not None and self._after.running
         return not (self.running or self.unwanted or waits) and time.monotonic() >= self._start_at
 
-    def start(self, env: Mapping[str, str]) -> bool:
-        """Start the process; False, and another time later, when that fails."""
+    @property
+    def after(self) -> Child | None:
+        """Who must end before it starts."""
+        return self if self.running else self._after
+
+    def start(self, env: Mapping[str, str], listening: int = -1) -> bool:
+        """Start the process; False, and another time later, when that fails.
+
+        `listening` is the file descriptor of a socket that it may accept connections from.
+        """
         self.ready_pipe, ready_end = os.pipe()
-        own = {"FILMGATE_READY_FD": str(ready_end), "FILMGATE_PROCESS": self.spec.name}
+        own = {READY_FD: str(ready_end), "FILMGATE_PROCESS": self.spec.name}
+        if listening >= 0:
+            own[LISTEN_FD] = str(listening)
         self.output, output_end = os.pipe()
         os.set_blocking(self.output, False)
         try:
@@ -95,7 +148,7 @@ class Child:
                 stdout=output_end,
                 stderr=output_end,
                 env={**env, **own},
-                pass_fds=(ready_end,),
+                pass_fds=[fd for fd in (ready_end, listening) if fd >= 0],
                 umask=0o077 if self.spec.role == "redis" else -1,  # its files are as open as that lets them
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
                 preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  others only write
@@ -109,6 +162,8 @@ class Child:
             os.close(ready_end)
             os.close(output_end)
         self.pid, self._started_at = self._process.pid, time.monotonic()
+        self.leaves = self._asked = self._killed = False
+        self._silence = None
         return True
 
     def ended(self) -> str:
@@ -138,22 +193,49 @@ class Child:
         """Ask it, once, to finish what it does and stop; one that was halted (SIGSTOP) goes on to hear it."""
         if not self._asked and self._process is not None:
             self._asked = True
+            self._silence = Silence(self.pid, self._look_s)
             self._process.terminate()
             self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def asked(self) -> bool:
+        return self._asked and self.running
+
     def kill(self) -> None:
         """End it and all it started, now."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and not self._killed and self._process.poll() is None:
+            self._killed = True
             log.warning("process killed", name=self.spec.name)
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(KILL_WAIT_S)
 
-    def hear_ready(self) -> None:
-        """Take its word that it is ready, or the end of the pipe without it."""
-        self.ready = bool(os.read(self.ready_pipe, 64))
-        os.close(self.ready_pipe)
-        self.ready_pipe = -1
+    def hear_pulse(self) -> bool:
+        """Take its word that it is ready, or alive, or leaves; False at the end of the pipe.
+
+        Who closes the pipe, or is not ready yet, is not watched: it may load networks for minutes.
+        """
+        words = os.read(self.ready_pipe, 1 << 12)
+        if not words:
+            os.close(self.ready_pipe)
+            self.ready_pipe = -1
+            self._silence = self._silence if self._asked else None
+            return False
+        self.ready = True
+        self.leaves = self.leaves or LEAVING in words
+        if not self._asked:
+            self._silence = self._silence or Silence(self.pid, self._look_s)
+            self._silence.broken()
+        return True
+
+    def silent_s(self) -> float:
+        """For how long its loop did not go round, or since when it was asked to stop, in time of its own.
+
+        0 when it is not watched, or killed already.
+        """
+        watched = self.running and not self._killed
+        return self._silence.lasts_s() if watched and self._silence is not None else 0.0
 
     def hear(self, *, plain: bool = False) -> bool:
         """Pass on, whole line by whole line, what it wrote; False at the end of it.

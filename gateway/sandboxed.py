@@ -101,7 +101,8 @@ def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 def _limit(parent_pid: int, memory_mb: int) -> None:
     """Heap, no files written, no core dumps; gone when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who then closes the pipe
+    for one in (signal.SIGINT, signal.SIGTERM):  # they are for the parent, who closes the pipe in the end
+        signal.signal(one, signal.SIG_IGN)
     if sys.platform == "linux":  # when the thread that started us ends; its next request starts another child
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:

@@ -464,7 +464,14 @@ class Settings(_Block):
 
 PREFIX = "FILMGATE_"
 NOT_SETTINGS = frozenset(
-    {"FILMGATE_CONFIG", "FILMGATE_STATE", "FILMGATE_CRASH_AT", "FILMGATE_READY_FD", "FILMGATE_PROCESS"}
+    {
+        "FILMGATE_CONFIG",
+        "FILMGATE_STATE",
+        "FILMGATE_CRASH_AT",
+        "FILMGATE_READY_FD",
+        "FILMGATE_LISTEN_FD",
+        "FILMGATE_PROCESS",
+    }
 )
 DEFAULT_FILE = Path("filmgate.yaml")
 # What a header may say before its token; another word there may be the token itself.

@@ -5,9 +5,11 @@
                ├─ dispatcher
                └─ worker 1..n    work.workers of them; they alone load torch
 
-One thread and one selector: signals, what children write, and their word that they are ready, all arrive
-there. A child says that it is ready by writing to the pipe $FILMGATE_READY_FD. Children run on a copy of the
-settings that `up` found valid: a file that is edited meanwhile cannot harm one that is restarted.
+One thread and one selector: signals, what children write, and their word that they are ready or alive, all
+arrive there (`gateway.supervised` is their side of it). A child whose loop no longer goes round is ended and
+started again. The port is the supervisor's: listeners come and go, and share its socket, so whoever connects
+finds one. Children run on a copy of the settings that `up` found valid: a file that is edited meanwhile
+cannot harm one that is restarted.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from gateway.ledger import Ledger
 from gateway.lined_yaml import text_of
 from gateway.processes import Child, Spec, own_code
 from gateway.settings import PREFIX, Settings, read
+from gateway.supervised import BACKLOG
 from models import plain_files
 from pipelines.policy import Policy, PolicyError
 
@@ -47,10 +50,15 @@ PORT_WAIT_S = 2.0
 ASKED_S = 5.0  # a lock that is shared so long is no passing question
 REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
 ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
-# A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then.
+HANG_S = 60.0  # a loop that did not go round for so long hangs, but for time that others kept from it
+LEAVE_S = 30.0  # a replaced child has so long to end, of its own time
+LOOKS_IN_A_HANG = 60
+LEDGER_CALLS = 6  # that one round of a loop may wait for, each for ledger.busy_timeout_s
+# A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then. What
+# is received has 12 s and a little, deliveries 10 s and 2 to break off, a worker until it is killed.
 STOP_STAGES = (
-    (("listener",), 0.0, 14.0),
-    (("worker", "dispatcher"), 8.0, 19.0),
+    (("listener",), 0.0, 15.0),
+    (("worker", "dispatcher"), 6.0, 19.0),
     (("redis",), 19.0, 19.5),
 )
 ROLL_ORDER = ("worker", "dispatcher", "listener")
@@ -148,6 +156,7 @@ class Supervisor:
         reload: reads the settings anew; raises SettingsError when they cannot be used.
         say: prints a line for people on standard output.
         plan: the processes to run; tests run others.
+        hang_s: how long the loop of a process may stand still; longer where one may wait for the ledger.
     """
 
     def __init__(
@@ -157,8 +166,11 @@ class Supervisor:
         reload: Callable[[], Settings],
         say: Callable[[str], None],
         plan: Callable[[Settings, Path], list[Spec]] = plan,
+        hang_s: float = HANG_S,
     ) -> None:
         self._settings = settings
+        self._least_hang_s = hang_s
+        self._child = partial(Child, look_s=max(TICK_S, hang_s / LOOKS_IN_A_HANG))
         self._plan = plan
         self._reload = reload
         self._say = say
@@ -170,6 +182,7 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._said_ready = False
         self._ledger: Ledger
+        self._port: socket.socket  # open while we are not stopping
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; a second one kills what is left.
@@ -178,14 +191,13 @@ class Supervisor:
             FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
         """
         settings = self._settings
-        with _alone(settings.state), self._signals():
+        with _alone(settings.state), self._signals(), self._take_port() as self._port:
             HERE.keep_in(settings.state, "supervisor")
-            self._await_port()
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
             self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
             try:
-                self._children = {spec.name: Child(spec) for spec in specs}
+                self._children = {spec.name: self._child(spec) for spec in specs}
                 self._start_redis()
                 while self._stopping_since is None or self._running():
                     self._turn(TICK_S)
@@ -207,6 +219,8 @@ class Supervisor:
         if self._stopping_since is not None:
             self._stop_on(time.monotonic() - self._stopping_since)
             return
+        for child in self._running():
+            self._look_for_hang(child)
         self._roll_on()
         for child in self._all():
             if child.due:
@@ -215,20 +229,38 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         threads = {"OMP_NUM_THREADS": "1"} if child.spec.role == "worker" else {}  # one worker a core
-        if child.start(threads | child_environment(os.environ) | own_code(os.environ)):
+        listening = self._port.fileno() if child.spec.role == "listener" else -1
+        if child.start(threads | child_environment(os.environ) | own_code(os.environ), listening):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
-            self._selector.register(child.ready_pipe, selectors.EVENT_READ, partial(self._hear_ready, child))
+            self._selector.register(child.ready_pipe, selectors.EVENT_READ, partial(self._hear_pulse, child))
 
     def _hear(self, child: Child) -> None:
         if not child.hear(plain=self._settings.log.json_):
             self._selector.unregister(child.output)
 
-    def _hear_ready(self, child: Child) -> None:
-        self._selector.unregister(child.ready_pipe)
-        child.hear_ready()
+    def _hear_pulse(self, child: Child) -> None:
+        pipe = child.ready_pipe
+        if not child.hear_pulse():
+            self._selector.unregister(pipe)
+        current = self._children.get(child.spec.name) is child
+        if current and child.leaves and child.spec.role == "listener" and not child.asked:
+            self._replace(child.spec)  # whoever connects must not wait until it has drained
+
+    def _look_for_hang(self, child: Child) -> None:
+        silent_s = child.silent_s()
+        hang_s = max(self._least_hang_s, LEDGER_CALLS * self._settings.ledger.busy_timeout_s)
+        if silent_s < (LEAVE_S if child.asked else hang_s):
+            return
+        log.error(
+            "process does not stop" if child.asked else "process hangs",
+            name=child.spec.name,
+            for_s=round(silent_s),
+            meaning="it is ended, and another one goes on; nothing that was received or is owed is lost",
+        )
+        child.kill()
 
     def _look_for_end(self, child: Child) -> None:
-        pipes, pid = (child.output, child.ready_pipe), child.pid
+        pipes, pid, asked = (child.output, child.ready_pipe), child.pid, child.asked
         how = child.ended()
         if not how:
             return
@@ -236,7 +268,7 @@ class Supervisor:
             with suppress(KeyError, ValueError):
                 self._selector.unregister(pipe)
         if child.spec.role == "worker":
-            self._free(pid, how)
+            self._free(pid, how, counted=not asked)
         if child.spec.role == "redis" and how == redis_server.CANNOT_START and self._stopping_since is None:
             self._mend_redis()
         if child in self._leavers:
@@ -248,8 +280,11 @@ class Supervisor:
             HERE.failed(f"process {child.spec.name}", how, child.failures)
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
 
-    def _free(self, pid: int, how: str) -> None:
-        """Give the film of a worker that ended to another one at once, not after the lease."""
+    def _free(self, pid: int, how: str, *, counted: bool) -> None:
+        """Give the film of a worker that ended to another one at once, not after the lease.
+
+        One that was asked to stop, and killed because it was late, counts as no attempt at its film.
+        """
         attempts = self._settings.work.attempts
         owner, error = f"{socket.gethostname()}:{pid}", f"its worker ended: {how}"
         try:
@@ -259,6 +294,7 @@ class Supervisor:
                 error=error,
                 now=datetime.now(UTC),
                 mode=self._settings.policy.mode,
+                counted=counted,
             )
         except LedgerError as failure:
             log.warning("lease not freed", error=str(failure), meaning="it ends by itself")
@@ -291,13 +327,13 @@ class Supervisor:
         for what in shut:
             log.warning("closed", what=what, meaning="films for it are held or wait; see `filmgate doctor`")
 
-    def _await_port(self) -> None:
+    def _take_port(self) -> socket.socket:
         """Wait a little for the port: listeners of an `up` that was killed may still be closing it."""
         until = time.monotonic() + PORT_WAIT_S
         gateway = self._settings.gateway
         while True:
             try:
-                return check_port(gateway.host, gateway.port)
+                return open_port(gateway.host, gateway.port)
             except FilmgateError:
                 if time.monotonic() >= until:
                     raise
@@ -334,6 +370,7 @@ class Supervisor:
                 child.kill()
             return
         self._stopping_since = time.monotonic()
+        self._port.close()  # nobody else gets in once the listeners have closed theirs
         log.info("stopping", meaning="what is being received and examined is finished first")
 
     def _stop_on(self, since_s: float) -> None:
@@ -391,7 +428,7 @@ class Supervisor:
     def _replace(self, spec: Spec) -> Child:
         """A listener goes when its successor has joined it on the port; the others go first."""
         old = self._children.get(spec.name)
-        new = Child(spec, after=old if spec.role != "listener" else None)
+        new = self._child(spec, after=old.after if old and spec.role != "listener" else None)
         self._children[spec.name] = new
         if old is not None and old.running:
             old.unwanted = True
@@ -490,23 +527,48 @@ def child_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_port(host: str, port: int) -> None:
-    """Make sure that nobody listens there: our listeners share their port, and would share it unseen.
+    """Make sure that it could be listened there.
 
     Raises:
         FilmgateError: taken, not allowed, or no address of this machine.
     """
+    _bound(host, port).close()
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Listen there, alone: the listeners share this socket, and nobody else shares the port.
+
+    Raises:
+        FilmgateError: taken, not allowed, or no address of this machine.
+    """
+    bound = _bound(host, port)
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:  # another one was as quick as we
+        bound.close()
+        raise _no_port(host, port, error) from error
+    return bound
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((host, port))
     except OSError as error:
-        raise FilmgateError(
-            f"port {port} on {host} cannot be had: {error.strerror}. Nothing was started: no film is taken. "
-            f"Stop the program that has it (`ss -ltnp 'sport = :{port}'` names it), or choose another port: "
-            "gateway.port in filmgate.yaml, or FILMGATE_GATEWAY__PORT."
-        ) from error
+        bound.close()
+        raise _no_port(host, port, error) from error
+    return bound
+
+
+def _no_port(host: str, port: int, error: OSError) -> FilmgateError:
+    return FilmgateError(
+        f"port {port} on {host} cannot be had: {error.strerror}. Nothing was started: no film is taken. "
+        f"Stop the program that has it (`ss -ltnp 'sport = :{port}'` names it), or choose another port: "
+        "gateway.port in filmgate.yaml, or FILMGATE_GATEWAY__PORT."
+    )
 
 
 @contextmanager

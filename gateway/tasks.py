@@ -65,8 +65,11 @@ class Examiner:
         owner: str,
         clerk: Clerk,
         reporter: Reporter | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """`beat` is called as long as the worker goes on: between films, and while one is in hand."""
         self._shell = shell
+        self._beat = beat
         self._ask = clerk.ask
         self._ledger = shell.ledger
         self._decoder = decoder
@@ -82,7 +85,7 @@ class Examiner:
         self._one_at_a_time = threading.Lock()
         children = (decoder, reporter) if reporter else (decoder,)
         self._heart = Heart(
-            lambda: self._ask(lambda: self._ledger.beat(owner)),
+            self._show_life,
             lambda: [child.pid for child in children if child.pid],
             start=clerk.ask,
         )
@@ -93,9 +96,20 @@ class Examiner:
         """Examine films until none is ready."""
         with self._one_at_a_time:
             while not self.stopping.is_set() and (job := self._claim()):
+                self._beat()
                 crash.at("claim")
                 with self._heart:
                     self._attempt(job)
+
+    def look_alone(self, look: Callable[[], float]) -> None:
+        """The worker's own look at the ledger: with Redis away it is late by LOOK_S, not by hours."""
+        while not self.stopping.wait(LOOK_S):
+            self._beat()
+            look()
+
+    def _show_life(self) -> None:
+        self._beat()
+        self._ask(lambda: self._ledger.beat(self._owner))
 
     def _claim(self) -> Job | None:
         classifiers = self.readings.names if self.readings else ()
@@ -445,25 +459,30 @@ def region_gates(gates: Gates) -> tuple[str, ...]:
     return tuple(gate.name for gate in gates.gates if gate.name not in for_chests)
 
 
-def run_worker(shell: Shell, clerk: Clerk, *, ready: Callable[[], None]) -> None:
-    """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then."""
+def run_worker(
+    shell: Shell,
+    clerk: Clerk,
+    *,
+    ready: Callable[[], None],
+    beat: Callable[[], None],
+    hear_stop: Callable[[threading.Event], None],
+) -> None:
+    """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then.
+
+    Until there is something to do a signal ends the process; from `hear_stop` on it sets the event.
+    """
     owner = f"{socket.gethostname()}:{os.getpid()}"
     with shell.decoder() as decoder, shell.reporter() as reporter:
         gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
-        examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk, reporter)
+        examiner = Examiner(shell, decoder, gates, shell.policy(), owner, clerk, reporter, beat)
         decoder.warm_up(shell.store.incoming)
         if examiner.readings:
             examiner.readings.prepare()
         look = partial(loops.Guard("worker look", failing="ledger not readable"), examiner.work)
-        alone = loops.start("worker look", partial(_look_alone, look, examiner.stopping))
+        hear_stop(examiner.stopping)
+        alone = loops.start("worker look", partial(examiner.look_alone, look))
         shell.doorbell().answer(look, name=owner, ready=ready, stopping=examiner.stopping)
         examiner.stopping.set()
         alone.join()  # it may have a film in hand
-
-
-def _look_alone(look: Callable[[], float], stopping: threading.Event) -> None:
-    """The worker's own look at the ledger: with Redis away it is late by LOOK_S, not by hours."""
-    while not stopping.wait(LOOK_S):
-        look()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -326,6 +326,40 @@ class RawPeer:
         while len(data) < size and (chunk := self.socket.recv(size - len(data))):
             data += chunk
         return bytes(data)
+
+
+class SlowSender:
+    """One C-STORE of which a part is sent."""
+
+    def __init__(self, port: int) -> None:
+        self.film = film(size_bytes=64_000)
+        self._data = encoded(self.film)
+        self._peer = RawPeer(port, timeout=60).associate()
+        self._peer.say(pdata(store_rq(self.film.SOPInstanceUID), command=True))
+        self.more()
+
+    def more(self, count: int = 1000) -> None:
+        """Some of the dataset, in a PDU of its own."""
+        self._peer.say(pdata(self._data[:count], last=False))
+        self._data = self._data[count:]
+
+    def finish(self) -> int:
+        """The rest; the status."""
+        with self._peer.socket:
+            self._peer.say(pdata(self._data))
+            return self._peer.status()
+
+    def feed_until_aborted(self) -> None:
+        """A byte now and then, until there is an A-ABORT."""
+        self._peer.socket.settimeout(0.05)
+        kind = 0
+        with self._peer.socket:
+            while not kind:
+                with suppress(TimeoutError):
+                    kind, _ = self._peer.pdu()
+                    break
+                self.more(1)
+        assert kind == 7
 
 
 def files(folder: Path) -> list[Path]:

@@ -73,6 +73,9 @@ class Peer:
         self.uids: list[str] = []
         self.accepted = 0
         self.released = threading.Event()
+        self.began = threading.Event()  # an object is here, not yet answered
+        self.go_on = threading.Event()  # clear it, and no answer is given before it is set again
+        self.go_on.set()
         self.status: int | Dataset = 0x0000
         self.pdu_lengths: list[int] = []
 
@@ -80,6 +83,8 @@ class Peer:
         self.datasets.append(event.request.DataSet.getvalue())
         self.syntaxes.append(str(event.context.transfer_syntax))
         self.uids.append(str(event.request.AffectedSOPInstanceUID))
+        self.began.set()
+        self.go_on.wait(WAIT_S)
         return self.status
 
     def on_accepted(self, event: Any) -> None:

@@ -204,6 +204,16 @@ def test_a_stale_lease_writes_nothing(ledger: Ledger) -> None:
     assert ledger.holds() == []
 
 
+def test_a_worker_that_was_stopped_costs_its_film_no_attempt(ledger: Ledger) -> None:
+    """However often we stop while a film is in hand: it is examined in the end, and never parked for that."""
+    ledger.record([received("1.1", "a")])
+    for _ in range(4):
+        claimed(ledger, "w")
+        assert ledger.free_owner("w", max_attempts=3, error="stopped", now=NOW, counted=False) == 1
+    assert ledger.holds() == []
+    assert claimed(ledger).sop_instance_uid == "1.1"
+
+
 def test_three_failed_attempts_park_the_film_with_its_error(ledger: Ledger) -> None:
     """A poison film ends held, with the error as the why; the queue goes on."""
     ledger.record([received("1.1", "a"), received("1.2", "b")])

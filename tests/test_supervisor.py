@@ -12,16 +12,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from busy import busy, starve
+from dicom_peers import RawPeer, SlowSender, echo
 
 from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
-from gateway.processes import FIRST_BACKOFF_S, Child, Spec
+from gateway.processes import FIRST_BACKOFF_S, Child, Silence, Spec
 from gateway.settings import (
     ClassifierDestination,
     FolderDestination,
@@ -32,9 +35,10 @@ from gateway.settings import (
 from gateway.supervisor import Supervisor, check_port, child_environment, plan, write_snapshot
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
+WAIT_S = 90.0  # on a machine that others use
 
-# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn"); as a
-# worker writes on and on ("loud").
+# Tells the test what it does; is ready at once; stops when asked, or never ("stubborn"); as a worker writes
+# on and on ("loud"). Says nothing to a supervisor that was killed meanwhile.
 STAND_IN = """
 import os, signal, socket, sys, threading
 events = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -47,8 +51,9 @@ def shout():
 if "loud" in sys.argv and "worker" in name: threading.Thread(target=shout, daemon=True).start()
 say(f"{name} started {os.getpid()}")
 pipe = int(os.environ["FILMGATE_READY_FD"])
-os.write(pipe, b"ready")
-os.close(pipe)
+try: os.write(pipe, b"ready")
+except BrokenPipeError: pass
+if "mute" not in sys.argv: os.close(pipe)
 signal.sigwait({signal.SIGTERM})
 say(f"{name} stopped {os.getpid()}")
 if "stubborn" in sys.argv: signal.pause()
@@ -62,7 +67,7 @@ class Events:
         self.path = str(folder / "events")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.path)
-        self._socket.settimeout(20)
+        self._socket.settimeout(WAIT_S)
 
     def next(self, start: str = "") -> list[str]:
         """Wait for the next one (that starts so), as words after the process's name."""
@@ -104,6 +109,7 @@ def supervise(
     act: Act,
     specs: Callable[[Settings, Path], list[Spec]],
     reload: Callable[[], Settings] | None = None,
+    hang_s: float = supervisor.HANG_S,
 ) -> None:
     """Supervise in this thread while `act` does things in another; SIGTERM when it is done."""
     said: queue.Queue[str] = queue.Queue()
@@ -117,7 +123,7 @@ def supervise(
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=run)
-    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs)
+    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs, hang_s=hang_s)
     thread.start()
     up.run()
     thread.join()
@@ -136,7 +142,7 @@ def test_it_says_ready_when_all_are_and_stops_them_in_order(settings: Settings, 
     order = []
 
     def act(said: queue.Queue[str]) -> None:
-        text = said.get(timeout=20)
+        text = said.get(timeout=WAIT_S)
         assert text.startswith(f"filmgate is ready: FILMGATE listens on 127.0.0.1:{settings.gateway.port}")
 
     supervise(settings, act, stand_ins(events))
@@ -154,7 +160,7 @@ def test_ready_counts_what_is_closed(settings: Settings, events: Events, tmp_pat
     half = settings.model_copy(update={"destinations": blocks})
 
     def act(said: queue.Queue[str]) -> None:
-        assert "; closed: 1 classifier, 1 destination (`filmgate doctor`" in said.get(timeout=20)
+        assert "; closed: 1 classifier, 1 destination (`filmgate doctor`" in said.get(timeout=WAIT_S)
 
     supervise(half, act, stand_ins(events))
 
@@ -165,7 +171,7 @@ def test_children_write_with_their_name_in_front(
     """One stream for all, and it can be told who wrote what."""
 
     def act(said: queue.Queue[str]) -> None:
-        said.get(timeout=20)
+        said.get(timeout=WAIT_S)
         events.next("worker 1 started")
 
     supervise(settings, act, stand_ins(events))
@@ -179,7 +185,7 @@ def test_a_worker_that_dies_is_started_again_and_its_film_is_free_at_once(
     now = datetime.now(UTC)
 
     def act(said: queue.Queue[str]) -> None:
-        said.get(timeout=20)
+        said.get(timeout=WAIT_S)
         pid = int(events.next("worker 1 started")[3])
         ledger = Ledger.open(settings.ledger_url)
         ledger.record([Received("1.2", "1.2.3", "1.2.840.10008.1.2.1", "0" * 64, 10, None, now)])
@@ -230,7 +236,7 @@ def test_a_child_that_will_not_stop_is_killed(
     pids = []
 
     def act(said: queue.Queue[str]) -> None:
-        said.get(timeout=20)
+        said.get(timeout=WAIT_S)
         pids.extend(int(events.next()[-1]) for _ in ROLES)
 
     supervise(settings, act, stand_ins(events, "stubborn"))
@@ -250,9 +256,9 @@ def test_bad_new_settings_are_refused_and_the_old_stay(
         raise SettingsError("filmgate.yaml:3: unknown key 'destinatons'; did you mean 'destinations'?")
 
     def act(said: queue.Queue[str]) -> None:
-        said.get(timeout=20)
+        said.get(timeout=WAIT_S)
         os.kill(os.getpid(), signal.SIGHUP)
-        reloads.get(timeout=20)
+        reloads.get(timeout=WAIT_S)
 
     supervise(settings, act, stand_ins(events), reload)
     started = [events.next()[-2] for _ in ROLES]
@@ -267,7 +273,7 @@ def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, 
     told: list[str] = []
 
     def act(said: queue.Queue[str]) -> None:
-        said.get(timeout=20)
+        said.get(timeout=WAIT_S)
         os.kill(os.getpid(), signal.SIGHUP)
         while not {"listener 2 started", "listener 1 stopped"} <= set(told):
             words = events.next()
@@ -277,6 +283,135 @@ def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, 
     again = told[len(ROLES) :]
     assert again.index("worker 1 stopped") < again.index("worker 1 started")
     assert again.index("listener 1 started") < again.index("listener 1 stopped")
+
+
+def test_who_is_replaced_and_does_not_stop_is_killed(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGHUP: a worker that will not go does not keep its successor from starting."""
+    monkeypatch.setattr(supervisor, "LEAVE_S", 0.3)
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        first = events.next("worker 1 started")
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert events.next("worker 1 started") != first
+
+    monkeypatch.setattr(supervisor, "STOP_STAGES", ((ROLES, 0.0, 0.3),))
+    supervise(settings, act, stand_ins(events, "stubborn"))
+
+
+def test_who_is_not_heard_any_more_is_ended_and_started_again(
+    settings: Settings, events: Events, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It was ready, and its loop does not go round: a dead lock, say. Nobody else would notice."""
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        first = events.next("worker 1 started")
+        assert events.next("worker 1 started") != first
+
+    supervise(impatient(settings), act, stand_ins(events, "mute"), hang_s=0.5)
+    shown = capfd.readouterr()
+    assert "process hangs" in shown.out + shown.err
+
+
+def impatient(settings: Settings) -> Settings:
+    """Nobody waits long for this ledger, so a loop that stands still can be told soon."""
+    return settings.model_copy(update={"ledger": settings.ledger.model_copy(update={"busy_timeout_s": 0.1})})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_silence_of_a_process_that_gets_no_processor_is_not_its_own() -> None:
+    """Nor is the time in which we did not look: we were stopped, or the whole machine was."""
+    spin, sleep = "while True: pass", "import time; time.sleep(60)"
+    with (
+        subprocess.Popen([sys.executable, "-S", "-c", spin], preexec_fn=starve) as starved,
+        subprocess.Popen([sys.executable, "-S", "-c", sleep]) as asleep,
+        busy(30),
+    ):
+        silences = {one.pid: Silence(one.pid, 0.05) for one in (starved, asleep)}
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            threading.Event().wait(0.05)
+            lasts_s = {pid: silence.lasts_s() for pid, silence in silences.items()}
+        assert lasts_s[starved.pid] < lasts_s[asleep.pid] / 2
+        threading.Event().wait(0.5)
+        assert silences[asleep.pid].lasts_s() <= lasts_s[asleep.pid] + 0.1
+        silences[asleep.pid].broken()
+        assert silences[asleep.pid].lasts_s() == 0.0
+        starved.kill()
+        asleep.kill()
+
+
+def real(events: Events) -> Callable[[Settings, Path], list[Spec]]:
+    """Real listeners and a real dispatcher; a stand-in for the worker, which loads networks."""
+
+    def specs(settings: Settings, config: Path) -> list[Spec]:
+        roles = ("listener", "dispatcher")
+        ours = [spec for spec in plan(settings, config) if spec.role in roles]
+        return ours + [spec for spec in stand_ins(events)(settings, config) if spec.role == "worker"]
+
+    return specs
+
+
+def children(role: str) -> list[int]:
+    """The processes of that command which the supervisor, in the main thread, started."""
+    found = []
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with suppress(OSError):
+            if f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+                found.append(int(pid))
+    return found
+
+
+def await_another(role: str, old: int) -> None:
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        if (now := children(role)) and old not in now:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(f"no other {role}")
+
+
+def test_real_processes_that_are_halted_are_ended_and_started_again(
+    settings: Settings, events: Events
+) -> None:
+    """SIGSTOP, as a debugger does it; who connects meanwhile is served by the next one."""
+    roles = ("listen", "dispatch")
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        halted = {role: children(role)[0] for role in roles}
+        for pid in halted.values():
+            os.kill(pid, signal.SIGSTOP)
+        for role, pid in halted.items():
+            await_another(role, pid)
+        with RawPeer(settings.gateway.port, timeout=WAIT_S) as peer:
+            peer.associate()
+
+    supervise(impatient(settings), act, real(events), hang_s=2.0)
+
+
+def test_a_film_under_way_outlives_new_settings(settings: Settings, events: Events) -> None:
+    """SIGHUP, and SIGTERM of a listener by hand: the old one finishes, a new one takes whoever comes."""
+    port = settings.gateway.port
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        for told in ("all", "the listener"):
+            (old,) = children("listen")
+            slow = SlowSender(port)
+            os.kill(*((os.getpid(), signal.SIGHUP) if told == "all" else (old, signal.SIGTERM)))
+            until = time.monotonic() + WAIT_S
+            while len(children("listen")) < 2 and time.monotonic() < until:
+                assert echo(port)
+            slow.more()
+            assert echo(port)
+            assert slow.finish() == 0x0000
+            await_another("listen", old)
+
+    supervise(settings, act, real(events))
 
 
 def test_what_cannot_change_while_it_runs_is_refused(settings: Settings, tmp_path: Path) -> None:
@@ -289,9 +424,9 @@ def test_a_second_up_on_the_same_state_folder_is_refused(settings: Settings, eve
     """Two supervisors would fight for the same films; the text names the first."""
 
     def act(said: queue.Queue[str]) -> None:
-        said.get(timeout=20)
+        said.get(timeout=WAIT_S)
         second = [sys.executable, "-m", "gateway.cli", "up", "--state", str(settings.state)]
-        shown = subprocess.run(second, capture_output=True, text=True, timeout=30, check=False)
+        shown = subprocess.run(second, capture_output=True, text=True, timeout=WAIT_S, check=False)
         assert shown.returncode == 1
         assert f"another filmgate (process {os.getpid()}) runs on {settings.state}" in shown.stderr
 
@@ -325,9 +460,11 @@ t.supervisor.redis_server.answers = lambda _: True
 t.Supervisor(settings, reload=lambda: settings, say=print, plan=t.stand_ins(events)).run()
 """
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as up:
-        for _ in ROLES:
-            assert "started" in events.next()
-        up.kill()
+        try:
+            for _ in ROLES:
+                assert "started" in events.next()
+        finally:  # else nobody ends it, and the test waits for it for ever
+            up.kill()
         stopped = set()
         while stopped != set(ROLES):
             words = events.next()

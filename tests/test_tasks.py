@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -106,6 +107,26 @@ def test_a_held_film_knows_who_would_take_it(tmp_path: Path, decoder: Decoder) -
     assert one.ledger.open_hold(1).takers == ("kids",)
     one.quarantine().release(1, by="ann", note="")
     assert one.ledger.due_destinations(NOW) == {"kids": 1}
+
+
+def test_a_worker_is_heard_while_a_film_is_in_its_hand(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes: its supervisor must not take it for one that hangs."""
+    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
+    beats: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    class Slow(Says):
+        def look(self, film: Film) -> tuple[Finding, ...]:
+            for _ in range(3):
+                beats.get(timeout=60)
+            return super().look(film)
+
+    one = shell(tmp_path)
+    receive(one, phantom_dx("frontal", 1), tmp_path)
+    clerk, rules = Clerk(), Policy.default()
+    Examiner(one, decoder, Slow(), rules, "w", clerk, beat=lambda: beats.put(None)).work()  # type: ignore[arg-type]
+    assert one.ledger.film(1).decision == "pass"
 
 
 def test_observing_holds_nothing_and_keeps_nothing_from_the_ai(tmp_path: Path, decoder: Decoder) -> None:
@@ -507,7 +528,7 @@ def test_a_worker_looks_again_after_a_fault(
     monkeypatch.setattr(one.ledger, "claim", fails_at_first)
     examiner = Examiner(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
     look = partial(loops.Guard("worker look", first_s=0.01), examiner.work)
-    alone = loops.start("worker look", partial(tasks._look_alone, look, examiner.stopping))
+    alone = loops.start("worker look", partial(examiner.look_alone, look))
     end = time.monotonic() + 60
     while one.ledger.film(1).decision != "pass":
         assert alone.is_alive()

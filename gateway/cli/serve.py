@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING
 
+from gateway import supervised
 from gateway.cli import options
 from gateway.cli.output import say
 from gateway.health import HERE
@@ -19,7 +20,9 @@ from gateway.settings import Settings, load
 if TYPE_CHECKING:
     from gateway.bootstrap import Shell
 
-DRAIN_S = 12.0  # what a listener that is told to stop may take to finish what it is receiving
+# What may be finished after the word to stop; supervisor.STOP_STAGES allow for it.
+LISTENER_DRAIN_S = 12.0  # what is being received
+COURIER_DRAIN_S = 10.0  # deliveries under way
 
 
 def up(config: options.Config = None, state: options.State = None) -> None:
@@ -32,41 +35,43 @@ def up(config: options.Config = None, state: options.State = None) -> None:
 
 def listen(config: options.Config = None, state: options.State = None) -> None:
     """Run one listener: it receives objects and keeps them safely."""
-    settings = _settings(config, state)
+    settings, pulse, stop = _settings(config, state), _pulse("listener"), Event()
     from gateway.fsck import recover_later
     from gateway.listener import serve
 
-    stop = _stop()
     with _shell(settings, "listener") as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
         settings = shell.settings.model_copy(update={"routes": routes})
+        supervised.stop_on_signals(stop, pulse)
         recover_later(shell.ledger, shell.store, always=shell.always, stop=stop)
         serve(
             settings,
             shell.ledger,
             shell.store,
-            reuse_port=True,  # others of `gateway.processes`, and its successor when settings change
-            ready=_ready("listener"),
+            listening=supervised.listening_socket(),
+            reuse_port=True,  # with others that were started by hand
+            ready=pulse.ready,
+            beat=pulse.beat,
             stop=stop,
-            drain_s=DRAIN_S,
+            drain_s=LISTENER_DRAIN_S,
         )
 
 
 def dispatch(config: options.Config = None, state: options.State = None) -> None:
     """Run the dispatcher: it wakes workers, frees dead leases and sends what is owed."""
-    settings = _settings(config, state)
+    settings, pulse, stop = _settings(config, state), _pulse("dispatcher"), Event()
     from gateway import dispatcher
 
-    stop = _stop()
     with _shell(settings, "dispatcher") as shell:
-        dispatcher.run(shell, ready=_ready("dispatcher"), stop=stop)
+        supervised.stop_on_signals(stop, pulse)
+        dispatcher.run(shell, ready=pulse.ready, beat=pulse.beat, stop=stop, drain_s=COURIER_DRAIN_S)
 
 
 def work(config: options.Config = None, state: options.State = None) -> None:
     """Run one worker: it decodes films, asks the gates and decides."""
     from gateway.manners import Clerk, give_way
 
-    settings = _settings(config, state)
+    settings, pulse = _settings(config, state), _pulse("worker")
     clerk = Clerk()
     give_way(settings.work.nice)  # before torch is loaded: that alone keeps a core busy for seconds
     from gateway import tasks
@@ -74,7 +79,8 @@ def work(config: options.Config = None, state: options.State = None) -> None:
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     with _shell(settings, "worker") as shell:
-        tasks.run_worker(shell, clerk, ready=_ready("worker"))
+        hear_stop = partial(supervised.stop_on_signals, pulse=pulse)
+        tasks.run_worker(shell, clerk, ready=pulse.ready, beat=pulse.beat, hear_stop=hear_stop)
 
 
 def _settings(config: Path | None, state: Path | None) -> Settings:
@@ -93,32 +99,5 @@ def _shell(settings: Settings, role: str) -> Iterator[Shell]:
         yield shell
 
 
-def _stop() -> Event:
-    """Set by SIGTERM and SIGINT; called before other threads start, so that all leave them to this one.
-
-    A signal handler must not set an Event: its lock may be held by the very code that was interrupted.
-    """
-    stop = Event()
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-
-    def wait() -> None:
-        signal.sigwait(signals)
-        stop.set()
-
-    Thread(target=wait, name="signals", daemon=True).start()
-    return stop
-
-
-def _ready(name: str) -> Callable[[], None]:
-    """Tells the supervisor, through the pipe that it gave us; a person who started us alone reads it."""
-
-    def tell() -> None:
-        pipe = os.environ.pop("FILMGATE_READY_FD", "")
-        if pipe:
-            os.write(int(pipe), b"ready\n")
-            os.close(int(pipe))
-        else:
-            say(f"{name} is ready")
-
-    return tell
+def _pulse(name: str) -> supervised.Pulse:
+    return supervised.Pulse(lambda: say(f"{name} is ready"))

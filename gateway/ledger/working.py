@@ -126,10 +126,23 @@ class Working(Database):
             return _give_back(db, job_id, token, max_attempts, error, now, mode)
 
     def free_owner(
-        self, owner: str, *, max_attempts: int, error: str, now: datetime, mode: str = "enforce"
+        self,
+        owner: str,
+        *,
+        max_attempts: int,
+        error: str,
+        now: datetime,
+        mode: str = "enforce",
+        counted: bool = True,
     ) -> int:
-        """Take back all leases of a worker that is known to be dead; how many there were."""
+        """Take back all leases of a worker that is known to be dead; how many there were.
+
+        The attempt is not `counted` where we ended the worker for no doing of the film.
+        """
         with self.writing() as db:
+            if not counted:
+                theirs = (jobs.c.owner == owner) & (jobs.c.state == JobState.LEASED)
+                db.execute(update(jobs).where(theirs).values(attempts=jobs.c.attempts - 1))
             held = select(jobs.c.id, jobs.c.token).where(
                 jobs.c.owner == owner, jobs.c.state == JobState.LEASED
             )

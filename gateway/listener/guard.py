@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.muffler import Muffler
+from gateway.supervised import BACKLOG
 from gateway.upper_layer import AbortReason, BadPdu, PduType, abort
 
 MOST_WAITING = 1024  # connections without a whole A-ASSOCIATE-RQ
@@ -33,7 +34,6 @@ LEAVE_S = 2.0  # how long a refused peer may take to close (PS3.8 ARTIM, state S
 BUFFER_BYTES = 256 << 10
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
-_BACKLOG = 1024
 _SMALL_REQUEST = 64 << 10  # bytes; nearly all are far below
 _TICK_S = 0.25
 _ACCEPT_PAUSE_S = 0.1
@@ -74,6 +74,8 @@ class Door:
         ssl_context: with one, every connection must be TLS.
         reuse_port: several processes listen on one port.
         muffler: for what is to be said about strangers.
+        listening: a socket that listens already, shared with other processes.
+        beat: called each time that the loop goes round.
     """
 
     def __init__(
@@ -85,8 +87,12 @@ class Door:
         ssl_context: ssl.SSLContext | None = None,
         reuse_port: bool = False,
         most_waiting: int = MOST_WAITING,
+        listening: socket.socket | None = None,
+        beat: Callable[[], None] = _nothing,
     ) -> None:
         self._welcome = welcome
+        self._shared = listening
+        self._beat = beat
         self._request_timeout_s = request_timeout_s
         self._muffler = muffler
         self._ssl_context = ssl_context
@@ -103,8 +109,8 @@ class Door:
     def open(self, host: str, port: int) -> int:
         """Listen on `host`; the port, which the system chooses when `port` is 0."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listening = socket.create_server(
-            (host, port), family=family, backlog=_BACKLOG, reuse_port=self._reuse_port
+        self._listening = self._shared or socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, reuse_port=self._reuse_port
         )
         self._listening.setblocking(False)
         self._bell.setblocking(False)
@@ -140,6 +146,10 @@ class Door:
         self._bell.close()
         self._ringer.close()
 
+    def asking(self) -> int:
+        """How many connections are here whose request may still come."""
+        return sum(one.state != "leaving" for one in tuple(self._visitors.values()))
+
     def waiting(self) -> int:
         """How many connections are here that are no associations."""
         return len(self._visitors)
@@ -150,6 +160,7 @@ class Door:
 
     def _run(self) -> None:
         while not self._closing:
+            self._beat()
             try:
                 self._look_round()
             except MemoryError:
@@ -277,9 +288,12 @@ class Door:
                 break
             if len(visitor.data) > _SMALL_REQUEST:
                 self._limit_bytes()
-        self._forget(visitor)
+        self._unregister(visitor)
         visitor.socket.setblocking(True)
-        self._welcome(visitor.socket, visitor.address, bytes(memoryview(visitor.data)[_HEADER.size :]))
+        try:
+            self._welcome(visitor.socket, visitor.address, bytes(memoryview(visitor.data)[_HEADER.size :]))
+        finally:  # not before: it is always either here or an association, for who waits for both to end
+            self._visitors.pop(visitor.socket, None)
 
     def _request_length(self, visitor: _Visitor) -> int:
         kind, length = _HEADER.unpack(visitor.data)
@@ -323,6 +337,9 @@ class Door:
 
     def _forget(self, visitor: _Visitor) -> None:
         self._visitors.pop(visitor.socket, None)
+        self._unregister(visitor)
+
+    def _unregister(self, visitor: _Visitor) -> None:
         with suppress(KeyError, ValueError, OSError):
             self._selector.unregister(visitor.socket)
 

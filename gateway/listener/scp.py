@@ -52,6 +52,8 @@ class Listener:
         port: another port than the settings name; 0 lets the system choose.
         ssl_context: with one, every connection must be TLS.
         reuse_port: other processes listen on the same port.
+        listening: a socket that listens already and is shared with others; then host and port are its own.
+        beat: called each time that the loop goes round which accepts connections.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Listener:
         port: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         reuse_port: bool = False,
+        listening: socket.socket | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.port = settings.gateway.port if port is None else port
         self._settings = settings
@@ -74,6 +78,8 @@ class Listener:
             muffler=self._muffler,
             ssl_context=ssl_context,
             reuse_port=reuse_port,
+            listening=listening,
+            beat=beat,
         )
         self._audit = Audit(ledger, self._muffler)
         self._house = House(
@@ -102,15 +108,21 @@ class Listener:
         return self.port
 
     def stop(self, drain_s: float = 20.0) -> None:
-        """Stop accepting, let associations finish for `drain_s` seconds, then abort the rest."""
-        end = time.monotonic() + drain_s
+        """Stop accepting, let associations finish for `drain_s` seconds, then abort the rest.
+
+        Who connected before may still ask for an association, for QUIET_S: the system said that we are here.
+        """
+        began = time.monotonic()
+        end = began + drain_s
         self._door.stop_accepting()
-        while self._open and time.monotonic() < end:
+        while (now := time.monotonic()) < end and (
+            (now < began + QUIET_S and self._door.asking()) or self._open
+        ):
             for one in self._associations():
                 if one.quiet_s() > QUIET_S:
                     one.stop()
             with self._changed:
-                self._changed.wait_for(lambda: not self._open, timeout=min(0.2, max(drain_s, 0.01)))
+                self._changed.wait(min(0.05, drain_s))
         for one in self._associations():
             one.stop()
         with self._changed:
@@ -217,15 +229,17 @@ def serve(
     ready: Callable[[], None],
     stop: threading.Event,
     drain_s: float = 20.0,
+    listening: socket.socket | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
-    """Listen until `stop` is set; `ready` is told the port. Several processes share it with `reuse_port`.
+    """Listen until `stop` is set; several processes share a port with `reuse_port`, or a socket, `listening`.
 
     Raises:
         FilmgateError: new connections are not attended to any more.
         OSError: the port cannot be had.
     """
     _allow_open_files()
-    listener = Listener(settings, ledger, store, reuse_port=reuse_port)
+    listener = Listener(settings, ledger, store, reuse_port=reuse_port, listening=listening, beat=beat)
     listener.start()
     ready()
     try:
