@@ -11,7 +11,7 @@ import numpy as np
 
 from gateway.sandbox import Sandbox, header_told, integer_told, short_text
 from gateway.store import Store
-from pipelines.film import PREVIEW_PX, Film, Operations
+from pipelines.film import PREVIEW_PX, Box, Damage, Film, Operations
 from pipelines.rejected import MOST, TITLES, Rejected
 
 MAX_COPY = 2**30  # bytes of a corrected copy
@@ -106,7 +106,15 @@ def _film(told: dict[str, Any], raw: bytearray, long_side: int) -> Film:
     if not (pixels.min() >= 0.0 and pixels.max() <= 1.0):  # false for NaN too
         raise ValueError("pixels outside [0, 1]")
     down, across = (float(value) for value in told["scale"])
-    return Film(header_told(told["header"]), pixels, (down, across), float(told["stored_range"]))
+    damage = _damage(told["damage"]) if told["damage"] else None
+    return Film(header_told(told["header"]), pixels, (down, across), float(told["stored_range"]), damage)
+
+
+def _damage(told: dict[str, Any]) -> Damage:
+    x0, y0, x1, y1 = (float(told["box"][side]) for side in ("x0", "y0", "x1", "y1"))
+    if not (0.0 <= x0 < x1 <= 1.0 and 0.0 <= y0 < y1 <= 1.0):
+        raise ValueError("a box outside the picture")
+    return Damage(short_text(told["words"]), Box(x0, y0, x1, y1))
 
 
 def _rejected(told: dict[str, Any]) -> Rejected:

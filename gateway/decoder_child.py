@@ -26,6 +26,7 @@ def _film(path: Path, request: dict[str, Any]) -> Answer:
         "shape": film.pixels.shape,
         "scale": film.scale,
         "stored_range": film.stored_range,
+        "damage": asdict(film.damage) if film.damage else None,
     }
     return told, film.pixels.astype("<f4", copy=False).data.cast("B")
 

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -43,6 +44,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from pipelines import codestreams
 from pipelines.film import Reason
 from pipelines.header import first, integer, upper
 from pipelines.part10 import FLOAT_PIXEL_DATA, UNDEFINED_LENGTH, Part10, Undecodable
@@ -82,6 +84,7 @@ JPEG2000_FAMILY = frozenset(
         HTJ2K,
     }
 )
+HTJ2K_FAMILY = frozenset({HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 JPEGXL_FAMILY = frozenset({JPEGXL_LOSSLESS, JPEGXL_RECOMPRESSION, JPEGXL})
 NATIVE_FRAMES = frozenset({DEFLATED_FRAMES, UNCOMPRESSED_FRAMES})  # native values, a fragment a frame
 ENCAPSULATED = JPEG_FAMILY | JPEG2000_FAMILY | JPEGXL_FAMILY | NATIVE_FRAMES | {RLELossless}
@@ -606,15 +609,17 @@ def _jpeg(codestream: bytes, layout: Layout) -> Pixels:
     start = _start_of_frame(codestream)
     _check_size(start.rows, start.columns, start.samples, layout)
     codestream = _checked_end(codestream)
-    if start.marker == JPEG_LS:
+    if start.marker == JPEG_LS:  # by CharLS, which says so when it is broken
         return _decoded(imagecodecs.jpegls_decode, codestream)
-    if start.samples == 1:
-        return _decoded(imagecodecs.jpeg8_decode, codestream)  # 8, 12 and 16 bits, lossless too
-    if start.lossy and (start.says_colour or layout.photometric != "RGB"):
-        return _decoded(imagecodecs.jpeg8_decode, codestream, outcolorspace="RGB")
-    return _decoded(
-        imagecodecs.jpeg8_decode, codestream, colorspace="RGB", outcolorspace="RGB"
-    )  # as they are
+    how: dict[str, Any] = {}  # 8, 12 and 16 bits, lossless too
+    if start.samples > 1:
+        how = {"outcolorspace": "RGB"}
+        if not start.lossy or (layout.photometric == "RGB" and not start.says_colour):
+            how["colorspace"] = "RGB"  # as they are
+    decode = partial(_decoded, partial(imagecodecs.jpeg8_decode, **how))
+    pixels = decode(codestream)
+    codestreams.check_jpeg(codestream, pixels, decode)
+    return pixels
 
 
 def _segments(codestream: bytes, at: int = 2) -> Iterator[tuple[int, bytes]]:
@@ -650,7 +655,8 @@ def _bound(codestream: bytes) -> int:
     return scan[-3] if len(scan) >= 3 else 0
 
 
-# JPEG 2000 and HTJ2K (ISO 15444-1, 15444-15): both by OpenJPEG, which says so when a codestream is broken
+# JPEG 2000 and HTJ2K (ISO 15444-1, 15444-15): both by OpenJPEG, which says so when headers are broken, and of
+# HTJ2K when code blocks are. At a lower resolution most of them are not even looked at.
 
 OVERSHOOT = 8  # filters go beyond the range of the values by less than such a part of it
 SIZ = b"\xff\x4f\xff\x51"
@@ -660,6 +666,9 @@ def _jpeg2000(codestream: bytes, layout: Layout, syntax: str, shrink: int) -> Pi
     rows, columns, samples, precision, signed = _siz(codestream)
     _check_size(rows, columns, samples, layout)
     codestream = _checked_end(codestream)
+    codestreams.check_jpeg2000(codestream, codestream.find(SIZ, 0, 4096))
+    if syntax in HTJ2K_FAMILY:  # it takes no longer than half a JPEG, and tells of every broken code block
+        shrink = 1
     # two's complement in a codestream that is marked unsigned cannot be averaged, which a lower resolution is
     if shrink > 1 and samples == 1 and precision <= 16 and signed == layout.signed:
         small = _reduced(codestream, shrink, precision, signed)

@@ -32,6 +32,7 @@ from pipelines.codecs import (
     stored_frame,
     stored_frames,
 )
+from pipelines.damage import damage
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
 from pipelines.header import integer, numbers, quietly, text
@@ -49,6 +50,7 @@ METHODS = (  # Lossy Image Compression Method, PS3.3 C.7.6.1.1.5.1
     (JPEGXL_FAMILY, "ISO_18181_1"),
 )
 MAX_COMPARED = 2**25  # pixels of all frames that are decoded to compare them: a few seconds of JPEG 2000
+MOST_IN_FULL = 2**25  # pixels; stitched films are larger, and take half a minute of JPEG 2000
 SANE_ASPECT = (0.1, 10.0)  # a spacing ratio beyond this is a typing error, not a detector
 
 
@@ -61,8 +63,13 @@ def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
     with _header_in_errors(part):
         check_there(part)
         layout = Layout.of(part.ds)
-        stored = stored_frame(part, layout, shrink=_shrink(part.ds, layout, long_side))
-        return film_of(part, layout, stored, long_side=long_side)
+        large = layout.rows * layout.columns > MOST_IN_FULL
+        stored = stored_frame(part, layout, shrink=_shrink(part.ds, layout, long_side) if large else 1)
+        coded = part.pixel_length == UNDEFINED_LENGTH
+        wavelets = coded and part.transfer_syntax in JPEG2000_FAMILY
+        blocks = coded and part.transfer_syntax in JPEG_FAMILY and is_lossy(part, layout)
+        film = film_of(part, layout, stored, long_side=long_side)
+        return replace(film, damage=damage(stored, wavelets=wavelets, blocks=blocks))
 
 
 def film_of(part: Part10, layout: Layout, stored: Pixels, *, long_side: int = PREVIEW_PX) -> Film:

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     NO_PIXELS = "NO_PIXELS"
     PIXELS_MISMATCH = "PIXELS_MISMATCH"
     DECODE_FAILED = "DECODE_FAILED"
+    PIXELS_DAMAGED = "PIXELS_DAMAGED"
     # exposure
     BLANK = "BLANK"
     WASHED_OUT = "WASHED_OUT"
@@ -104,6 +105,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NO_PIXELS: "there is no pixel data",
     Reason.PIXELS_MISMATCH: "Rows, Columns or bit depth do not agree with the pixel data",
     Reason.DECODE_FAILED: "decoding crashed, hung or used too much memory",
+    Reason.PIXELS_DAMAGED: "pixel data are cut off, overwritten or out of place",
     Reason.BLANK: "the picture is blank: no anatomy to be seen",
     Reason.WASHED_OUT: "the contrast is squeezed into a small part of the grey range",
     Reason.CLIPPED: "much of the picture is cut off at black or white",
@@ -191,12 +193,14 @@ class Film:
     MONOCHROME1 / Presentation LUT Shape applied exactly once), square pixels, long side at most
     `PREVIEW_PX`. `scale` is native pixels per preview pixel, (rows, columns).
     `stored_range` is the fraction of the stored bit range that the central 98 % of pixels use.
+    `damage` is what all stored values show of bytes that are missing or out of place, if anything.
     """
 
     header: Header
     pixels: NDArray[np.float32]
     scale: tuple[float, float] = (1.0, 1.0)
     stored_range: float = 1.0
+    damage: Damage | None = None
 
     def claiming(self, header: Header) -> Film:
         """This film by the claims of another's header: of a copy, which is judged by its source's. What a
@@ -217,6 +221,14 @@ class Box:
     y0: float
     x1: float
     y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A place in a picture that no exposure leaves as it is, in words and as a box."""
+
+    words: str
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -413,6 +413,13 @@ def test_lossy_jpeg_of_8_and_12_bits():
     assert decode_film(data).pixels == pytest.approx(ramp(64, 48) / 4095, abs=0.03)
 
 
+@pytest.fixture
+def stitched(monkeypatch):
+    """Every film counts as one of those so large that JPEG 2000 is read at a lower resolution."""
+    monkeypatch.setattr(decode, "MOST_IN_FULL", 0)
+
+
+@pytest.mark.usefixtures("stitched")
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, HTJ2KLossless])
 def test_jpeg_2000_is_decoded_at_a_lower_resolution(syntax, signed):
@@ -428,6 +435,7 @@ def test_jpeg_2000_is_decoded_at_a_lower_resolution(syntax, signed):
     assert np.abs(small.pixels - native.pixels).mean() < 0.005
 
 
+@pytest.mark.usefixtures("stitched")
 def test_a_lower_resolution_is_not_made_of_twos_complement():
     """Signed values in a codestream marked unsigned; and steep edges, where filters overshoot Bits Stored."""
     values = np.where(np.indices((1100, 1100)).sum(0) // 60 % 2, 2047, -2048).astype("<i2")
@@ -442,6 +450,7 @@ def test_a_lower_resolution_is_not_made_of_twos_complement():
         assert np.abs(shown_small - native).max() < 0.5
 
 
+@pytest.mark.usefixtures("stitched")
 @pytest.mark.parametrize("levels", [1, 2, 6])
 def test_jpeg_2000_without_a_lower_resolution_is_decoded_whole(levels):
     """Three halvings are wanted; an encoder may have left fewer, or none."""
@@ -469,6 +478,7 @@ def test_several_fragments_are_one_frame():
         stored_pixels(data)
 
 
+@pytest.mark.usefixtures("stitched")
 def test_padding_does_not_switch_off_the_lower_resolution():
     """Padding is black, the film beside it is what it is in full; no grey between the two is padding's."""
     y, x = np.mgrid[0:2300, 0:1900]
@@ -489,6 +499,7 @@ def test_padding_does_not_switch_off_the_lower_resolution():
         assert small.stored_range == pytest.approx(native.stored_range, abs=0.005)
 
 
+@pytest.mark.usefixtures("stitched")
 def test_a_film_of_padding_alone_is_black_at_a_lower_resolution():
     """Nothing is left to average, and nothing warns of it."""
     stored = np.full((1100, 1100), 4095, "<u2")
@@ -498,6 +509,7 @@ def test_a_film_of_padding_alone_is_black_at_a_lower_resolution():
     assert decode_film(data).pixels.max() == 0
 
 
+@pytest.mark.usefixtures("stitched")
 @pytest.mark.parametrize("spacing", [[0.2, 0.21], [0.2, 0.1], [0.1, 0.3]])
 def test_oblong_pixels_do_not_switch_off_the_lower_resolution(spacing):
     """The side with the longer pixels sets how much smaller the picture may come."""
@@ -733,13 +745,16 @@ def _with_syntax(ds: Dataset, syntax: str, frames: list[bytes] | None) -> bytes:
     return data.replace(JPEGLSLossless.encode(), syntax.encode().ljust(len(JPEGLSLossless), b"\0"), 1)
 
 
+BROKEN = (Reason.DECODE_FAILED, Reason.PIXELS_MISMATCH, Reason.PIXELS_DAMAGED)
+
+
 @pytest.mark.parametrize("syntax", list(CODECS))
 def test_broken_codestreams_fail_cleanly(syntax):
     """Noise between a true header and a true end: a film of noise at worst."""
     noise = np.random.default_rng(0).integers(0, 255, 3000, dtype="u1").tobytes()
     frame = CODECS[syntax](ramp())
     data = part10(dx(ramp()), syntax, frames=[frame[:110] + noise + frame[-2:]])
-    assert film_or_reason(data) in (None, Reason.DECODE_FAILED, Reason.PIXELS_MISMATCH)
+    assert film_or_reason(data) in (None, *BROKEN)
 
 
 def film_or_reason(source: Any) -> Reason | None:

@@ -74,12 +74,12 @@ def test_no_gate_raises_for_any_film(pixels: np.ndarray) -> None:
 
 
 def test_the_gates_stand_in_order_and_without_models_hold_every_film(tmp_path: Path) -> None:
-    """No bundles at all: header and exposure still speak, the five networks answer FAILED MODEL_MISSING."""
+    """No bundles at all: what is computed still speaks, the five networks answer FAILED MODEL_MISSING."""
     ready = gates.load(tmp_path)
     names = [gate.name for gate in ready.gates]
-    assert names == ["header", "exposure", "anatomy", "inversion", "rotation", "mirror", "lungs"]
+    assert names == ["header", "integrity", "exposure", "anatomy", "inversion", "rotation", "mirror", "lungs"]
     failed = [f for f in ready.look(film(phantom.render("frontal", 3))) if f.verdict is Verdict.FAILED]
-    assert {f.gate for f in failed} == set(names[2:])
+    assert {f.gate for f in failed} == set(names[3:])
     assert {f.reason for f in failed} == {Reason.MODEL_MISSING}
     assert len(ready.problems()) == 5
     assert ready.models() == {}

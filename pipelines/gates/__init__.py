@@ -19,6 +19,7 @@ from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.exposure import ExposureGate
 from pipelines.gates.eyes import Eyes
 from pipelines.gates.header import HeaderGate
+from pipelines.gates.integrity import IntegrityGate
 from pipelines.gates.inversion import InversionGate
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
@@ -27,6 +28,7 @@ from pipelines.gates.rotation import RotationGate
 
 GATES: tuple[Callable[..., Gate], ...] = (
     HeaderGate,
+    IntegrityGate,
     ExposureGate,
     AnatomyGate,
     InversionGate,
@@ -39,7 +41,14 @@ POSE = ("rotation", "inversion")  # the networks by which every other one sees a
 
 # No network looks at what is no film or shows nothing ...
 NOTHING_TO_SEE = frozenset(
-    {Reason.NOT_A_FILM, Reason.FOR_PROCESSING, Reason.OURS, Reason.MULTI_FRAME, Reason.BLANK}
+    {
+        Reason.NOT_A_FILM,
+        Reason.FOR_PROCESSING,
+        Reason.OURS,
+        Reason.MULTI_FRAME,
+        Reason.PIXELS_DAMAGED,
+        Reason.BLANK,
+    }
 )
 # ... and which way up or round is a question about chests: a hand has no upright.
 NO_CHEST = frozenset({Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH})
