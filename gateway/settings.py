@@ -113,6 +113,11 @@ class WorkSettings(_Block):
     workers: int = Field(0, ge=0, le=64, description="0: one a core")
     nice: int = Field(19, ge=0, le=19)
     attempts: int = Field(3, ge=1, le=20, description="failed attempts before a film is parked")
+    give_up_h: float = Field(
+        24.0,
+        gt=0,
+        description="hours of tries without room, time or lock before a film is parked",
+    )
     lease_s: float = Field(60.0, gt=0, description="a lease whose heartbeat stands still so long is freed")
     decode_timeout_s: float = Field(10.0, gt=0)
     decode_memory_mb: int = Field(2048, ge=256)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import clock, fitness
+from gateway import clock
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say
 from gateway.errors import (
@@ -221,6 +221,8 @@ def _reach(settings: Settings) -> Check:
 
 def _routes(settings: Settings) -> Iterator[Check]:
     """What the settings name and is not there, and what keeps films from where they should go."""
+    from gateway import fitness
+
     found = list(fitness.troubles(settings))
     if not any(trouble.words == fitness.NO_ARCHIVE for trouble in found):
         yield Check("archive", "ok", f"originals go to {', '.join(settings.routes.always)}")
@@ -231,6 +233,8 @@ def _routes(settings: Settings) -> Iterator[Check]:
 
 def _bundles(settings: Settings) -> Iterator[Check]:
     """Each model's weights against the digest on its card; torch is not needed for that."""
+    from gateway import fitness
+
     folder = fitness.bundles_folder(settings)
     cards = {card.parent.parent for card in folder.glob("*/configs/metadata.json")}
     there = {bundle.name for bundle in cards if not _is_classifier(bundle)}
@@ -277,6 +281,8 @@ def _classifiers(settings: Settings) -> Iterator[Check]:
 
 def _bundle(what: str, folder: Path, meaning: str) -> Check:
     """A model that is not in use may be broken; one that is may not."""
+    from gateway import fitness
+
     bad = "warning" if meaning == "not in use" else "error"
     if problem := fitness.problem_of(folder):
         return Check(what, bad, f"{problem}; {meaning}")
@@ -286,6 +292,8 @@ def _bundle(what: str, folder: Path, meaning: str) -> Check:
 
 def _regions(settings: Settings) -> Check:
     """Whether what destinations wait for can come: a gate has the name on its card."""
+    from gateway import fitness
+
     blocks = settings.destinations
     accepted = [getattr(blocks[name], "accepts", None) for name in settings.routes.pass_]
     wanted = {region for accepts in accepted if accepts for region in accepts.regions} - {"chest"}

@@ -49,8 +49,16 @@ def complain(error: Exception, more: str = "") -> None:
 
 def print_json(items: Iterable[Mapping[str, Any]]) -> None:
     """One JSON array, an item a line."""
-    lines = ",\n".join(json.dumps(item, default=_plain, ensure_ascii=False) for item in items)
-    say(f"[\n{lines}\n]" if lines else "[]")
+    print_lines(json.dumps(item, default=_plain, ensure_ascii=False) for item in items)
+
+
+def print_lines(items: Iterable[str]) -> None:
+    """One JSON array of items that are JSON already, a line each; printed as they come, however many."""
+    before = "[\n"
+    for item in items:
+        sys.stdout.write(before + item)
+        before = ",\n"
+    say("[]" if before == "[\n" else "\n]")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:

@@ -93,6 +93,8 @@ def _record(db: Connection, received: Received, always: Sequence[str]) -> Record
     # An archive that changes what it reflects would otherwise get every change back, without end.
     others = [name for name in always if name not in received.came_from]
     _queue(db, film_id, version_id, received, others, "version received")
+    hurried = (deliveries.c.film_id == film_id) & (deliveries.c.rank > _rank(received))
+    db.execute(update(deliveries).where(hurried).values(rank=_rank(received)))
     return Recorded(film_id, version_id, Outcome.VERSION)
 
 
@@ -174,6 +176,7 @@ def _queue(
                 "state": DeliveryState.PENDING,
                 "next_at": now,
                 "created_at": now,
+                "rank": _rank(received),
             }
             for name in always
         ]
