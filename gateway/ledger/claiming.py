@@ -64,10 +64,10 @@ class Claiming(Database):
                     job_id = _begin_reading(db, following | {"owner": owner})
                 else:
                     job_id = _lease(db, following["job_id"], owner, now)
-                token = db.scalar(_TOKEN, {"job_id": job_id})
+                token = 0 if job_id is None else db.execute(_TOKEN, {"job_id": job_id}).scalar_one()
             if job_id is not None:
                 with self.reading() as db:
-                    return _job(db, job_id, int(token))
+                    return _job(db, job_id, token)
         return None
 
     def _following(self, classifiers: Collection[str], now: datetime | None) -> dict[str, Any] | None:

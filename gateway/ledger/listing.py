@@ -15,7 +15,19 @@ from datetime import datetime
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, bindparam, cast, exists, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
@@ -192,7 +204,7 @@ def _lines(db: Connection, film_ids: Sequence[int]) -> list[str]:
     return [_line(row, work.get(row.id), found[row.decision_id], owed[row.id], read[row.id]) for row in told]
 
 
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _FILMS = (
     select(instances.c.id, instances.c.sop_instance_uid, instances.c.received_at)
     .add_columns(decisions.c.id.label("decision_id"), decisions.c.act, decisions.c.rule, decisions.c.why)

@@ -25,7 +25,7 @@ def allowed(table: Table, start: str, end: str) -> None:
 
 def stands(table: FromClause, *states: str) -> ColumnElement[bool]:
     """Whether a row is in one of these states, said in literals: so partial indices can be used."""
-    literals = [literal_column(f"'{state}'") for state in states]
+    literals: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in states]
     return table.c.state == literals[0] if len(literals) == 1 else table.c.state.in_(literals)
 
 

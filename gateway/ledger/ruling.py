@@ -66,7 +66,7 @@ class Answering(Database):
                 note=note_text,
             )
             named = cast(holds.c.words, Text).contains(f'"{word}"', autoescape=True)
-            waiting = db.execute(_WAITING.where(sender == _SENDER, named))
+            waiting = db.execute(_WAITING.where(_CALLING.in_((sender,)), named))
             films = tuple(dict.fromkeys(row.film_id for row in waiting))
             for start in range(0, len(films), _CHUNK):
                 _examine_again(db, films[start : start + _CHUNK])
@@ -92,7 +92,8 @@ class Answering(Database):
 
 _CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
 _STANDS = rulings.c.ended_at.is_(None)
-_SENDER = func.coalesce(associations.c.calling, "").label("sender")
+_CALLING: ColumnElement[str] = func.coalesce(associations.c.calling, "")
+_SENDER = _CALLING.label("sender")
 _WAITING = (
     select(holds.c.film_id, holds.c.version_id, holds.c.words, holds.c.opened_at, _SENDER)
     .join(versions, versions.c.id == holds.c.version_id)

@@ -101,8 +101,7 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
     A look finds it when its own words say the same in literals (`moves.stands`): a bound value tells nothing.
     """
-    which = text(where)
-    return Index(name, *columns, sqlite_where=which, postgresql_where=which)
+    return Index(name, *columns, sqlite_where=text(where))
 
 
 associations = Table(

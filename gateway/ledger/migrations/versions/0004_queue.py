@@ -41,5 +41,4 @@ def upgrade() -> None:
     op.drop_index("ix_deliveries_due", table_name="deliveries")
     op.execute(RANKS)
     for name, table, columns, where in PARTIAL:
-        which = sa.text(where)
-        op.create_index(name, table, columns, unique=False, sqlite_where=which, postgresql_where=which)
+        op.create_index(name, table, columns, unique=False, sqlite_where=sa.text(where))
