@@ -64,7 +64,7 @@ class Routing(Database):
                 rows = sorted(first, key=lambda row: (row.rank, row.id))[:limit]
                 unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
                 rivals = _rivals(db, [row.id for row in rows])
-            taken = self._taken([row.id for row in rows]) if rows else set()
+            taken = self._taken({row.id: row.attempts for row in rows}) if rows else set()
             if taken or not rows:  # else others of this destination were faster
                 break
         return [
@@ -77,10 +77,14 @@ class Routing(Database):
             if row.id in taken
         ]
 
-    def _taken(self, ids: list[int]) -> set[int]:
-        """Those of these deliveries that nobody else took since; the ledger is locked for that alone."""
+    def _taken(self, seen: dict[int, int]) -> set[int]:
+        """Those of these deliveries (id -> attempts) that nobody else tried since.
+
+        The ledger is locked for that alone.
+        """
         with self.leasing() as db:
-            taken = set(db.scalars(_STILL_WAIT, {"ids": ids}))
+            waiting = db.execute(_STILL_WAIT, {"ids": list(seen)}).all()
+            taken = {row.id for row in waiting if row.attempts == seen[row.id]}
             db.execute(_TAKE, {"ids": list(taken)})
             return taken
 
@@ -174,7 +178,9 @@ _BY_DESTINATION = _by_destination()
 _FIRST_DUE = tuple(_first_due())
 _THESE = deliveries.c.id.in_(bindparam("ids", expanding=True))
 _STILL_WAIT = (
-    select(deliveries.c.id).where(_THESE, stands(deliveries, *WAITING)).with_for_update(skip_locked=True)
+    select(deliveries.c.id, deliveries.c.attempts)
+    .where(_THESE, stands(deliveries, *WAITING))
+    .with_for_update(skip_locked=True)
 )
 _TAKE = (
     update(deliveries).where(_THESE).values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
