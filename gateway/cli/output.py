@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_AT_ONCE = 100  # lines in one write: one after the other costs more than to look them up
 
 STYLES = {
     "pass": "green",
@@ -54,9 +57,9 @@ def print_json(items: Iterable[Mapping[str, Any]]) -> None:
 
 def print_lines(items: Iterable[str]) -> None:
     """One JSON array of items that are JSON already, a line each; printed as they come, however many."""
-    before = "[\n"
-    for item in items:
-        sys.stdout.write(before + item)
+    lines, before = iter(items), "[\n"
+    while some := list(islice(lines, _AT_ONCE)):
+        sys.stdout.write(before + ",\n".join(some))
         before = ",\n"
     say("[]" if before == "[\n" else "\n]")
 
