@@ -265,7 +265,7 @@ class Courier:
             pass
 
     def _look(self) -> None:
-        for name in self._ledger.due_destinations(self._clock()):
+        for name in self._ledger.due_destinations(self._clock(), most=1):
             if lane := self._lanes.get(name):
                 if not lane.pause_left_s():
                     lane.wake()

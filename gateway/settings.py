@@ -143,6 +143,12 @@ class WorkSettings(_Block):
     workers: int = Field(0, ge=0, le=64, description="0: one a core, where memory allows")
     nice: int = Field(19, ge=0, le=19)
     attempts: int = Field(3, ge=1, le=20, description="failed attempts before a film is parked")
+    give_up_h: float = Field(
+        24.0,
+        gt=0,
+        le=100_000,
+        description="hours of tries without room, time or lock before a film is parked",
+    )
     lease_s: Seconds = Field(60.0, description="a lease whose heartbeat stands still so long is freed")
     decode_timeout_s: Seconds = Field(10.0)
     decode_memory_mb: int = Field(2048, ge=256, le=1 << 20)

@@ -49,7 +49,7 @@ BEAT_S = 5.0  # heartbeats of a lease; a worker that beats no more loses it afte
 LONGEST_JOB_S = 300.0  # no heartbeat beyond this: a job that hangs must not keep its lease for ever
 LONGEST_LATE_S = 3600.0  # the same for a job that others keep from the processor
 LOOK_S = 2.0  # how often an idle worker looks by itself, in case nobody can ring
-LONGEST_DELAY_S = 60.0  # before a film that was postponed is tried again
+PARKED = "it waits for a person; the films behind it go on"
 REPORT_S = 120.0  # how long a ledger that does not listen is told again how an attempt ended
 
 
@@ -89,7 +89,7 @@ class Examiner:
             lambda: [child.pid for child in children if child.pid],
             start=clerk.ask,
         )
-        self._postponed = Postponed()
+        self._postponed = 0  # jobs that could not be done, one after the other
         self.stopping = threading.Event()
 
     def work(self) -> None:
@@ -113,8 +113,7 @@ class Examiner:
 
     def _claim(self) -> Job | None:
         classifiers = self.readings.names if self.readings else ()
-        later = self._postponed.not_yet(time.monotonic())
-        return self._ask(lambda: self._ledger.claim(self._owner, classifiers, passing_over=later))
+        return self._ask(lambda: self._ledger.claim(self._owner, classifiers, now=now()))
 
     def _attempt(self, job: Job) -> None:
         try:
@@ -122,7 +121,7 @@ class Examiner:
                 self._read(job)
             else:
                 self._examine(job)
-            self._postponed.over()
+            self._postponed = 0
         except StaleLease as error:
             log.warning("lease lost", job=job.id, film=job.film_id, error=str(error))
         except (Missing, FileNotFoundError) as error:
@@ -136,15 +135,25 @@ class Examiner:
     def _failed(self, job: Job, error: Exception) -> None:
         attempts = self._shell.settings.work.attempts
         text = f"{type(error).__name__}: {error}"[:500]
-        self._report(
-            lambda: self._ledger.fail(job, error=text, max_attempts=attempts, now=now(), mode=self._mode)
-        )
+
+        def fail() -> None:
+            if self._ledger.fail(job, error=text, max_attempts=attempts, now=now(), mode=self._mode):
+                log.error("job parked", job=job.id, film=job.film_id, error=text, meaning=PARKED)
+
+        self._report(fail)
 
     def _postpone(self, job: Job, error: str) -> None:
         """The films behind it go on; where one after the other cannot be examined, none is hurried."""
         log.warning("examination postponed", job=job.id, film=job.film_id, error=error)
-        self._report(lambda: self._ledger.postpone(job, error=error))
-        if self._postponed.add(job.id, time.monotonic()) > 1:
+        most_h = self._shell.settings.work.give_up_h
+
+        def put_off() -> None:
+            if self._ledger.postpone(job, error=error, now=now(), give_up_h=most_h, mode=self._mode):
+                log.error("job parked", job=job.id, film=job.film_id, error=error, meaning=PARKED)
+
+        self._report(put_off)
+        self._postponed += 1
+        if self._postponed > 1:
             self.stopping.wait(LOOK_S)
 
     def _report(self, tell: Callable[[], None]) -> None:
@@ -328,37 +337,6 @@ class Examiner:
         except DecodeError:
             return None
         return len(digests) == 1
-
-
-class Postponed:
-    """The jobs that this worker could not do for want of room, time or a lock, and when it tries each again.
-
-    The ledger gives out the oldest first: without a delay one that cannot be done would keep all others from
-    being tried.
-    """
-
-    def __init__(self) -> None:
-        self._again: dict[int, tuple[float, float]] = {}  # job -> when, after what delay; s, monotonic
-        self._in_a_row = 0
-
-    def add(self, job: int, now_s: float) -> int:
-        """Note that `job` could not be done; how many could not, one after the other."""
-        _, delay_s = self._again.pop(job, (0.0, LOOK_S))
-        delay_s = min(2 * delay_s, LONGEST_DELAY_S)
-        self._again[job] = (now_s + delay_s, delay_s)
-        self._in_a_row += 1
-        return self._in_a_row
-
-    def over(self) -> None:
-        """A job was done."""
-        self._in_a_row = 0
-
-    def not_yet(self, now_s: float) -> tuple[int, ...]:
-        """The jobs whose time has not come."""
-        # One that was due for so long was done by another worker.
-        recent = now_s - 2 * LONGEST_DELAY_S
-        self._again = {job: again for job, again in self._again.items() if again[0] > recent}
-        return tuple(job for job, (at_s, _) in self._again.items() if at_s > now_s)
 
 
 class Heart:

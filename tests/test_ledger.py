@@ -334,13 +334,13 @@ def test_gating_again_settles_what_the_old_decision_left(ledger: Ledger) -> None
 
 
 def test_a_postponed_job_costs_no_attempt(ledger: Ledger) -> None:
-    """A full disk is not the film's doing: however often, it is not parked."""
+    """A full disk is not the film's doing: five times do not park it."""
     ledger.record([received()])
     for _ in range(5):
         job = claimed(ledger)
-        ledger.postpone(job, error="no room")
+        ledger.postpone(job, error="no room", now=NOW)
         with pytest.raises(StaleLease):
-            ledger.postpone(job, error="no room")
+            ledger.postpone(job, error="no room", now=NOW)
     assert claimed(ledger).attempts == 1
 
 
@@ -813,7 +813,7 @@ def older(tmp_path: Path, schema: str) -> Ledger:
     return Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", migrate_first=True)
 
 
-@pytest.mark.parametrize("schema", ["0001", "0002"])
+@pytest.mark.parametrize("schema", ["0001", "0002", "0003"])
 def test_an_older_ledger_keeps_all_it_held(tmp_path: Path, schema: str) -> None:
     """Jobs, deliveries and holds go on, and what is owed to a classifier can be read."""
     ledger = older(tmp_path, schema)
@@ -829,6 +829,15 @@ def test_an_older_ledger_keeps_all_it_held(tmp_path: Path, schema: str) -> None:
     kept = sqlite3.connect(tmp_path / f"ledger.sqlite.before-{schema}-to-{SCHEMA}")
     assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == (schema,)
     kept.close()
+    ledger.close()
+
+
+def test_what_an_older_ledger_owes_goes_in_the_order_of_its_films(tmp_path: Path) -> None:
+    """0003 to 0004: the first film was sent as urgent, and what is owed of it is."""
+    ledger = older(tmp_path, "0003")
+    with ledger.reading() as db:
+        ranks = db.execute(select(deliveries.c.film_id, deliveries.c.rank).order_by(deliveries.c.id)).all()
+    assert ranks == [(1, 0), (2, 1)]
     ledger.close()
 
 

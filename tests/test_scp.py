@@ -44,6 +44,7 @@ from pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
+from sqlalchemy import event
 
 from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger import Ledger
@@ -397,6 +398,26 @@ def test_a_store_whose_folder_is_gone_takes_no_film(tmp_path: Path, folder: str,
         (tmp_path / "away").rename(tmp_path / folder)
         assert peer.store(second.SOPInstanceUID, encoded(second)) == 0x0000
     assert len(ledger.received) == len(stored(tmp_path)) == 2
+
+
+def test_a_read_only_ledger_is_a_failure_that_passes(tmp_path: Path) -> None:
+    """0xA700 while the database refuses every write, no row; an echo is answered; then a resend is taken."""
+    ledger, one = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}", migrate_first=True), film()
+    writable = threading.Event()
+
+    def refuse(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA query_only={'OFF' if writable.is_set() else 'ON'}")
+
+    with listening(tmp_path, ledger) as listener, RawPeer(listener.port) as peer:
+        peer.associate()
+        event.listen(ledger._engine, "checkout", refuse)
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0xA700
+        assert echo(listener.port)
+        writable.set()
+        assert ledger.films() == []
+        assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+    assert len(ledger.films()) == 1
+    ledger.close()
 
 
 def test_a_ledger_that_breaks_does_not_break_the_listener(tmp_path: Path) -> None:

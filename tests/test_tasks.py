@@ -191,24 +191,6 @@ def test_a_film_that_waits_for_room_lets_the_others_go_on(
     assert (job.film_id, job.attempts) == (1, 1)
 
 
-def test_what_is_postponed_again_waits_longer_within_bounds() -> None:
-    """Its delay doubles up to LONGEST_DELAY_S; what another worker did long ago is forgotten."""
-    postponed = tasks.Postponed()
-    now, delays = 1000.0, []
-    for number in range(8):
-        assert postponed.add(7, now) == number + 1
-        again = next(s for s in range(1, 999) if not postponed.not_yet(now + s))
-        delays.append(again)
-        now += again
-    assert delays == [4, 8, 16, 32, 60, 60, 60, 60]
-    postponed.over()
-    assert postponed.add(8, now) == 1
-    postponed.not_yet(now + 999)
-    assert postponed.add(7, now + 999) == 2
-    assert postponed.not_yet(now + 999 + 3) == (7,)
-    assert postponed.not_yet(now + 999 + 5) == ()
-
-
 def test_a_locked_ledger_is_told_again_how_an_attempt_ended(
     tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

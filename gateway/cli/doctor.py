@@ -274,6 +274,7 @@ def _reach(settings: Settings) -> Check:
 
 def _routes(settings: Settings) -> Iterator[Check]:
     """What the settings name and is not there, and what keeps films from where they should go."""
+
     found = list(fitness.troubles(settings))
     if not any(trouble.words == fitness.NO_ARCHIVE for trouble in found):
         yield Check("archive", "ok", f"originals go to {', '.join(settings.routes.always)}")
@@ -284,6 +285,7 @@ def _routes(settings: Settings) -> Iterator[Check]:
 
 def _bundles(settings: Settings) -> Iterator[Check]:
     """Each model's weights against the digest on its card; torch is not needed for that."""
+
     folder = fitness.bundles_folder(settings)
     cards = {card.parent.parent for card in folder.glob("*/configs/metadata.json")}
     there = {bundle.name for bundle in cards if not _is_classifier(bundle)}
@@ -330,6 +332,7 @@ def _classifiers(settings: Settings) -> Iterator[Check]:
 
 def _bundle(what: str, folder: Path, meaning: str) -> Check:
     """A model that is not in use may be broken; one that is may not."""
+
     bad = "warning" if meaning == "not in use" else "error"
     if problem := fitness.problem_of(folder):
         return Check(what, bad, f"{problem}; {meaning}")
@@ -339,6 +342,7 @@ def _bundle(what: str, folder: Path, meaning: str) -> Check:
 
 def _regions(settings: Settings) -> Check:
     """Whether what destinations wait for can come: a gate has the name on its card."""
+
     blocks = settings.destinations
     accepted = [getattr(blocks[name], "accepts", None) for name in settings.routes.pass_]
     wanted = {region for accepts in accepted if accepts for region in accepts.regions} - {"chest"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import clean, complain, print_json, print_table, say, when
+from gateway.cli.output import clean, complain, print_json, print_lines, print_table, say, when
 from gateway.errors import PersonDecided
 from pipelines.facts import in_words
 from pipelines.film import REASON_TEXT, Act, Reason
@@ -27,6 +28,7 @@ CONDITIONS = 5  # of a classifier's answer, shown to people
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DECISIONS = [*(act.value for act in Act), "undecided"]
+_STATES = ("pending", "sending", "retry", "delivered", "failed", "cancelled")  # ledger.records.DeliveryState
 
 
 def _decision(text: str | None) -> str | None:
@@ -39,6 +41,12 @@ def _reason(text: str | None) -> str | None:
     if text is not None and text.upper() not in Reason.__members__:
         raise typer.BadParameter(f"one of {', '.join(Reason)}")
     return text.upper() if text else None
+
+
+def _state(text: str | None) -> str | None:
+    if text is not None and text not in _STATES:
+        raise typer.BadParameter(f"one of {', '.join(_STATES)}")
+    return text
 
 
 def _since(text: str | None) -> datetime | None:
@@ -60,6 +68,16 @@ WithReason = Annotated[
     typer.Option("--reason", callback=_reason, help="A reason code; films with it as a flag, too."),
 ]
 Since = Annotated[str | None, typer.Option(help="Received since: 30m, 8h, 7d, or a date and time.")]
+Until = Annotated[str | None, typer.Option(help="Received before: the same.")]
+SentBy = Annotated[str | None, typer.Option("--sender", help="Calling AE title of who sent it.")]
+Owed = Annotated[str | None, typer.Option("--destination", help="Owed, or delivered, to this destination.")]
+InState = Annotated[
+    str | None, typer.Option("--delivery", callback=_state, help=f"A delivery's state: {', '.join(_STATES)}.")
+]
+After = Annotated[
+    int | None, typer.Option(min=1, help="The films that come after this film's id in the list.")
+]
+Named = Annotated[list[str] | None, typer.Option("--film", help="This film alone: its id or its UID.")]
 Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `films list`.")]
 Rejected = Annotated[
     bool, typer.Option("--rejected", help="Also those that a person rejected; AI may get them after all.")
@@ -72,25 +90,37 @@ def list_films(
     decision: Decision = None,
     reason: WithReason = None,
     since: Since = None,
+    until: Until = None,
+    sender: SentBy = None,
+    destination: Owed = None,
+    delivery: InState = None,
+    film: Named = None,
+    after: After = None,
     limit: Limit = None,
     json: options.Json = False,
     config: options.Config = None,
     state: options.State = None,
 ) -> None:
     """List the films that were received, newest first."""
-    after = _since(since)
+    from gateway.ledger.records import Wanted
+
+    wanted = Wanted(decision, reason, _since(since), _since(until), sender, destination, delivery, after)
     with options.open_ledger(config, state) as ledger:
-        most = limit if json or limit else TABLE_ROWS
-        rows = ledger.films(limit=most, decision=decision, reason=reason, since=after)
-        total = len(rows) if json or limit or len(rows) < TABLE_ROWS else ledger.counts()["films"]
-    if json:
-        print_json(map(item, rows))
-        return
+        if film:
+            wanted = replace(wanted, films=tuple(ledger.film_id(name) for name in film))
+        if json:
+            print_lines(ledger.film_lines(wanted, limit=limit))
+            return
+        most = limit or TABLE_ROWS
+        rows = ledger.films(wanted, limit=most + 1)
+        total = ledger.counts()["films"] if wanted == Wanted() else None
+    shown = rows[:most]
     print_table(
-        ("film", "received", "decision", "reasons", "deliveries", "SOP Instance UID"), map(_row, rows)
+        ("film", "received", "decision", "reasons", "deliveries", "SOP Instance UID"), map(_row, shown)
     )
-    if total > len(rows):
-        say(f"the newest {len(rows)} of {total} films; --limit shows more")
+    if len(rows) > most:
+        of = f"the newest {most} of {total} films" if total else f"{most} films, and there are more"
+        say(f"{of}; --after {shown[-1].film_id} shows the next, --limit more at once")
 
 
 @app.command()
@@ -105,7 +135,7 @@ def show(
         row = ledger.film(film)
         trace, events = ledger.trace(row.film_id), ledger.events(row.film_id)
     if json:
-        print_json([item(row) | {"trace": trace, "events": events}])
+        print_json([asdict(row) | {"trace": trace, "events": events}])
         return
     say(f"film {row.film_id}  {clean(row.sop_instance_uid)}  received {when(row.received_at)}")
     say(f"decision: {row.decision or 'undecided'}" + (f" (rule {row.rule}: {row.why})" if row.rule else ""))
@@ -181,36 +211,17 @@ def _each(
     idle = False
     with options.open_ledger(config, state) as ledger:
         for film in films:
-            row = ledger.film(film)
+            film_id = ledger.film_id(film)
             try:
-                done = act(ledger, row.film_id)
+                done = act(ledger, film_id)
             except PersonDecided as error:
                 idle = True
                 complain(error)
                 continue
             idle = idle or not done
-            say(f"film {row.film_id}: {done or 'nothing to do'}")
+            say(f"film {film_id}: {done or 'nothing to do'}")
     if idle:
         raise typer.Exit(1)
-
-
-def item(row: FilmRow) -> dict[str, Any]:
-    """What a program is given of a film."""
-    return {
-        "sop_instance_uid": row.sop_instance_uid,
-        "received_at": row.received_at,
-        "decision": row.decision,
-        "reasons": row.reasons,
-        "flags": row.flags,
-        "findings": row.findings,
-        "deliveries": row.deliveries,
-        "results": row.results,
-        "film_id": row.film_id,
-        "rule": row.rule,
-        "why": row.why,
-        "job": row.job,
-        "error": row.error,
-    }
 
 
 def deliveries_text(row: FilmRow) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_AT_ONCE = 100  # lines in one write: one after the other costs more than to look them up
 
 STYLES = {
     "pass": "green",
@@ -49,8 +52,16 @@ def complain(error: Exception, more: str = "") -> None:
 
 def print_json(items: Iterable[Mapping[str, Any]]) -> None:
     """One JSON array, an item a line."""
-    lines = ",\n".join(json.dumps(item, default=_plain, ensure_ascii=False) for item in items)
-    say(f"[\n{lines}\n]" if lines else "[]")
+    print_lines(json.dumps(item, default=_plain, ensure_ascii=False) for item in items)
+
+
+def print_lines(items: Iterable[str]) -> None:
+    """One JSON array of items that are JSON already, a line each; printed as they come, however many."""
+    lines, before = iter(items), "[\n"
+    while some := list(islice(lines, _AT_ONCE)):
+        sys.stdout.write(before + ",\n".join(some))
+        before = ",\n"
+    say("[]" if before == "[\n" else "\n]")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +20,8 @@ from pipelines.special_words import SPELLINGS, word_named
 
 if TYPE_CHECKING:
     from gateway.ledger.records import Hold, Question
+
+TABLE_ROWS = 50
 
 app = typer.Typer(no_args_is_help=True, help="The films that wait for a person.")
 
@@ -41,6 +44,18 @@ def _turn(degrees: int) -> int:
 
 Turn = Annotated[int, typer.Option(callback=_turn, help="Turn the film clockwise: 90, 180 or 270 degrees.")]
 Invert = Annotated[bool, typer.Option("--invert", help="Exchange black and white.")]
+
+
+def _hold_name(text: str) -> str:
+    if not re.fullmatch(r"h?[0-9]{1,18}", text):
+        raise typer.BadParameter("a hold of the list, such as h7")
+    return text
+
+
+Limit = Annotated[int | None, typer.Option(min=1, help="So many; a table shows 50 unless told.")]
+After = Annotated[
+    str, typer.Option(callback=_hold_name, help="The holds that come after this one (h7) in the list.")
+]
 All = Annotated[bool, typer.Option("--all", help="Those that were decided on, too.")]
 Sender = Annotated[
     str, typer.Argument(help="The calling AE title of `quarantine list`; '' where nobody knows.")
@@ -55,6 +70,8 @@ Ended = Annotated[bool, typer.Option("--all", help="Those that were taken back o
 @app.command("list")
 def list_holds(
     everything: All = False,
+    limit: Limit = None,
+    after: After = "h0",
     json: options.Json = False,
     config: options.Config = None,
     state: options.State = None,
@@ -62,27 +79,18 @@ def list_holds(
     """List the held films, oldest first."""
     from gateway.ledger.records import HoldState
 
+    which, last = None if everything else HoldState.OPEN, int(after.removeprefix("h"))
     with options.open_ledger(config, state) as ledger:
-        holds = ledger.holds(None if everything else HoldState.OPEN)
+        if json:
+            print_json(map(item, ledger.each_hold(which, after=last, limit=limit)))
+            return
+        holds = ledger.holds(which, after=last, limit=limit or TABLE_ROWS)
+        more = ledger.count_holds(which, after=holds[-1].id) if holds else 0
         questions = ledger.questions()
-    if json:
-        print_json(map(item, holds))
-        return
-    print_table(
-        ("film", "hold", "held since", "state", "reasons", "corrected copy", "SOP Instance UID"),
-        (
-            (
-                h.film_id,
-                f"h{h.id}",
-                when(h.opened_at),
-                h.state,
-                ", ".join(h.reasons),
-                _copy(h),
-                h.sop_instance_uid,
-            )
-            for h in holds
-        ),
-    )
+    columns = ("film", "hold", "held since", "state", "reasons", "corrected copy", "SOP Instance UID")
+    print_table(columns, map(_row, holds))
+    if more:
+        say(f"{more} more; --after h{holds[-1].id} shows the next, --limit more at once")
     for question in questions:
         say(_asked(question))
 
@@ -293,8 +301,9 @@ def _ruling(one: Ruling) -> tuple[object, ...]:
     return (*said, one.ended_by or "", when(one.ended_at))
 
 
-def _copy(hold: Hold) -> str:
-    return "ready" if hold.proposal else ""
+def _row(hold: Hold) -> tuple[object, ...]:
+    shown = (hold.film_id, f"h{hold.id}", when(hold.opened_at), hold.state, ", ".join(hold.reasons))
+    return (*shown, "ready" if hold.proposal else "", hold.sop_instance_uid)
 
 
 def _each(films: list[str], what: str, json: bool, decide: Callable[[str], Hold]) -> None:

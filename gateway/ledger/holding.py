@@ -40,7 +40,7 @@ def take_back(
 
     A reading that a worker has in hand is parked: its result finds no lease any more, and is not kept.
     """
-    its = _digests(db, version_id)
+    its = _digests(db, film_id, version_id)
     to_ai = (deliveries.c.film_id == film_id) & deliveries.c.kind.in_(kinds)
     stopped = [
         row.destination
@@ -69,7 +69,8 @@ def take_back_unowed(db: Connection, film_ids: Iterable[int], now: datetime | No
 
 def _owed_by(db: Connection, decision: Any) -> frozenset[str]:
     """The kinds of deliveries that stand by the last word on a version: a decision, or a person's on it."""
-    state = db.scalar(select(holds.c.state).where(holds.c.decision_id == decision.id))
+    of_it = (holds.c.film_id == decision.film_id) & (holds.c.decision_id == decision.id)
+    state = db.scalar(select(holds.c.state).where(of_it))
     if state == HoldState.RELEASED or (state is None and decision.act == Act.PASS):
         return frozenset({"ai"})
     if state == HoldState.CORRECTED or (state is None and decision.act == Act.CORRECT):
@@ -120,12 +121,12 @@ def _stopped(db: Connection, delivery: Any, now: datetime) -> bool:
     return move(db, deliveries, delivery.id, delivery.state, DeliveryState.CANCELLED, ended_at=now)
 
 
-def _digests(db: Connection, version_id: int) -> set[str]:
+def _digests(db: Connection, film_id: int, version_id: int) -> set[str]:
     """Of one version of a film, and of the copies that were made of it."""
     made_of_it = (
         select(copies.c.digest)
         .join(decisions, decisions.c.id == copies.c.decision_id)
-        .where(decisions.c.version_id == version_id)
+        .where(copies.c.film_id == film_id, decisions.c.version_id == version_id)
     )
     own = select(versions.c.digest).where(versions.c.id == version_id)
     return {*db.scalars(own), *db.scalars(made_of_it)}

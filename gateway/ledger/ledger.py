@@ -1,8 +1,10 @@
-"""The ledger as the other parts see it: one object, five groups of short transactions."""
+"""The ledger as the other parts see it: one object, seven groups of short transactions."""
 
 from __future__ import annotations
 
+from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import check_schema, make_engine, migrate
+from gateway.ledger.listing import Listing
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -10,7 +12,7 @@ from gateway.ledger.ruling import Answering
 from gateway.ledger.working import Working
 
 
-class Ledger(Receiving, Working, Routing, Reviewing, Answering):
+class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering):
     """The queue of record. Every method is one transaction and may be called from any thread.
 
     Raises (all methods):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Table, insert, literal_column, update
 
 from gateway.errors import BadTransition
 from gateway.ledger.tables import TRANSITIONS, copies, deliveries, events, holds, jobs
 
 _WHAT: dict[Table, str] = {jobs: "job", deliveries: "delivery", holds: "hold", copies: "copy"}
+FROM_THE_START: dict[str, Any] = {"attempts": 0, "postponed": 0, "not_before": None, "error": None}  # a job
 
 
 def allowed(table: Table, start: str, end: str) -> None:
@@ -20,6 +21,12 @@ def allowed(table: Table, start: str, end: str) -> None:
     """
     if (_WHAT[table], start, end) not in TRANSITIONS:
         raise BadTransition(f"a {_WHAT[table]} cannot go from {start} to {end}")
+
+
+def stands(table: FromClause, *states: str) -> ColumnElement[bool]:
+    """Whether a row is in one of these states, said in literals: so partial indices can be used."""
+    literals: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in states]
+    return table.c.state == literals[0] if len(literals) == 1 else table.c.state.in_(literals)
 
 
 def move(db: Connection, table: Table, row_id: int, start: str, end: str, **values: Any) -> bool:

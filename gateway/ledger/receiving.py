@@ -100,6 +100,8 @@ def _record(db: Connection, received: Received, always: Sequence[str]) -> Record
     others = [name for name in always if name not in received.came_from]
     state = JobState.DONE if rejected else JobState.READY
     _queue(db, film_id, version_id, received, others, "version received", state)
+    hurried = (deliveries.c.film_id == film_id) & (deliveries.c.rank > _rank(received))
+    db.execute(update(deliveries).where(hurried).values(rank=_rank(received)))
     return Recorded(film_id, version_id, Outcome.VERSION, rejected)
 
 
@@ -190,6 +192,7 @@ def _queue(
                 "state": DeliveryState.PENDING,
                 "next_at": now,
                 "created_at": now,
+                "rank": _rank(received),
             }
             for name in always
         ]

@@ -193,12 +193,26 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which films are listed: those that meet each wish that is not None."""
+
+    decision: str | None = None  # an act, or "undecided"
+    reason: str | None = None  # a code; as a flag, too
+    since: datetime | None = None
+    until: datetime | None = None  # received before then
+    sender: str | None = None  # calling AE title of any of its versions
+    destination: str | None = None  # something was owed to it
+    delivery: str | None = None  # the state of what is owed, to `destination` where that is named
+    after: int | None = None  # the film id after which a list, newest first, goes on
+    films: tuple[int, ...] | None = None  # film ids
+
+
+@dataclass(frozen=True, slots=True)
 class FilmRow:
     """What `films list` and `films show` print of one received instance."""
 
     film_id: int
     sop_instance_uid: str
-    sop_class_uid: str
     received_at: datetime
     decision: str | None
     rule: str | None

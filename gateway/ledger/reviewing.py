@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     and_,
     case,
     exists,
@@ -25,12 +23,12 @@ from sqlalchemy import (
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
 from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, take_back_unowed
-from gateway.ledger.moves import allowed, move, note
+from gateway.ledger.listing import film_id_of, what_of
+from gateway.ledger.moves import FROM_THE_START, allowed, move, note, stands
 from gateway.ledger.records import (
     CopyMade,
     CopyState,
     DeliveryState,
-    FilmRow,
     Hold,
     HoldState,
     JobState,
@@ -45,104 +43,48 @@ from gateway.ledger.tables import (
     copies,
     decisions,
     deliveries,
-    events,
-    findings,
     holds,
     instances,
     jobs,
     objects,
-    results,
     versions,
 )
 from gateway.ledger.working import keep_copy, keep_object, owe_copy, owe_original
 
 _AT_ONCE = 200  # deliveries that are queued again in one transaction
-_CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
+_PAGE = 1000  # rows in one transaction of a long list
 
 
 class Reviewing(Database):
     """What the command line and the console read and write."""
 
-    def films(
-        self,
-        *,
-        limit: int | None = None,
-        decision: str | None = None,
-        reason: str | None = None,
-        since: datetime | None = None,
-        uid: str | None = None,
-    ) -> list[FilmRow]:
-        """Films, newest first, with findings and deliveries.
-
-        `decision` may be "undecided"; `reason` may be a flag of the film as well.
-        """
-        current = (decisions.c.film_id == instances.c.id) & ~decisions.c.superseded
-        query = (
-            select(instances, decisions.c.id.label("decision_id"), decisions.c.act, decisions.c.rule)
-            .add_columns(decisions.c.why, decisions.c.reasons, decisions.c.flags)
-            .outerjoin(decisions, current)
-            .order_by(instances.c.id.desc())
-        )
-        if decision is not None:
-            undecided = decision == "undecided"
-            query = query.where(decisions.c.act.is_(None) if undecided else decisions.c.act == decision)
-        if since is not None:
-            query = query.where(instances.c.received_at >= since)
-        if uid is not None:
-            query = query.where(instances.c.sop_instance_uid == uid)
-        with self.reading() as db:
-            rows = [row for row in db.execute(query) if reason is None or reason in _noted(row)]
-            return _film_rows(db, rows[:limit])
-
-    def film(self, film: str | int) -> FilmRow:
-        """One film by SOP Instance UID or by film id.
-
-        Raises:
-            NotFound: there is no such film.
-        """
-        with self.reading() as db:
-            uid = _film_uid(db, film)
-        return self.films(uid=uid)[0]
-
-    def events(self, film_id: int) -> list[dict[str, Any]]:
-        """What happened to a film, oldest first."""
-        with self.reading() as db:
-            rows = db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id))
-            return [dict(at=r.at, what=r.what, who=r.who, **r.detail) for r in rows]
-
-    def trace(self, film_id: int) -> list[dict[str, Any]]:
-        """The policy, rule by rule, as it was applied to a film; empty while undecided."""
-        current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
-        with self.reading() as db:
-            return list(db.scalar(select(decisions.c.trace).where(current)) or ())
-
-    def counts(self) -> dict[str, int]:
-        """How many films, open holds, ready jobs and unfinished deliveries there are."""
-        waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY))
-        asked = {
-            "films": select(func.count()).select_from(instances),
-            "held": select(func.count()).where(holds.c.state == HoldState.OPEN),
-            "ready": select(func.count()).where(jobs.c.state == JobState.READY),
-            "owed": select(func.count()).where(waiting),
-            "failed": select(func.count()).where(deliveries.c.state == DeliveryState.FAILED),
-        }
-        with self.reading() as db:
-            return {name: int(db.scalar(query) or 0) for name, query in asked.items()}
-
-    def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The latest associations that were not accepted."""
-        query = select(associations).where(associations.c.outcome == "refused")
-        with self.reading() as db:
-            rows = db.execute(query.order_by(associations.c.id.desc()).limit(limit)).mappings()
-            return [dict(row) for row in rows]
-
-    def holds(self, state: HoldState | None = HoldState.OPEN) -> list[Hold]:
-        """Held films, oldest first; all states when `state` is None."""
-        query = _HOLDS.order_by(holds.c.id)
+    def holds(
+        self, state: HoldState | None = HoldState.OPEN, *, after: int = 0, limit: int | None = None
+    ) -> list[Hold]:
+        """Held films, oldest first, after the hold `after`; all states when `state` is None."""
+        query = _HOLDS.order_by(holds.c.id).where(holds.c.id > after).limit(limit)
         if state is not None:
-            query = query.where(holds.c.state == state)
+            query = query.where(stands(holds, state))
         with self.reading() as db:
             return [_hold(row) for row in db.execute(query)]
+
+    def each_hold(
+        self, state: HoldState | None = HoldState.OPEN, *, after: int = 0, limit: int | None = None
+    ) -> Iterator[Hold]:
+        """The same, page by page: no transaction stays open while somebody prints."""
+        left = limit
+        while left is None or left > 0:
+            page = self.holds(state, after=after, limit=_PAGE if left is None else min(left, _PAGE))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after, left = page[-1].id, None if left is None else left - len(page)
+
+    def count_holds(self, state: HoldState | None = HoldState.OPEN, *, after: int = 0) -> int:
+        """How many these are."""
+        which = (holds.c.id > after) if state is None else (holds.c.id > after) & stands(holds, state)
+        with self.reading() as db:
+            return int(db.scalar(select(func.count()).where(which)) or 0)
 
     def open_hold(self, film: str | int) -> Hold:
         """The open hold of a film; "h7" names a hold by itself, for films that are held in two versions.
@@ -154,7 +96,7 @@ class Reviewing(Database):
             if _HOLD_NAME.fullmatch(str(film)):
                 which = holds.c.id == int(str(film)[1:])
             else:
-                which = instances.c.sop_instance_uid == _film_uid(db, film)
+                which = holds.c.film_id == film_id_of(db, film)
             rows = db.execute(_HOLDS.where(which, holds.c.state == HoldState.OPEN)).all()
         if not rows:
             raise NotFound(f"film {film} is not held. Nothing was changed. See `filmgate quarantine list`.")
@@ -212,13 +154,14 @@ class Reviewing(Database):
         judged = (
             select(jobs)
             .join(decisions, decisions.c.version_id == jobs.c.version_id)
-            .where(decisions.c.film_id == film_id, ~decisions.c.superseded, jobs.c.delivery_id.is_(None))
+            .where(decisions.c.film_id == film_id, ~decisions.c.superseded)
+            .where(jobs.c.film_id == film_id, jobs.c.delivery_id.is_(None))
         )
         with self.writing() as db:
             job = db.execute(judged).one_or_none()
             if job is None or job.state not in (JobState.DONE, JobState.PARKED):
                 return False
-            before = _rejection(db, job.version_id)
+            before = _rejection(db, film_id, job.version_id)
             if before and not rejected:
                 raise PersonDecided(
                     f"film {film_id} was {before}. It was not examined again: that could hold it anew, or "
@@ -226,14 +169,14 @@ class Reviewing(Database):
                 )
             lift(db, film_id)
             note(db, now, "gate again", film_id=film_id, who=by, **({"after": before} if before else {}))
-            return move(db, jobs, job.id, job.state, JobState.READY, attempts=0, error=None)
+            return move(db, jobs, job.id, job.state, JobState.READY, **FROM_THE_START)
 
     def rejection(self, film_id: int) -> str:
         """Who rejected a film, when, and who was told; "" when nobody did, or it was decided on since."""
         current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
         with self.reading() as db:
             version_id = db.scalar(select(decisions.c.version_id).where(current))
-            return _rejection(db, version_id) if version_id is not None else ""
+            return _rejection(db, film_id, version_id) if version_id is not None else ""
 
     def send_again(self, film_id: int, *, by: str, now: datetime) -> int:
         """Queue a film's failed deliveries once more; how many there were.
@@ -253,7 +196,7 @@ class Reviewing(Database):
 
         A few hundred at a time: others write to the ledger meanwhile.
         """
-        those = _those(destination, trouble) & (deliveries.c.state == DeliveryState.FAILED)
+        those = _those(destination, trouble) & stands(deliveries, DeliveryState.FAILED)
         count, last = 0, 0
         while True:
             with self.writing() as db:
@@ -277,25 +220,26 @@ class Reviewing(Database):
         limit: int | None = None,
     ) -> list[Undelivered]:
         """Objects that have not arrived, oldest first."""
-        those = _those(destination, trouble) & deliveries.c.state.in_(states)
         kind = select(objects.c.kind).where(
             objects.c.film_id == deliveries.c.film_id, objects.c.digest == deliveries.c.digest
         )
-        query = select(deliveries, kind.limit(1).scalar_subquery().label("object_kind")).where(those)
-        with self.reading() as db:
-            rows = db.execute(query.order_by(deliveries.c.id).limit(limit))
-            return [_undelivered(row) for row in rows]
+        query = select(deliveries, kind.limit(1).scalar_subquery().label("object_kind"))
+        query = query.where(_those(destination, trouble)).order_by(deliveries.c.id).limit(limit)
+        with self.reading() as db:  # an index for each state
+            rows = [row for state in states for row in db.execute(query.where(stands(deliveries, state)))]
+        return [_undelivered(row) for row in sorted(rows, key=lambda row: row.id)[:limit]]
 
     def undone(self, destination: str | None = None, trouble: str | None = None) -> list[Undone]:
         """How many objects have not arrived where, and why."""
         own = deliveries.c
-        states = (*WAITING, DeliveryState.FAILED)
         grouped = (own.destination, own.state, own.trouble)
         counted = (func.count(), func.min(own.created_at), func.max(own.tries))
-        query = select(*grouped, *counted).where(_those(destination, trouble), own.state.in_(states))
+        query = select(*grouped, *counted).where(_those(destination, trouble)).group_by(*grouped)
         with self.reading() as db:
-            rows = db.execute(query.group_by(*grouped).order_by(*grouped)).all()
-        return [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+            states = (*WAITING, DeliveryState.FAILED)
+            rows = [row for state in states for row in db.execute(query.where(stands(deliveries, state)))]
+        found = [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+        return sorted(found, key=lambda one: (one.destination, one.state, one.trouble))
 
     def last_taken(self, destination: str) -> datetime | None:
         """When a destination took something last."""
@@ -309,10 +253,13 @@ class Reviewing(Database):
         waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
         allowed(deliveries, DeliveryState.PENDING, DeliveryState.CANCELLED)
         allowed(deliveries, DeliveryState.RETRY, DeliveryState.CANCELLED)
-        lost = update(deliveries).where(waiting, deliveries.c.digest == digest)
         with self.writing() as db:
-            owners = (db.scalar(select(t.c.film_id).where(t.c.digest == digest)) for t in (versions, objects))
-            film_id = next((owner for owner in owners if owner is not None), None)
+            tables = (versions, objects, copies)
+            owners = (db.scalars(select(t.c.film_id).where(t.c.digest == digest)) for t in tables)
+            films = [film_id for its in owners for film_id in its]
+            film_id = films[0] if films else None
+            owed = deliveries.c.film_id.in_(films) & (deliveries.c.digest == digest)
+            lost = update(deliveries).where(waiting, owed)
             stopped = db.execute(lost.values(state=DeliveryState.CANCELLED, ended_at=now)).rowcount
             note(db, now, "object lost", film_id=film_id, who="fsck", digest=digest, deliveries=stopped)
             return stopped
@@ -361,7 +308,7 @@ def _undelivered(row: Any) -> Undelivered:
         id=row.id,
         film_id=row.film_id,
         destination=row.destination,
-        what=_what(row.kind, row.object_kind),
+        what=what_of(row.kind, row.object_kind),
         sop_instance_uid=row.sop_instance_uid,
         state=DeliveryState(row.state),
         trouble=row.trouble or "",
@@ -371,13 +318,6 @@ def _undelivered(row: Any) -> Undelivered:
         since=row.created_at,
         next_at=row.next_at,
     )
-
-
-def _what(kind: str, object_kind: str | None) -> str:
-    """What a delivery carries, in one word."""
-    if object_kind:
-        return object_kind
-    return "copy" if kind == "copy" else "original"
 
 
 def _hold(row: Any) -> Hold:
@@ -402,16 +342,6 @@ def _hold(row: Any) -> Hold:
     )
 
 
-def _film_uid(db: Connection, film: str | int) -> str:
-    by_uid = instances.c.sop_instance_uid == str(film)
-    uid = db.scalar(select(instances.c.sop_instance_uid).where(by_uid))
-    if uid is None and str(film).isdigit() and len(str(film)) < 19:
-        uid = db.scalar(select(instances.c.sop_instance_uid).where(instances.c.id == int(film)))
-    if uid is None:
-        raise NotFound(f"there is no film {film}. Nothing was changed. See `filmgate films list`.")
-    return str(uid)
-
-
 def _close(
     db: Connection, hold: Hold, state: HoldState, by: str, text: str, now: datetime, **detail: Any
 ) -> None:
@@ -424,23 +354,24 @@ def _close(
             f"film {hold.film_id} is no longer held as you saw it: somebody else decided, or it was examined "
             "again. Nothing was changed. Look at it once more."
         )
-    _not_examined_again(db, hold.version_id, now)
+    _not_examined_again(db, hold, now)
     note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
 
 
-def _not_examined_again(db: Connection, version_id: int, now: datetime) -> None:
+def _not_examined_again(db: Connection, hold: Hold, now: datetime) -> None:
     """An examination that was asked for before a person decided must not undo what the person decided."""
-    asked = (jobs.c.version_id == version_id) & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
+    of_version = (jobs.c.film_id == hold.film_id) & (jobs.c.version_id == hold.version_id)
+    asked = of_version & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
     for job in db.execute(select(jobs.c.id, jobs.c.state).where(asked)).all():
         move(db, jobs, job.id, job.state, JobState.DONE, done_at=now, owner=None)
 
 
-def _rejection(db: Connection, version_id: int) -> str:
+def _rejection(db: Connection, film_id: int, version_id: int) -> str:
     """In words, when the last word on a version is a rejection, by a person or by a Key Object; else ""."""
-    film_id = db.scalar(select(versions.c.film_id).where(versions.c.id == version_id))
-    if film_id is not None and (said := standing(db, film_id)) is not None:
+    if (said := standing(db, film_id)) is not None:
         return f"rejected: {in_words(said)}"
-    last = select(holds).where(holds.c.version_id == version_id).order_by(holds.c.id.desc()).limit(1)
+    of_version = (holds.c.film_id == film_id) & (holds.c.version_id == version_id)
+    last = select(holds).where(of_version).order_by(holds.c.id.desc()).limit(1)
     hold = db.execute(last).one_or_none()
     if hold is None or hold.state != HoldState.REJECTED:
         return ""
@@ -469,104 +400,3 @@ def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetim
             "Say what to do with it: --turn 90|180|270, --invert."
         )
     return int(found)
-
-
-def _film_rows(db: Connection, rows: Sequence[Any]) -> list[FilmRow]:
-    film_ids = [row.id for row in rows]
-    decision_ids = [row.decision_id for row in rows if row.decision_id is not None]
-    found = _grouped(db, decision_ids, "decision_id", _findings_of)
-    owed = _grouped(db, film_ids, "film_id", _deliveries_of)
-    work = _grouped(db, film_ids, "film_id", _jobs_of)
-    read = _grouped(db, film_ids, "film_id", _results_of)
-    made = _grouped(db, film_ids, "film_id", _objects_of)
-    return [
-        _film_row(row, found[row.decision_id], owed[row.id], work[row.id], read[row.id], made[row.id])
-        for row in rows
-    ]
-
-
-def _findings_of(ids: Iterable[int]) -> Select[Any]:
-    return select(findings).where(findings.c.decision_id.in_(ids)).order_by(findings.c.id)
-
-
-def _deliveries_of(ids: Iterable[int]) -> Select[Any]:
-    return select(deliveries).where(deliveries.c.film_id.in_(ids)).order_by(deliveries.c.id)
-
-
-def _jobs_of(ids: Iterable[int]) -> Select[Any]:
-    gating = jobs.c.delivery_id.is_(None)
-    return select(jobs).where(jobs.c.film_id.in_(ids), gating).order_by(jobs.c.id)
-
-
-def _results_of(ids: Iterable[int]) -> Select[Any]:
-    stand = results.c.film_id.in_(ids) & ~results.c.superseded
-    return select(results).where(stand).order_by(results.c.id)
-
-
-def _objects_of(ids: Iterable[int]) -> Select[Any]:
-    return select(objects).where(objects.c.film_id.in_(ids)).order_by(objects.c.id)
-
-
-def _grouped(
-    db: Connection, ids: Sequence[int], key: str, query: Callable[[Sequence[int]], Select[Any]]
-) -> defaultdict[int | None, list[Any]]:
-    grouped: defaultdict[int | None, list[Any]] = defaultdict(list)
-    for start in range(0, len(ids), _CHUNK):
-        for row in db.execute(query(ids[start : start + _CHUNK])):
-            grouped[getattr(row, key)].append(row)
-    return grouped
-
-
-def _noted(row: Any) -> tuple[str, ...]:
-    return (*(row.reasons or ()), *(row.flags or ()))
-
-
-def _finding(row: Any) -> dict[str, Any]:
-    """What one gate found; rows that were written before there were `facts` have none."""
-    return {"gate": row.gate, "verdict": row.verdict, "of_copy": row.of_copy, "facts": {}, **row.body}
-
-
-def _result(row: Any, made: list[Any]) -> dict[str, Any]:
-    """What one classifier said, and the objects that were made of it."""
-    its = [
-        {"kind": one.kind, "sop_instance_uid": one.sop_instance_uid, "digest": one.digest}
-        for one in made
-        if one.result_id == row.id
-    ]
-    told = {"version": row.version, "model_digest": row.model_digest, "made_at": row.made_at}
-    return {"classifier": row.classifier, **row.body, **told, "objects": its}
-
-
-def _film_row(
-    row: Any, found: list[Any], owed: list[Any], work: list[Any], read: list[Any], made: list[Any]
-) -> FilmRow:
-    kinds = {one.digest: one.kind for one in made}
-    return FilmRow(
-        film_id=row.id,
-        sop_instance_uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        received_at=row.received_at,
-        decision=row.act,
-        rule=row.rule,
-        why=row.why,
-        reasons=tuple(row.reasons or ()),
-        flags=tuple(row.flags or ()),
-        findings=tuple(map(_finding, found)),
-        deliveries=tuple(
-            {
-                "destination": d.destination,
-                "state": d.state,
-                "kind": d.kind,
-                "object": _what(d.kind, kinds.get(d.digest)),
-                "sop_instance_uid": d.sop_instance_uid,
-                "attempts": d.attempts,
-                "tries": d.tries,
-                "trouble": d.trouble,
-                "error": d.error,
-            }
-            for d in owed
-        ),
-        results=tuple(_result(one, made) for one in read),
-        job=work[-1].state if work else None,
-        error=work[-1].error if work else None,
-    )

@@ -2,72 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, union, update
 
 from gateway.errors import Trouble
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import take_back_unowed
-from gateway.ledger.moves import allowed, move, note
+from gateway.ledger.holding import WAITING, take_back_unowed
+from gateway.ledger.moves import allowed, move, note, stands
 from gateway.ledger.records import Delivery, DeliveryState, JobState
-from gateway.ledger.tables import deliveries, events, jobs
+from gateway.ledger.tables import UtcDateTime, deliveries, events, jobs
 
 WHO = "courier"
 UNANSWERED = "delivery unanswered"
 GO_LAST = 2  # tries held against an object, after which all others go first
+ALL = 2**62
 HORIZON = timedelta(
     hours=6
 )  # no retry is planned further ahead: a later one means that the clock was set back
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
-    """New ones at once, whatever the clock says; others at their time."""
-    its_time = or_(deliveries.c.next_at <= now, deliveries.c.next_at > now + HORIZON)
-    retry = (deliveries.c.state == DeliveryState.RETRY) & its_time
-    return or_(deliveries.c.state == DeliveryState.PENDING, retry)
+_PENDING = stands(deliveries, DeliveryState.PENDING)
+_RETRY = stands(deliveries, DeliveryState.RETRY)
+
+
+_NOW, _AHEAD = bindparam("now", type_=UtcDateTime), bindparam("ahead", type_=UtcDateTime)
+_DUE = (  # new ones at once, whatever the clock says; others at their time. One a look into an index
+    _PENDING,
+    _RETRY & (deliveries.c.next_at <= _NOW),
+    _RETRY & (deliveries.c.next_at > _AHEAD),
+)
 
 
 class Routing(Database):
     """What the courier writes."""
 
-    def due_destinations(self, now: datetime) -> dict[str, int]:
-        """Destination -> how many deliveries could go now."""
-        counted = select(deliveries.c.destination, func.count()).where(_due(now))
+    def due_destinations(self, now: datetime, *, most: int = ALL) -> dict[str, int]:
+        """Destination -> how many deliveries could go now, not counted further than to `most` of a kind.
+
+        Who asks often must not wait for thousands that are owed to somebody who is away.
+        """
+        counted: dict[str, int] = {}
         with self.reading() as db:
-            return {row[0]: row[1] for row in db.execute(counted.group_by(deliveries.c.destination))}
+            for name, *numbers in db.execute(_BY_DESTINATION, _times(now) | {"most": most}):
+                if count := sum(numbers):
+                    counted[name] = count
+        return counted
 
     def claim_deliveries(self, destination: str, limit: int, now: datetime) -> list[Delivery]:
         """Take up to `limit` deliveries that are due; they are `sending` from now on.
 
-        New ones first, the oldest of them before the others; then what failed, as it falls due; and what was
-        refused again and again while others were taken when nothing else is to do.
+        New ones first, urgent ones and then the oldest of them before the others; then what failed, as it
+        falls due; and what was refused again and again while others were taken when nothing else is to do.
         """
         allowed(deliveries, DeliveryState.PENDING, DeliveryState.SENDING)
         allowed(deliveries, DeliveryState.RETRY, DeliveryState.SENDING)
-        new, often = deliveries.c.state == DeliveryState.PENDING, deliveries.c.tries >= GO_LAST
-        due = (
-            select(deliveries)
-            .where(_due(now), deliveries.c.destination == destination)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        in_turn = (
-            due.where(new).order_by(deliveries.c.id),
-            due.where(~new, ~often).order_by(deliveries.c.next_at, deliveries.c.id),
-            due.where(~new, often).order_by(deliveries.c.next_at, deliveries.c.id),
-        )
-        with self.leasing() as db:
-            rows = next((rows for query in in_turn if (rows := db.execute(query).all())), [])
-            db.execute(
-                update(deliveries)
-                .where(deliveries.c.id.in_([row.id for row in rows]))
-                .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
-            )
-            unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
-            rivals = _rivals(db, [row.id for row in rows])
+        asked = _times(now) | {"name": destination, "most": limit}
+        while True:
+            with self.reading() as db:
+                in_turn = (_first(db, queries, asked) for queries in _IN_TURN)
+                rows = next((rows[:limit] for rows in in_turn if rows), [])
+                unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
+                rivals = _rivals(db, [row.id for row in rows])
+            taken = self._taken({row.id: row.attempts for row in rows}) if rows else set()
+            if taken or not rows:  # else others of this destination were faster
+                break
         return [
             replace(
                 delivery_of(row, attempts=row.attempts + 1),
@@ -75,7 +77,19 @@ class Routing(Database):
                 sole=row.id not in rivals,
             )
             for row in rows
+            if row.id in taken
         ]
+
+    def _taken(self, seen: dict[int, int]) -> set[int]:
+        """Those of these deliveries (id -> attempts) that nobody else tried since.
+
+        The ledger is locked for that alone.
+        """
+        with self.leasing() as db:
+            waiting = db.execute(_STILL_WAIT, {"ids": list(seen)}).all()
+            taken = {row.id for row in waiting if row.attempts == seen[row.id]}
+            db.execute(_TAKE, {"ids": list(taken)})
+            return taken
 
     def unanswered(self, delivery: Delivery, now: datetime) -> None:
         """All of it was sent and no answer came: said once, and remembered for the tries that follow."""
@@ -139,9 +153,8 @@ class Routing(Database):
         allowed(deliveries, DeliveryState.SENDING, DeliveryState.PENDING)
         working = jobs.c.state.in_((JobState.READY, JobState.LEASED))
         read = exists().where(jobs.c.delivery_id == deliveries.c.id, working)
-        in_hand = select(deliveries.c.id, deliveries.c.film_id, deliveries.c.destination).where(
-            deliveries.c.state == DeliveryState.SENDING, ~read
-        )
+        in_hand = select(deliveries.c.id, deliveries.c.film_id, deliveries.c.destination)
+        in_hand = in_hand.where(stands(deliveries, DeliveryState.SENDING), ~read)
         if destination is not None:
             in_hand = in_hand.where(deliveries.c.destination == destination)
         with self.writing() as db:
@@ -158,6 +171,57 @@ def _note_unanswered(db: Connection, delivery: Any, now: datetime) -> None:
     if delivery.id not in _unanswered(db, [delivery.film_id]):
         its = {"destination": delivery.destination, "delivery": delivery.id}
         note(db, now, UNANSWERED, film_id=delivery.film_id, who=WHO, **its)
+
+
+def _times(now: datetime) -> dict[str, Any]:
+    return {"now": now, "ahead": now + HORIZON}
+
+
+def _names(which: ColumnElement[bool], word: str) -> Select[Any]:
+    """The destinations of such deliveries: from one name to the next in the index, whatever lies between."""
+    least = select(func.min(deliveries.c.destination).label("name")).where(which)
+    names = least.cte(word, recursive=True)
+    following = least.where(deliveries.c.destination > names.c.name).correlate(names).scalar_subquery()
+    names = names.union_all(select(following).where(names.c.name.is_not(None)))
+    return select(names.c.name).where(names.c.name.is_not(None))
+
+
+def _by_destination() -> Select[Any]:
+    """A row a destination that something waits for: its name, and how many are due of each kind."""
+    names = union(_names(_PENDING, "new"), _names(_RETRY, "tried")).subquery("names")
+    counts = []
+    for due in _DUE:
+        its = select(deliveries.c.id).where(due, deliveries.c.destination == names.c.name)
+        few = its.limit(bindparam("most")).correlate(names).subquery()
+        counts.append(select(func.count()).select_from(few).scalar_subquery())
+    return select(names.c.name, *counts)
+
+
+def _first(db: Connection, queries: tuple[Select[Any], ...], asked: dict[str, Any]) -> list[Any]:
+    """What comes first of one kind: each of its queries is in that order itself."""
+    return [row for query in queries for row in db.execute(query, asked)]
+
+
+def _in_turn() -> Iterator[tuple[Select[Any], ...]]:
+    """What is taken in which turn: the next one only when there is nothing of the one before."""
+    its = select(deliveries).where(deliveries.c.destination == bindparam("name")).limit(bindparam("most"))
+    yield (its.where(_PENDING).order_by(deliveries.c.rank, deliveries.c.id),)
+    often = deliveries.c.tries >= GO_LAST
+    for some in (~often, often):
+        yield tuple(its.where(due, some).order_by(deliveries.c.next_at) for due in _DUE[1:])
+
+
+_BY_DESTINATION = _by_destination()
+_IN_TURN = tuple(_in_turn())
+_THESE = deliveries.c.id.in_(bindparam("ids", expanding=True))
+_STILL_WAIT = (
+    select(deliveries.c.id, deliveries.c.attempts)
+    .where(_THESE, stands(deliveries, *WAITING))
+    .with_for_update(skip_locked=True)
+)
+_TAKE = (
+    update(deliveries).where(_THESE).values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
+)
 
 
 def _unanswered(db: Connection, films: list[int]) -> set[int]:

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, insert, select, update
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import inserted, move, note
+from gateway.ledger.moves import FROM_THE_START, allowed, inserted, note, stands
 from gateway.ledger.records import HoldState, JobState, Question
-from gateway.ledger.tables import associations, holds, jobs, rulings, versions
+from gateway.ledger.tables import associations, events, holds, jobs, rulings, versions
 from pipelines.film import Answer, Ruling, Sender
 
 
@@ -65,11 +65,14 @@ class Answering(Database):
                 answer=answer,
                 note=note_text,
             )
-            waiting = [row for row in db.execute(_WAITING) if row.sender == sender and word in row.words]
+            named = cast(holds.c.words, Text).contains(f'"{word}"', autoescape=True)
+            waiting = db.execute(_WAITING.where(_CALLING.in_((sender,)), named))
             films = tuple(dict.fromkeys(row.film_id for row in waiting))
-            for film_id in films:
-                _examine_again(db, film_id)
-                note(db, now, "gate again", film_id=film_id, who=by, ruling=f"{answer}: {word}")
+            for start in range(0, len(films), _CHUNK):
+                _examine_again(db, films[start : start + _CHUNK])
+            told = {"at": now, "what": "gate again", "who": by, "detail": {"ruling": f"{answer}: {word}"}}
+            if films:
+                db.execute(insert(events), [told | {"film_id": film_id} for film_id in films])
             return films
 
     def take_back(self, sender: str, word: str, *, by: str, note_text: str, now: datetime) -> None:
@@ -87,22 +90,24 @@ class Answering(Database):
             note(db, now, "ruling taken back", film_id=None, who=by, sender=sender, word=word, note=note_text)
 
 
+_CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
 _STANDS = rulings.c.ended_at.is_(None)
-_SENDER = func.coalesce(associations.c.calling, "").label("sender")
+_CALLING: ColumnElement[str] = func.coalesce(associations.c.calling, "")
+_SENDER = _CALLING.label("sender")
 _WAITING = (
     select(holds.c.film_id, holds.c.version_id, holds.c.words, holds.c.opened_at, _SENDER)
     .join(versions, versions.c.id == holds.c.version_id)
     .outerjoin(associations, associations.c.id == versions.c.association_id)
-    .where(holds.c.state == HoldState.OPEN, holds.c.words.is_not(None))
+    .where(stands(holds, HoldState.OPEN), holds.c.words.is_not(None))
     .order_by(holds.c.id)
 )
 
 
-def examine_again_if_answered(db: Connection, version_id: int, words: Collection[str]) -> None:
+def examine_again_if_answered(db: Connection, film_id: int, version_id: int, words: Collection[str]) -> None:
     """Somebody spoke while the film was examined: it does not wait for what was answered by now."""
     given = db.execute(_in_force(sender_title(db, version_id))).all()
     if any(row.word in words for row in given):
-        _ready(db, jobs.c.version_id == version_id)
+        _ready(db, (jobs.c.film_id == film_id) & (jobs.c.version_id == version_id))
 
 
 def sender_title(db: Connection, version_id: int) -> str:
@@ -124,17 +129,19 @@ def _end(db: Connection, sender: str, word: str, by: str, now: datetime) -> bool
     return db.execute(update(rulings).where(stands).values(ended_by=by, ended_at=now)).rowcount > 0
 
 
-def _examine_again(db: Connection, film_id: int) -> None:
-    """All versions of a film that are held, in their order: the decision on the last one is the film's."""
-    held = select(holds.c.version_id).where(holds.c.film_id == film_id, holds.c.state == HoldState.OPEN)
-    _ready(db, jobs.c.version_id.in_(held))
+def _examine_again(db: Connection, films: Collection[int]) -> None:
+    """All versions of them that are held, in their order: the decision on the last one is the film's."""
+    of_them = holds.c.film_id.in_(films) & (holds.c.state == HoldState.OPEN)
+    held = select(holds.c.version_id).where(of_them)
+    _ready(db, jobs.c.film_id.in_(films) & jobs.c.version_id.in_(held))
 
 
 def _ready(db: Connection, which: ColumnElement[bool]) -> None:
     """Those that are ready or in hand are examined under the ruling anyway."""
+    for state in (JobState.DONE, JobState.PARKED):
+        allowed(jobs, state, JobState.READY)
     ended = jobs.c.state.in_((JobState.DONE, JobState.PARKED)) & jobs.c.delivery_id.is_(None)
-    for job in db.execute(select(jobs.c.id, jobs.c.state).where(which, ended)).all():
-        move(db, jobs, job.id, job.state, JobState.READY, attempts=0, error=None)
+    db.execute(update(jobs).where(which, ended).values(state=JobState.READY, **FROM_THE_START))
 
 
 def _ruling(row: Any) -> Ruling:

@@ -24,11 +24,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
-from gateway.ledger.records import CopyState, DeliveryState, HoldState, JobState
+from gateway.ledger.records import ORDINARY, CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0006"  # the Alembic revision that this code reads and writes
+SCHEMA = "0007"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
@@ -95,6 +96,14 @@ def _film(nullable: bool = False) -> Column[Any]:
     return Column("film_id", _Id, ForeignKey("instances.id"), nullable=nullable, index=True)
 
 
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index of the few rows that somebody looks for.
+
+    A look finds it when its own words say the same in literals (`moves.stands`): a bound value tells nothing.
+    """
+    return Index(name, *columns, sqlite_where=text(where))
+
+
 associations = Table(
     "associations",
     metadata,
@@ -150,8 +159,12 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("done_at", UtcDateTime),
-    Column("delivery_id", _Id, ForeignKey("deliveries.id"), index=True),  # to a classifier; NULL: gate it
-    Index("ix_jobs_state", "state", "rank", "id"),  # the order in which they are claimed
+    Column("delivery_id", _Id, ForeignKey("deliveries.id")),  # to a classifier; NULL: gate it
+    Column("not_before", UtcDateTime),  # of one that was put off, for want of room, time or a lock
+    Column("postponed", Integer, nullable=False, default=0, server_default="0"),  # how often, in all
+    _partial("ix_jobs_ready", "rank", "id", where="state = 'ready'"),  # the order in which they are claimed
+    _partial("ix_jobs_leased", "owner", where="state = 'leased'"),
+    _partial("ix_jobs_delivery_id", "delivery_id", where="delivery_id IS NOT NULL"),
 )
 
 decisions = Table(
@@ -170,6 +183,8 @@ decisions = Table(
     Column("digests", JSON, nullable=False),  # policy, code, and one a model
     Column("decided_at", UtcDateTime, nullable=False),
     Column("superseded", Boolean, nullable=False, default=False),
+    _partial("ix_decisions_current", "film_id", where="superseded = 0"),
+    _partial("ix_decisions_act", "act", "film_id", where="superseded = 0"),
 )
 
 findings = Table(
@@ -218,8 +233,12 @@ deliveries = Table(
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    Column("rank", Integer, nullable=False, default=ORDINARY, server_default=str(ORDINARY)),  # of its film
     UniqueConstraint("film_id", "destination", "digest"),
-    Index("ix_deliveries_due", "state", "destination", "next_at"),
+    _partial("ix_deliveries_pending", "destination", "rank", "id", where="state = 'pending'"),
+    _partial("ix_deliveries_retry", "destination", "next_at", where="state = 'retry'"),
+    _partial("ix_deliveries_sending", "destination", "id", where="state = 'sending'"),
+    _partial("ix_deliveries_failed", "destination", "id", where="state = 'failed'"),
 )
 
 results = Table(
@@ -268,6 +287,7 @@ holds = Table(
     Column("closed_by", String(128)),
     Column("note", Text),
     Column("words", JSON(none_as_null=True)),  # of the header, that a person must speak about; NULL: none
+    _partial("ix_holds_words", "state", "id", where="state = 'open' AND words IS NOT NULL"),
 )
 
 rulings = Table(

@@ -1,23 +1,23 @@
-"""WORK: claims under a lease, heartbeats, and the one transaction that ends an examination."""
+"""WORK: how a claim ends: put off, failed, or in the one transaction that ends an examination."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from gateway.errors import StaleLease
+from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import Owed, put_back_readings, take_back, waits
-from gateway.ledger.moves import allowed, inserted, move, note
+from gateway.ledger.holding import Owed, put_back_readings, take_back
+from gateway.ledger.moves import allowed, inserted, move, note, stands
 from gateway.ledger.records import (
     ORDINARY,
     CopyMade,
-    Delivery,
     DeliveryState,
     HoldState,
     Job,
@@ -27,7 +27,6 @@ from gateway.ledger.records import (
     Read,
 )
 from gateway.ledger.rejecting import overruled, reject_named, standing
-from gateway.ledger.routing import delivery_of
 from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
     copies,
@@ -41,82 +40,14 @@ from gateway.ledger.tables import (
     results,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Operations, Reason, Ruling, Verdict
+from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Reason, Ruling, Verdict
 
 WHO = "worker"
+FIRST_DELAY_S = 4.0  # after a job was put off; each further time it waits twice as long
 
 
 class Working(Database):
-    """What workers and the dispatcher write."""
-
-    def ready_jobs(self, classifiers: Collection[str] = ()) -> int:
-        """How many jobs wait for a worker; what is owed to one of `classifiers` is work of theirs, too."""
-        ready = select(func.count()).where(jobs.c.state == JobState.READY)
-        owed = select(func.count()).where(_owed_to(classifiers))
-        with self.reading() as db:
-            count = int(db.scalar(ready) or 0)
-            return count + int(db.scalar(owed) or 0) if classifiers else count
-
-    def claim(
-        self, owner: str, classifiers: Collection[str] = (), *, passing_over: Collection[int] = ()
-    ) -> Job | None:
-        """Lease the next job, urgent ones first, then the oldest, low priority last; None when none is ready.
-
-        One at a time, so that a film that kills its worker costs no other film an attempt. A later
-        version waits until the earlier ones of its film are through. What is owed to one of `classifiers`
-        becomes a job here. It goes before films of the same urgency that wait for the gates: its film was
-        judged already, so it is the older one, and its result is not late however many wait. The jobs in
-        `passing_over` are left for another time.
-        """
-        earlier = jobs.alias("earlier")
-        waits = exists().where(
-            earlier.c.film_id == jobs.c.film_id,
-            earlier.c.id < jobs.c.id,
-            earlier.c.state.in_((JobState.READY, JobState.LEASED)),
-            earlier.c.delivery_id.is_(None),
-            jobs.c.delivery_id.is_(None),
-        )
-        following = (
-            select(jobs.c.id, jobs.c.rank)
-            .where(jobs.c.state == JobState.READY, ~waits, jobs.c.id.not_in(passing_over))
-            .order_by(jobs.c.rank, jobs.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway
-        )
-        allowed(jobs, JobState.READY, JobState.LEASED)
-        with self.leasing() as db:
-            job = db.execute(following).one_or_none()
-            due = _next_reading(db, classifiers) if classifiers else None
-            if due is not None and (job is None or due.rank <= job.rank):
-                job_id = _begin_reading(db, due)
-            elif job is not None:
-                job_id = job.id
-            else:
-                return None
-            db.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id)
-                .values(
-                    state=JobState.LEASED,
-                    owner=owner,
-                    token=jobs.c.token + 1,
-                    attempts=jobs.c.attempts + 1,
-                    beat=0,
-                )
-            )
-            return _job(db, job_id)
-
-    def beat(self, owner: str) -> None:
-        """Say that the worker `owner` still works on what it holds."""
-        with self.leasing() as db:
-            leased = (jobs.c.owner == owner) & (jobs.c.state == JobState.LEASED)
-            db.execute(update(jobs).where(leased).values(beat=jobs.c.beat + 1))
-
-    def leases(self) -> dict[int, tuple[int, int]]:
-        """Job id -> (token, heartbeat counter) of every lease that is held."""
-        with self.reading() as db:
-            held = select(jobs.c.id, jobs.c.token, jobs.c.beat).where(jobs.c.state == JobState.LEASED)
-            return {row.id: (row.token, row.beat) for row in db.execute(held)}
+    """How work ends: what workers and the dispatcher write."""
 
     def free_lease(
         self, job_id: int, token: int, *, max_attempts: int, error: str, now: datetime, mode: str = "enforce"
@@ -141,29 +72,40 @@ class Working(Database):
         """
         with self.writing() as db:
             if not counted:
-                theirs = (jobs.c.owner == owner) & (jobs.c.state == JobState.LEASED)
+                theirs = (jobs.c.owner == owner) & stands(jobs, JobState.LEASED)
                 db.execute(update(jobs).where(theirs).values(attempts=jobs.c.attempts - 1))
-            held = select(jobs.c.id, jobs.c.token).where(
-                jobs.c.owner == owner, jobs.c.state == JobState.LEASED
-            )
+            held = select(jobs.c.id, jobs.c.token).where(jobs.c.owner == owner, stands(jobs, JobState.LEASED))
             rows = db.execute(held).all()
             return sum(_give_back(db, row.id, row.token, max_attempts, error, now, mode) for row in rows)
 
-    def postpone(self, job: Job, *, error: str) -> None:
+    def postpone(
+        self, job: Job, *, error: str, now: datetime, give_up_h: float = 24.0, mode: str = "enforce"
+    ) -> bool:
         """Give a job back without counting the attempt: what went wrong was not the film's doing.
+
+        Whoever claims next passes it over for a while, longer after each time. Once these whiles are more
+        than `give_up_h` hours together, it is parked for a person: True. They are counted, not measured, so
+        that a clock that steps parks no film.
 
         Raises:
             StaleLease: somebody else holds the job by now.
         """
         with self.writing() as db:
-            held = (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.state == JobState.LEASED)
-            allowed(jobs, JobState.LEASED, JobState.READY)
-            back = {"state": JobState.READY, "owner": None, "error": error, "attempts": jobs.c.attempts - 1}
-            if db.execute(update(jobs).where(held).values(**back)).rowcount != 1:
+            row = db.execute(select(jobs).where(_held_by(job))).one_or_none()
+            if row is None:
                 raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
+            if _put_off_s(row.postponed) >= 3600 * give_up_h:
+                tried = f"not possible for {give_up_h:g} hours, {row.postponed + 1} tries: {error}"
+                _set_aside(db, row, tried, now, mode)
+                return True
+            delay = timedelta(seconds=_delay_s(row.postponed))
+            later = {"postponed": row.postponed + 1, "not_before": now + delay}
+            back = {"attempts": row.attempts - 1, "owner": None, "error": error}
+            move(db, jobs, job.id, JobState.LEASED, JobState.READY, **back, **later)
+            return False
 
-    def fail(self, job: Job, *, error: str, max_attempts: int, now: datetime, mode: str = "enforce") -> None:
-        """Report that an attempt failed: the job is ready again, or parked for a person.
+    def fail(self, job: Job, *, error: str, max_attempts: int, now: datetime, mode: str = "enforce") -> bool:
+        """Report that an attempt failed: the job is ready again, or parked for a person: True.
 
         Raises:
             StaleLease: somebody else holds the job by now.
@@ -171,10 +113,13 @@ class Working(Database):
         with self.writing() as db:
             if not _give_back(db, job.id, job.token, max_attempts, error, now, mode):
                 raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
+            return db.scalar(select(jobs.c.state).where(jobs.c.id == job.id)) == JobState.PARKED
 
     def findings_of(self, version_id: int) -> tuple[Finding, ...]:
         """What the gates found last in one version of a film, as it was received."""
-        latest = select(func.max(decisions.c.id)).where(decisions.c.version_id == version_id)
+        its_film = select(versions.c.film_id).where(versions.c.id == version_id).scalar_subquery()
+        of_version = (decisions.c.film_id == its_film) & (decisions.c.version_id == version_id)
+        latest = select(func.max(decisions.c.id)).where(of_version)
         of_it = (findings.c.decision_id == latest.scalar_subquery()) & ~findings.c.of_copy
         with self.reading() as db:
             return tuple(
@@ -219,99 +164,25 @@ class Working(Database):
             note(db, now, "same pixels", film_id=job.film_id, who=WHO, version=job.version_id)
 
 
-def _job(db: Connection, job_id: int) -> Job:
-    row = db.execute(
-        select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
-        .join(versions, versions.c.id == jobs.c.version_id)
-        .join(instances, instances.c.id == jobs.c.film_id)
-        .where(jobs.c.id == job_id)
-    ).one()
-    before = db.scalar(
-        select(versions.c.digest)
-        .where(versions.c.film_id == row.film_id, versions.c.id < row.version_id)
-        .order_by(versions.c.id)
-        .limit(1)
-    )
-    reading, operations = _what_to_read(db, row) if row.delivery_id is not None else (None, Operations())
-    return Job(
-        id=row.id,
-        film_id=row.film_id,
-        version_id=row.version_id,
-        digest=row.digest,
-        sop_instance_uid=row.sop_instance_uid,
-        attempts=row.attempts,
-        token=row.token,
-        received_at=row.received_at,
-        first_digest=before,
-        reading=reading,
-        operations=operations,
-    )
+def _held_by(job: Job) -> ColumnElement[bool]:
+    """Whether the worker that was given `job` still holds it."""
+    return (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.state == JobState.LEASED)
 
 
-def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
-    """What was handed to the classifier; when that is a corrected copy, what made it."""
-    row = db.execute(select(deliveries).where(deliveries.c.id == job.delivery_id)).one()
-    same = (copies.c.film_id == row.film_id) & (copies.c.digest == row.digest)
-    told = db.scalar(select(copies.c.operations).where(same)) or {}
-    crop = Box(**told["crop"]) if told.get("crop") else None
-    operations = Operations(crop, told.get("turn", 0), told.get("invert", False), told.get("relabel", False))
-    return delivery_of(row, attempts=row.attempts), operations
+def _delay_s(postponed: int) -> float:
+    """How long a job that was put off so often before is left alone."""
+    return min(FIRST_DELAY_S * 2.0 ** min(postponed, 30), LONGEST_DELAY_S)
 
 
-def _owed_to(classifiers: Collection[str]) -> ColumnElement[bool]:
-    waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
-    return waiting & deliveries.c.destination.in_(classifiers) & ~waits()
-
-
-def _next_reading(db: Connection, classifiers: Collection[str]) -> Any:
-    """The next delivery that is owed to a classifier, with the rank of its film."""
-    ranks = select(func.min(jobs.c.rank)).where(
-        jobs.c.film_id == deliveries.c.film_id, jobs.c.delivery_id.is_(None)
-    )
-    rank = func.coalesce(ranks.scalar_subquery(), ORDINARY).label("rank")
-    owed = (
-        select(deliveries, rank)
-        .where(_owed_to(classifiers))
-        .order_by(rank, deliveries.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=deliveries)
-    )
-    return db.execute(owed).one_or_none()
-
-
-def _begin_reading(db: Connection, due: Any) -> int:
-    """The job that a delivery to a classifier becomes; the delivery is `sending` while it lives."""
-    counted = {"attempts": due.attempts + 1}
-    move(db, deliveries, due.id, due.state, DeliveryState.SENDING, **counted)
-    row = {
-        "film_id": due.film_id,
-        "version_id": _version_read(db, due),
-        "delivery_id": due.id,
-        "state": JobState.READY,
-        "rank": due.rank,
-        "created_at": due.created_at,
-    }
-    return inserted(db, jobs, row)
-
-
-def _version_read(db: Connection, delivery: Any) -> int:
-    """The version that is read, or that the copy which is read was made of."""
-    its = (versions.c.film_id == delivery.film_id) & (versions.c.digest == delivery.digest)
-    of_copy = (
-        select(decisions.c.version_id)
-        .join(copies, copies.c.decision_id == decisions.c.id)
-        .where(copies.c.film_id == delivery.film_id, copies.c.digest == delivery.digest)
-    )
-    latest = select(func.max(versions.c.id)).where(versions.c.film_id == delivery.film_id)
-    found = db.scalar(select(versions.c.id).where(its)) or db.scalar(of_copy) or db.scalar(latest)
-    assert found is not None
-    return int(found)
+def _put_off_s(postponed: int) -> float:
+    """How long a job that was put off so often was left alone in all."""
+    return sum(map(_delay_s, range(postponed)))
 
 
 def _finish(db: Connection, job: Job, now: datetime) -> None:
     allowed(jobs, JobState.LEASED, JobState.DONE)
-    held = (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.state == JobState.LEASED)
-    done = db.execute(update(jobs).where(held).values(state=JobState.DONE, done_at=now, error=None))
+    ended = {"state": JobState.DONE, "done_at": now, "error": None}
+    done = db.execute(update(jobs).where(_held_by(job)).values(**ended))
     if done.rowcount != 1:
         raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
@@ -324,14 +195,19 @@ def _give_back(
         return False
     if row.attempts < max_attempts:
         return move(db, jobs, job_id, JobState.LEASED, JobState.READY, error=error, owner=None)
-    move(db, jobs, job_id, JobState.LEASED, JobState.PARKED, error=error, done_at=now)
+    _set_aside(db, row, error, now, mode)
+    return True
+
+
+def _set_aside(db: Connection, row: Any, error: str, now: datetime, mode: str) -> None:
+    """Park a job for a person: a film is held, a reading has failed."""
+    move(db, jobs, row.id, JobState.LEASED, JobState.PARKED, error=error, done_at=now)
     if row.delivery_id is None:
         _park(db, row, error, now, mode)
     else:
         ended = {"ended_at": now, "error": error}
         move(db, deliveries, row.delivery_id, DeliveryState.SENDING, DeliveryState.FAILED, **ended)
         note(db, now, "reading failed", film_id=row.film_id, who=WHO, error=error)
-    return True
 
 
 def _park(db: Connection, row: Any, error: str, now: datetime, mode: str) -> None:
@@ -358,7 +234,7 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
         if Reason.OTHER_PIXELS in judged.decision.reasons:
             put_back_readings(db, job.film_id, now)
         _hold(db, job, decision_id, copy_id, judged, now)
-        examine_again_if_answered(db, job.version_id, judged.decision.words)
+        examine_again_if_answered(db, job.film_id, job.version_id, judged.decision.words)
     else:
         _no_longer_held(db, job, judged.decision.rulings, now)
     owe_original(db, job.film_id, job.version_id, judged.send_original_to, now)
@@ -467,7 +343,8 @@ def _no_longer_held(db: Connection, job: Job, rulings: Collection[Ruling], now: 
 
 
 def _open_of(job: Job) -> ColumnElement[bool]:
-    return (holds.c.version_id == job.version_id) & (holds.c.state == HoldState.OPEN)
+    of_version = (holds.c.film_id == job.film_id) & (holds.c.version_id == job.version_id)
+    return of_version & (holds.c.state == HoldState.OPEN)
 
 
 def _stands(judged: Judged, digest: str) -> set[Owed]:
@@ -556,5 +433,12 @@ def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, no
             state=DeliveryState.PENDING,
             next_at=now,
             created_at=now,
+            rank=_rank_of(film_id),
         )
     )
+
+
+def _rank_of(film_id: int) -> ColumnElement[int]:
+    """The most urgent that any version of a film was sent as."""
+    gating = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None)
+    return func.coalesce(select(func.min(jobs.c.rank)).where(gating).scalar_subquery(), ORDINARY)

@@ -1,0 +1,313 @@
+"""LIST: what people and programs are shown of films, a line of JSON each.
+
+A ledger has hundreds of thousands of films. So what is asked for is looked up in the database, page by page
+in transactions of their own, and what the ledger keeps as JSON is handed on as it lies there: to take it
+apart and put it together again would cost most of the time of a long list.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from json.encoder import encode_basestring as quoted
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
+
+from gateway.errors import NotFound
+from gateway.ledger.engine import Database
+from gateway.ledger.moves import stands
+from gateway.ledger.records import DeliveryState, FilmRow, HoldState, JobState, Wanted
+from gateway.ledger.tables import (
+    associations,
+    decisions,
+    deliveries,
+    events,
+    findings,
+    holds,
+    instances,
+    jobs,
+    objects,
+    results,
+    versions,
+)
+
+_PAGE = 500  # films in one transaction, and ids in one IN (...): SQLite takes 999 at least
+# Those with an index of their own: the few deliveries that are not done.
+_OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY, DeliveryState.FAILED)
+
+
+class Listing(Database):
+    """What the command line and the console read."""
+
+    def film_lines(self, wanted: Wanted | None = None, *, limit: int | None = None) -> Iterator[str]:
+        """Films, newest first, each a line of JSON with the keys of `films list --json`."""
+        ids = self.film_ids(wanted, limit=limit)
+        for start in range(0, len(ids), _PAGE):
+            with self.reading() as db:
+                lines = _lines(db, ids[start : start + _PAGE])
+            yield from lines
+
+    def films(self, wanted: Wanted | None = None, *, limit: int | None = None) -> list[FilmRow]:
+        """The same as values."""
+        return [film_row(line) for line in self.film_lines(wanted, limit=limit)]
+
+    def film(self, film: str | int) -> FilmRow:
+        """One film by SOP Instance UID or by film id.
+
+        Raises:
+            NotFound: there is no such film.
+        """
+        with self.reading() as db:
+            (line,) = _lines(db, [film_id_of(db, film)])
+        return film_row(line)
+
+    def film_id(self, film: str | int) -> int:
+        """The same film's id alone."""
+        with self.reading() as db:
+            return film_id_of(db, film)
+
+    def film_ids(self, wanted: Wanted | None = None, *, limit: int | None = None) -> array[int]:
+        """The ids of films, newest first: eight bytes each, so that millions can be held."""
+        with self.reading() as db:
+            return array("q", db.scalars(_ids(wanted or Wanted()).limit(limit)))
+
+    def events(self, film_id: int) -> list[dict[str, Any]]:
+        """What happened to a film, oldest first."""
+        with self.reading() as db:
+            rows = db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id))
+            return [dict(at=r.at, what=r.what, who=r.who, **r.detail) for r in rows]
+
+    def trace(self, film_id: int) -> list[dict[str, Any]]:
+        """The policy, rule by rule, as it was applied to a film; empty while undecided."""
+        current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
+        with self.reading() as db:
+            return list(db.scalar(select(decisions.c.trace).where(current)) or ())
+
+    def counts(self) -> dict[str, int]:
+        """How many films, open holds, ready jobs and unfinished deliveries there are."""
+        owed = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
+        asked = {
+            "films": (select(func.count()).select_from(instances),),
+            "held": (_count(stands(holds, HoldState.OPEN)),),
+            "ready": (_count(stands(jobs, JobState.READY)),),
+            "owed": tuple(_count(stands(deliveries, state)) for state in owed),  # an index each
+            "failed": (_count(stands(deliveries, DeliveryState.FAILED)),),
+        }
+        with self.reading() as db:
+            return {name: sum(db.scalar(one) or 0 for one in queries) for name, queries in asked.items()}
+
+    def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest associations that were not accepted."""
+        query = select(associations).where(associations.c.outcome == "refused")
+        with self.reading() as db:
+            rows = db.execute(query.order_by(associations.c.id.desc()).limit(limit)).mappings()
+            return [dict(row) for row in rows]
+
+
+def film_id_of(db: Connection, film: str | int) -> int:
+    """The id of a film that is named by SOP Instance UID or by id.
+
+    Raises:
+        NotFound: there is no such film.
+    """
+    by_uid = instances.c.sop_instance_uid == str(film)
+    film_id = db.scalar(select(instances.c.id).where(by_uid))
+    if film_id is None and str(film).isdigit() and len(str(film)) < 19:
+        film_id = db.scalar(select(instances.c.id).where(instances.c.id == int(film)))
+    if film_id is None:
+        raise NotFound(f"there is no film {film}. Nothing was changed. See `filmgate films list`.")
+    return int(film_id)
+
+
+def _count(which: ColumnElement[bool]) -> Select[Any]:
+    return select(func.count()).where(which)
+
+
+def _ids(wanted: Wanted) -> Select[Any]:
+    """Whose ids are wanted, newest first. What is asked of the decision leads where there is such a wish."""
+    decided = wanted.reason is not None or wanted.decision not in (None, "undecided")
+    film = decisions.c.film_id if decided else instances.c.id
+    query = select(film).order_by(film.desc())
+    if decided:
+        query = query.where(~decisions.c.superseded)
+        if wanted.decision is not None:
+            query = query.where(decisions.c.act == wanted.decision)
+        if wanted.reason is not None:
+            code = f'"{wanted.reason}"'
+            noted = (cast(decisions.c[name], Text).contains(code) for name in ("reasons", "flags"))
+            query = query.where(or_(*noted))
+        if wanted.since is not None or wanted.until is not None:
+            query = query.join(instances, instances.c.id == decisions.c.film_id)
+    elif wanted.decision == "undecided":
+        judged = exists().where(decisions.c.film_id == instances.c.id, ~decisions.c.superseded)
+        query = query.where(~judged)
+    return query.where(*_wishes(wanted, film))
+
+
+def _wishes(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    """What is asked besides the decision."""
+    if wanted.after is not None:
+        yield film < wanted.after
+    if wanted.films is not None:
+        yield film.in_(wanted.films)
+    if wanted.since is not None:
+        yield instances.c.received_at >= wanted.since
+    if wanted.until is not None:
+        yield instances.c.received_at < wanted.until
+    if wanted.sender is not None:
+        sent = select(versions.c.id).join(associations, associations.c.id == versions.c.association_id)
+        yield sent.where(versions.c.film_id == film, associations.c.calling == wanted.sender).exists()
+    if wanted.destination is not None or wanted.delivery is not None:
+        yield _owed(wanted, film)
+
+
+def _owed(wanted: Wanted, film: ColumnElement[int]) -> ColumnElement[bool]:
+    owed = select(deliveries.c.film_id)
+    if wanted.destination is not None:
+        owed = owed.where(deliveries.c.destination == wanted.destination)
+    if wanted.delivery is not None:
+        owed = owed.where(stands(deliveries, wanted.delivery))
+    if wanted.delivery in _OPEN:  # the list of all that are, once: it may be short
+        return film.in_(owed)
+    return owed.where(deliveries.c.film_id == film).exists()
+
+
+def _lines(db: Connection, film_ids: Sequence[int]) -> list[str]:
+    """One line a film, in the order of the ids."""
+
+    def of(ids: Sequence[int | None], query: Select[Any]) -> Sequence[Any]:
+        return db.execute(query, {"ids": ids}).all()
+
+    films = {row.id: row for row in of(film_ids, _FILMS)}
+    found = _grouped(_findings(of([row.decision_id for row in films.values()], _FINDINGS)))
+    work = {row.film_id: row for row in of(film_ids, _JOBS)}  # the last one
+    kept = of(film_ids, _OBJECTS)
+    kinds = {(row.film_id, row.digest): row.kind for row in kept}
+    owed = _grouped(
+        (row.film_id, _delivery(row, kinds.get((row.film_id, row.digest))))
+        for row in of(film_ids, _DELIVERIES)
+    )
+    made = _grouped((row.result_id, _object(row)) for row in kept)
+    read = _grouped((row.film_id, _result(row, made[row.id])) for row in of(film_ids, _RESULTS))
+    told = (films[film_id] for film_id in film_ids if film_id in films)
+    return [_line(row, work.get(row.id), found[row.decision_id], owed[row.id], read[row.id]) for row in told]
+
+
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_FILMS = (
+    select(instances.c.id, instances.c.sop_instance_uid, instances.c.received_at)
+    .add_columns(decisions.c.id.label("decision_id"), decisions.c.act, decisions.c.rule, decisions.c.why)
+    .add_columns(*(cast(decisions.c[name], Text).label(name) for name in ("reasons", "flags")))
+    .outerjoin(decisions, (decisions.c.film_id == instances.c.id) & ~decisions.c.superseded)
+    .where(instances.c.id.in_(_IDS))
+)
+_FINDINGS = (
+    select(findings.c.decision_id, findings.c.gate, findings.c.verdict, findings.c.of_copy)
+    .add_columns(cast(findings.c.body, Text))
+    .where(findings.c.decision_id.in_(_IDS))
+    .order_by(findings.c.id)
+)
+_DELIVERIES = (
+    select(deliveries.c.film_id, deliveries.c.destination, deliveries.c.state, deliveries.c.kind)
+    .add_columns(deliveries.c.sop_instance_uid, deliveries.c.digest, deliveries.c.attempts)
+    .add_columns(deliveries.c.tries, deliveries.c.trouble, deliveries.c.error)
+    .where(deliveries.c.film_id.in_(_IDS))
+    .order_by(deliveries.c.id)
+)
+_JOBS = (
+    select(jobs.c.film_id, jobs.c.state, jobs.c.error)
+    .where(jobs.c.film_id.in_(_IDS), jobs.c.delivery_id.is_(None))
+    .order_by(jobs.c.id)
+)
+_RESULTS = (
+    select(results, cast(results.c.body, Text).label("body_text"))
+    .where(results.c.film_id.in_(_IDS), ~results.c.superseded)
+    .order_by(results.c.id)
+)
+_OBJECTS = select(objects).where(objects.c.film_id.in_(_IDS)).order_by(objects.c.id)
+
+
+def _grouped(pairs: Iterable[tuple[int | None, str]]) -> defaultdict[int | None, list[str]]:
+    grouped: defaultdict[int | None, list[str]] = defaultdict(list)
+    for key, text in pairs:
+        grouped[key].append(text)
+    return grouped
+
+
+def _findings(rows: Iterable[Any]) -> Iterator[tuple[int, str]]:
+    """What each gate found, by decision; rows that were written before there were `facts` have none."""
+    beginnings: dict[tuple[str, str, bool], str] = {}
+    for decision_id, *what, body in rows:
+        key = tuple(what)
+        if key not in beginnings:
+            told = json.dumps(dict(zip(("gate", "verdict", "of_copy"), key, strict=True)), ensure_ascii=False)
+            beginnings[key] = told[:-1]
+        facts = "" if '"facts"' in body else '"facts": {}, '
+        yield decision_id, f"{beginnings[key]}, {facts}{body[1:]}"
+
+
+def _line(row: Any, work: Any, found: list[str], owed: list[str], read: list[str]) -> str:
+    """What a program is given of a film."""
+    return (
+        f'{{"sop_instance_uid": {quoted(row.sop_instance_uid)}, '
+        f'"received_at": "{row.received_at.isoformat()}", "decision": {_or_null(row.act)}, '
+        f'"reasons": {row.reasons or "[]"}, "flags": {row.flags or "[]"}, '
+        f'"findings": [{", ".join(found)}], "deliveries": [{", ".join(owed)}], '
+        f'"results": [{", ".join(read)}], "film_id": {row.id}, '
+        f'"rule": {_or_null(row.rule)}, "why": {_or_null(row.why)}, '
+        f'"job": {_or_null(work and work.state)}, "error": {_or_null(work and work.error)}}}'
+    )
+
+
+def _or_null(text: str | None) -> str:
+    return "null" if text is None else quoted(text)
+
+
+def _delivery(row: Any, object_kind: str | None) -> str:
+    return (
+        f'{{"destination": {quoted(row.destination)}, "state": "{row.state}", "kind": "{row.kind}", '
+        f'"object": "{what_of(row.kind, object_kind)}", "sop_instance_uid": {quoted(row.sop_instance_uid)}, '
+        f'"attempts": {row.attempts}, "tries": {row.tries}, "trouble": {_or_null(row.trouble)}, '
+        f'"error": {_or_null(row.error)}}}'
+    )
+
+
+def what_of(kind: str, object_kind: str | None) -> str:
+    """What a delivery carries, in one word."""
+    if object_kind:
+        return object_kind
+    return "copy" if kind == "copy" else "original"
+
+
+def _result(row: Any, made: list[str]) -> str:
+    """What one classifier said, and the objects that were made of it."""
+    told = {"version": row.version, "model_digest": row.model_digest, "made_at": row.made_at.isoformat()}
+    its = f'"classifier": {quoted(row.classifier)}, {row.body_text[1:-1]}, {json.dumps(told)[1:-1]}'
+    return f'{{{its}, "objects": [{", ".join(made)}]}}'
+
+
+def _object(row: Any) -> str:
+    return json.dumps({"kind": row.kind, "sop_instance_uid": row.sop_instance_uid, "digest": row.digest})
+
+
+def film_row(line: str) -> FilmRow:
+    """A line as a value."""
+    told = json.loads(line)
+    lists = {name: tuple(told[name]) for name in ("reasons", "flags", "findings", "deliveries", "results")}
+    return FilmRow(**told | lists | {"received_at": datetime.fromisoformat(told["received_at"])})
