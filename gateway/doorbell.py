@@ -77,9 +77,9 @@ class Doorbell:
 
         told = Event()
         Thread(target=stop, name="stop", daemon=True).start()
-        while not stopping.is_set():
+        while not (stopping.is_set() or _told_to_stop()):
             self._listen(name)
-            while not stopping.wait(LISTEN_AGAIN_S) and not self._usable():  # a signal would have set it
+            while not (stopping.wait(LISTEN_AGAIN_S) or _told_to_stop() or self._usable()):
                 pass
 
     def _usable(self) -> bool:
@@ -123,6 +123,11 @@ class Doorbell:
                 log.warning(
                     "redis is away", error=error, meaning="films are kept; workers look by themselves"
                 )
+
+
+def _told_to_stop() -> bool:
+    """Whether a signal ended Celery's worker, and not an answer of Redis."""
+    return state.should_stop is not None and state.should_stop is not False  # 0 is EX_OK
 
 
 def _celery(url: str) -> Celery:

@@ -7,6 +7,7 @@ hand has neither; it says on standard output that it is ready.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -35,7 +36,7 @@ class Pulse:
     def __init__(self, say: Callable[[], None]) -> None:
         self._say = say
         self._pipe = taken(READY_FD)
-        self._beat_at = 0.0
+        self._beat_at = math.inf  # a loop may go round before all is ready: no word then
 
     @property
     def heard(self) -> bool:
@@ -46,6 +47,7 @@ class Pulse:
         if self._pipe is None:
             self._say()
         self._write(READY)
+        self._beat_at = 0.0
 
     def beat(self) -> None:
         """The loop that matters went round once more."""

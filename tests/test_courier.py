@@ -470,10 +470,10 @@ def test_a_look_that_fails_is_taken_again(gateway: Gateway, monkeypatch: pytest.
     monkeypatch.setattr(module, "LEDGER_S", 0.01)
     due, faults = gateway.ledger.due_destinations, [RuntimeError("1.2.0")] * 2
 
-    def fails_at_first(now: datetime) -> list[str]:
+    def fails_at_first(now: datetime, **named: int) -> list[str]:
         if faults:
             raise faults.pop()
-        return list(due(now))
+        return list(due(now, **named))
 
     monkeypatch.setattr(gateway.ledger, "due_destinations", fails_at_first)
     gateway.owe("archive", count=2)
