@@ -92,14 +92,17 @@ def test_the_schema_for_editors_is_current() -> None:
     assert shown.stdout == (DOCS / "settings.schema.json").read_text()
 
 
-def test_every_test_that_the_docs_name_is_there() -> None:
-    """docs/real-world.md holds each line to a test; one that is gone or renamed holds nothing."""
+@pytest.mark.parametrize("page", ["real-world.md", "faults.md"])
+def test_every_test_that_the_docs_name_is_there(page: str) -> None:
+    """These pages hold each row to a test; one that is gone or renamed holds nothing."""
     files = {path.name: path.read_text() for path in Path(__file__).parent.rglob("test_*.py")}
     named = list[tuple[str, str]]()
-    for row in (DOCS / "real-world.md").read_text().splitlines():
-        file = ""
-        for told, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", row):
+    for row in (DOCS / page).read_text().splitlines():
+        file, tests = "", list[tuple[str, str]]()
+        for told, test in re.findall(r"`(?:e2e/)?(test_\w+\.py)?(?:::(test_\w+))?`", row):
             file = told or file
-            named += [(file, test)] if file else []
+            tests += [(file, test)] if file else []
+        assert tests or not re.match(r"\| \d", row), f"no test: {row}"
+        named += tests
     assert len(named) > 40
     assert [f"{file}::{test}" for file, test in named if f"def {test}" not in files.get(file, "")] == []
