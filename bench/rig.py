@@ -82,8 +82,8 @@ class Gateway:
     def state(self) -> Path:
         return self.root / "state"
 
-    def start(self) -> None:
-        """Start `filmgate up` and wait until it is ready."""
+    def start(self, wait_s: float = 90) -> None:
+        """Start `filmgate up` and wait until it is ready, unless `wait_s` is 0."""
         self.process = subprocess.Popen(
             [*FILMGATE, "up", "--config", str(self.config), "--state", str(self.state)],
             cwd=ROOT,
@@ -95,8 +95,8 @@ class Gateway:
         ready = threading.Event()
         self._reader = threading.Thread(target=_read, args=(self, ready))
         self._reader.start()
-        if not ready.wait(90):
-            raise RuntimeError("filmgate up was not ready after 90 s:\n" + "".join(self.lines[-40:]))
+        if wait_s and not ready.wait(wait_s):
+            raise RuntimeError(f"filmgate up was not ready after {wait_s} s:\n" + "".join(self.lines[-40:]))
 
     def stop(self) -> float:
         """SIGTERM, as an operator does it; the seconds that the end took."""

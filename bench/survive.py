@@ -100,9 +100,8 @@ def deaths(running: Gateway, count: int, rng: random.Random, died: list[str]) ->
     """`count` times a process dies without a word; one that died just now, and is not there, is not drawn."""
     while len(died) < count:
         time.sleep(rng.uniform(*PAUSE_S))
-        if died and died[-1] == "up":
-            running.process.wait()
-            running.start()
+        if running.process.poll() is not None:
+            running.start(wait_s=0)
         alive = list(_alive(running, rng))
         if not alive:
             continue
@@ -112,8 +111,7 @@ def deaths(running: Gateway, count: int, rng: random.Random, died: list[str]) ->
             died.append(name)
             if len(died) % 50 == 0:
                 print(f"{len(died)} of {count} have died", file=sys.stderr)
-    if died and died[-1] == "up":
-        running.process.wait()
+    while running.process.poll() is not None:
         running.start()
 
 

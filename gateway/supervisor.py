@@ -46,7 +46,8 @@ from pipelines.policy import Policy, PolicyError
 log = structlog.get_logger()
 
 TICK_S = 0.2  # the end of a process is noticed this late at most
-PORT_WAIT_S = 2.0
+PORT_WAIT_S = 2.0  # for the port
+DRAIN_WAIT_S = 20.0  # for the port, after an `up` that was killed: its listeners finish what they receive
 ASKED_S = 5.0  # a lock that is shared so long is no passing question
 REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
 ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
@@ -191,7 +192,7 @@ class Supervisor:
             FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
         """
         settings = self._settings
-        with _alone(settings.state), self._signals(), self._take_port() as self._port:
+        with _alone(settings.state) as killed, self._signals(), self._take_port(killed) as self._port:
             HERE.keep_in(settings.state, "supervisor")
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
@@ -327,17 +328,26 @@ class Supervisor:
         for what in shut:
             log.warning("closed", what=what, meaning="films for it are held or wait; see `filmgate doctor`")
 
-    def _take_port(self) -> socket.socket:
-        """Wait a little for the port: listeners of an `up` that was killed may still be closing it."""
-        until = time.monotonic() + PORT_WAIT_S
-        gateway = self._settings.gateway
+    def _take_port(self, killed: bool) -> socket.socket:
+        """Wait a little for the port; longer when the last `up` was killed: its listeners may have it."""
+        until = time.monotonic() + (max(DRAIN_WAIT_S, PORT_WAIT_S) if killed else PORT_WAIT_S)
+        gateway, said = self._settings.gateway, not killed
         while True:
             try:
                 return open_port(gateway.host, gateway.port)
-            except FilmgateError:
+            except FilmgateError as error:
                 if time.monotonic() >= until:
                     raise
-            self._selector.select(TICK_S)
+                if self._stopping_since is not None:
+                    raise FilmgateError(
+                        "asked to stop before the port was free; nothing was started"
+                    ) from error
+            if not said:
+                said = True
+                meaning = f"the last `up` was killed; its listeners have {DRAIN_WAIT_S:g} s to finish"
+                log.warning("the port is still taken", port=gateway.port, meaning=meaning)
+            for key, _ in self._selector.select(TICK_S):
+                key.data()
 
     def _start_redis(self) -> None:
         """Start Redis and wait a little for it: workers that find it there need not try again."""
@@ -572,8 +582,11 @@ def _no_port(host: str, port: int, error: OSError) -> FilmgateError:
 
 
 @contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the lock of a state folder; make the folder, or make it private, if need be."""
+def _alone(state: Path) -> Iterator[bool]:
+    """Hold the lock of a state folder; make the folder, or make it private, if need be.
+
+    True when whoever held it before did not come to its end.
+    """
     if changed := private.claim(state):
         log.warning("state folder", folder=str(state), meaning=changed)
     try:
@@ -584,8 +597,12 @@ def _alone(state: Path) -> Iterator[None]:
             "Choose another with --state, or `state:` in filmgate.yaml."
         ) from error
     with lock:
-        _lock(lock, state)
-        yield
+        killed = _lock(lock, state)
+        try:
+            yield killed
+        finally:
+            with suppress(OSError):
+                os.ftruncate(lock.fileno(), 0)
 
 
 def running(settings: Settings) -> str:
@@ -607,7 +624,8 @@ def running(settings: Settings) -> str:
     return pid or "unknown" if same else ""
 
 
-def _lock(lock: TextIO, state: Path) -> None:
+def _lock(lock: TextIO, state: Path) -> bool:
+    """Whether the last holder left its number in it."""
     try:
         _flock(lock)
     except BlockingIOError as error:
@@ -616,9 +634,11 @@ def _lock(lock: TextIO, state: Path) -> None:
             f"another filmgate (process {lock.read().strip() or 'unknown'}) runs on {state}. It goes on, and "
             "nothing was started here. Stop that one first, or give this one another --state and port."
         ) from error
+    killed = bool(lock.read(1))
     with suppress(OSError):  # on a full disk nobody can read who we are, and the lock holds all the same
         os.ftruncate(lock.fileno(), 0)
-        os.write(lock.fileno(), b"%d\n" % os.getpid())
+        os.pwrite(lock.fileno(), b"%d\n" % os.getpid(), 0)
+    return killed
 
 
 def _flock(lock: TextIO) -> None:

@@ -11,14 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from busy import busy, starve
 from dicom_peers import RawPeer, SlowSender, echo
+from structlog.testing import capture_logs
 
 from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
@@ -442,6 +445,30 @@ def test_a_taken_port_is_named_and_nothing_is_started(settings: Settings, events
     check_port("127.0.0.1", settings.gateway.port)
     with pytest.raises(FilmgateError, match="cannot be had"):
         check_port("no.such.host.invalid", 104)
+
+
+def test_after_an_up_that_was_killed_the_port_is_waited_for(settings: Settings, events: Events) -> None:
+    """Its listeners finish what they receive first; who starts filmgate again need not try twice."""
+    settings.state.mkdir(exist_ok=True)
+    (settings.state / "up.lock").write_text("4242\n", encoding="ascii")
+    last = socket.create_server(("127.0.0.1", settings.gateway.port))
+    up = Supervisor(settings, reload=lambda: settings, say=print, plan=stand_ins(events))
+    with capture_logs() as logs, ThreadPoolExecutor(1) as other:
+        started = other.submit(until_said, logs, "the port is still taken", last.close)
+        with supervisor._alone(settings.state) as killed, up._take_port(killed) as port:
+            assert port.getsockname()[1] == settings.gateway.port
+        started.result()
+    assert (settings.state / "up.lock").read_bytes() == b""
+    with supervisor._alone(settings.state) as killed:
+        assert not killed
+
+
+def until_said(logs: Sequence[Mapping[str, Any]], event: str, then: Callable[[], object]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not any(line["event"] == event for line in logs):
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)
+    then()
 
 
 def test_children_end_with_a_supervisor_that_is_killed(
