@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import Owed, put_back_readings, take_back
+from gateway.ledger.holding import Owed, put_back_readings, standing, take_back
 from gateway.ledger.moves import allowed, inserted, move, note, stands
 from gateway.ledger.records import (
     ORDINARY,
@@ -26,7 +26,7 @@ from gateway.ledger.records import (
     Made,
     Read,
 )
-from gateway.ledger.rejecting import overruled, reject_named, standing
+from gateway.ledger.rejecting import overruled, reject_named
 from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
     copies,
