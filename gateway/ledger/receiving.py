@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import allowed, inserted, note
+from gateway.ledger.moves import allowed, inserted, note, owed_anew
 from gateway.ledger.records import (
     CAN_WAIT,
     ORDINARY,
@@ -138,12 +138,11 @@ def _owe_again(db: Connection, film_id: int, received: Received) -> None:
     ended = (DeliveryState.FAILED, DeliveryState.CANCELLED)
     for state in ended:
         allowed(deliveries, state, DeliveryState.PENDING)
-    now = received.received_at
     lost = deliveries.c.state.in_(ended) & (deliveries.c.kind == "always")
     db.execute(
         update(deliveries)
         .where(deliveries.c.film_id == film_id, deliveries.c.digest == received.digest, lost)
-        .values(state=DeliveryState.PENDING, next_at=now, created_at=now, ended_at=None)
+        .values(state=DeliveryState.PENDING, **owed_anew(received.received_at))
     )
 
 

@@ -24,7 +24,7 @@ from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
 from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
 from gateway.ledger.listing import film_id_of, what_of
-from gateway.ledger.moves import FROM_THE_START, allowed, move, note, stands
+from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (
     CopyMade,
     CopyState,
@@ -297,7 +297,7 @@ def _send_again(db: Connection, to_ai: Sequence[int], which: ColumnElement[bool]
     allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
     reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
     since = case((reading, deliveries.c.created_at), else_=literal(now, UtcDateTime))
-    again = {"next_at": now, "created_at": since, "ended_at": None, "tries": 0}
+    again = owed_anew(now) | {"created_at": since}
     failed = update(deliveries).where(which, deliveries.c.state == DeliveryState.FAILED)
     count = db.execute(failed.values(state=DeliveryState.PENDING, **again)).rowcount
     return count - take_back_unowed(db, to_ai, now)
