@@ -182,6 +182,9 @@ def test_observing_notes_it_and_withdraws_nothing(ledger: Ledger) -> None:
     rejects(ledger, mode="observe")
     film = ledger.film("1.2.3")
     assert (film.decision, film.deliveries[0]["state"]) == ("pass", "pending")
+    for uid, digest in (("1.2.3", "b"), ("1.2.4", "9")):
+        (row,) = ledger.record([received(uid, digest)], observing=True)
+        assert (row.rejected, claimed(ledger).film_id) == ("", row.film_id)
     assert ledger.record([received("1.2.3")])[0].rejected == "113001"
 
 
