@@ -30,6 +30,7 @@ from gateway.store import Store
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _LEDGER = "ledger.sqlite"
+_BEGUN = {"store", "incoming"}  # what a first backup that broke off leaves
 _COUNTED = ("instances", "versions", "decisions", "deliveries", "holds", "events")
 
 Progress = Callable[[int, int], None]  # objects done, of so many
@@ -208,7 +209,8 @@ def _require_room(store: Store, needed: int) -> None:
 def _require_ours(dest: Path) -> None:
     """A backup goes into a new folder or one of its own; never into a state folder."""
     names = {path.name for path in dest.iterdir()}
-    if names and _MANIFEST not in names and not any(name.startswith("ledger.sqlite.new") for name in names):
+    begun = {name for name in names if name in _BEGUN or name.startswith(f"{_LEDGER}.new")}
+    if _MANIFEST not in names and names - begun:
         raise BackupError("it is not empty and holds no backup: name another folder.")
 
 
@@ -228,9 +230,12 @@ def _checked(file: Path) -> tuple[dict[str, int], set[str]]:
         raise LedgerError(f"the ledger is damaged: {'; '.join(found)}")
     copy = Ledger.open(f"sqlite:///{file}")
     try:
-        return rows, copy.digests()
+        digests = copy.digests()
     finally:
         copy.close()
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA journal_mode=DELETE")  # it is read from media that cannot be written, too
+    return rows, digests
 
 
 def _write(path: Path, text: str) -> None:
@@ -310,4 +315,6 @@ def _told(folder: Path, meaning: str) -> Iterator[None]:
                 (folder / name).unlink(missing_ok=True)
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         doing = f"{folder} could not be written" if not isinstance(error, FilmgateError) else f"{folder}"
-        raise BackupError(f"{doing}: {words} {meaning} No film of the gateway is touched.") from error
+        raise BackupError(
+            f"{doing}: {words.rstrip('.')}. {meaning} No film of the gateway is touched."
+        ) from error

@@ -258,6 +258,28 @@ class Store:
         """Delete an object; nothing happens when it is not there."""
         self.path(digest).unlink(missing_ok=True)
 
+    def remove_spoiled(self, digest: str) -> bool:
+        """Delete an object if its content has no longer its digest: whether that was so.
+
+        One that is received meanwhile, under the same digest, is the better one, and stays.
+
+        Raises:
+            Missing: it is not in the store.
+        """
+        path, seen = self.path(digest), _identity(self.path(digest))
+        if self.verify(digest):
+            return False
+        aside = self.incoming / f"spoiled-{digest}.part"  # which a start sweeps away
+        try:
+            path.replace(aside)
+            if _identity(aside) != seen:
+                aside.replace(path)
+                return False
+            aside.unlink()
+        except OSError as error:
+            raise _store_error(error) from error
+        return True
+
     def room(self) -> bool:
         """Whether the disk is below its watermark; looked at once a second at most."""
         looked, answer = self._room

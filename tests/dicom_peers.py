@@ -73,7 +73,7 @@ class MemoryLedger:
             self.ended[row] = asdict(one)
         return row
 
-    def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]:
+    def record(self, batch: Sequence[Received], **_: Any) -> list[Recorded]:
         with self.changed:
             self.received.extend(batch)
             return [Recorded(len(self.received), 1, Outcome.NEW) for _ in batch]

@@ -165,6 +165,20 @@ def test_a_full_disk_leaves_the_backup_before_whole(gateway: Gateway, tmp_path: 
     assert uids(tmp_path / "back") == {"1.2.1"}
 
 
+def test_a_first_backup_that_broke_off_is_taken_up_again(gateway: Gateway, tmp_path: Path) -> None:
+    """Once there is room, by the same command; a ledger in it can be read where nothing can be written."""
+    gateway.take(2, size=3 << 20)
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        (disk / "other").write_bytes(bytes(6 << 20))
+        for _ in range(2):
+            with pytest.raises(BackupError, match=r"MiB are free\. The backup"):
+                back_up(gateway.ledger, gateway.store, disk / "backup")
+        (disk / "other").unlink()
+        done = back_up(gateway.ledger, gateway.store, disk / "backup")
+        (ledger,) = (disk / "backup").glob("ledger-*")
+        assert (done.objects, done.lacking, ledger.read_bytes()[18:20]) == (1, (), b"\1\1")
+
+
 def test_a_disk_too_small_for_the_ledger_holds_no_backup(gateway: Gateway, tmp_path: Path) -> None:
     gateway.take(1)
     with small_disk(tmp_path / "disk", "64k") as disk:

@@ -35,6 +35,13 @@ def keep(store: Store, uid: str = "1.2.3") -> str:
     return incoming.finish().digest
 
 
+def keep_bytes(store: Store, data: bytes) -> str:
+    """A version of 1.2.3."""
+    incoming = store.begin("1.2", "1.2.3", EXPLICIT)
+    incoming.write(data)
+    return incoming.finish().digest
+
+
 def aged(store: Store, digest: str) -> str:
     """The file as it is when its row had time enough to follow."""
     os.utime(store.path(digest), times=(NOW.timestamp() - 3600,) * 2)
@@ -136,6 +143,43 @@ def test_a_recent_orphan_is_put_into_the_ledger(ledger: Ledger, store: Store) ->
     assert ledger.digests() == set(store.digests()) - {young}
     assert [found.digest for found in put_right(ledger, store, NOW + timedelta(minutes=2))] == [young]
     assert ledger.film("1.2.2").deliveries[0]["destination"] == "archive"
+
+
+def test_what_its_sender_replaced_meanwhile_waits_for_a_person(ledger: Ledger, store: Store) -> None:
+    """It was told 0xA700, corrected the object and sent that: the archive must not get the older one last."""
+    refused = aged(store, keep(store, "1.2.3"))
+    record(ledger, keep(store, "1.2.4"), "1.2.3")
+    (found,) = put_right(ledger, store)
+    assert (found.digest, found.mended) == (refused, "")
+    assert refused not in ledger.digests()
+    assert [one.trouble for one in run(ledger, store)] == [Trouble.ORPHAN]
+    assert [one.mended for one in run(ledger, store, mend=True)] == ["put into the ledger (version)"]
+
+
+def test_versions_without_a_row_are_put_into_the_ledger_as_they_came(ledger: Ledger, store: Store) -> None:
+    """The digest says nothing of their order."""
+    digests = [keep_bytes(store, bytes([number])) for number in range(8)]
+    for number, digest in enumerate(digests):
+        os.utime(store.path(digest), times=(NOW.timestamp() - 3600 + number,) * 2)
+    assert [found.digest for found in put_right(ledger, store)] == digests
+
+
+def test_a_good_object_that_comes_while_a_spoiled_one_is_removed_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender is told 0x0000 while the one of the same name is read."""
+    digest = keep(store)
+    store.path(digest).write_bytes(store.path(digest).read_bytes()[:-1])
+    verify = store.verify
+
+    def slow(digest: str) -> bool:
+        intact = verify(digest)
+        keep(store)
+        return intact
+
+    monkeypatch.setattr(store, "verify", slow)
+    assert not store.remove_spoiled(digest)
+    assert verify(digest)
 
 
 def test_only_folders_that_changed_are_read(ledger: Ledger, store: Store) -> None:

@@ -42,6 +42,7 @@ from gateway.ledger.records import (
     Received,
     Tally,
 )
+from gateway.ledger.routing import GO_LAST
 from gateway.ledger.tables import SCHEMA, TRANSITIONS, deliveries, events, findings, holds, instances, jobs
 from pipelines.film import Act, Answer, Box, Decision, Finding, Operations, Reason, Verdict
 
@@ -263,10 +264,12 @@ def test_what_failed_for_good_is_owed_anew_when_it_is_sent_again(ledger: Ledger)
     """0x0000 for a resend means safe: the archive gets it after all."""
     ledger.record([received()], always=("archive",))
     (one,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.retry_delivery(one.id, error="refused", at=NOW, now=NOW, counted=True)
+    (one,) = ledger.claim_deliveries("archive", 5, NOW)
     ledger.fail_delivery(one.id, error="refused", now=NOW)
     ledger.record([received(received_at=NOW + timedelta(days=9))], always=("archive",))
     (again,) = ledger.claim_deliveries("archive", 5, NOW)
-    assert again.created_at == NOW + timedelta(days=9)
+    assert (one.tries, again.tries, again.created_at) == (1, 0, NOW + timedelta(days=9))
 
 
 def test_a_person_sends_failed_deliveries_again(ledger: Ledger) -> None:
@@ -756,6 +759,31 @@ def test_a_delivery_knows_whether_its_peer_was_sent_another_version(ledger: Ledg
     corrected, other = ledger.claim_deliveries("archive", 5, NOW)
     assert (first.sole, corrected.sole, other.sole) == (True, False, True)
     assert ledger.claim_deliveries("backup", 1, NOW)[0].sole
+
+
+def test_one_version_under_a_uid_is_in_hand_at_a_time(ledger: Ledger) -> None:
+    """What the archive has already could be either; whoever else claims meanwhile gets neither."""
+    ledger.record([received(), received(digest="b"), received("1.2.9", "9")], always=("archive",))
+    first, other = ledger.claim_deliveries("archive", 5, NOW)
+    assert (first.digest[0], other.digest[0], first.sole) == ("a", "9", True)
+    assert ledger.claim_deliveries("archive", 5, NOW) == []
+    ledger.delivered(first.id, NOW)
+    (second,) = ledger.claim_deliveries("archive", 5, NOW)
+    assert (second.digest[0], second.sole) == ("b", False)
+
+
+@pytest.mark.parametrize("end", ["put back", "courier died"])
+def test_what_goes_last_goes_last_again(ledger: Ledger, end: str) -> None:
+    """It was claimed and not tried, or nobody knows."""
+    ledger.record([received()], always=("archive",))
+    for _ in range(GO_LAST):
+        (one,) = ledger.claim_deliveries("archive", 5, NOW)
+        ledger.retry_delivery(one.id, error="no", at=NOW, now=NOW, counted=True)
+    (last,) = ledger.claim_deliveries("archive", 5, NOW)
+    ledger.put_back(last.id, NOW) if end == "put back" else ledger.requeue_sending(now=NOW)
+    ledger.record([received("1.2.9", "9")], always=("archive",))
+    claims = [ledger.claim_deliveries("archive", 5, NOW) for _ in range(2)]
+    assert [one.digest[0] for claim in claims for one in claim] == ["9", "a"]
 
 
 def test_what_a_person_rejected_is_not_gated_again_unsaid(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 from gateway.decoder import Decoder
 from gateway.errors import PersonDecided
 from gateway.ledger import Ledger
-from gateway.ledger.records import Job, Judged, Outcome, Received, Said
+from gateway.ledger.records import CopyMade, CopyState, Job, Judged, Outcome, Received, Said
 from pipelines.film import Act, Decision, Reason
 from pipelines.rejected import TITLES, Rejected, rejected_by
 from pipelines.report.identity import Equipment
@@ -26,6 +26,9 @@ LATER = datetime(2026, 11, 20, 13, 0, tzinfo=UTC)
 SAID = Said(Rejected("113001", ("1.2.3", "1.2.4")), "ROOM1")
 NOT_A_FILM = Judged(Decision(Act.WITHHOLD, (Reason.NOT_A_FILM,), "not a film"), (), "enforce", {})
 PASS = Judged(Decision(Act.PASS, rule="pass"), (), "enforce", {}, send_original_to=("ai",))
+OTHER_PIXELS = Judged(
+    Decision(Act.QUARANTINE, (Reason.OTHER_PIXELS,), "other-pixels", "other"), (), "enforce", {}, hold=True
+)
 HELD = Judged(Decision(Act.QUARANTINE, (Reason.BLANK,), "blank", "blank"), (), "enforce", {}, hold=True)
 
 
@@ -59,13 +62,27 @@ def test_what_it_names_is_rejected(tmp_path: Path, title: str, code: str) -> Non
     assert found == Rejected(code, (film.SOPInstanceUID,))
 
 
-def test_other_key_objects_and_our_own_reject_nothing(tmp_path: Path) -> None:
-    """ "Of Interest" is a Key Object, too; ours follows a person's decision that the ledger has already."""
+def test_other_key_objects_reject_nothing(tmp_path: Path) -> None:
+    """ "Of Interest" is a Key Object, too."""
     film = phantom_dx("frontal", 3, size=(64, 64))
     assert rejected_by(saved(key_object(film, "OfInterest"), tmp_path / "interest.dcm")) is None
-    ours = rejection_note(film, [Reason.BLANK], who="ann", note="", at=NOW, equipment=Equipment("1", {}, UTC))
-    assert rejected_by(saved(ours, tmp_path / "ours.dcm")) is None
     assert rejected_by(saved(film, tmp_path / "film.dcm")) is None
+
+
+def test_the_note_of_another_gateway_is_heeded(tmp_path: Path) -> None:
+    """A person rejected the film there; what this gateway made is never examined when it comes back."""
+    film = phantom_dx("frontal", 3, size=(64, 64))
+    note = rejection_note(film, [Reason.BLANK], who="ann", note="", at=NOW, equipment=Equipment("1", {}, UTC))
+    assert rejected_by(saved(note, tmp_path / "note.dcm")) == Rejected("113001", (film.SOPInstanceUID,))
+
+
+def test_a_uid_with_leading_zeros_is_rejected_like_any_other(tmp_path: Path) -> None:
+    """The listener takes films with such UIDs: senders write them."""
+    film = phantom_dx("frontal", 3, size=(64, 64))
+    uid, file = film.SOPInstanceUID, saved(key_object(film), tmp_path / "ko.dcm")
+    zero = f"{uid[:-8]}.0{uid[-6:]}"
+    file.write_bytes(file.read_bytes().replace(uid.encode(), zero.encode()))
+    assert rejected_by(file) == Rejected("113001", (zero,))
 
 
 def test_the_child_reads_it(tmp_path: Path) -> None:
@@ -165,4 +182,70 @@ def test_observing_notes_it_and_withdraws_nothing(ledger: Ledger) -> None:
     rejects(ledger, mode="observe")
     film = ledger.film("1.2.3")
     assert (film.decision, film.deliveries[0]["state"]) == ("pass", "pending")
+    for uid, digest in (("1.2.3", "b"), ("1.2.4", "9")):
+        (row,) = ledger.record([received(uid, digest)], observing=True)
+        assert (row.rejected, claimed(ledger).film_id) == ("", row.film_id)
     assert ledger.record([received("1.2.3")])[0].rejected == "113001"
+
+
+@pytest.mark.parametrize("end", ["send again", "retry", "put back", "courier died"])
+def test_no_version_of_a_rejected_film_is_tried_again(ledger: Ledger, end: str) -> None:
+    """The first version passed, the second was held when the room rejected the film: neither goes to AI."""
+    ledger.record([received("1.2.3")])
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    (sending,) = ledger.claim_deliveries("ai", 1, NOW)
+    if end == "send again":
+        ledger.fail_delivery(sending.id, error="no", now=NOW)
+    ledger.record([received("1.2.3", "b")])
+    ledger.judge(claimed(ledger), OTHER_PIXELS, now=NOW)
+    rejects(ledger)
+    if end == "send again":
+        assert ledger.send_again(sending.film_id, by="ann", now=LATER) == 0
+    elif end == "retry":
+        ledger.retry_delivery(sending.id, error="no", at=LATER, now=LATER)
+    elif end == "put back":
+        ledger.put_back(sending.id, LATER)
+    else:
+        ledger.requeue_sending(now=LATER)
+    assert [one["state"] for one in ledger.film("1.2.3").deliveries] == ["cancelled"]
+
+
+def test_versions_that_came_while_it_was_rejected_are_examined_when_it_is_taken_back(ledger: Ledger) -> None:
+    """In their order: the second one may show something else."""
+    ledger.record([received("1.2.3")])
+    ledger.judge(claimed(ledger), PASS, now=NOW)
+    rejects(ledger)
+    (row,) = ledger.record([received("1.2.3", "b")])
+    assert ledger.gate_again(row.film_id, by="ann", now=LATER, rejected=True)
+    first = claimed(ledger)
+    ledger.judge(first, PASS, now=LATER)
+    assert (first.digest[0], claimed(ledger).digest[0]) == ("a", "b")
+
+
+def test_a_document_undoes_no_decision_of_a_person(ledger: Ledger) -> None:
+    """An archive sends it once more with another header; a document that nobody knew of counts."""
+    ledger.record([received("1.2.3"), received("1.2.4")])
+    for _ in range(2):
+        ledger.judge(claimed(ledger), PASS, now=NOW)
+    rejects(ledger)
+    assert ledger.gate_again(1, by="ann", now=LATER, rejected=True)
+    ledger.judge(claimed(ledger), PASS, now=LATER)
+    ledger.record([received("9.113001", "e")])
+    again = Judged(NOT_A_FILM.decision, (), "enforce", {}, said=SAID)
+    ledger.judge(claimed(ledger), again, now=LATER)
+    assert [ledger.film(uid).decision for uid in SAID.rejected.instances] == ["pass", "withhold"]
+    rejects(ledger, Said(Rejected("113037", ("1.2.3",)), "ROOM1"))
+    assert ledger.film("1.2.3").decision == "withhold"
+
+
+def test_who_rejects_a_copy_rejects_the_film_that_it_shows(ledger: Ledger) -> None:
+    """The archive got the corrected copy, and AI waits for it."""
+    copy = CopyMade("2.25.7", "1.2", "1.2.840.10008.1.2.1", "c" * 64, {"turn": 90}, CopyState.ACCEPTED)
+    ledger.record([received("1.2.3")])
+    corrected = Judged(
+        Decision(Act.CORRECT, rule="turn"), (), "enforce", {}, copy=copy, send_copy_to=("ai", "archive")
+    )
+    ledger.judge(claimed(ledger), corrected, now=NOW)
+    rejects(ledger, Said(Rejected("113001", ("2.25.7",)), "ARCHIVE"))
+    film = ledger.film("1.2.3")
+    assert (film.decision, [one["state"] for one in film.deliveries]) == ("withhold", ["cancelled"] * 2)

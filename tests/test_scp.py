@@ -424,11 +424,11 @@ def test_a_ledger_that_breaks_does_not_break_the_listener(tmp_path: Path) -> Non
     """Any error while an object is recorded is 0xA700 for it and for those of its batch, no more."""
 
     class Broken(MemoryLedger):
-        def record(self, batch, *, always=()):
+        def record(self, batch, **options):
             if not self.received:
                 self.received.append(batch[0])
                 raise RuntimeError("a bug")
-            return super().record(batch, always=always)
+            return super().record(batch, **options)
 
     with listening(tmp_path, Broken()) as listener, RawPeer(listener.port) as peer:
         peer.associate()
@@ -440,11 +440,11 @@ def test_one_bad_object_does_not_fail_its_batch() -> None:
     gate = threading.Event()
 
     class Picky(MemoryLedger):
-        def record(self, batch, *, always=()):
+        def record(self, batch, **options):
             gate.wait(10)
             if any(one.sop_instance_uid == "bad" for one in batch):
                 raise LedgerError("refused a statement")
-            return super().record(batch, always=always)
+            return super().record(batch, **options)
 
     def received(uid: str) -> Received:
         return Received(DX, uid, EXPLICIT, "0" * 64, 1, None, datetime.now(UTC))
@@ -462,13 +462,13 @@ def test_one_batch_one_transaction(tmp_path: Path) -> None:
     gate, batches = threading.Event(), []
 
     class Slow(MemoryLedger):
-        def record(self, batch, *, always=()):
+        def record(self, batch, **options):
             batches.append(len(batch))
             if len(batches) == 1:
                 gate.wait(10)
             if len(batches) == 2:
                 raise LedgerBusy("locked")
-            return super().record(batch, always=always)
+            return super().record(batch, **options)
 
     def send(port: int) -> int:
         one = film()

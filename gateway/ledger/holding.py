@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, exists, func, sele
 
 from gateway.ledger.moves import move, note
 from gateway.ledger.records import DeliveryState, HoldState, JobState
-from gateway.ledger.tables import copies, decisions, deliveries, holds, jobs, versions
+from gateway.ledger.tables import copies, decisions, deliveries, holds, instances, jobs, rejections, versions
 from pipelines.film import Act, Reason
 
 TO_AI = frozenset({"ai", "copy"})  # kinds of deliveries
@@ -57,11 +57,12 @@ def take_back_unowed(db: Connection, film_ids: Iterable[int], now: datetime | No
     failed, goes no second time. `now`: else the time of that word."""
     count = 0
     for film_id in set(film_ids):
+        rejected = standing(db, film_id) is not None  # all its versions are, whatever was said of each
         enforced = (decisions.c.film_id == film_id) & (decisions.c.mode == "enforce")
         latest = select(func.max(decisions.c.id)).where(decisions.c.film_id == film_id)
         last = enforced & decisions.c.id.in_(latest.group_by(decisions.c.version_id))
         for decision in db.execute(select(decisions).where(last)).all():
-            if kinds := TO_AI - _owed_by(db, decision):
+            if kinds := TO_AI if rejected else TO_AI - _owed_by(db, decision):
                 at = now or decision.decided_at
                 count += take_back(db, film_id, decision.version_id, at, kinds=kinds)
     return count
@@ -76,6 +77,12 @@ def _owed_by(db: Connection, decision: Any) -> frozenset[str]:
     if state == HoldState.CORRECTED or (state is None and decision.act == Act.CORRECT):
         return frozenset({"copy"})
     return frozenset()
+
+
+def standing(db: Connection, film_id: int) -> Any | None:
+    """The rejection by a Key Object that stands for a film, or None."""
+    its = select(rejections).join(instances, instances.c.sop_instance_uid == rejections.c.sop_instance_uid)
+    return db.execute(its.where(instances.c.id == film_id)).one_or_none()
 
 
 def put_back_readings(db: Connection, film_id: int, now: datetime) -> None:

@@ -82,6 +82,13 @@ class Listing(Database):
         with self.reading() as db:
             return film_id_of(db, film)
 
+    def latest_version_at(self, sop_instance_uid: str) -> datetime | None:
+        """When the last version of an instance was received; None when none was."""
+        its = select(func.max(versions.c.received_at)).join(instances, instances.c.id == versions.c.film_id)
+        with self.reading() as db:
+            at: datetime | None = db.scalar(its.where(instances.c.sop_instance_uid == sop_instance_uid))
+            return at
+
     def film_ids(self, wanted: Wanted | None = None, *, limit: int | None = None) -> array[int]:
         """The ids of films, newest first: eight bytes each, so that millions can be held."""
         with self.reading() as db:

@@ -14,6 +14,11 @@ _WHAT: dict[Table, str] = {jobs: "job", deliveries: "delivery", holds: "hold", c
 FROM_THE_START: dict[str, Any] = {"attempts": 0, "postponed": 0, "not_before": None, "error": None}  # a job
 
 
+def owed_anew(now: datetime) -> dict[str, Any]:
+    """What a delivery that had ended begins with once more: its tries are counted from now on."""
+    return {"next_at": now, "created_at": now, "ended_at": None, "tries": 0}
+
+
 def allowed(table: Table, start: str, end: str) -> None:
     """
     Raises:

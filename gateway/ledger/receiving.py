@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import allowed, inserted, note
+from gateway.ledger.moves import allowed, inserted, note, owed_anew
 from gateway.ledger.records import (
     CAN_WAIT,
     ORDINARY,
@@ -61,13 +61,16 @@ class Receiving(Database):
         with self.writing() as db:
             return [_tally(db, one) for one in tallies]
 
-    def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]:
+    def record(
+        self, batch: Sequence[Received], *, always: Sequence[str] = (), observing: bool = False
+    ) -> list[Recorded]:
         """Write the objects of `batch` with their jobs and always-deliveries in one synced transaction.
 
-        When this returns, 0x0000 may be answered. The same UID and digest again changes nothing.
+        When this returns, 0x0000 may be answered. The same UID and digest again changes nothing. `observing`,
+        what was rejected before is a film like any other: AI gets it as before.
         """
         with self.writing() as db:
-            return [_record(db, received, always) for received in batch]
+            return [_record(db, received, always, observing) for received in batch]
 
 
 def _tally(db: Connection, one: Tally) -> int:
@@ -79,7 +82,7 @@ def _tally(db: Connection, one: Tally) -> int:
     return inserted(db, associations, who | now | {"started_at": one.first_at, "outcome": one.outcome})
 
 
-def _record(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
+def _record(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
     found = db.execute(
         select(instances.c.id, instances.c.ours, versions.c.id, rejections.c.code)
         .outerjoin(versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == received.digest))
@@ -87,9 +90,9 @@ def _record(db: Connection, received: Received, always: Sequence[str]) -> Record
         .where(instances.c.sop_instance_uid == received.sop_instance_uid)
     ).one_or_none()
     if found is None:
-        return _first(db, received, always)
+        return _first(db, received, always, observing)
     film_id, ours, version_id, code = found
-    rejected = code or ""
+    rejected = "" if observing else code or ""
     if version_id is not None:
         _owe_again(db, film_id, received)
         return Recorded(film_id, version_id, Outcome.SAME, rejected)
@@ -105,7 +108,7 @@ def _record(db: Connection, received: Received, always: Sequence[str]) -> Record
     return Recorded(film_id, version_id, Outcome.VERSION, rejected)
 
 
-def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorded:
+def _first(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
     uid = received.sop_instance_uid
     known = _made_here(uid), select(rejections.c.code).where(rejections.c.sop_instance_uid == uid)
     ours, code = db.execute(select(known[0], known[1].scalar_subquery())).one()
@@ -120,7 +123,7 @@ def _first(db: Connection, received: Received, always: Sequence[str]) -> Recorde
     if ours:
         _withhold_ours(db, film_id, version_id, received.received_at)
         return Recorded(film_id, version_id, Outcome.OURS)
-    if code:
+    if code and not observing:
         _queue(db, film_id, version_id, received, always, "received", JobState.DONE)
         _withhold_rejected(db, film_id, version_id, received)
         return Recorded(film_id, version_id, Outcome.NEW, code)
@@ -138,12 +141,11 @@ def _owe_again(db: Connection, film_id: int, received: Received) -> None:
     ended = (DeliveryState.FAILED, DeliveryState.CANCELLED)
     for state in ended:
         allowed(deliveries, state, DeliveryState.PENDING)
-    now = received.received_at
     lost = deliveries.c.state.in_(ended) & (deliveries.c.kind == "always")
     db.execute(
         update(deliveries)
         .where(deliveries.c.film_id == film_id, deliveries.c.digest == received.digest, lost)
-        .values(state=DeliveryState.PENDING, next_at=now, created_at=now, ended_at=None)
+        .values(state=DeliveryState.PENDING, **owed_anew(received.received_at))
     )
 
 

@@ -11,28 +11,34 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
-from gateway.ledger.holding import take_back
-from gateway.ledger.moves import allowed, note
-from gateway.ledger.records import HoldState, Judged, Said
-from gateway.ledger.tables import decisions, holds, instances, rejections, versions
+from gateway.ledger.holding import standing, take_back
+from gateway.ledger.moves import FROM_THE_START, allowed, note
+from gateway.ledger.records import HoldState, JobState, Judged, Said
+from gateway.ledger.tables import copies, decisions, events, holds, instances, jobs, rejections, versions
 from pipelines.film import REASON_TEXT, Act, Decision, Reason
 from pipelines.rejected import TITLES
 
 RULE = "rejected"
+TAKEN_BACK = "rejection taken back"
 WHO = "worker"
-_CHUNK = 500  # UIDs in one IN (...): SQLite takes 999 at least
+_CHUNK = 400  # UIDs of one look, and as many originals of copies: SQLite takes 999 in one IN (...)
 
 
 def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, now: datetime) -> int:
-    """Note what the document `film_id` rejects and, with `withdraw`, keep it from AI; how many that were."""
+    """Note what the document `film_id` rejects and, with `withdraw`, keep it from AI; how many that were.
+
+    Who rejects a corrected copy rejects the film that it shows. What a person took back of this very document
+    stays taken back, in whatever version it comes again.
+    """
     named, count = said.rejected.instances, 0
     for start in range(0, len(named), _CHUNK):
-        chunk = named[start : start + _CHUNK]
+        chunk = _with_originals(db, named[start : start + _CHUNK])
+        chunk -= _taken_back(db, film_id, chunk)
         known = select(rejections.c.sop_instance_uid).where(rejections.c.sop_instance_uid.in_(chunk))
         seen = set(db.scalars(known))
-        rows = [_row(uid, film_id, said, now) for uid in chunk if uid not in seen]
+        rows = [_row(uid, film_id, said, now) for uid in sorted(chunk - seen)]
         if rows:
             db.execute(insert(rejections), rows)
         if withdraw:
@@ -43,12 +49,6 @@ def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, no
     detail = {"code": said.rejected.code, "instances": len(named), "films": count, "sender": said.sender}
     note(db, now, "rejects", film_id=film_id, who=WHO, **detail)
     return count
-
-
-def standing(db: Connection, film_id: int) -> Any | None:
-    """The rejection that stands for a film, or None."""
-    its = select(rejections).join(instances, instances.c.sop_instance_uid == rejections.c.sop_instance_uid)
-    return db.execute(its.where(instances.c.id == film_id)).one_or_none()
 
 
 def overruled(judged: Judged, rejection: Any) -> Judged:
@@ -84,21 +84,27 @@ def in_words(rejection: Any) -> str:
     return f"{TITLES.get(rejection.code, rejection.code)}{by} on {rejection.said_at:%Y-%m-%d %H:%M} UTC"
 
 
-def lift(db: Connection, film_id: int) -> None:
-    """A person gates the film again, knowing that it was rejected."""
-    uid = select(instances.c.sop_instance_uid).where(instances.c.id == film_id).scalar_subquery()
-    db.execute(delete(rejections).where(rejections.c.sop_instance_uid == uid))
+def lift(db: Connection, film_id: int, by: str, now: datetime) -> None:
+    """A person gates the film again, knowing that it was rejected; so are versions that came since."""
+    rejection = standing(db, film_id)
+    if rejection is None:
+        return
+    db.execute(delete(rejections).where(rejections.c.sop_instance_uid == rejection.sop_instance_uid))
+    note(db, now, TAKEN_BACK, film_id=film_id, who=by, document=rejection.film_id)
+    allowed(jobs, JobState.DONE, JobState.READY)
+    judged = exists().where(decisions.c.film_id == film_id, decisions.c.version_id == jobs.c.version_id)
+    passed_over = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None) & ~judged
+    done = update(jobs).where(passed_over, jobs.c.state == JobState.DONE)
+    db.execute(done.values(state=JobState.READY, **FROM_THE_START))
 
 
-def write_withheld(
-    db: Connection, film_id: int, version_id: int, made: Decision, now: datetime, *, mode: str = "enforce"
-) -> None:
+def write_withheld(db: Connection, film_id: int, version_id: int, made: Decision, now: datetime) -> None:
     """The row of a decision that needed no look at the pixels."""
     row = {
         "film_id": film_id,
         "version_id": version_id,
         "act": made.act,
-        "mode": mode,
+        "mode": "enforce",
         "rule": made.rule,
         "why": made.why,
         "reasons": list(made.reasons),
@@ -108,6 +114,22 @@ def write_withheld(
         "decided_at": now,
     }
     db.execute(insert(decisions).values(**row))
+
+
+def _with_originals(db: Connection, uids: Sequence[str]) -> set[str]:
+    """These, and of corrected copies among them the films that they were made of."""
+    made_of = select(instances.c.sop_instance_uid).join(copies, copies.c.film_id == instances.c.id)
+    return {*uids, *db.scalars(made_of.where(copies.c.sop_instance_uid.in_(uids)))}
+
+
+def _taken_back(db: Connection, document: int, uids: set[str]) -> set[str]:
+    """Those of these instances that a person gated again, knowing that this document rejects them."""
+    said = (
+        select(instances.c.sop_instance_uid, events.c.detail)
+        .join(events, events.c.film_id == instances.c.id)
+        .where(instances.c.sop_instance_uid.in_(uids), events.c.what == TAKEN_BACK)
+    )
+    return {row.sop_instance_uid for row in db.execute(said) if row.detail["document"] == document}
 
 
 def _row(uid: str, film_id: int, said: Said, now: datetime) -> dict[str, Any]:

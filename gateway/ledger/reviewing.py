@@ -22,9 +22,9 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, take_back_unowed
+from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
 from gateway.ledger.listing import film_id_of, what_of
-from gateway.ledger.moves import FROM_THE_START, allowed, move, note, stands
+from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (
     CopyMade,
     CopyState,
@@ -36,7 +36,7 @@ from gateway.ledger.records import (
     Undelivered,
     Undone,
 )
-from gateway.ledger.rejecting import in_words, lift, standing
+from gateway.ledger.rejecting import in_words, lift
 from gateway.ledger.tables import (
     UtcDateTime,
     associations,
@@ -167,7 +167,7 @@ class Reviewing(Database):
                     f"film {film_id} was {before}. It was not examined again: that could hold it anew, or "
                     "send it to AI. If that is meant, say --rejected."
                 )
-            lift(db, film_id)
+            lift(db, film_id, by, now)
             note(db, now, "gate again", film_id=film_id, who=by, **({"after": before} if before else {}))
             return move(db, jobs, job.id, job.state, JobState.READY, **FROM_THE_START)
 
@@ -297,7 +297,7 @@ def _send_again(db: Connection, to_ai: Sequence[int], which: ColumnElement[bool]
     allowed(deliveries, DeliveryState.FAILED, DeliveryState.PENDING)
     reading = exists().where(jobs.c.delivery_id == deliveries.c.id)
     since = case((reading, deliveries.c.created_at), else_=literal(now, UtcDateTime))
-    again = {"next_at": now, "created_at": since, "ended_at": None, "tries": 0}
+    again = owed_anew(now) | {"created_at": since}
     failed = update(deliveries).where(which, deliveries.c.state == DeliveryState.FAILED)
     count = db.execute(failed.values(state=DeliveryState.PENDING, **again)).rowcount
     return count - take_back_unowed(db, to_ai, now)

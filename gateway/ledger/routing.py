@@ -57,6 +57,9 @@ class Routing(Database):
 
         New ones first, urgent ones and then the oldest of them before the others; then what failed, as it
         falls due; and what was refused again and again while others were taken when nothing else is to do.
+
+        Of several versions under one SOP Instance UID one is in hand at a time: what the peer says that
+        it has already could be any of them.
         """
         allowed(deliveries, DeliveryState.PENDING, DeliveryState.SENDING)
         allowed(deliveries, DeliveryState.RETRY, DeliveryState.SENDING)
@@ -66,30 +69,35 @@ class Routing(Database):
                 in_turn = (_first(db, queries, asked) for queries in _IN_TURN)
                 rows = next((rows[:limit] for rows in in_turn if rows), [])
                 unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
-                rivals = _rivals(db, [row.id for row in rows])
-            taken = self._taken({row.id: row.attempts for row in rows}) if rows else set()
-            if taken or not rows:  # else others of this destination were faster
+            taken = self._taken(rows) if rows else {}
+            if taken is not None:  # else others of this destination were faster
                 break
         return [
             replace(
                 delivery_of(row, attempts=row.attempts + 1),
                 unanswered=row.id in unanswered,
-                sole=row.id not in rivals,
+                sole=taken[row.id],
             )
             for row in rows
             if row.id in taken
         ]
 
-    def _taken(self, seen: dict[int, int]) -> set[int]:
-        """Those of these deliveries (id -> attempts) that nobody else tried since.
+    def _taken(self, rows: list[Any]) -> dict[int, bool] | None:
+        """Those of these deliveries that go now: id -> whether its destination was sent no other version.
+
+        None when others tried all of them since they were read.
 
         The ledger is locked for that alone.
         """
         with self.leasing() as db:
-            waiting = db.execute(_STILL_WAIT, {"ids": list(seen)}).all()
-            taken = {row.id for row in waiting if row.attempts == seen[row.id]}
-            db.execute(_TAKE, {"ids": list(taken)})
-            return taken
+            waiting = {row.id: row for row in db.execute(_STILL_WAIT, {"ids": [row.id for row in rows]})}
+            same = [row for row in rows if row.id in waiting and waiting[row.id].attempts == row.attempts]
+            first: dict[tuple[int, str], int] = {}  # of each film and UID; a payload has none
+            for row in same:
+                if not waiting[row.id].beside:
+                    first.setdefault((row.film_id, row.sop_instance_uid or row.digest), row.id)
+            db.execute(_TAKE, {"ids": list(first.values())})
+            return {one: not waiting[one].rival for one in first.values()} if same else None
 
     def unanswered(self, delivery: Delivery, now: datetime) -> None:
         """All of it was sent and no answer came: said once, and remembered for the tries that follow."""
@@ -129,9 +137,9 @@ class Routing(Database):
     def put_back(self, delivery_id: int, now: datetime) -> None:
         """It was claimed and not tried: owed as before, but for what AI shall not have any more."""
         with self.writing() as db:
-            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.PENDING):
-                film_id, _ = _whose(db, delivery_id)
-                take_back_unowed(db, [film_id], now)
+            row = db.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
+            if _waits_again(db, row):
+                take_back_unowed(db, [row.film_id], now)
 
     def fail_delivery(
         self, delivery_id: int, *, error: str, now: datetime, trouble: Trouble | None = None
@@ -150,21 +158,25 @@ class Routing(Database):
         which shall not have it any more, is not sent again. All of it may have been sent: nobody is left who
         knows.
         """
-        allowed(deliveries, DeliveryState.SENDING, DeliveryState.PENDING)
         working = jobs.c.state.in_((JobState.READY, JobState.LEASED))
         read = exists().where(jobs.c.delivery_id == deliveries.c.id, working)
-        in_hand = select(deliveries.c.id, deliveries.c.film_id, deliveries.c.destination)
-        in_hand = in_hand.where(stands(deliveries, DeliveryState.SENDING), ~read)
+        in_hand = select(deliveries).where(stands(deliveries, DeliveryState.SENDING), ~read)
         if destination is not None:
             in_hand = in_hand.where(deliveries.c.destination == destination)
         with self.writing() as db:
             rows = db.execute(in_hand).all()
             for row in rows:
-                move(db, deliveries, row.id, DeliveryState.SENDING, DeliveryState.PENDING)
+                _waits_again(db, row)
                 if now is not None:
                     _note_unanswered(db, row, now)
             take_back_unowed(db, [row.film_id for row in rows], now)
             return len(rows)
+
+
+def _waits_again(db: Connection, delivery: Any) -> bool:
+    """What goes last goes last again; False when it was not in hand any more."""
+    waits = DeliveryState.RETRY if delivery.tries >= GO_LAST else DeliveryState.PENDING
+    return move(db, deliveries, delivery.id, DeliveryState.SENDING, waits)
 
 
 def _note_unanswered(db: Connection, delivery: Any, now: datetime) -> None:
@@ -214,8 +226,18 @@ def _in_turn() -> Iterator[tuple[Select[Any], ...]]:
 _BY_DESTINATION = _by_destination()
 _IN_TURN = tuple(_in_turn())
 _THESE = deliveries.c.id.in_(bindparam("ids", expanding=True))
+_OTHER = deliveries.alias("other")
+_RIVAL = (  # another version under the same UID, owed to the same destination
+    (_OTHER.c.film_id == deliveries.c.film_id)
+    & (_OTHER.c.destination == deliveries.c.destination)
+    & (_OTHER.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+    & (_OTHER.c.id != deliveries.c.id)
+    & (deliveries.c.sop_instance_uid != "")
+)
 _STILL_WAIT = (
     select(deliveries.c.id, deliveries.c.attempts)
+    .add_columns(exists().where(_RIVAL, stands(_OTHER, DeliveryState.SENDING)).label("beside"))
+    .add_columns(exists().where(_RIVAL, _OTHER.c.attempts > 0).label("rival"))
     .where(_THESE, stands(deliveries, *WAITING))
     .with_for_update(skip_locked=True)
 )
@@ -228,14 +250,6 @@ def _unanswered(db: Connection, films: list[int]) -> set[int]:
     """The deliveries of these films of which an earlier try got no answer."""
     said = select(events.c.detail).where(events.c.film_id.in_(films), events.c.what == UNANSWERED)
     return {detail["delivery"] for detail in db.scalars(said)} if films else set()
-
-
-def _rivals(db: Connection, ids: list[int]) -> set[int]:
-    """Those of these deliveries whose destination was sent another version under the same UID as well."""
-    other = deliveries.alias("other")
-    same = [deliveries.c[name] == other.c[name] for name in ("film_id", "destination", "sop_instance_uid")]
-    sent = select(deliveries.c.id).where(*same, other.c.id != deliveries.c.id, other.c.attempts > 0)
-    return set(db.scalars(sent.where(deliveries.c.id.in_(ids))))
 
 
 def delivery_of(row: Any, *, attempts: int) -> Delivery:

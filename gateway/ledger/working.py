@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import Owed, put_back_readings, take_back
-from gateway.ledger.moves import allowed, inserted, move, note, stands
+from gateway.ledger.holding import Owed, put_back_readings, standing, take_back
+from gateway.ledger.moves import allowed, inserted, move, note, owed_anew, stands
 from gateway.ledger.records import (
     ORDINARY,
     CopyMade,
@@ -26,7 +26,7 @@ from gateway.ledger.records import (
     Made,
     Read,
 )
-from gateway.ledger.rejecting import overruled, reject_named, standing
+from gateway.ledger.rejecting import overruled, reject_named
 from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
     copies,
@@ -418,8 +418,7 @@ def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, no
     found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
     if found is not None:
         if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
-            again = {"next_at": now, "created_at": now, "ended_at": None, "tries": 0}
-            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **again)
+            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
         return
     db.execute(
         insert(deliveries).values(

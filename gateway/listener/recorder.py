@@ -30,7 +30,9 @@ class ReceiveLedger(Protocol):
 
     def tally(self, tallies: Sequence[Tally]) -> list[int]: ...
 
-    def record(self, batch: Sequence[Received], *, always: Sequence[str] = ()) -> list[Recorded]: ...
+    def record(
+        self, batch: Sequence[Received], *, always: Sequence[str] = (), observing: bool = False
+    ) -> list[Recorded]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -49,10 +51,14 @@ class Recorder:
     Args:
         ledger: where the rows go.
         always: the destinations that get every object, asked for each batch.
+        observing: what others rejected is examined all the same.
     """
 
-    def __init__(self, ledger: ReceiveLedger, always: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self, ledger: ReceiveLedger, always: Callable[[], Sequence[str]], *, observing: bool = False
+    ) -> None:
         self._ledger = ledger
+        self._observing = observing
         self._always = always
         self._lock = threading.Lock()
         self._waiting: list[_Entry] = []
@@ -95,7 +101,8 @@ class Recorder:
 
     def _commit(self, batch: Sequence[_Entry]) -> None:
         try:
-            rows = self._ledger.record([one.received for one in batch], always=self._always())
+            received = [one.received for one in batch]
+            rows = self._ledger.record(received, always=self._always(), observing=self._observing)
         except LedgerError as error:
             if len(batch) == 1 or isinstance(error, LedgerBusy):
                 for one in batch:

@@ -85,7 +85,11 @@ class Listener:
         self._house = House(
             store=store,
             ledger=ledger,
-            recorder=Recorder(ledger, lambda: self._settings.routes.always),
+            recorder=Recorder(
+                ledger,
+                lambda: self._settings.routes.always,
+                observing=settings.policy.mode == "observe",
+            ),
             muffler=self._muffler,
             settings=settings.gateway,
             admit=self._admit,
