@@ -274,11 +274,15 @@ class Supervisor:
         if child in self._leavers:
             self._leavers.remove(child)
         elif child.unwanted:
-            del self._children[child.spec.name]
-            HERE.well(f"process {child.spec.name}")
+            self._forget(child.spec.name)
         elif self._stopping_since is None:
             HERE.failed(f"process {child.spec.name}", how, child.failures)
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
+
+    def _forget(self, name: str) -> None:
+        """It is not wanted any more: what went wrong with it is no trouble of this gateway."""
+        del self._children[name]
+        HERE.well(f"process {name}")
 
     def _free(self, pid: int, how: str, *, counted: bool) -> None:
         """Give the film of a worker that ended to another one at once, not after the lease.
@@ -403,10 +407,12 @@ class Supervisor:
             return
         self._settings = settings
         wanted = {spec.name for spec in specs}
-        for name, child in self._children.items():
+        for name, child in tuple(self._children.items()):
             if name not in wanted:
                 child.unwanted = True
                 child.ask()
+                if not child.running:  # it waits to be started again, and never ends any more
+                    self._forget(name)
         rolled = [spec for spec in specs if spec.role in ROLL_ORDER]
         self._roll = deque(sorted(rolled, key=lambda spec: ROLL_ORDER.index(spec.role)))
         log.info("new settings taken", meaning="the processes are replaced one by one, the listeners last")

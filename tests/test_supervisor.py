@@ -22,6 +22,7 @@ from dicom_peers import RawPeer, SlowSender, echo
 
 from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
+from gateway.health import HERE
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.processes import FIRST_BACKOFF_S, Child, Silence, Spec
@@ -227,6 +228,17 @@ def test_the_last_line_of_a_crash_is_passed_on(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "worker 1   | whole\nworker 1   | Fatal Python err\n"
 
 
+def test_any_signal_that_ends_a_child_is_told() -> None:
+    """Those for real time have no name."""
+    child = Child(Spec("worker", 1, (sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 40)")))
+    assert child.start({})
+    end = time.monotonic() + WAIT_S
+    while not (how := child.ended()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert how == "killed by signal 40"
+
+
 def test_a_child_that_will_not_stop_is_killed(
     settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +277,33 @@ def test_bad_new_settings_are_refused_and_the_old_stay(
     assert started == ["started"] * len(ROLES)
     shown = capfd.readouterr()
     assert "filmgate.yaml:3: unknown key 'destinatons'" in shown.out + shown.err
+
+
+def test_who_ends_again_and_again_is_no_trouble_when_new_settings_do_not_want_it(
+    settings: Settings, events: Events
+) -> None:
+    """Fewer workers, because one could not run: `filmgate doctor` is content with that."""
+    more = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"processes": 2})})
+    whole = stand_ins(events)
+
+    def specs(settings: Settings, path: Path) -> list[Spec]:
+        ends = Spec("listener", 2, ("false",))
+        return [ends if spec.name == ends.name else spec for spec in whole(settings, path)]
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        await_troubles("process listener 2")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await_troubles()
+
+    supervise(more, act, specs, reload=lambda: settings)
+
+
+def await_troubles(*names: str) -> None:
+    until = time.monotonic() + WAIT_S
+    while tuple(one.what for one in HERE.troubles()) != names:
+        assert time.monotonic() < until, HERE.troubles()
+        time.sleep(0.01)
 
 
 def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, events: Events) -> None:
