@@ -520,6 +520,15 @@ def test_children_read_a_private_copy_of_the_settings(settings: Settings) -> Non
     assert child_environment(env) == {"FILMGATE_CRASH_AT": "commit:1", "HOME": "/"}
 
 
+def test_children_read_the_characters_that_were_written(settings: Settings, tmp_path: Path) -> None:
+    """Their copy is JSON, and they read it as YAML: beyond U+FFFF, and what YAML takes for the end of a line."""
+    letters = "\U00020bb7 \U0001f9b4 \u00e4 \u2028 \u2029 \u0085 \ufeff \uffff \t end"
+    there = FolderDestination(kind="folder", path=tmp_path / letters)
+    written = settings.model_copy(update={"destinations": {"archive": there}})
+    (read,) = load(write_snapshot(written), settings.state).destinations.values()
+    assert read == there
+
+
 def test_the_plan_of_one_machine(settings: Settings) -> None:
     """Redis first, one worker a core unless told, no Redis of ours when a URL is given."""
     names = [spec.name for spec in plan(settings, Path("c"))]
