@@ -64,11 +64,17 @@ STOP_STAGES = (
 ROLL_ORDER = ("worker", "dispatcher", "listener")
 
 
-def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) -> None:
+def run(
+    config: Path | None,
+    state: Path | None,
+    *,
+    say: Callable[[str], None],
+    taken: Callable[[Settings], None] = lambda _: None,
+) -> None:
     """Supervise until SIGTERM or SIGINT: see Supervisor.run."""
     source = read(config, state).source  # named from now on: a file that vanishes must not mean the defaults
     config = source.absolute() if source else config
-    Supervisor(load_all(config, state), reload=partial(load_all, config, state), say=say).run()
+    Supervisor(load_all(config, state), reload=partial(load_all, config, state), say=say, taken=taken).run()
 
 
 def load_all(config: Path | None, state: Path | None) -> Settings:
@@ -157,6 +163,7 @@ class Supervisor:
         say: prints a line for people on standard output.
         plan: the processes to run; tests run others.
         hang_s: how long the loop of a process may stand still; longer where one may wait for the ledger.
+        taken: is told of new settings that are in force now.
     """
 
     def __init__(
@@ -167,6 +174,7 @@ class Supervisor:
         say: Callable[[str], None],
         plan: Callable[[Settings, Path], list[Spec]] = plan,
         hang_s: float = HANG_S,
+        taken: Callable[[Settings], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._least_hang_s = hang_s
@@ -174,6 +182,7 @@ class Supervisor:
         self._plan = plan
         self._reload = reload
         self._say = say
+        self._taken = taken
         self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
         self._leavers: list[Child] = []
@@ -406,6 +415,7 @@ class Supervisor:
             )
             return
         self._settings = settings
+        self._taken(settings)
         wanted = {spec.name for spec in specs}
         for name, child in tuple(self._children.items()):
             if name not in wanted:

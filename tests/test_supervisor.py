@@ -30,6 +30,7 @@ from gateway.settings import (
     ClassifierDestination,
     FolderDestination,
     GatewaySettings,
+    LogSettings,
     Settings,
     load,
 )
@@ -111,6 +112,7 @@ def supervise(
     specs: Callable[[Settings, Path], list[Spec]],
     reload: Callable[[], Settings] | None = None,
     hang_s: float = supervisor.HANG_S,
+    taken: Callable[[Settings], None] = lambda _: None,
 ) -> None:
     """Supervise in this thread while `act` does things in another; SIGTERM when it is done."""
     said: queue.Queue[str] = queue.Queue()
@@ -124,7 +126,14 @@ def supervise(
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=run)
-    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs, hang_s=hang_s)
+    up = Supervisor(
+        settings,
+        reload=reload or (lambda: settings),
+        say=said.put,
+        plan=specs,
+        hang_s=hang_s,
+        taken=taken,
+    )
     thread.start()
     up.run()
     thread.join()
@@ -277,6 +286,19 @@ def test_bad_new_settings_are_refused_and_the_old_stay(
     assert started == ["started"] * len(ROLES)
     shown = capfd.readouterr()
     assert "filmgate.yaml:3: unknown key 'destinatons'" in shown.out + shown.err
+
+
+def test_the_log_of_the_supervisor_follows_new_settings(settings: Settings, events: Events) -> None:
+    """Else one line in a hundred is no JSON when `log.json` was switched on."""
+    others = settings.model_copy(update={"log": LogSettings(json=True)})
+    taken: queue.Queue[Settings] = queue.Queue()
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert taken.get(timeout=WAIT_S) == others
+
+    supervise(settings, act, stand_ins(events), reload=lambda: others, taken=taken.put)
 
 
 def test_who_ends_again_and_again_is_no_trouble_when_new_settings_do_not_want_it(
@@ -521,7 +543,7 @@ def test_children_read_a_private_copy_of_the_settings(settings: Settings) -> Non
 
 
 def test_children_read_the_characters_that_were_written(settings: Settings, tmp_path: Path) -> None:
-    """Their copy is JSON, and they read it as YAML: beyond U+FFFF, and what YAML takes for the end of a line."""
+    """Their copy is JSON, and they read it as YAML: beyond U+FFFF, and what YAML takes for a line's end."""
     letters = "\U00020bb7 \U0001f9b4 \u00e4 \u2028 \u2029 \u0085 \ufeff \uffff \t end"
     there = FolderDestination(kind="folder", path=tmp_path / letters)
     written = settings.model_copy(update={"destinations": {"archive": there}})
