@@ -54,6 +54,7 @@ HANG_S = 60.0  # a loop that did not go round for so long hangs, but for time th
 LEAVE_S = 30.0  # a replaced child has so long to end, of its own time
 LOOKS_IN_A_HANG = 60
 LEDGER_CALLS = 6  # that one round of a loop may wait for, each for ledger.busy_timeout_s
+AGAIN_S = 0.5  # two signals nearer than that are one word: timeout(1) tells a process, and then its group
 # A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then. What
 # is received has 12 s and a little, deliveries 10 s and 2 to break off, a worker until it is killed.
 STOP_STAGES = (
@@ -194,7 +195,7 @@ class Supervisor:
         self._port: socket.socket  # open while we are not stopping
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT; a second one kills what is left.
+        """Run until SIGTERM or SIGINT; a second one, but for one at the same moment, kills what is left.
 
         Raises:
             FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
@@ -379,8 +380,9 @@ class Supervisor:
 
     def _stop(self) -> None:
         if self._stopping_since is not None:
-            for child in self._running():
-                child.kill()
+            if time.monotonic() - self._stopping_since >= AGAIN_S:
+                for child in self._running():
+                    child.kill()
             return
         self._stopping_since = time.monotonic()
         self._port.close()  # nobody else gets in once the listeners have closed theirs

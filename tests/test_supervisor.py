@@ -248,6 +248,21 @@ def test_any_signal_that_ends_a_child_is_told() -> None:
     assert how == "killed by signal 40"
 
 
+def test_two_signals_at_the_same_moment_are_one(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """timeout(1) tells a process, and then its group: what is in hand is finished all the same."""
+    monkeypatch.setattr(supervisor, "AGAIN_S", WAIT_S)  # a moment may be long on a busy machine
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        os.kill(os.getpid(), signal.SIGINT)  # and `supervise` sends SIGTERM
+
+    supervise(settings, act, stand_ins(events))
+    told = [" ".join(events.next()[:-1]) for _ in (*ROLES, *ROLES)]
+    assert told[-1] == "redis stopped"
+
+
 def test_a_child_that_will_not_stop_is_killed(
     settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
