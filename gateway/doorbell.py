@@ -73,13 +73,13 @@ class Doorbell:
 
         def stop() -> None:
             stopping.wait()
-            state.should_stop = EX_OK  # what Celery's own handlers set; theirs are there later than ours
+            state.should_stop = EX_OK  # what Celery's own handlers would set
 
         told = Event()
         Thread(target=stop, name="stop", daemon=True).start()
-        while not (stopping.is_set() or _told_to_stop()):
+        while not stopping.is_set():
             self._listen(name)
-            while not (stopping.wait(LISTEN_AGAIN_S) or _told_to_stop() or self._usable()):
+            while not (stopping.wait(LISTEN_AGAIN_S) or self._usable()):
                 pass
 
     def _usable(self) -> bool:
@@ -95,7 +95,7 @@ class Doorbell:
         return True
 
     def _listen(self, name: str) -> None:
-        """Hear rings until a signal, or until Redis answers with an error.
+        """Hear rings until `stopping` is set, or until Redis answers with an error.
 
         Celery gets over a Redis that is away. One that answers, and says that its disk is full (MISCONF), its
         memory (OOM), that it is a replica (READONLY, NOREPLICAS) or that it is a cluster, ends its worker.
@@ -111,6 +111,9 @@ class Doorbell:
             without_heartbeat=True,
             quiet=True,
         )
+        # No handlers of Celery's for signals: at SIGHUP it begins this program anew, without `-P` and
+        # unwatched; at SIGQUIT or a second SIGINT it breaks off the film in hand.
+        worker.install_platform_tweaks = _nothing
         worker.start()
 
     def _say(self, *, reachable: bool, error: str = "") -> None:
@@ -125,9 +128,8 @@ class Doorbell:
                 )
 
 
-def _told_to_stop() -> bool:
-    """Whether a signal ended Celery's worker, and not an answer of Redis."""
-    return state.should_stop is not None and state.should_stop is not False  # 0 is EX_OK
+def _nothing(_: object) -> None:
+    pass
 
 
 def _celery(url: str) -> Celery:

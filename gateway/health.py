@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway import tracebacks
+from gateway import private, tracebacks
 
 _PROC = Path("/proc")
 
@@ -57,7 +57,8 @@ class Health:
             self._process = process
             self._path = folder / f"{process.replace(' ', '-')}.{os.getpid()}.json"
             with suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True)
+                private.make_folder(folder.parent)
+                private.make_folder(folder)
                 for report, path in _reports(folder):
                     if report is None or not _runs(report):
                         path.unlink(missing_ok=True)
@@ -89,6 +90,7 @@ class Health:
         report = Report(self._process, os.getpid(), tuple(self._troubles.values()))
         draft = self._path.with_suffix(".part")
         with suppress(OSError):  # a full disk shall not make more trouble than it is
+            private.make_file(draft)
             draft.write_text(json.dumps({**asdict(report), "started": _started(os.getpid())}), "utf-8")
             draft.replace(self._path)
 

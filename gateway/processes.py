@@ -151,7 +151,7 @@ class Child:
                 pass_fds=[fd for fd in (ready_end, listening) if fd >= 0],
                 umask=0o077 if self.spec.role == "redis" else -1,  # its files are as open as that lets them
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
-                preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  others only write
+                preexec_fn=partial(_begin, os.getpid()),  # noqa: PLW1509  others only write
             )
         except OSError as error:
             log.error("process not started", name=self.spec.name, error=str(error))
@@ -182,7 +182,7 @@ class Child:
         if time.monotonic() - self._started_at >= HEALTHY_S:
             self._failures = 0
         self._wait_longer()
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
 
     @property
     def next_start_s(self) -> float:
@@ -281,6 +281,24 @@ def own_code(env: Mapping[str, str]) -> dict[str, str]:
     if sys.flags.safe_path or sys.path[:1] != [root]:
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))}
+
+
+def _begin(parent: int) -> None:
+    """In the child, before its program: SIGHUP is for the supervisor, and passes over what it runs.
+
+    `systemctl kill -s HUP` and `pkill -HUP -f` send it to all of them, and it would end a listener in the
+    middle of a film. What is ignored stays so in the program that is begun.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    tie_to_parent(parent)
+
+
+def _signal_name(number: int) -> str:
+    """ "SIGKILL"; those for real time have no names of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def tie_to_parent(parent: int) -> None:

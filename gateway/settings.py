@@ -96,7 +96,7 @@ class GatewaySettings(_Block):
     port: Port = 11112
     allow: tuple[Peer, ...] = (Peer(),)
     require_called_ae: bool = True
-    processes: int = Field(1, ge=1, le=16, description="listener processes on one port (SO_REUSEPORT)")
+    processes: int = Field(1, ge=1, le=16, description="listener processes on one port")
     max_associations: int = Field(100, ge=1, le=10_000)
     max_associations_per_address: int = Field(
         0, ge=0, le=10_000, description="of one address; 0: three quarters of max_associations"

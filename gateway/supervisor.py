@@ -55,6 +55,7 @@ HANG_S = 60.0  # a loop that did not go round for so long hangs, but for time th
 LEAVE_S = 30.0  # a replaced child has so long to end, of its own time
 LOOKS_IN_A_HANG = 60
 LEDGER_CALLS = 6  # that one round of a loop may wait for, each for ledger.busy_timeout_s
+AGAIN_S = 0.5  # two signals nearer than that are one word: timeout(1) tells a process, and then its group
 # A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then. What
 # is received has 12 s and a little, deliveries 10 s and 2 to break off, a worker until it is killed.
 STOP_STAGES = (
@@ -65,11 +66,17 @@ STOP_STAGES = (
 ROLL_ORDER = ("worker", "dispatcher", "listener")
 
 
-def run(config: Path | None, state: Path | None, *, say: Callable[[str], None]) -> None:
+def run(
+    config: Path | None,
+    state: Path | None,
+    *,
+    say: Callable[[str], None],
+    taken: Callable[[Settings], None] = lambda _: None,
+) -> None:
     """Supervise until SIGTERM or SIGINT: see Supervisor.run."""
     source = read(config, state).source  # named from now on: a file that vanishes must not mean the defaults
     config = source.absolute() if source else config
-    Supervisor(load_all(config, state), reload=partial(load_all, config, state), say=say).run()
+    Supervisor(load_all(config, state), reload=partial(load_all, config, state), say=say, taken=taken).run()
 
 
 def load_all(config: Path | None, state: Path | None) -> Settings:
@@ -158,6 +165,7 @@ class Supervisor:
         say: prints a line for people on standard output.
         plan: the processes to run; tests run others.
         hang_s: how long the loop of a process may stand still; longer where one may wait for the ledger.
+        taken: is told of new settings that are in force now.
     """
 
     def __init__(
@@ -168,6 +176,7 @@ class Supervisor:
         say: Callable[[str], None],
         plan: Callable[[Settings, Path], list[Spec]] = plan,
         hang_s: float = HANG_S,
+        taken: Callable[[Settings], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._least_hang_s = hang_s
@@ -175,6 +184,7 @@ class Supervisor:
         self._plan = plan
         self._reload = reload
         self._say = say
+        self._taken = taken
         self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
         self._leavers: list[Child] = []
@@ -186,7 +196,7 @@ class Supervisor:
         self._port: socket.socket  # open while we are not stopping
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT; a second one kills what is left.
+        """Run until SIGTERM or SIGINT; a second one, but for one at the same moment, kills what is left.
 
         Raises:
             FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
@@ -275,11 +285,15 @@ class Supervisor:
         if child in self._leavers:
             self._leavers.remove(child)
         elif child.unwanted:
-            del self._children[child.spec.name]
-            HERE.well(f"process {child.spec.name}")
+            self._forget(child.spec.name)
         elif self._stopping_since is None:
             HERE.failed(f"process {child.spec.name}", how, child.failures)
             log.error("process ended", name=child.spec.name, how=how, started_again_in_s=child.next_start_s)
+
+    def _forget(self, name: str) -> None:
+        """It is not wanted any more: what went wrong with it is no trouble of this gateway."""
+        del self._children[name]
+        HERE.well(f"process {name}")
 
     def _free(self, pid: int, how: str, *, counted: bool) -> None:
         """Give the film of a worker that ended to another one at once, not after the lease.
@@ -376,8 +390,9 @@ class Supervisor:
 
     def _stop(self) -> None:
         if self._stopping_since is not None:
-            for child in self._running():
-                child.kill()
+            if time.monotonic() - self._stopping_since >= AGAIN_S:
+                for child in self._running():
+                    child.kill()
             return
         self._stopping_since = time.monotonic()
         self._port.close()  # nobody else gets in once the listeners have closed theirs
@@ -412,11 +427,14 @@ class Supervisor:
             )
             return
         self._settings = settings
+        self._taken(settings)
         wanted = {spec.name for spec in specs}
-        for name, child in self._children.items():
+        for name, child in tuple(self._children.items()):
             if name not in wanted:
                 child.unwanted = True
                 child.ask()
+                if not child.running:  # it waits to be started again, and never ends any more
+                    self._forget(name)
         rolled = [spec for spec in specs if spec.role in ROLL_ORDER]
         self._roll = deque(sorted(rolled, key=lambda spec: ROLL_ORDER.index(spec.role)))
         log.info("new settings taken", meaning="the processes are replaced one by one, the listeners last")

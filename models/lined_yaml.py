@@ -8,6 +8,7 @@ own errors, which do quote, are not chained either.
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +137,7 @@ class _Walk:
             if key_node.tag == _MERGE:
                 merged = {**self._merged(value_node, loc), **merged}
                 continue
-            key = key_node.value
+            key = _whole(key_node.value)
             if key in out:
                 raise KeyTwice(line, key, self.lines[*loc, key])
             self._fits(key, line)
@@ -175,12 +176,20 @@ class _Walk:
         if isinstance(value, int) and abs(value) >= 1 << 63:
             raise YamlError(line, "this number is too large")
         if isinstance(value, str):
+            value = _whole(value)
             self._fits(value, line)
         return value
 
     def _fits(self, text: str, line: int) -> None:
         if letter := unfit_character(text):
             raise YamlError(line, f"holds the character {letter}, which cannot be used")
+
+
+def _whole(text: str) -> str:
+    """JSON writes a character beyond U+FFFF as two halves (RFC 8259 section 7), which YAML leaves apart."""
+    with suppress(UnicodeError):  # half of a pair
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    return text
 
 
 def _line(node: yaml.Node) -> int:

@@ -52,9 +52,12 @@ import sys
 from threading import Event
 import gateway.doorbell
 from gateway.doorbell import Doorbell
+from gateway.supervised import Pulse, stop_on_signals
 gateway.doorbell.LISTEN_AGAIN_S = 0.2
+stop = Event()
+stop_on_signals(stop, Pulse(lambda: None))
 bell = Doorbell(f"redis+socket://{sys.argv[1]}", f"unix://{sys.argv[1]}")
-bell.answer(lambda: print("rung", flush=True), name="w", ready=lambda: None, stopping=Event())
+bell.answer(lambda: print("rung", flush=True), name="w", ready=lambda: None, stopping=stop)
 """
 
 
@@ -77,9 +80,29 @@ def test_a_redis_that_was_halted_keeps_no_worker_from_ending(server: str) -> Non
         os.kill(pid, signal.SIGSTOP)
         try:
             worker.terminate()
-            assert worker.wait(20) is not None
+            assert worker.wait(20) == 0
         finally:
             os.kill(pid, signal.SIGCONT)
+            worker.kill()
+
+
+def test_celery_does_nothing_of_its_own_at_a_signal(server: str) -> None:
+    """SIGHUP to all processes of a unit: it would begin the program anew, with another `sys.path`."""
+    command = ["nohup", sys.executable, "-c", ANSWER, server]  # SIGHUP is ignored, as `up` has it
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None
+            bell(server).ring()
+            assert worker.stdout.readline() == "rung\n"
+            worker.send_signal(signal.SIGHUP)
+            bell(server).ring()
+            assert worker.stdout.readline() == "rung\n"
+            status = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
+            caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt"))
+            assert not caught & (1 << signal.SIGHUP - 1 | 1 << signal.SIGQUIT - 1)
+            worker.terminate()
+            assert worker.wait(20) == 0
+        finally:
             worker.kill()
 
 

@@ -21,6 +21,7 @@ from gateway import private, redis_server, supervisor
 from gateway.bootstrap import Shell
 from gateway.cli.doctor import _private
 from gateway.errors import FilmgateError
+from gateway.health import Health
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.processes import Child, Spec
@@ -150,6 +151,7 @@ def test_what_is_made_is_private_in_itself(folder: Path) -> None:
     incoming.finish()
     supervisor.write_snapshot(settings)
     redis_server.command(settings)
+    Health().keep_in(state, "supervisor")
     private.lock_file(state / "dispatch.lock").close()
     shell.ledger.counts()
     with_others = [path for path in state.rglob("*") if mode(path) & private.OTHERS]

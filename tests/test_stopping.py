@@ -331,12 +331,19 @@ def test_a_worker_finishes_the_film_in_its_hand(shell: Shell, tmp_path: Path) ->
 
 
 def test_up_finishes_what_is_received_when_all_its_processes_are_told_at_once(shell: Shell) -> None:
-    """As systemd does it: supervisor and children have the signal at the same moment, some have it twice."""
+    """As systemd does it: supervisor and children have the signal at the same moment, some have it twice.
+
+    SIGHUP before it is none of the children's (`systemctl kill -s HUP`): they go on.
+    """
     port = shell.settings.gateway.port
     with running(*FILMGATE, "up", "--state", state_of(shell)) as up:
         await_listening(port)
         slow = SlowSender(port)
-        for pid in (up.pid, *children_of(up.pid)):
+        children = children_of(up.pid)
+        for pid in children:
+            os.kill(pid, signal.SIGHUP)
+        slow.more()
+        for pid in (up.pid, *children):
             os.kill(pid, signal.SIGTERM)
         await_refusal(port)
         slow.more()

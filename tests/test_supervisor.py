@@ -25,6 +25,7 @@ from structlog.testing import capture_logs
 
 from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
+from gateway.health import HERE
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.processes import FIRST_BACKOFF_S, Child, Silence, Spec
@@ -32,6 +33,7 @@ from gateway.settings import (
     ClassifierDestination,
     FolderDestination,
     GatewaySettings,
+    LogSettings,
     Settings,
     load,
 )
@@ -113,6 +115,7 @@ def supervise(
     specs: Callable[[Settings, Path], list[Spec]],
     reload: Callable[[], Settings] | None = None,
     hang_s: float = supervisor.HANG_S,
+    taken: Callable[[Settings], None] = lambda _: None,
 ) -> None:
     """Supervise in this thread while `act` does things in another; SIGTERM when it is done."""
     said: queue.Queue[str] = queue.Queue()
@@ -126,7 +129,14 @@ def supervise(
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=run)
-    up = Supervisor(settings, reload=reload or (lambda: settings), say=said.put, plan=specs, hang_s=hang_s)
+    up = Supervisor(
+        settings,
+        reload=reload or (lambda: settings),
+        say=said.put,
+        plan=specs,
+        hang_s=hang_s,
+        taken=taken,
+    )
     thread.start()
     up.run()
     thread.join()
@@ -230,6 +240,32 @@ def test_the_last_line_of_a_crash_is_passed_on(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "worker 1   | whole\nworker 1   | Fatal Python err\n"
 
 
+def test_any_signal_that_ends_a_child_is_told() -> None:
+    """Those for real time have no name."""
+    child = Child(Spec("worker", 1, (sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 40)")))
+    assert child.start({})
+    end = time.monotonic() + WAIT_S
+    while not (how := child.ended()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert how == "killed by signal 40"
+
+
+def test_two_signals_at_the_same_moment_are_one(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """timeout(1) tells a process, and then its group: what is in hand is finished all the same."""
+    monkeypatch.setattr(supervisor, "AGAIN_S", WAIT_S)  # a moment may be long on a busy machine
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        os.kill(os.getpid(), signal.SIGINT)  # and `supervise` sends SIGTERM
+
+    supervise(settings, act, stand_ins(events))
+    told = [" ".join(events.next()[:-1]) for _ in (*ROLES, *ROLES)]
+    assert told[-1] == "redis stopped"
+
+
 def test_a_child_that_will_not_stop_is_killed(
     settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +304,46 @@ def test_bad_new_settings_are_refused_and_the_old_stay(
     assert started == ["started"] * len(ROLES)
     shown = capfd.readouterr()
     assert "filmgate.yaml:3: unknown key 'destinatons'" in shown.out + shown.err
+
+
+def test_the_log_of_the_supervisor_follows_new_settings(settings: Settings, events: Events) -> None:
+    """Else one line in a hundred is no JSON when `log.json` was switched on."""
+    others = settings.model_copy(update={"log": LogSettings(json=True)})
+    taken: queue.Queue[Settings] = queue.Queue()
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert taken.get(timeout=WAIT_S) == others
+
+    supervise(settings, act, stand_ins(events), reload=lambda: others, taken=taken.put)
+
+
+def test_who_ends_again_and_again_is_no_trouble_when_new_settings_do_not_want_it(
+    settings: Settings, events: Events
+) -> None:
+    """Fewer workers, because one could not run: `filmgate doctor` is content with that."""
+    more = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"processes": 2})})
+    whole = stand_ins(events)
+
+    def specs(settings: Settings, path: Path) -> list[Spec]:
+        ends = Spec("listener", 2, ("false",))
+        return [ends if spec.name == ends.name else spec for spec in whole(settings, path)]
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        await_troubles("process listener 2")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await_troubles()
+
+    supervise(more, act, specs, reload=lambda: settings)
+
+
+def await_troubles(*names: str) -> None:
+    until = time.monotonic() + WAIT_S
+    while tuple(one.what for one in HERE.troubles()) != names:
+        assert time.monotonic() < until, HERE.troubles()
+        time.sleep(0.01)
 
 
 def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, events: Events) -> None:
@@ -506,6 +582,15 @@ def test_children_read_a_private_copy_of_the_settings(settings: Settings) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     env = {"FILMGATE_GATEWAY__PORT": "1", "FILMGATE_CRASH_AT": "commit:1", "HOME": "/"}
     assert child_environment(env) == {"FILMGATE_CRASH_AT": "commit:1", "HOME": "/"}
+
+
+def test_children_read_the_characters_that_were_written(settings: Settings, tmp_path: Path) -> None:
+    """Their copy is JSON, and they read it as YAML: beyond U+FFFF, and what YAML takes for a line's end."""
+    letters = "\U00020bb7 \U0001f9b4 \u00e4 \u2028 \u2029 \u0085 \ufeff \uffff \t end"
+    there = FolderDestination(kind="folder", path=tmp_path / letters)
+    written = settings.model_copy(update={"destinations": {"archive": there}})
+    (read,) = load(write_snapshot(written), settings.state).destinations.values()
+    assert read == there
 
 
 def test_the_plan_of_one_machine(settings: Settings) -> None:

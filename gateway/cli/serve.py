@@ -29,8 +29,11 @@ def up(config: options.Config = None, state: options.State = None) -> None:
     """Run the gateway on this machine: listener, Redis, dispatcher and workers, supervised."""
     from gateway import logs, supervisor
 
+    def log_as_told(settings: Settings) -> None:
+        logs.configure(settings.log, process="supervisor")
+
     logs.configure_service(load(config, state).log, process="supervisor")
-    supervisor.run(config, state, say=say)
+    supervisor.run(config, state, say=say, taken=log_as_told)
 
 
 def listen(config: options.Config = None, state: options.State = None) -> None:
