@@ -59,6 +59,7 @@ class Lane:
         self.delivered = 0
         self.error = ""
         self.since: datetime | None = None  # failing since
+        self._trouble: Trouble | None = None  # what was told of last
         self._rng = rng
         self._taken = 0  # objects, by this process
         self._taken_then: OrderedDict[int, int] = OrderedDict()  # delivery: `_taken` when it failed last
@@ -156,10 +157,11 @@ class Lane:
                 self._paused_until = time.monotonic() + max(min(pause_s, PROBE_S), error.after_s)
             self._probing = False
             self.error = str(error)
-            first = self.since is None
+            news = self.since is None or error.trouble != self._trouble
+            self._trouble = error.trouble
             self.since = self.since or now
             left_s = self.pause_left_s()
-        if first:
+        if news:  # whoever mended one thing must read that it is another one now
             log.warning(
                 "destination takes no films",
                 destination=self.name,

@@ -611,6 +611,20 @@ def test_failures_at_the_same_time_count_once() -> None:
     assert lane.allowance() == 0
 
 
+def test_another_reason_is_told_again() -> None:
+    """Whoever started the archive again reads in the log that it does not know our AE title now."""
+    lane = Lane(Fake("archive"), RetrySettings(first_s=1e-9, longest_s=1e-9), Random(1))
+    now = datetime.now(UTC)
+    with capture_logs() as logs:
+        for error in (Unreachable("dead"), Unreachable("dead still"), Unwelcome("who are you?")):
+            lane.fails(error, now)
+            lane.fails(error, now)
+        lane.takes(1, now)
+        lane.fails(Unwelcome("who are you?"), now)
+    said = [entry["error"] for entry in logs if entry["event"] == "destination takes no films"]
+    assert said == ["dead", "who are you?", "who are you?"]
+
+
 def test_a_long_delay_does_not_hide_that_it_is_back() -> None:
     """A film may wait for fifteen minutes; the destination is tried every PROBE_S."""
     lane = Lane(Fake("archive"), RetrySettings(first_s=900, longest_s=900), Random(1))

@@ -45,6 +45,7 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 from sqlalchemy import event
+from structlog.testing import capture_logs
 
 from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger import Ledger
@@ -251,6 +252,14 @@ def test_what_is_not_dicom_is_not_understood(tmp_path: Path, data: bytes) -> Non
         assert peer.associate().store("1.2.3", data) == 0xC000
         one = film()
         assert peer.store(one.SOPInstanceUID, encoded(one)) == 0x0000
+
+
+def test_the_log_says_whose_object_was_refused(tmp_path: Path) -> None:
+    """Of many rooms that send at once, the one to call."""
+    with capture_logs() as logs, listening(tmp_path) as listener, RawPeer(listener.port) as peer:
+        peer.associate().store("1.2.3", b"")
+    (said,) = [entry for entry in logs if entry["event"] == "object refused"]
+    assert (said["calling"], said["address"], said["status"]) == ("RAW", "127.0.0.1", "0xc000")
 
 
 def test_other_services_are_not_recognised(tmp_path: Path) -> None:

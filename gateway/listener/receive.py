@@ -457,7 +457,13 @@ class Association:
             status, comment = refusal.status, str(refusal)
             why = {"error": str(refusal.__cause__)} if refusal.__cause__ is not None else {}
             self._house.muffler.warning(
-                "object refused", association=self._row, status=f"{status:#06x}", comment=comment, **why
+                "object refused",
+                calling=self._request.calling if self._request else "",
+                address=self._address,
+                association=self._row,
+                status=f"{status:#06x}",
+                comment=comment,
+                **why,
             )
         except Exception:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
