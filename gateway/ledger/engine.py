@@ -290,8 +290,11 @@ def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[N
 
 
 def revision(engine: Engine) -> str | None:
-    """The schema revision that the database says it has; None for an empty one."""
-    with honest_errors(), engine.connect() as connection:
+    """The schema revision that the database says it has; None for an empty one.
+
+    Every command asks that first: who only reads must not need the lock of those who write.
+    """
+    with honest_errors(), engine.execution_options(filmgate_reading=True).connect() as connection:
         if not engine.dialect.has_table(connection, "alembic_version"):
             return None
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
