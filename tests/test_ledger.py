@@ -456,6 +456,7 @@ def test_a_newer_schema_refuses_and_an_empty_one_asks_for_migration(tmp_path: Pa
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     with pytest.raises(SchemaTooOld):
         Ledger.open(url)
+    assert not (tmp_path / "ledger.sqlite").exists()  # who only looks puts nothing in its place
     ledger = Ledger.open(url, migrate_first=True)
     with ledger.writing() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
