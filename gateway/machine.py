@@ -44,8 +44,8 @@ def memory_mb(read: Read = read) -> int | None:
     None where the machine does not say.
     """
     rooms = [room for folder in _groups(read, "memory") if (room := _room(folder, read)) is not None]
-    lines = map(str.split, read("/proc/meminfo").splitlines())
-    rooms += [int(words[1]) << 10 for words in lines if words[0] == "MemAvailable:"]
+    available = _named(read("/proc/meminfo")).get("MemAvailable:", "")
+    rooms += [int(available) << 10] if available.isdigit() else []
     return min(rooms) >> 20 if rooms else None
 
 
@@ -55,7 +55,9 @@ def _groups(read: Read, controller: str) -> Iterator[str]:
     In a container the path may be that of the host, which is not there: the root is looked at in any case.
     """
     for line in read("/proc/self/cgroup").splitlines():
-        _, names, path = line.split(":", 2)
+        _, names, path = (*line.split(":", 2), "", "")[:3]
+        if not path:  # no kernel of ours wrote it
+            continue
         if names == "":
             root = "/sys/fs/cgroup"
         elif controller in names.split(","):
@@ -77,10 +79,19 @@ def _room(folder: str, read: Read) -> int | None:
     ):
         text = read(f"{folder}/{limit}").strip()
         if text.isdigit() and int(text) < 1 << 60:  # version 1 says "no limit" with a huge number
-            stat = dict(line.split()[:2] for line in read(f"{folder}/memory.stat").splitlines())
-            using = int(read(f"{folder}/{used}").strip() or 0) - int(stat.get(cached, 0))
+            stat = _named(read(f"{folder}/memory.stat"))
+            using = _number(read(f"{folder}/{used}").strip()) - _number(stat.get(cached, ""))
             return max(0, int(text) - max(0, using))
     return None
+
+
+def _named(text: str) -> dict[str, str]:
+    """The second word of each line by the first."""
+    return {words[0]: words[1] for words in map(str.split, text.splitlines()) if len(words) > 1}
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
 
 
 def _quota(folder: str, read: Read) -> float | None:

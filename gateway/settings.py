@@ -605,12 +605,15 @@ def _shown_to_people(loc: Loc, value: Any) -> Any:
 
 
 def _masked(url: str) -> str:
-    """Without a password and without a query: keys are often part of it."""
-    if "?" in url:
-        url = url.partition("?")[0] + "?***"
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, login = head.partition("://")
-    return f"{scheme}{slashes}{login.partition(':')[0]}:***@{tail}" if at and slashes else url
+    """Without a password and without a query: keys are often part of it.
+
+    A password may hold any letter, `?` and `@` among them: before the last `@` a name alone is shown.
+    """
+    scheme, _, rest = url.partition("://")
+    login, at, rest = rest.rpartition("@")
+    place, query, _ = rest.partition("?")
+    user = re.split(r"[:/?#]", login, maxsplit=1)[0]
+    return f"{scheme}://{f'{user}:***@' if at else ''}{place}{'?***' if query else ''}"
 
 
 def _source(config: Path | None, env: Mapping[str, str]) -> Path | None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import get_args
@@ -16,7 +16,19 @@ from typing import get_args
 import pytest
 
 from gateway.bootstrap import Shell
-from gateway.cli.doctor import Check, _bundles, _classifiers, _port, _regions, _routes, _sqlite, _time_zone
+from gateway.cli.doctor import (
+    Check,
+    _bundles,
+    _classifiers,
+    _deliveries,
+    _ledger,
+    _port,
+    _regions,
+    _routes,
+    _sqlite,
+    _time_zone,
+)
+from gateway.ledger import Ledger
 from gateway.settings import BundleName, Settings
 from gateway.supervisor import _alone, write_snapshot
 
@@ -237,6 +249,17 @@ def test_it_names_sqlite_and_what_guards_from_its_bug(
     ]
     monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: False)
     assert [c.detail for c in _sqlite(settings)] == [sqlite3.sqlite_version]
+
+
+def test_a_ledger_that_cannot_be_read_is_a_line_and_not_the_end(tmp_path: Path) -> None:
+    """Whatever is damaged in it, the other checks are told."""
+    settings = Settings(state=tmp_path)
+    Ledger.open(settings.ledger_url, migrate_first=True).close()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
+        db.execute("ALTER TABLE deliveries RENAME TO gone")
+    found = [_ledger(settings), *_deliveries(settings)]
+    assert {(c.result, "no such table" in c.detail) for c in found} == {("error", True)}
+    assert [c.what for c in found] == ["ledger", "deliveries"]
 
 
 def test_it_warns_of_a_wal_that_nobody_copies(tmp_path: Path) -> None:

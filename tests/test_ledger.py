@@ -443,10 +443,23 @@ def test_a_locked_ledger_is_busy_and_recovers(ledger: Ledger, tmp_path: Path) ->
     assert ledger.record([received()])[0].outcome is Outcome.NEW
 
 
+def test_who_only_reads_is_not_kept_by_a_writer_that_was_halted(ledger: Ledger, tmp_path: Path) -> None:
+    """Lists and `doctor` open the ledger and read it while somebody holds the lock of all commits."""
+    ledger.record([received()])
+    other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", busy_timeout_s=0.2)
+    assert len(opened.films()) == 1
+    opened.close()
+    other.execute("ROLLBACK")
+    other.close()
+
+
 def test_a_newer_schema_refuses_and_an_empty_one_asks_for_migration(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     with pytest.raises(SchemaTooOld):
         Ledger.open(url)
+    assert not (tmp_path / "ledger.sqlite").exists()  # who only looks puts nothing in its place
     ledger = Ledger.open(url, migrate_first=True)
     with ledger.writing() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))

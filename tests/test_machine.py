@@ -21,6 +21,20 @@ def test_the_machine_has_what_it_says_it_can_spare() -> None:
     assert machine.memory_mb(showing()) is None
 
 
+@pytest.mark.parametrize("groups", ["garbage\n", "\n", "0::\n", "0::/x\n\n4:memory\n"])
+@pytest.mark.parametrize("stat", ["", "x\n\n", "inactive_file\n", "inactive_file none\n"])
+def test_files_that_say_nothing_known_keep_no_gateway_from_starting(groups: str, stat: str) -> None:
+    """Sandboxes and containers show files of their own making in /proc."""
+    read = showing(
+        proc__meminfo=f"\nMemAvailable:\n{MEMINFO}",
+        proc__self__cgroup=groups,
+        sys__fs__cgroup__memory_max=f"{2 * GIB}\n",
+        sys__fs__cgroup__memory_current="none\n",
+        sys__fs__cgroup__memory_stat=stat,
+    )
+    assert machine.memory_mb(read) == (2048 if "/x" in groups else 32768)
+
+
 def test_a_limit_of_version_2_counts_above_us_too() -> None:
     """docker run --memory 4g; cached files can be given up, so they are no use of memory."""
     read = showing(

@@ -385,10 +385,13 @@ def _deliveries(settings: Settings) -> Iterator[Check]:
     except LedgerError:
         return  # said above
     with closing(ledger):
-        groups = [group for group in ledger.undone() if group.trouble or group.state == "failed"]
-        for name in dict.fromkeys(group.destination for group in groups):
-            its = [group for group in groups if group.destination == name]
-            yield Check(f"deliveries to {name}", "warning", _undone(its, ledger.last_taken(name)))
+        try:
+            groups = [group for group in ledger.undone() if group.trouble or group.state == "failed"]
+            for name in dict.fromkeys(group.destination for group in groups):
+                its = [group for group in groups if group.destination == name]
+                yield Check(f"deliveries to {name}", "warning", _undone(its, ledger.last_taken(name)))
+        except LedgerError as error:  # damaged, or gone by now: what was found so far is told all the same
+            yield Check("deliveries", "error", str(error))
 
 
 def _undone(groups: list[Undone], taken: datetime | None) -> str:

@@ -290,11 +290,31 @@ def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[N
 
 
 def revision(engine: Engine) -> str | None:
-    """The schema revision that the database says it has; None for an empty one."""
-    with honest_errors(), engine.connect() as connection:
+    """The schema revision that the database says it has; None for an empty one.
+
+    Every command asks that first: who only reads must not need the lock of those who write.
+    """
+    with honest_errors(), engine.execution_options(filmgate_reading=True).connect() as connection:
         if not engine.dialect.has_table(connection, "alembic_version"):
             return None
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def require_there(url: str) -> None:
+    """Who does not migrate makes no ledger either: an empty one in the place of one that was taken away.
+
+    Raises:
+        SchemaTooOld: there is no SQLite file.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return
+    file = Path(str(parsed.database))
+    if not file.exists():
+        raise SchemaTooOld(
+            f"there is no ledger {file.name} in {file.parent}, and none was made. No film is touched. "
+            "Was it moved? Put it back, or restore the backup; for a new gateway run `filmgate up`."
+        )
 
 
 def check_schema(engine: Engine) -> None:

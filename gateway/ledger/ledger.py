@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.ledger.claiming import Claiming
-from gateway.ledger.engine import check_schema, make_engine, migrate
+from gateway.ledger.engine import check_schema, make_engine, migrate, require_there
 from gateway.ledger.listing import Listing
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
@@ -25,9 +25,11 @@ class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answerin
         """Open the ledger at an SQLAlchemy `url`.
 
         Raises:
-            SchemaTooOld: not migrated, and `migrate_first` is false.
+            SchemaTooOld: not there or not migrated, and `migrate_first` is false.
             SchemaTooNew: written by a newer filmgate.
         """
+        if not migrate_first:
+            require_there(url)
         engine = make_engine(url, busy_timeout_s)
         if migrate_first:
             migrate(engine)
