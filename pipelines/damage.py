@@ -1,13 +1,14 @@
 """What shows in decoded pixels that bytes are missing, overwritten or out of place.
 
 Uncompressed pixels have no structure of their own, and wavelets decode whatever they are given. So stored
-values are looked at, row by row as they lie in the file, for five marks that no exposure leaves:
+values are looked at, row by row as they lie in the file, for six marks that no exposure leaves:
 
 - filled: one and the same value from within a row on, to the end of the picture, or over whole rows between
   parts that show something. Shutters, borders and cropped films begin and end where rows do, or step by step.
 - noise: rows that have nothing to do with the rows above them, over much of the range of greys.
 - moved: a line from which on everything is elsewhere: from one row to the next nothing fits, though above and
   below it all does, and both sides show something.
+- repeated: noise that has been there before, value by value. No exposure has the same noise twice.
 - stepped: a line from which on all is brighter or darker by as much, where blocks of JPEG begin.
 - code blocks whose fine detail is stronger than the coarser detail at the same place, as it is where a JPEG
   2000 decoder was given other bytes. In a picture detail grows with size.
@@ -53,6 +54,13 @@ MANY = 64  # lines that are looked at more closely
 UNLIKE, ALIKE = 0.5, 0.95  # r squared of two rows: across the line at most, near it at least
 BLOCK = 8  # pixels a side (ISO 10918-1 A.1.1)
 STEP, EVEN = 0.02, 0.3  # of the range; of the step, by which it may differ along the line
+WINDOW = 16  # bytes that are compared at first
+STRETCHES = 128  # places in a film at which windows begin at every value; elsewhere at some
+ROWS_TWICE = 2.0  # so much is no chance
+FEW_ROWS = 8  # and multiples of so few rows are a film that was enlarged
+NOISY = 0.3  # of the values differ from the one before, and from the one above ...
+GREYS = 16  # ... and so many are different: what is drawn has few
+TRIED = 16  # distances
 CODE_BLOCK = 64  # coefficients a side, of nearly all encoders; 32 are seen, too
 INVERTED = 2.5  # mean detail of a level over that of the next coarser one
 LEVELS = 5
@@ -71,6 +79,8 @@ def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> D
     marks = [_filled(stored, rows), _noise(rows), _moved(rows)]
     if blocks:
         marks.append(_stepped(rows))
+    elif not wavelets:  # a codec with loss makes equal blocks of noise
+        marks.append(_repeated(stored))
     if wavelets:
         marks.append(_inverted(stored))
     return next((mark for mark in marks if mark), None)
@@ -235,6 +245,66 @@ def _unlike(flat: Floats, at: slice, width: int, span: float) -> bool:
     if max(_alike(row(0), row(1)), _alike(row(0), row(2)), _alike(row(-1), row(1))) > UNLIKE:
         return False
     return min(_alike(row(off), row(off + 1)) for off in (-4, -3, -2, 2, 3, 4)) > ALIKE
+
+
+def _repeated(stored: Values) -> Damage | None:
+    """Noise that comes twice, at whatever distance: windows at every value of some stretches, as long as the
+    step at which windows begin everywhere, meet each other in any piece that is longer than what lies between
+    two stretches."""
+    height, width = stored.shape
+    flat = np.ascontiguousarray(stored).ravel()
+    count = WINDOW // flat.itemsize
+    step = max(32, 1 << (math.isqrt(flat.size // STRETCHES).bit_length() - 1))
+    apart = max(4, height // STRETCHES) * width
+    windows = np.lib.stride_tricks.sliding_window_view(flat, count)
+    some = windows[::step]
+    at = np.flatnonzero(np.count_nonzero(some[:, 1:] != some[:, :-1], axis=1) > NOISY * count)
+    starts = np.arange(0, len(windows) - step, apart)
+    every = np.concatenate([windows[start : start + step] for start in starts])
+    hashed, known = _hashed(every), _hashed(some[at])
+    order = np.argsort(known)
+    maybe = np.zeros(1 << 16, dtype=np.bool_)
+    maybe[known >> np.uint64(48)] = True
+    found = np.flatnonzero(maybe[hashed >> np.uint64(48)])
+    place = np.searchsorted(known, hashed[found], sorter=order).clip(max=max(0, len(known) - 1))
+    if not len(known):
+        return None
+    same = known[order[place]] == hashed[found]
+    one, other = starts[found // step] + found % step, at[order[place]] * step
+    one, other = one[same & (one != other)], other[same & (one != other)]
+    far, first, counts = np.unique(np.abs(one - other), return_index=True, return_counts=True)
+    for index in np.argsort(-counts)[:TRIED]:
+        begin = int(min(one[first[index]], other[first[index]]))
+        if run := _twice(flat, width, begin, int(far[index])):
+            row, again = (run[0] // width, (run[0] + int(far[index])) // width)
+            words = f"rows from {row} on come a second time from row {again} on, their noise included"
+            return Damage(words, _box(again, min(height, again + -(-(run[1] - run[0]) // width)), height))
+    return None
+
+
+def _hashed(windows: Values) -> NDArray[np.uint64]:
+    """Of WINDOW bytes each."""
+    halves = np.ascontiguousarray(windows).view(np.uint64)
+    mixed = halves[:, 0] * np.uint64(0x9E3779B97F4A7C15) + halves[:, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
+    return np.asarray(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | None:
+    """Where noise begins and ends that is the same `far` values later, if it is enough and of a film."""
+    if far < width or (far % width == 0 and far < FEW_ROWS * width):
+        return None
+    least, reach = int(ROWS_TWICE * width), 64 * width
+    low, high = max(0, at - reach), min(len(flat) - far, at + reach)
+    unlike = np.flatnonzero(flat[low:high] != flat[low + far : high + far]) + low
+    place = int(np.searchsorted(unlike, at))
+    begin = int(unlike[place - 1]) + 1 if place else low
+    end = int(unlike[place]) if place < len(unlike) else high
+    piece = flat[begin:end]
+    if end - begin < least or len(np.unique(piece)) < GREYS:
+        return None
+    if min(np.mean(piece[1:] != piece[:-1]), np.mean(piece[width:] != piece[:-width])) < NOISY:
+        return None
+    return begin, end
 
 
 def _stepped(rows: _Rows) -> Damage | None:
