@@ -52,6 +52,13 @@ PART_SHOWS = 0.006  # ... and in nearly every part: what is drawn over a film is
 LEAST_PARTS, MOST_PARTS = 4, 0.6  # parts of a row that jump, and of those that show something
 MANY = 64  # lines that are looked at more closely
 UNLIKE, ALIKE = 0.5, 0.95  # r squared of two rows: across the line at most, near it at least
+BITS = 32  # in which a line is looked at ...
+CROSSED = 2.0  # ... where the mean jumps by so many times the usual change ...
+LEAST_SIGN = 0.15  # ... in so much of the line up, and in as much down
+CROSSED_ALIKE = 0.8  # r squared of rows near it, at least
+SHEARED = 0.03  # of the range, standard deviation across rows that run on ...
+RUNS_ON = 0.7  # r squared of a sample and the one beside it, or more, but ...
+SHEARED_ALIKE = 0.3  # ... no more than this of a row and the next
 BLOCK = 8  # pixels a side (ISO 10918-1 A.1.1)
 STEP, EVEN = 0.02, 0.3  # of the range; of the step, by which it may differ along the line
 WINDOW = 16  # bytes that are compared at first
@@ -196,7 +203,12 @@ def _noise(rows: _Rows) -> Damage | None:
     both = np.einsum("ij,ij->i", centred[1:], centred[:-1])
     least = np.minimum(power[1:], power[:-1])
     shows = least > (NOISE_SPREAD * rows.span) ** 2 * centred.shape[1]
-    noisy = shows & (both * np.abs(both) < NOISE_ALIKE * power[1:] * power[:-1])
+    alike = both * np.abs(both) / np.maximum(power[1:] * power[:-1], np.finfo(np.float32).tiny)
+    noisy = shows & (alike < NOISE_ALIKE)
+    beside = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1])
+    runs_on = (least > (SHEARED * rows.span) ** 2 * centred.shape[1]) & (alike < SHEARED_ALIKE)
+    smooth = beside * np.abs(beside) > RUNS_ON * power**2
+    noisy |= runs_on & smooth[1:] & smooth[:-1]
     near = np.convolve(noisy, np.ones(NOISE_ROWS, dtype=np.intp), "valid") >= NOISE_MOST * NOISE_ROWS
     if not near.any():
         return None
@@ -221,7 +233,8 @@ def _moved(rows: _Rows) -> Damage | None:
     flat, part = rows.values.ravel(), width // PARTS
     lines = np.flatnonzero((jumping >= LEAST_PARTS) & (jumping >= MOST_PARTS * showing))
     for line in lines[:MANY]:
-        if _unlike(flat, slice(line * part, line * part + width), width, rows.span):
+        at = slice(line * part, line * part + width)
+        if _unlike(flat, at, width, rows.span) or _crossed(flat, at, width, rows.span):
             row = int(line) // PARTS + 1
             words = f"at row {row} the picture breaks: what is below does not go on from what is above"
             return Damage(words, _box(row, len(rows.values), len(rows.values)))
@@ -245,6 +258,25 @@ def _unlike(flat: Floats, at: slice, width: int, span: float) -> bool:
     if max(_alike(row(0), row(1)), _alike(row(0), row(2)), _alike(row(-1), row(1))) > UNLIKE:
         return False
     return min(_alike(row(off), row(off + 1)) for off in (-4, -3, -2, 2, 3, 4)) > ALIKE
+
+
+def _crossed(flat: Floats, at: slice, width: int, span: float) -> bool:
+    """Whether all along a line the picture jumps, here up and there down, and is smooth above and below.
+
+    Past the edge of a shutter, a collimator or a strip all is darker, or all is brighter.
+    """
+    if at.start < 4 * width or at.stop + 5 * width > len(flat):
+        return False
+    around = np.stack([flat[at.start + n * width : at.stop + n * width] for n in range(-4, 6)])
+    steps = np.diff(around, axis=0).reshape(len(around) - 1, BITS, -1).mean(axis=2)
+    here = steps[4]
+    usual = np.maximum(np.abs(np.delete(steps, 4, axis=0)).max(axis=0), LEAST_JUMP * span / JUMP)
+    up, down = (float(np.mean(jump)) for jump in (here > CROSSED * usual, here < -CROSSED * usual))
+    if up + down < MOST_PARTS or min(up, down) < LEAST_SIGN:
+        return False
+    if min(len(np.unique(row)) for row in around[2:8]) < GREYS:
+        return False
+    return min(_alike(around[n], around[n + 1]) for n in (0, 1, 2, 6, 7, 8)) > CROSSED_ALIKE
 
 
 def _repeated(stored: Values) -> Damage | None:
@@ -310,7 +342,7 @@ def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | Non
 def _stepped(rows: _Rows) -> Damage | None:
     """Blocks hold differences to the ones before: after a wrong one all are brighter or darker by as much."""
     values, width = rows.values, rows.values.shape[1]
-    at = np.arange(BLOCK, len(values) - 1, BLOCK)
+    at = np.arange(2 * BLOCK, len(values) - 2 * BLOCK, BLOCK)  # at its ends a film has an edge
     bend = (values[at] - values[at - 1]) - (values[at + 1] - values[at] + values[at - 1] - values[at - 2]) / 2
     steps = np.median(bend.reshape(len(at), PARTS, -1), axis=2).ravel()
     part, flat = width // PARTS, bend.ravel()
