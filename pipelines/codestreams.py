@@ -2,16 +2,17 @@
 
 libjpeg-turbo fills with grey what it has no data for, leaves what it has too much, and imagecodecs passes
 no warning on; OpenJPEG decodes any bytes in a code block. So the marker segments are walked to their end,
-and what entropy coding can never write is looked for. Of JPEG two more decodings tell the rest: one with
-bytes added where the coded data end, which must change nothing, and one with the last bytes altered, which
-must change the last pixels. What is not whole raises Undecodable.
+and what entropy coding can never write is looked for. Of JPEG another decoding tells the rest, with
+the last bytes altered and others added behind them: it must change the last pixels, and hardly more. Where it
+does not, two decodings tell which: bytes added alone must change nothing, the last ones altered must change
+something. What is not whole raises Undecodable.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ SOI, EOI, SOS, DRI, SOF_LOSSLESS, PROGRESSIVE = 0xD8, 0xD9, 0xDA, 0xDD, 0xC3, 0x
 HUFFMAN = frozenset({0xC0, 0xC1, PROGRESSIVE, SOF_LOSSLESS})
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
+PIECE = 1 << 20  # bytes that are searched at a time
 TAIL = 4  # bytes at the end of an interval that must matter
 FILLER = b"\x55" * 4096  # no marker, and no run of ones, with which encoders pad
 MASKS = (0xFF, 0x55, 0x33)
@@ -102,16 +104,28 @@ def jpeg_segments(codestream: bytes) -> Coded:
 def _entropy_coded(codestream: bytes, at: int, *, restarts: bool) -> tuple[list[tuple[int, int]], int]:
     """The restart intervals of a scan, and where the marker stands that ends it."""
     pieces: list[tuple[int, int]] = []
-    while found := MARKER.search(codestream, at if not pieces else pieces[-1][1] + 2):
-        marker, start = found[1][0], found.start()
-        pieces.append((at, start))
-        at = found.end()
+    for start in _markers(codestream, at):
+        end = start
+        while end > at and codestream[end - 1] == 0xFF:  # fill bytes
+            end -= 1
+        pieces.append((at, end))
+        at = start + 2
+        marker = codestream[start + 1]
         if not 0xD0 <= marker <= 0xD7:
-            return pieces, start
+            return pieces, end
         if not restarts or marker != 0xD0 + (len(pieces) - 1) % 8:
             raise broken("a restart marker is out of place")
-        pieces[-1] = (pieces[-1][0], start)
     raise broken("it is cut off")
+
+
+def _markers(codestream: bytes, at: int) -> Iterator[int]:
+    """Where FF stands, and behind it neither the zero of a stuffed byte nor FF again."""
+    while at < len(codestream) - 1:
+        piece = np.frombuffer(codestream, np.uint8, min(PIECE, len(codestream) - at), at)
+        full = np.flatnonzero(piece[:-1] == 0xFF)
+        behind = piece[full + 1]
+        yield from (full[(behind != 0) & (behind != 0xFF)] + at).tolist()
+        at += len(piece) - 1
 
 
 def check_jpeg(codestream: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) -> None:
@@ -125,6 +139,10 @@ def check_jpeg(codestream: bytes, pixels: Pixels, decode: Callable[[bytes], Pixe
         expected = -(-across * down // coded.interval)
         if len(coded.segments) != expected:
             raise broken(f"{len(coded.segments)} restart intervals where {expected} are expected")
+    # Both at once is enough for nearly all: what is altered, and what is added, meets the last blocks only.
+    both = _changed(decode(_with_tails(codestream, coded, _other_and_more)) != pixels, coded, grey=grey)
+    if ((both > 0) & (both <= MOST_CHANGED)).all():
+        return
     added = decode(_with_tails(codestream, coded, lambda tail: tail + FILLER))
     if (_changed(added != pixels, coded, grey=grey) > MOST_CHANGED).any():
         raise broken("a scan ends before the picture does")
@@ -154,6 +172,10 @@ def _altered(mask: int, tail: bytes) -> bytes:
     return bytes(byte ^ mask if byte ^ mask != 0xFF else 0x7F for byte in tail)
 
 
+def _other_and_more(tail: bytes) -> bytes:
+    return _altered(MASKS[0], tail) + FILLER
+
+
 def _changed(differs: NDArray[np.bool_], coded: Coded, *, grey: bool) -> NDArray[np.intp]:
     """How many blocks (of lossless JPEG, pixels) differ in each restart interval; or in all components."""
     if differs.ndim == 3:
@@ -161,6 +183,9 @@ def _changed(differs: NDArray[np.bool_], coded: Coded, *, grey: bool) -> NDArray
     starts = np.arange(len(coded.segments) if grey else 1) * coded.interval
     if not differs.any():
         return np.zeros(len(starts), dtype=np.intp)
+    if len(starts) == 1:  # what is whole differs in its last lines
+        first = int(np.argmax(differs.any(axis=1))) // coded.unit * coded.unit
+        differs = differs[first:]
     if coded.unit > 1:
         down, across = (np.arange(0, side, coded.unit) for side in differs.shape)
         differs = np.logical_or.reduceat(np.logical_or.reduceat(differs, down, axis=0), across, axis=1)

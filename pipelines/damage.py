@@ -58,11 +58,12 @@ LEAST_SIGN = 0.15  # ... in so much of the line up, and in as much down
 CROSSED_ALIKE = 0.8  # r squared of rows near it, at least
 SHEARED = 0.03  # of the range, standard deviation across rows that run on ...
 RUNS_ON = 0.7  # r squared of a sample and the one beside it, or more, but ...
-SHEARED_ALIKE = 0.3  # ... no more than this of a row and the next
+SHEARED_ALIKE = 0.1  # ... no more than this of a row and the next ...
+SHEARED_ROWS = 24  # ... one after the other: the tip of a finger, or a lamp, may do so for a dozen
 BLOCK = 8  # pixels a side (ISO 10918-1 A.1.1)
 STEP, EVEN = 0.02, 0.3  # of the range; of the step, by which it may differ along the line
 WINDOW = 16  # bytes that are compared at first
-STRETCHES = 128  # places in a film at which windows begin at every value; elsewhere at some
+STRETCHES = 64  # places in a film at which windows begin at every value; elsewhere at some
 ROWS_TWICE = 2.0  # so much is no chance
 FEW_ROWS = 8  # and multiples of so few rows are a film that was enlarged
 NOISY = 0.3  # of the values differ from the one before, and from the one above ...
@@ -107,10 +108,12 @@ class _Rows:
         columns = stored.shape[1]
         count = PARTS * min(SAMPLES, columns // PARTS)
         values = np.ascontiguousarray(stored[:, :: columns // count][:, :count], dtype=np.float32)
-        change = np.abs(np.diff(values, axis=0)).reshape(len(values) - 1, PARTS, -1).mean(axis=2)
-        some = np.sort(values[:: max(1, len(values) // 128)], axis=None)
-        last = len(some) - 1
-        return cls(values, change, float(some[round(0.99 * last)] - some[round(0.01 * last)]))
+        change = np.diff(values, axis=0)
+        change = np.abs(change, out=change).reshape(len(values) - 1, PARTS, -1).mean(axis=2)
+        some = values[:: max(1, len(values) // 64)].flatten()
+        low, high = round(0.01 * (len(some) - 1)), round(0.99 * (len(some) - 1))
+        some.partition((low, high))
+        return cls(values, change, float(some[high] - some[low]))
 
 
 def _box(first: int, last: int, rows: int) -> Box:
@@ -198,7 +201,8 @@ def _near(values: Values, value: Any, near: float) -> NDArray[np.bool_]:
 
 
 def _noise(rows: _Rows) -> Damage | None:
-    centred = rows.values - rows.values.mean(axis=1, keepdims=True)
+    centred = rows.values[:, ::2]
+    centred = centred - centred.mean(axis=1, keepdims=True)
     power = np.einsum("ij,ij->i", centred, centred)
     both = np.einsum("ij,ij->i", centred[1:], centred[:-1])
     least = np.minimum(power[1:], power[:-1])
@@ -208,14 +212,16 @@ def _noise(rows: _Rows) -> Damage | None:
     beside = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1])
     runs_on = (least > (SHEARED * rows.span) ** 2 * centred.shape[1]) & (alike < SHEARED_ALIKE)
     smooth = beside * np.abs(beside) > RUNS_ON * power**2
-    noisy |= runs_on & smooth[1:] & smooth[:-1]
-    near = np.convolve(noisy, np.ones(NOISE_ROWS, dtype=np.intp), "valid") >= NOISE_MOST * NOISE_ROWS
-    if not near.any():
-        return None
-    found = np.flatnonzero(near)
-    first, last = int(found[0]), int(found[-1]) + NOISE_ROWS + 1
-    words = f"rows {first} to {last - 1} have nothing to do with each other, as noise has"
-    return Damage(words, _box(first, last, len(rows.values)))
+    sheared = runs_on & smooth[1:] & smooth[:-1]
+    looks = (noisy, NOISE_ROWS, "as noise has"), (sheared, SHEARED_ROWS, "as rows of another length have")
+    for which, least_rows, like in looks:
+        near = np.convolve(which, np.ones(least_rows, dtype=np.intp), "valid") >= NOISE_MOST * least_rows
+        if near.any():
+            found = np.flatnonzero(near)
+            first, last = int(found[0]), int(found[-1]) + least_rows + 1
+            words = f"rows {first} to {last - 1} have nothing to do with each other, {like}"
+            return Damage(words, _box(first, last, len(rows.values)))
+    return None
 
 
 def _moved(rows: _Rows) -> Damage | None:
@@ -225,10 +231,13 @@ def _moved(rows: _Rows) -> Damage | None:
     for off in NEAR:
         usual[off:] = np.maximum(usual[off:], change[:-off])
         usual[:-off] = np.maximum(usual[:-off], change[off:])
+    jumps = (change > JUMP * usual).ravel()
+    in_row = np.ones(PARTS, dtype=np.intp)
+    if np.convolve(jumps, in_row, "valid").max() < LEAST_PARTS:
+        return None
     shown = rows.values.reshape(len(rows.values), PARTS, -1).std(axis=2) > PART_SHOWS * rows.span
     shown = (shown[1:] & shown[:-1]).ravel()
-    jumps = (change > JUMP * usual).ravel() & shown
-    in_row = np.ones(PARTS, dtype=np.intp)
+    jumps &= shown
     jumping, showing = (np.convolve(one, in_row, "valid") for one in (jumps, shown))
     flat, part = rows.values.ravel(), width // PARTS
     lines = np.flatnonzero((jumping >= LEAST_PARTS) & (jumping >= MOST_PARTS * showing))
@@ -267,7 +276,8 @@ def _crossed(flat: Floats, at: slice, width: int, span: float) -> bool:
     """
     if at.start < 4 * width or at.stop + 5 * width > len(flat):
         return False
-    around = np.stack([flat[at.start + n * width : at.stop + n * width] for n in range(-4, 6)])
+    whole = width // BITS * BITS
+    around = np.stack([flat[at.start + n * width :][:whole] for n in range(-4, 6)])
     steps = np.diff(around, axis=0).reshape(len(around) - 1, BITS, -1).mean(axis=2)
     here = steps[4]
     usual = np.maximum(np.abs(np.delete(steps, 4, axis=0)).max(axis=0), LEAST_JUMP * span / JUMP)
@@ -286,7 +296,7 @@ def _repeated(stored: Values) -> Damage | None:
     height, width = stored.shape
     flat = np.ascontiguousarray(stored).ravel()
     count = WINDOW // flat.itemsize
-    step = max(32, 1 << (math.isqrt(flat.size // STRETCHES).bit_length() - 1))
+    step = max(32, 1 << math.isqrt(flat.size // STRETCHES).bit_length())
     apart = max(4, height // STRETCHES) * width
     windows = np.lib.stride_tricks.sliding_window_view(flat, count)
     some = windows[::step]
@@ -294,15 +304,13 @@ def _repeated(stored: Values) -> Damage | None:
     starts = np.arange(0, len(windows) - step, apart)
     every = np.concatenate([windows[start : start + step] for start in starts])
     hashed, known = _hashed(every), _hashed(some[at])
-    order = np.argsort(known)
-    maybe = np.zeros(1 << 16, dtype=np.bool_)
-    maybe[known >> np.uint64(48)] = True
-    found = np.flatnonzero(maybe[hashed >> np.uint64(48)])
-    place = np.searchsorted(known, hashed[found], sorter=order).clip(max=max(0, len(known) - 1))
-    if not len(known):
+    found, met = np.flatnonzero(_among(hashed, known)), np.flatnonzero(_among(known, hashed))
+    if not len(found) or not len(met):
         return None
-    same = known[order[place]] == hashed[found]
-    one, other = starts[found // step] + found % step, at[order[place]] * step
+    met = met[np.argsort(known[met])]
+    place = np.searchsorted(known[met], hashed[found]).clip(max=len(met) - 1)
+    same = known[met[place]] == hashed[found]
+    one, other = starts[found // step] + found % step, at[met[place]] * step
     one, other = one[same & (one != other)], other[same & (one != other)]
     far, first, counts = np.unique(np.abs(one - other), return_index=True, return_counts=True)
     for index in np.argsort(-counts)[:TRIED]:
@@ -319,6 +327,13 @@ def _hashed(windows: Values) -> NDArray[np.uint64]:
     halves = np.ascontiguousarray(windows).view(np.uint64)
     mixed = halves[:, 0] * np.uint64(0x9E3779B97F4A7C15) + halves[:, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
     return np.asarray(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _among(hashed: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Those that may be among the others, by their upper bits: all that are, and few that are not."""
+    held = np.zeros(1 << 18, dtype=np.bool_)
+    held[others >> np.uint64(46)] = True
+    return np.asarray(held[hashed >> np.uint64(46)])
 
 
 def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | None:
