@@ -32,7 +32,8 @@ Values = NDArray[Any]  # (rows, columns), stored values, an integer type
 Floats = NDArray[np.float32]
 
 PARTS = 8  # of a row ...
-SAMPLES = 32  # ... and columns looked at in each
+SAMPLES = 32  # ... and columns looked at in each ...
+FEWER_SAMPLES, MANY_ROWS = 16, 1280  # ... where there are many rows, for time
 LEAST_SIDE = 160  # rows and columns: a smaller picture, a thumbnail, says too little
 LIKE = 0.03  # of the range: so near to the value that fills, the picture shows nothing
 GOES_ON = 4  # rows for which the picture must have been steady where it breaks off ...
@@ -63,7 +64,7 @@ SHEARED_ROWS = 24  # ... one after the other: the tip of a finger, or a lamp, ma
 BLOCK = 8  # pixels a side (ISO 10918-1 A.1.1)
 STEP, EVEN = 0.02, 0.3  # of the range; of the step, by which it may differ along the line
 WINDOW = 16  # bytes that are compared at first
-STRETCHES = 64  # places in a film at which windows begin at every value; elsewhere at some
+STRETCHES = 32  # places in a film at which windows begin at every value; elsewhere at some
 ROWS_TWICE = 2.0  # so much is no chance
 FEW_ROWS = 8  # and multiples of so few rows are a film that was enlarged
 NOISY = 0.3  # of the values differ from the one before, and from the one above ...
@@ -106,7 +107,8 @@ class _Rows:
     def of(cls, stored: Values) -> _Rows:
         """SAMPLES columns in each of the PARTS, fewer where there are none."""
         columns = stored.shape[1]
-        count = PARTS * min(SAMPLES, columns // PARTS)
+        samples = SAMPLES if len(stored) < MANY_ROWS else FEWER_SAMPLES
+        count = PARTS * min(samples, columns // PARTS)
         values = np.ascontiguousarray(stored[:, :: columns // count][:, :count], dtype=np.float32)
         change = np.diff(values, axis=0)
         change = np.abs(change, out=change).reshape(len(values) - 1, PARTS, -1).mean(axis=2)
@@ -201,7 +203,7 @@ def _near(values: Values, value: Any, near: float) -> NDArray[np.bool_]:
 
 
 def _noise(rows: _Rows) -> Damage | None:
-    centred = rows.values[:, ::2]
+    centred = rows.values
     centred = centred - centred.mean(axis=1, keepdims=True)
     power = np.einsum("ij,ij->i", centred, centred)
     both = np.einsum("ij,ij->i", centred[1:], centred[:-1])
@@ -331,9 +333,9 @@ def _hashed(windows: Values) -> NDArray[np.uint64]:
 
 def _among(hashed: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Those that may be among the others, by their upper bits: all that are, and few that are not."""
-    held = np.zeros(1 << 18, dtype=np.bool_)
-    held[others >> np.uint64(46)] = True
-    return np.asarray(held[hashed >> np.uint64(46)])
+    held = np.zeros(1 << 17, dtype=np.bool_)
+    held[others >> np.uint64(47)] = True
+    return np.asarray(held[hashed >> np.uint64(47)])
 
 
 def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | None:
@@ -365,6 +367,7 @@ def _stepped(rows: _Rows) -> Damage | None:
     medians = np.median(windows, axis=1)
     even = np.abs(windows - medians[:, None]) < EVEN * np.abs(medians[:, None])
     found = (np.abs(medians) >= STEP * rows.span) & (np.count_nonzero(even, axis=1) >= PARTS - 1)
+    found &= np.array([_within(steps, line) for line in range(len(found))]) if found.any() else False
     for line in np.flatnonzero(found)[:MANY].tolist():
         step = float(medians[line])
         spread = float(np.median(np.abs(flat[line * part : line * part + width] - step)))
@@ -376,6 +379,16 @@ def _stepped(rows: _Rows) -> Damage | None:
             )
             return Damage(words, _box(row, len(values), len(values)))
     return None
+
+
+def _within(steps: Floats, line: int) -> bool:
+    """Whether a step that goes on from part `line` begins and ends there: neither that row of blocks has it
+    before, nor the next one behind. An edge of a film, a shutter or a detector's tile goes all across."""
+    first, step = line % PARTS, float(np.median(steps[line : line + PARTS]))
+    before = steps[line - first : max(line - 1, line - first)]
+    behind = steps[line + PARTS + 1 : line - first + 2 * PARTS]
+    others = np.concatenate([before, behind])
+    return len(others) >= LEAST_PARTS and bool((np.abs(others) < EVEN * abs(step)).all())
 
 
 def _alike(one: Floats, other: Floats) -> float:
