@@ -1,25 +1,20 @@
 """Whether a codestream is whole. Decoders answer with a picture where half of it is missing.
 
-libjpeg-turbo fills with grey what it has no data for, leaves what it has too much, and imagecodecs passes
-no warning on; OpenJPEG decodes any bytes in a code block. So the marker segments are walked to their end,
-and what entropy coding can never write is looked for. Of JPEG another decoding tells the rest, with
-the last bytes altered and others added behind them: it must change the last pixels, and hardly more. Where it
-does not, two decodings tell which: bytes added alone must change nothing, the last ones altered must change
-something. What is not whole raises Undecodable.
+OpenJPEG decodes any bytes in a code block. So the marker segments are walked to their end, and what entropy
+coding can never write is looked for. JPEG: `models.jpeg`, which the reader of picture files asks, too. What
+is not whole raises Undecodable.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from models import jpeg
 from pipelines.film import Reason
 from pipelines.part10 import Undecodable
 
@@ -35,164 +30,15 @@ def broken(what: str) -> Undecodable:
     return Undecodable(Reason.PIXELS_DAMAGED, f"the codestream is damaged: {what}")
 
 
-# JPEG (ISO 10918-1 B.1.1, B.2)
-
-SOI, EOI, SOS, DRI, SOF_LOSSLESS, PROGRESSIVE = 0xD8, 0xD9, 0xDA, 0xDD, 0xC3, 0xC2
-HUFFMAN = frozenset({0xC0, 0xC1, PROGRESSIVE, SOF_LOSSLESS})
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-MARKER = re.compile(rb"\xff+([^\x00\xff])")
-PIECE = 1 << 20  # bytes that are searched at a time
-TAIL = 4  # bytes at the end of an interval that must matter
-FILLER = b"\x55" * 4096  # no marker, and no run of ones, with which encoders pad
-MASKS = (0xFF, 0x55, 0x33)
-MOST_CHANGED = 8  # blocks by what an encoder may have left out of its last byte
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """The entropy-coded segments of a JPEG codestream: begin and end of each restart interval."""
-
-    marker: int  # of the start of frame
-    rows: int
-    columns: int
-    components: int
-    interval: int  # MCUs, 0: no restarts
-    scans: int
-    segments: tuple[tuple[int, int], ...]
-
-    @property
-    def unit(self) -> int:
-        """Pixels a side of an MCU of one component."""
-        return 1 if self.marker == SOF_LOSSLESS else 8
-
-
-def jpeg_segments(codestream: bytes) -> Coded:
-    """Walks all marker segments to EOI. Raises Undecodable where they break off, restart or leave bytes."""
-    at, scans, interval = 2, 0, 0
-    frame = (0, 0, 0, 0)
-    segments: list[tuple[int, int]] = []
-    while True:
-        found = MARKER.match(codestream, at)
-        if not found:
-            raise broken("a marker is missing")
-        marker, at = found[1][0], found.end()
-        if marker == EOI:
-            break
-        if marker == SOI:
-            raise broken("it starts again")
-        length = int.from_bytes(codestream[at : at + 2], "big")
-        if length < 2 or at + length > len(codestream):
-            raise broken("a marker segment is cut off")
-        body = codestream[at + 2 : at + length]
-        at += length
-        if marker in FRAMES and len(body) >= 6:
-            if frame[0]:
-                raise broken("it has a second frame")
-            frame = (marker, *struct.unpack_from(">xHHB", body))
-        elif marker == DRI and len(body) >= 2:
-            interval = int.from_bytes(body[:2], "big")
-        elif marker == SOS:
-            scans += 1
-            pieces, at = _entropy_coded(codestream, at, restarts=interval > 0)
-            segments += pieces
-    if codestream[at + STRAY :].strip(b"\0\xff"):
-        raise broken(f"{len(codestream) - at} bytes are left behind its end")
-    if not segments:
-        raise broken("it has no scan")
-    return Coded(*frame, interval, scans, tuple(segments))
-
-
-def _entropy_coded(codestream: bytes, at: int, *, restarts: bool) -> tuple[list[tuple[int, int]], int]:
-    """The restart intervals of a scan, and where the marker stands that ends it."""
-    pieces: list[tuple[int, int]] = []
-    for start in _markers(codestream, at):
-        end = start
-        while end > at and codestream[end - 1] == 0xFF:  # fill bytes
-            end -= 1
-        pieces.append((at, end))
-        at = start + 2
-        marker = codestream[start + 1]
-        if not 0xD0 <= marker <= 0xD7:
-            return pieces, end
-        if not restarts or marker != 0xD0 + (len(pieces) - 1) % 8:
-            raise broken("a restart marker is out of place")
-    raise broken("it is cut off")
-
-
-def _markers(codestream: bytes, at: int) -> Iterator[int]:
-    """Where FF stands, and behind it neither the zero of a stuffed byte nor FF again."""
-    while at < len(codestream) - 1:
-        piece = np.frombuffer(codestream, np.uint8, min(PIECE, len(codestream) - at), at)
-        full = np.flatnonzero(piece[:-1] == 0xFF)
-        behind = piece[full + 1]
-        yield from (full[(behind != 0) & (behind != 0xFF)] + at).tolist()
-        at += len(piece) - 1
+# JPEG
 
 
 def check_jpeg(codestream: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) -> None:
-    """Raises Undecodable where a scan holds too little or too much for `pixels`, which `decode` gave."""
-    coded = jpeg_segments(codestream)
-    if coded.marker not in HUFFMAN:
-        return
-    grey = coded.components == 1 and coded.scans == 1
-    if grey and coded.interval:
-        across, down = (-(-side // coded.unit) for side in (coded.columns, coded.rows))
-        expected = -(-across * down // coded.interval)
-        if len(coded.segments) != expected:
-            raise broken(f"{len(coded.segments)} restart intervals where {expected} are expected")
-    # Both at once is enough for nearly all: what is altered, and what is added, meets the last blocks only.
-    both = _changed(decode(_with_tails(codestream, coded, _other_and_more)) != pixels, coded, grey=grey)
-    if ((both > 0) & (both <= MOST_CHANGED)).all():
-        return
-    added = decode(_with_tails(codestream, coded, lambda tail: tail + FILLER))
-    if (_changed(added != pixels, coded, grey=grey) > MOST_CHANGED).any():
-        raise broken("a scan ends before the picture does")
-    unused = np.ones(len(coded.segments) if grey else 1, dtype=np.bool_)
-    for mask in MASKS:
-        altered = decode(_with_tails(codestream, coded, partial(_altered, mask)))
-        unused &= _changed(altered != pixels, coded, grey=grey) == 0
-        if not unused.any():
-            return
-    raise broken("a scan goes on behind the end of the picture")
-
-
-def _with_tails(codestream: bytes, coded: Coded, change: Callable[[bytes], bytes]) -> bytes:
-    """The codestream with the last bytes of each interval changed."""
-    pieces, done = [], 0
-    for begin, end in coded.segments:
-        tail = max(begin, end - TAIL)
-        if tail > begin and codestream[tail - 1] == 0xFF:  # of a stuffed byte the zero
-            tail += 1
-        pieces += [codestream[done:tail], change(codestream[tail:end])]
-        done = end
-    return b"".join([*pieces, codestream[done:]])
-
-
-def _altered(mask: int, tail: bytes) -> bytes:
-    """Other bytes, none of which needs stuffing."""
-    return bytes(byte ^ mask if byte ^ mask != 0xFF else 0x7F for byte in tail)
-
-
-def _other_and_more(tail: bytes) -> bytes:
-    return _altered(MASKS[0], tail) + FILLER
-
-
-def _changed(differs: NDArray[np.bool_], coded: Coded, *, grey: bool) -> NDArray[np.intp]:
-    """How many blocks (of lossless JPEG, pixels) differ in each restart interval; or in all components."""
-    if differs.ndim == 3:
-        differs = np.logical_or.reduce(differs, axis=2)
-    starts = np.arange(len(coded.segments) if grey else 1) * coded.interval
-    if not differs.any():
-        return np.zeros(len(starts), dtype=np.intp)
-    if len(starts) == 1:  # what is whole differs in its last lines
-        first = int(np.argmax(differs.any(axis=1))) // coded.unit * coded.unit
-        differs = differs[first:]
-    if coded.unit > 1:
-        down, across = (np.arange(0, side, coded.unit) for side in differs.shape)
-        differs = np.logical_or.reduceat(np.logical_or.reduceat(differs, down, axis=0), across, axis=1)
-    if len(starts) == 1:
-        return np.array([np.count_nonzero(differs)])
-    return np.asarray(np.add.reduceat(differs.ravel(), starts, dtype=np.intp))
+    """`models.jpeg.check`, with Undecodable."""
+    try:
+        jpeg.check(codestream, pixels, decode)
+    except jpeg.BrokenJpegError as error:
+        raise broken(str(error)) from None
 
 
 # JPEG 2000 (ISO 15444-1 A.2, A.4, B.10.1)
@@ -245,7 +91,7 @@ def _tile_count(siz: bytes) -> int:
 
 
 def _most_empty(style: bytes, components: int) -> int:
-    """Bytes of zeros that may follow each other in a tile (A.6.1): without precincts there are few packets."""
+    """Zeros that may follow each other in a tile (A.6.1): without precincts there are few packets."""
     _, layers, _, levels, _, _, modes = struct.unpack_from(">BxHB4B", style.ljust(10, b"\0"))
     if style[0] & PRECINCTS or modes & HIGH_THROUGHPUT:
         return len(EMPTY)

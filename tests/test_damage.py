@@ -15,8 +15,7 @@ from damage import CODECS, DAMAGES, WRONG, Codec, deepened, sources, written, wr
 from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
 
-from models import phantom
-from pipelines import codestreams
+from models import jpeg, phantom
 from pipelines.damage import damage, inversion
 from pipelines.decode import Undecodable, decode_film, stored_pixels
 from pipelines.film import Film, Header, Reason, Verdict
@@ -106,7 +105,7 @@ def test_restart_intervals_are_counted(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(path, quality=90, restart_marker_rows=1)
     data = path.read_bytes()
     assert np.array_equal(stored_pixels(written(BASELINE, pixels, data))[1], imagecodecs.jpeg8_decode(data))
-    coded = codestreams.jpeg_segments(data)
+    coded = jpeg.segments(data)
     assert len(coded.segments) == pixels.shape[0] // 8
     begin, end = coded.segments[7]
     for hurt in (data[: begin - 2] + data[end:], data[: begin + 9] + data[end - 9 :]):
