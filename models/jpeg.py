@@ -2,7 +2,8 @@
 
 libjpeg-turbo fills with grey what it has no data for, leaves what it has too much, and imagecodecs passes no
 warning on. So the marker segments are walked to their end, and the picture is decoded once more, with the
-last bytes altered and others added behind them: that must change the last pixels, and hardly more. Where not, two decodings tell which: bytes added alone must change nothing, the last ones altered must change
+last bytes altered and others added behind them: that must change the last pixels, and hardly more. Where it
+does not, two decodings tell which: bytes added alone must change nothing, the last ones altered must change
 something.
 """
 

@@ -1,7 +1,7 @@
 """What shows in decoded pixels that bytes are missing, overwritten or out of place.
 
 Uncompressed pixels have no structure of their own, and wavelets decode whatever they are given. So stored
-values are looked at, row by row as they lie in the file, for six marks that no exposure leaves:
+values are looked at, row by row as they lie in the file, for five marks that no exposure leaves:
 
 - filled: one and the same value from within a row on, to the end of the picture, or over whole rows between
   parts that show something. Shutters, borders and cropped films begin and end where rows do, or step by step.
@@ -9,7 +9,6 @@ values are looked at, row by row as they lie in the file, for six marks that no 
 - moved: a line from which on everything is elsewhere: from one row to the next nothing fits, though above and
   below it all does, and both sides show something.
 - repeated: noise that has been there before, value by value. No exposure has the same noise twice.
-- stepped: a line from which on all is brighter or darker by as much, where blocks of JPEG begin.
 - code blocks whose fine detail is stronger than the coarser detail at the same place, as it is where a JPEG
   2000 decoder was given other bytes. In a picture detail grows with size.
 
@@ -61,11 +60,11 @@ SHEARED = 0.03  # of the range, standard deviation across rows that run on ...
 RUNS_ON = 0.7  # r squared of a sample and the one beside it, or more, but ...
 SHEARED_ALIKE = 0.1  # ... no more than this of a row and the next ...
 SHEARED_ROWS = 24  # ... one after the other: the tip of a finger, or a lamp, may do so for a dozen
-BLOCK = 8  # pixels a side (ISO 10918-1 A.1.1)
-STEP, EVEN = 0.02, 0.3  # of the range; of the step, by which it may differ along the line
 WINDOW = 16  # bytes that are compared at first
 STRETCHES = 32  # places in a film at which windows begin at every value; elsewhere at some
 ROWS_TWICE = 2.0  # so much is no chance
+GREYS_PART = 5  # differences, in one of the PARTS of a row
+GREYS_PARTS = 0.75  # of the parts of a row have as many
 FEW_ROWS = 8  # and multiples of so few rows are a film that was enlarged
 NOISY = 0.3  # of the values differ from the one before, and from the one above ...
 GREYS = 16  # ... and so many are different: what is drawn has few
@@ -78,7 +77,8 @@ LEVELS = 5
 def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> Damage | None:
     """The first mark of damage in stored values, None where there is none.
 
-    `wavelets`: they come from JPEG 2000; `blocks`: from JPEG with blocks of 8 x 8 pixels.
+    `wavelets`: they come from JPEG 2000; `blocks`: from JPEG with loss, of which equal
+    blocks are no wonder.
     """
     if stored.ndim == 3 or min(stored.shape) < LEAST_SIDE:  # films are grey
         return None
@@ -86,9 +86,7 @@ def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> D
     if not rows.span:
         return None
     marks = [_filled(stored, rows), _noise(rows), _moved(rows)]
-    if blocks:
-        marks.append(_stepped(rows))
-    elif not wavelets:  # a codec with loss makes equal blocks of noise
+    if not (blocks or wavelets):  # a codec with loss makes equal blocks of noise
         marks.append(_repeated(stored))
     if wavelets:
         marks.append(_inverted(stored))
@@ -221,6 +219,12 @@ def _noise(rows: _Rows) -> Damage | None:
         if near.any():
             found = np.flatnonzero(near)
             first, last = int(found[0]), int(found[-1]) + least_rows + 1
+            many = (
+                _greys(rows.values[:-1][which].reshape(-1, PARTS, rows.values.shape[1] // PARTS))
+                >= GREYS_PART
+            )
+            if np.median(many.mean(axis=1)) < GREYS_PARTS:  # printed over the film
+                continue
             words = f"rows {first} to {last - 1} have nothing to do with each other, {like}"
             return Damage(words, _box(first, last, len(rows.values)))
     return None
@@ -245,11 +249,29 @@ def _moved(rows: _Rows) -> Damage | None:
     lines = np.flatnonzero((jumping >= LEAST_PARTS) & (jumping >= MOST_PARTS * showing))
     for line in lines[:MANY]:
         at = slice(line * part, line * part + width)
+        jumping_here = jumps[line : line + PARTS] & _photographed(flat, at, width)
+        if np.count_nonzero(jumping_here) < max(LEAST_PARTS, MOST_PARTS * showing[line]):
+            continue
         if _unlike(flat, at, width, rows.span) or _crossed(flat, at, width, rows.span):
             row = int(line) // PARTS + 1
             words = f"at row {row} the picture breaks: what is below does not go on from what is above"
             return Damage(words, _box(row, len(rows.values), len(rows.values)))
     return None
+
+
+def _photographed(flat: Floats, at: slice, width: int) -> NDArray[np.bool_]:
+    """Parts in which a row and the next have more greys than what is drawn, and go on changing beyond."""
+    if at.start < width or at.stop + 2 * width > len(flat):
+        return np.zeros(PARTS, dtype=np.bool_)
+    rows = np.stack([flat[at.start + n * width : at.stop + n * width] for n in (-1, 0, 1, 2)])
+    rows = rows.reshape(4, PARTS, -1)
+    changing = (rows[0] != rows[1]).any(axis=1) & (rows[2] != rows[3]).any(axis=1)
+    return np.asarray(changing & (_greys(rows[1:3]).min(axis=0) >= GREYS_PART))
+
+
+def _greys(parts: Floats) -> NDArray[np.intp]:
+    """How often the value changes, last axis in order."""
+    return np.asarray(np.count_nonzero(np.diff(np.sort(parts, axis=-1), axis=-1), axis=-1))
 
 
 def _unlike(flat: Floats, at: slice, width: int, span: float) -> bool:
@@ -354,41 +376,6 @@ def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | Non
     if min(np.mean(piece[1:] != piece[:-1]), np.mean(piece[width:] != piece[:-width])) < NOISY:
         return None
     return begin, end
-
-
-def _stepped(rows: _Rows) -> Damage | None:
-    """Blocks hold differences to the ones before: after a wrong one all are brighter or darker by as much."""
-    values, width = rows.values, rows.values.shape[1]
-    at = np.arange(2 * BLOCK, len(values) - 2 * BLOCK, BLOCK)  # at its ends a film has an edge
-    bend = (values[at] - values[at - 1]) - (values[at + 1] - values[at] + values[at - 1] - values[at - 2]) / 2
-    steps = np.median(bend.reshape(len(at), PARTS, -1), axis=2).ravel()
-    part, flat = width // PARTS, bend.ravel()
-    windows = np.lib.stride_tricks.sliding_window_view(steps, PARTS)
-    medians = np.median(windows, axis=1)
-    even = np.abs(windows - medians[:, None]) < EVEN * np.abs(medians[:, None])
-    found = (np.abs(medians) >= STEP * rows.span) & (np.count_nonzero(even, axis=1) >= PARTS - 1)
-    found &= np.array([_within(steps, line) for line in range(len(found))]) if found.any() else False
-    for line in np.flatnonzero(found)[:MANY].tolist():
-        step = float(medians[line])
-        spread = float(np.median(np.abs(flat[line * part : line * part + width] - step)))
-        row = int(at[line // PARTS])
-        above, below = values[row - 1], values[row]
-        if spread < EVEN * abs(step) and above.std() > 3 * abs(step) and _alike(above, below) > UNLIKE:
-            words = (
-                f"from row {row} on all is {abs(step) / rows.span:.1%} {'brighter' if step > 0 else 'darker'}"
-            )
-            return Damage(words, _box(row, len(values), len(values)))
-    return None
-
-
-def _within(steps: Floats, line: int) -> bool:
-    """Whether a step that goes on from part `line` begins and ends there: neither that row of blocks has it
-    before, nor the next one behind. An edge of a film, a shutter or a detector's tile goes all across."""
-    first, step = line % PARTS, float(np.median(steps[line : line + PARTS]))
-    before = steps[line - first : max(line - 1, line - first)]
-    behind = steps[line + PARTS + 1 : line - first + 2 * PARTS]
-    others = np.concatenate([before, behind])
-    return len(others) >= LEAST_PARTS and bool((np.abs(others) < EVEN * abs(step)).all())
 
 
 def _alike(one: Floats, other: Floats) -> float:
