@@ -95,7 +95,7 @@ def _most_empty(style: bytes, components: int) -> int:
     _, layers, _, levels, _, _, modes = struct.unpack_from(">BxHB4B", style.ljust(10, b"\0"))
     if style[0] & PRECINCTS or modes & HIGH_THROUGHPUT:
         return len(EMPTY)
-    return min(len(EMPTY), layers * (levels + 1) * components + FEW_EMPTY)
+    return min(len(EMPTY), int(layers * (levels + 1)) * components + FEW_EMPTY)
 
 
 def _check_packets(codestream: bytes, at: int, end: int, style: int, empty: int) -> None:
