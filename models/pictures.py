@@ -34,6 +34,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 from pydicom.pixels.utils import get_j2k_parameters
 
+from models import jpeg
+
 ENDINGS = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".pnm", ".webp", ".gif", ".jp2", ".j2k"}
 )
@@ -268,9 +270,19 @@ def _deep_jpeg(path: Path, frame: _Frame, most_px: int) -> _Stored:
     packed = path.read_bytes()
     if END_OF_IMAGE not in packed[-TRAILER:]:  # the codec fills up what is missing
         raise PictureError(CUT_OFF)
-    samples = imagecodecs.jpeg8_decode(packed)
+    samples = _whole_jpeg(packed)
     values, notes = _as_grey(samples.reshape(*samples.shape[:2], -1), alpha=None)
     return _Stored(values, white=_stated(frame.bits), notes=notes)
+
+
+def _whole_jpeg(packed: bytes) -> NDArray[Any]:
+    """The samples. Raises PictureError where some of them are only what the codec filled in."""
+    samples = imagecodecs.jpeg8_decode(packed)
+    try:
+        jpeg.check(packed, samples, imagecodecs.jpeg8_decode, more_behind=True)
+    except jpeg.BrokenJpegError as error:
+        raise PictureError(f"the JPEG is damaged: {error}. Copy or export it again") from None
+    return samples
 
 
 def _by_pillow(path: Path, head: bytes, most_px: int) -> _Stored:
@@ -278,6 +290,8 @@ def _by_pillow(path: Path, head: bytes, most_px: int) -> _Stored:
         columns, rows = picture.size
         _check_size(rows, columns, most_px)
         notes = _first_of(getattr(picture, "n_frames", 1))
+        if picture.format == "JPEG" and picture.mode in ("L", "RGB"):
+            _whole_jpeg(path.read_bytes())
         deep = _deep(path, head, picture)
         stored = deep or _eights(picture)
         tiff = picture.format == "TIFF"  # Pillow has turned it already

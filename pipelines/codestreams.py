@@ -1,10 +1,8 @@
 """Whether a codestream is whole. Decoders answer with a picture where half of it is missing.
 
-libjpeg-turbo fills with grey what it has no data for, leaves what it has too much, and imagecodecs passes
-no warning on; OpenJPEG decodes any bytes in a code block. So the marker segments are walked to their end,
-and what entropy coding can never write is looked for. Of JPEG two more decodings tell the rest: one with
-bytes added where the coded data end, which must change nothing, and one with the last bytes altered, which
-must change the last pixels. What is not whole raises Undecodable.
+OpenJPEG decodes any bytes in a code block. So the marker segments are walked to their end, and what entropy
+coding can never write is looked for. JPEG: `models.jpeg`, which the reader of picture files asks, too. What
+is not whole raises Undecodable.
 """
 
 from __future__ import annotations
@@ -12,13 +10,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from models import jpeg
 from pipelines.film import Reason
 from pipelines.part10 import Undecodable
 
@@ -26,6 +22,7 @@ Pixels = NDArray[Any]
 
 STRAY = 8  # bytes behind the end that encoders are known to leave
 EMPTY = bytes(4096)  # a page that was never written; only a picture without any noise leaves such a run
+FEW_EMPTY = 256  # bytes more than there are packets, of which each empty one takes a byte
 
 
 def broken(what: str) -> Undecodable:
@@ -33,154 +30,29 @@ def broken(what: str) -> Undecodable:
     return Undecodable(Reason.PIXELS_DAMAGED, f"the codestream is damaged: {what}")
 
 
-# JPEG (ISO 10918-1 B.1.1, B.2)
-
-SOI, EOI, SOS, DRI, SOF_LOSSLESS, PROGRESSIVE = 0xD8, 0xD9, 0xDA, 0xDD, 0xC3, 0xC2
-HUFFMAN = frozenset({0xC0, 0xC1, PROGRESSIVE, SOF_LOSSLESS})
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-MARKER = re.compile(rb"\xff+([^\x00\xff])")
-TAIL = 4  # bytes at the end of an interval that must matter
-FILLER = b"\x55" * 4096  # no marker, and no run of ones, with which encoders pad
-MASKS = (0xFF, 0x55, 0x33)
-MOST_CHANGED = 8  # blocks by what an encoder may have left out of its last byte
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """The entropy-coded segments of a JPEG codestream: begin and end of each restart interval."""
-
-    marker: int  # of the start of frame
-    rows: int
-    columns: int
-    components: int
-    interval: int  # MCUs, 0: no restarts
-    scans: int
-    segments: tuple[tuple[int, int], ...]
-
-    @property
-    def unit(self) -> int:
-        """Pixels a side of an MCU of one component."""
-        return 1 if self.marker == SOF_LOSSLESS else 8
-
-
-def jpeg_segments(codestream: bytes) -> Coded:
-    """Walks all marker segments to EOI. Raises Undecodable where they break off, restart or leave bytes."""
-    at, scans, interval = 2, 0, 0
-    frame = (0, 0, 0, 0)
-    segments: list[tuple[int, int]] = []
-    while True:
-        found = MARKER.match(codestream, at)
-        if not found:
-            raise broken("a marker is missing")
-        marker, at = found[1][0], found.end()
-        if marker == EOI:
-            break
-        if marker == SOI:
-            raise broken("it starts again")
-        length = int.from_bytes(codestream[at : at + 2], "big")
-        if length < 2 or at + length > len(codestream):
-            raise broken("a marker segment is cut off")
-        body = codestream[at + 2 : at + length]
-        at += length
-        if marker in FRAMES and len(body) >= 6:
-            if frame[0]:
-                raise broken("it has a second frame")
-            frame = (marker, *struct.unpack_from(">xHHB", body))
-        elif marker == DRI and len(body) >= 2:
-            interval = int.from_bytes(body[:2], "big")
-        elif marker == SOS:
-            scans += 1
-            pieces, at = _entropy_coded(codestream, at, restarts=interval > 0)
-            segments += pieces
-    if codestream[at + STRAY :].strip(b"\0\xff"):
-        raise broken(f"{len(codestream) - at} bytes are left behind its end")
-    if not segments:
-        raise broken("it has no scan")
-    return Coded(*frame, interval, scans, tuple(segments))
-
-
-def _entropy_coded(codestream: bytes, at: int, *, restarts: bool) -> tuple[list[tuple[int, int]], int]:
-    """The restart intervals of a scan, and where the marker stands that ends it."""
-    pieces: list[tuple[int, int]] = []
-    while found := MARKER.search(codestream, at if not pieces else pieces[-1][1] + 2):
-        marker, start = found[1][0], found.start()
-        pieces.append((at, start))
-        at = found.end()
-        if not 0xD0 <= marker <= 0xD7:
-            return pieces, start
-        if not restarts or marker != 0xD0 + (len(pieces) - 1) % 8:
-            raise broken("a restart marker is out of place")
-        pieces[-1] = (pieces[-1][0], start)
-    raise broken("it is cut off")
+# JPEG
 
 
 def check_jpeg(codestream: bytes, pixels: Pixels, decode: Callable[[bytes], Pixels]) -> None:
-    """Raises Undecodable where a scan holds too little or too much for `pixels`, which `decode` gave."""
-    coded = jpeg_segments(codestream)
-    if coded.marker not in HUFFMAN:
-        return
-    grey = coded.components == 1 and coded.scans == 1
-    if grey and coded.interval:
-        across, down = (-(-side // coded.unit) for side in (coded.columns, coded.rows))
-        expected = -(-across * down // coded.interval)
-        if len(coded.segments) != expected:
-            raise broken(f"{len(coded.segments)} restart intervals where {expected} are expected")
-    added = decode(_with_tails(codestream, coded, lambda tail: tail + FILLER))
-    if (_changed(added != pixels, coded, grey=grey) > MOST_CHANGED).any():
-        raise broken("a scan ends before the picture does")
-    unused = np.ones(len(coded.segments) if grey else 1, dtype=np.bool_)
-    for mask in MASKS:
-        altered = decode(_with_tails(codestream, coded, partial(_altered, mask)))
-        unused &= _changed(altered != pixels, coded, grey=grey) == 0
-        if not unused.any():
-            return
-    raise broken("a scan goes on behind the end of the picture")
-
-
-def _with_tails(codestream: bytes, coded: Coded, change: Callable[[bytes], bytes]) -> bytes:
-    """The codestream with the last bytes of each interval changed."""
-    pieces, done = [], 0
-    for begin, end in coded.segments:
-        tail = max(begin, end - TAIL)
-        if tail > begin and codestream[tail - 1] == 0xFF:  # of a stuffed byte the zero
-            tail += 1
-        pieces += [codestream[done:tail], change(codestream[tail:end])]
-        done = end
-    return b"".join([*pieces, codestream[done:]])
-
-
-def _altered(mask: int, tail: bytes) -> bytes:
-    """Other bytes, none of which needs stuffing."""
-    return bytes(byte ^ mask if byte ^ mask != 0xFF else 0x7F for byte in tail)
-
-
-def _changed(differs: NDArray[np.bool_], coded: Coded, *, grey: bool) -> NDArray[np.intp]:
-    """How many blocks (of lossless JPEG, pixels) differ in each restart interval; or in all components."""
-    if differs.ndim == 3:
-        differs = np.logical_or.reduce(differs, axis=2)
-    starts = np.arange(len(coded.segments) if grey else 1) * coded.interval
-    if not differs.any():
-        return np.zeros(len(starts), dtype=np.intp)
-    if coded.unit > 1:
-        down, across = (np.arange(0, side, coded.unit) for side in differs.shape)
-        differs = np.logical_or.reduceat(np.logical_or.reduceat(differs, down, axis=0), across, axis=1)
-    if len(starts) == 1:
-        return np.array([np.count_nonzero(differs)])
-    return np.asarray(np.add.reduceat(differs.ravel(), starts, dtype=np.intp))
+    """`models.jpeg.check`, with Undecodable."""
+    try:
+        jpeg.check(codestream, pixels, decode)
+    except jpeg.BrokenJpegError as error:
+        raise broken(str(error)) from None
 
 
 # JPEG 2000 (ISO 15444-1 A.2, A.4, B.10.1)
 
-SIZ, SOT, COD = 0x51, 0x90, 0x52
+SIZ, SOT, COD, COC = 0x51, 0x90, 0x52, 0x53
 FORBIDDEN = re.compile(rb"\xff[\x90-\xff]")  # neither packet headers nor bodies hold such a pair
-USES_SOP, USES_EPH = 2, 4
+PRECINCTS, USES_SOP, USES_EPH, HIGH_THROUGHPUT = 1, 2, 4, 0x40
 SOP_SEGMENT = re.compile(rb"\xff\x91\x00\x04..", re.DOTALL)
 
 
 def check_jpeg2000(codestream: bytes, begin: int) -> None:
     """`begin` is where SOC stands. Raises Undecodable where tile-parts do not reach from SOT to EOC, or hold
     what an encoder cannot have written."""
-    at, style, tiles = begin + 2, 0, 1
+    at, style, tiles, components, empty = begin + 2, 0, 1, 1, len(EMPTY)
     seen: set[int] = set()
     while True:
         if codestream[at : at + 2] == b"\xff\xd9":
@@ -191,14 +63,18 @@ def check_jpeg2000(codestream: bytes, begin: int) -> None:
         length = int.from_bytes(codestream[at + 2 : at + 4], "big")
         if marker == SIZ:
             tiles = _tile_count(codestream[at + 4 : at + 40])
+            (components,) = struct.unpack_from(">H", codestream, at + 38)
         elif marker == COD:
             style = codestream[at + 4]
+            empty = _most_empty(codestream[at + 4 : at + 14], components)
+        elif marker == COC:
+            empty = len(EMPTY)
         elif marker == SOT:
             number, size = struct.unpack_from(">HI", codestream, at + 4)
             end = at + size if size else codestream.rfind(b"\xff\xd9")
             if end < at + 14 or end > len(codestream) - 2:
                 raise broken("a tile-part is cut off")
-            _check_packets(codestream, at + length + 2, end, style)
+            _check_packets(codestream, at + length + 2, end, style, empty)
             seen.add(number)
             at = end
             continue
@@ -214,7 +90,15 @@ def _tile_count(siz: bytes) -> int:
     return int(-(-(right - left) // max(1, wide)) * -(-(bottom - top) // max(1, high)))
 
 
-def _check_packets(codestream: bytes, at: int, end: int, style: int) -> None:
+def _most_empty(style: bytes, components: int) -> int:
+    """Zeros that may follow each other in a tile (A.6.1): without precincts there are few packets."""
+    _, layers, _, levels, _, _, modes = struct.unpack_from(">BxHB4B", style.ljust(10, b"\0"))
+    if style[0] & PRECINCTS or modes & HIGH_THROUGHPUT:
+        return len(EMPTY)
+    return min(len(EMPTY), int(layers * (levels + 1)) * components + FEW_EMPTY)
+
+
+def _check_packets(codestream: bytes, at: int, end: int, style: int, empty: int) -> None:
     """The marker segments of a tile-part's header, and what follows SOD."""
     while codestream[at : at + 2] != b"\xff\x93":
         if at + 4 > end or codestream[at] != 0xFF:
@@ -229,5 +113,5 @@ def _check_packets(codestream: bytes, at: int, end: int, style: int) -> None:
         packets = packets.replace(b"\xff\x92", b"\0")
     if FORBIDDEN.search(packets):
         raise broken("code blocks hold a marker, which no encoder writes there")
-    if EMPTY in packets:
-        raise broken(f"code blocks hold {len(EMPTY)} bytes of nothing")
+    if EMPTY[:empty] in packets:
+        raise broken(f"code blocks hold {empty} bytes of nothing")

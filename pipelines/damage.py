@@ -8,7 +8,7 @@ values are looked at, row by row as they lie in the file, for five marks that no
 - noise: rows that have nothing to do with the rows above them, over much of the range of greys.
 - moved: a line from which on everything is elsewhere: from one row to the next nothing fits, though above and
   below it all does, and both sides show something.
-- stepped: a line from which on all is brighter or darker by as much, where blocks of JPEG begin.
+- repeated: noise that has been there before, value by value. No exposure has the same noise twice.
 - code blocks whose fine detail is stronger than the coarser detail at the same place, as it is where a JPEG
   2000 decoder was given other bytes. In a picture detail grows with size.
 
@@ -31,7 +31,8 @@ Values = NDArray[Any]  # (rows, columns), stored values, an integer type
 Floats = NDArray[np.float32]
 
 PARTS = 8  # of a row ...
-SAMPLES = 32  # ... and columns looked at in each
+SAMPLES = 32  # ... and columns looked at in each ...
+FEWER_SAMPLES, MANY_ROWS = 16, 1280  # ... where there are many rows, for time
 LEAST_SIDE = 160  # rows and columns: a smaller picture, a thumbnail, says too little
 LIKE = 0.03  # of the range: so near to the value that fills, the picture shows nothing
 GOES_ON = 4  # rows for which the picture must have been steady where it breaks off ...
@@ -51,8 +52,23 @@ PART_SHOWS = 0.006  # ... and in nearly every part: what is drawn over a film is
 LEAST_PARTS, MOST_PARTS = 4, 0.6  # parts of a row that jump, and of those that show something
 MANY = 64  # lines that are looked at more closely
 UNLIKE, ALIKE = 0.5, 0.95  # r squared of two rows: across the line at most, near it at least
-BLOCK = 8  # pixels a side (ISO 10918-1 A.1.1)
-STEP, EVEN = 0.02, 0.3  # of the range; of the step, by which it may differ along the line
+BITS = 32  # in which a line is looked at ...
+CROSSED = 2.0  # ... where the mean jumps by so many times the usual change ...
+LEAST_SIGN = 0.15  # ... in so much of the line up, and in as much down
+CROSSED_ALIKE = 0.8  # r squared of rows near it, at least
+SHEARED = 0.03  # of the range, standard deviation across rows that run on ...
+RUNS_ON = 0.7  # r squared of a sample and the one beside it, or more, but ...
+SHEARED_ALIKE = 0.1  # ... no more than this of a row and the next ...
+SHEARED_ROWS = 24  # ... one after the other: the tip of a finger, or a lamp, may do so for a dozen
+WINDOW = 16  # bytes that are compared at first
+STRETCHES = 32  # places in a film at which windows begin at every value; elsewhere at some
+ROWS_TWICE = 2.0  # so much is no chance
+GREYS_PART = 5  # differences, in one of the PARTS of a row
+GREYS_PARTS = 0.75  # of the parts of a row have as many
+FEW_ROWS = 8  # and multiples of so few rows are a film that was enlarged
+NOISY = 0.3  # of the values differ from the one before, and from the one above ...
+GREYS = 16  # ... and so many are different: what is drawn has few
+TRIED = 16  # distances
 CODE_BLOCK = 64  # coefficients a side, of nearly all encoders; 32 are seen, too
 INVERTED = 2.5  # mean detail of a level over that of the next coarser one
 LEVELS = 5
@@ -61,7 +77,8 @@ LEVELS = 5
 def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> Damage | None:
     """The first mark of damage in stored values, None where there is none.
 
-    `wavelets`: they come from JPEG 2000; `blocks`: from JPEG with blocks of 8 x 8 pixels.
+    `wavelets`: they come from JPEG 2000; `blocks`: from JPEG with loss, of which equal
+    blocks are no wonder.
     """
     if stored.ndim == 3 or min(stored.shape) < LEAST_SIDE:  # films are grey
         return None
@@ -69,8 +86,8 @@ def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> D
     if not rows.span:
         return None
     marks = [_filled(stored, rows), _noise(rows), _moved(rows)]
-    if blocks:
-        marks.append(_stepped(rows))
+    if not (blocks or wavelets):  # a codec with loss makes equal blocks of noise
+        marks.append(_repeated(stored))
     if wavelets:
         marks.append(_inverted(stored))
     return next((mark for mark in marks if mark), None)
@@ -88,12 +105,15 @@ class _Rows:
     def of(cls, stored: Values) -> _Rows:
         """SAMPLES columns in each of the PARTS, fewer where there are none."""
         columns = stored.shape[1]
-        count = PARTS * min(SAMPLES, columns // PARTS)
+        samples = SAMPLES if len(stored) < MANY_ROWS else FEWER_SAMPLES
+        count = PARTS * min(samples, columns // PARTS)
         values = np.ascontiguousarray(stored[:, :: columns // count][:, :count], dtype=np.float32)
-        change = np.abs(np.diff(values, axis=0)).reshape(len(values) - 1, PARTS, -1).mean(axis=2)
-        some = np.sort(values[:: max(1, len(values) // 128)], axis=None)
-        last = len(some) - 1
-        return cls(values, change, float(some[round(0.99 * last)] - some[round(0.01 * last)]))
+        change = np.diff(values, axis=0)
+        change = np.abs(change, out=change).reshape(len(values) - 1, PARTS, -1).mean(axis=2)
+        some = values[:: max(1, len(values) // 64)].flatten()
+        low, high = round(0.01 * (len(some) - 1)), round(0.99 * (len(some) - 1))
+        some.partition((low, high))
+        return cls(values, change, float(some[high] - some[low]))
 
 
 def _box(first: int, last: int, rows: int) -> Box:
@@ -181,19 +201,33 @@ def _near(values: Values, value: Any, near: float) -> NDArray[np.bool_]:
 
 
 def _noise(rows: _Rows) -> Damage | None:
-    centred = rows.values - rows.values.mean(axis=1, keepdims=True)
+    centred = rows.values
+    centred = centred - centred.mean(axis=1, keepdims=True)
     power = np.einsum("ij,ij->i", centred, centred)
     both = np.einsum("ij,ij->i", centred[1:], centred[:-1])
     least = np.minimum(power[1:], power[:-1])
     shows = least > (NOISE_SPREAD * rows.span) ** 2 * centred.shape[1]
-    noisy = shows & (both * np.abs(both) < NOISE_ALIKE * power[1:] * power[:-1])
-    near = np.convolve(noisy, np.ones(NOISE_ROWS, dtype=np.intp), "valid") >= NOISE_MOST * NOISE_ROWS
-    if not near.any():
-        return None
-    found = np.flatnonzero(near)
-    first, last = int(found[0]), int(found[-1]) + NOISE_ROWS + 1
-    words = f"rows {first} to {last - 1} have nothing to do with each other, as noise has"
-    return Damage(words, _box(first, last, len(rows.values)))
+    alike = both * np.abs(both) / np.maximum(power[1:] * power[:-1], np.finfo(np.float32).tiny)
+    noisy = shows & (alike < NOISE_ALIKE)
+    beside = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1])
+    runs_on = (least > (SHEARED * rows.span) ** 2 * centred.shape[1]) & (alike < SHEARED_ALIKE)
+    smooth = beside * np.abs(beside) > RUNS_ON * power**2
+    sheared = runs_on & smooth[1:] & smooth[:-1]
+    looks = (noisy, NOISE_ROWS, "as noise has"), (sheared, SHEARED_ROWS, "as rows of another length have")
+    for which, least_rows, like in looks:
+        near = np.convolve(which, np.ones(least_rows, dtype=np.intp), "valid") >= NOISE_MOST * least_rows
+        if near.any():
+            found = np.flatnonzero(near)
+            first, last = int(found[0]), int(found[-1]) + least_rows + 1
+            many = (
+                _greys(rows.values[:-1][which].reshape(-1, PARTS, rows.values.shape[1] // PARTS))
+                >= GREYS_PART
+            )
+            if np.median(many.mean(axis=1)) < GREYS_PARTS:  # printed over the film
+                continue
+            words = f"rows {first} to {last - 1} have nothing to do with each other, {like}"
+            return Damage(words, _box(first, last, len(rows.values)))
+    return None
 
 
 def _moved(rows: _Rows) -> Damage | None:
@@ -203,19 +237,41 @@ def _moved(rows: _Rows) -> Damage | None:
     for off in NEAR:
         usual[off:] = np.maximum(usual[off:], change[:-off])
         usual[:-off] = np.maximum(usual[:-off], change[off:])
+    jumps = (change > JUMP * usual).ravel()
+    in_row = np.ones(PARTS, dtype=np.intp)
+    if np.convolve(jumps, in_row, "valid").max() < LEAST_PARTS:
+        return None
     shown = rows.values.reshape(len(rows.values), PARTS, -1).std(axis=2) > PART_SHOWS * rows.span
     shown = (shown[1:] & shown[:-1]).ravel()
-    jumps = (change > JUMP * usual).ravel() & shown
-    in_row = np.ones(PARTS, dtype=np.intp)
+    jumps &= shown
     jumping, showing = (np.convolve(one, in_row, "valid") for one in (jumps, shown))
     flat, part = rows.values.ravel(), width // PARTS
     lines = np.flatnonzero((jumping >= LEAST_PARTS) & (jumping >= MOST_PARTS * showing))
     for line in lines[:MANY]:
-        if _unlike(flat, slice(line * part, line * part + width), width, rows.span):
+        at = slice(line * part, line * part + width)
+        jumping_here = jumps[line : line + PARTS] & _photographed(flat, at, width)
+        if np.count_nonzero(jumping_here) < max(LEAST_PARTS, MOST_PARTS * showing[line]):
+            continue
+        if _unlike(flat, at, width, rows.span) or _crossed(flat, at, width, rows.span):
             row = int(line) // PARTS + 1
             words = f"at row {row} the picture breaks: what is below does not go on from what is above"
             return Damage(words, _box(row, len(rows.values), len(rows.values)))
     return None
+
+
+def _photographed(flat: Floats, at: slice, width: int) -> NDArray[np.bool_]:
+    """Parts in which a row and the next have more greys than what is drawn, and go on changing beyond."""
+    if at.start < width or at.stop + 2 * width > len(flat):
+        return np.zeros(PARTS, dtype=np.bool_)
+    rows = np.stack([flat[at.start + n * width : at.stop + n * width] for n in (-1, 0, 1, 2)])
+    rows = rows.reshape(4, PARTS, -1)
+    changing = (rows[0] != rows[1]).any(axis=1) & (rows[2] != rows[3]).any(axis=1)
+    return np.asarray(changing & (_greys(rows[1:3]).min(axis=0) >= GREYS_PART))
+
+
+def _greys(parts: Floats) -> NDArray[np.intp]:
+    """How often the value changes, last axis in order."""
+    return np.asarray(np.count_nonzero(np.diff(np.sort(parts, axis=-1), axis=-1), axis=-1))
 
 
 def _unlike(flat: Floats, at: slice, width: int, span: float) -> bool:
@@ -237,28 +293,89 @@ def _unlike(flat: Floats, at: slice, width: int, span: float) -> bool:
     return min(_alike(row(off), row(off + 1)) for off in (-4, -3, -2, 2, 3, 4)) > ALIKE
 
 
-def _stepped(rows: _Rows) -> Damage | None:
-    """Blocks hold differences to the ones before: after a wrong one all are brighter or darker by as much."""
-    values, width = rows.values, rows.values.shape[1]
-    at = np.arange(BLOCK, len(values) - 1, BLOCK)
-    bend = (values[at] - values[at - 1]) - (values[at + 1] - values[at] + values[at - 1] - values[at - 2]) / 2
-    steps = np.median(bend.reshape(len(at), PARTS, -1), axis=2).ravel()
-    part, flat = width // PARTS, bend.ravel()
-    windows = np.lib.stride_tricks.sliding_window_view(steps, PARTS)
-    medians = np.median(windows, axis=1)
-    even = np.abs(windows - medians[:, None]) < EVEN * np.abs(medians[:, None])
-    found = (np.abs(medians) >= STEP * rows.span) & (np.count_nonzero(even, axis=1) >= PARTS - 1)
-    for line in np.flatnonzero(found)[:MANY].tolist():
-        step = float(medians[line])
-        spread = float(np.median(np.abs(flat[line * part : line * part + width] - step)))
-        row = int(at[line // PARTS])
-        above, below = values[row - 1], values[row]
-        if spread < EVEN * abs(step) and above.std() > 3 * abs(step) and _alike(above, below) > UNLIKE:
-            words = (
-                f"from row {row} on all is {abs(step) / rows.span:.1%} {'brighter' if step > 0 else 'darker'}"
-            )
-            return Damage(words, _box(row, len(values), len(values)))
+def _crossed(flat: Floats, at: slice, width: int, span: float) -> bool:
+    """Whether all along a line the picture jumps, here up and there down, and is smooth above and below.
+
+    Past the edge of a shutter, a collimator or a strip all is darker, or all is brighter.
+    """
+    if at.start < 4 * width or at.stop + 5 * width > len(flat):
+        return False
+    whole = width // BITS * BITS
+    around = np.stack([flat[at.start + n * width :][:whole] for n in range(-4, 6)])
+    steps = np.diff(around, axis=0).reshape(len(around) - 1, BITS, -1).mean(axis=2)
+    here = steps[4]
+    usual = np.maximum(np.abs(np.delete(steps, 4, axis=0)).max(axis=0), LEAST_JUMP * span / JUMP)
+    up, down = (float(np.mean(jump)) for jump in (here > CROSSED * usual, here < -CROSSED * usual))
+    if up + down < MOST_PARTS or min(up, down) < LEAST_SIGN:
+        return False
+    if min(len(np.unique(row)) for row in around[2:8]) < GREYS:
+        return False
+    return min(_alike(around[n], around[n + 1]) for n in (0, 1, 2, 6, 7, 8)) > CROSSED_ALIKE
+
+
+def _repeated(stored: Values) -> Damage | None:
+    """Noise that comes twice, at whatever distance: windows at every value of some stretches, as long as the
+    step at which windows begin everywhere, meet each other in any piece that is longer than what lies between
+    two stretches."""
+    height, width = stored.shape
+    flat = np.ascontiguousarray(stored).ravel()
+    count = WINDOW // flat.itemsize
+    step = max(32, 1 << math.isqrt(flat.size // STRETCHES).bit_length())
+    apart = max(4, height // STRETCHES) * width
+    windows = np.lib.stride_tricks.sliding_window_view(flat, count)
+    some = windows[::step]
+    at = np.flatnonzero(np.count_nonzero(some[:, 1:] != some[:, :-1], axis=1) > NOISY * count)
+    starts = np.arange(0, len(windows) - step, apart)
+    every = np.concatenate([windows[start : start + step] for start in starts])
+    hashed, known = _hashed(every), _hashed(some[at])
+    found, met = np.flatnonzero(_among(hashed, known)), np.flatnonzero(_among(known, hashed))
+    if not len(found) or not len(met):
+        return None
+    met = met[np.argsort(known[met])]
+    place = np.searchsorted(known[met], hashed[found]).clip(max=len(met) - 1)
+    same = known[met[place]] == hashed[found]
+    one, other = starts[found // step] + found % step, at[met[place]] * step
+    one, other = one[same & (one != other)], other[same & (one != other)]
+    far, first, counts = np.unique(np.abs(one - other), return_index=True, return_counts=True)
+    for index in np.argsort(-counts)[:TRIED]:
+        begin = int(min(one[first[index]], other[first[index]]))
+        if run := _twice(flat, width, begin, int(far[index])):
+            row, again = (run[0] // width, (run[0] + int(far[index])) // width)
+            words = f"rows from {row} on come a second time from row {again} on, their noise included"
+            return Damage(words, _box(again, min(height, again + -(-(run[1] - run[0]) // width)), height))
     return None
+
+
+def _hashed(windows: Values) -> NDArray[np.uint64]:
+    """Of WINDOW bytes each."""
+    halves = np.ascontiguousarray(windows).view(np.uint64)
+    mixed = halves[:, 0] * np.uint64(0x9E3779B97F4A7C15) + halves[:, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
+    return np.asarray(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _among(hashed: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Those that may be among the others, by their upper bits: all that are, and few that are not."""
+    held = np.zeros(1 << 17, dtype=np.bool_)
+    held[others >> np.uint64(47)] = True
+    return np.asarray(held[hashed >> np.uint64(47)])
+
+
+def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | None:
+    """Where noise begins and ends that is the same `far` values later, if it is enough and of a film."""
+    if far < width or (far % width == 0 and far < FEW_ROWS * width):
+        return None
+    least, reach = int(ROWS_TWICE * width), 64 * width
+    low, high = max(0, at - reach), min(len(flat) - far, at + reach)
+    unlike = np.flatnonzero(flat[low:high] != flat[low + far : high + far]) + low
+    place = int(np.searchsorted(unlike, at))
+    begin = int(unlike[place - 1]) + 1 if place else low
+    end = int(unlike[place]) if place < len(unlike) else high
+    piece = flat[begin:end]
+    if end - begin < least or len(np.unique(piece)) < GREYS:
+        return None
+    if min(np.mean(piece[1:] != piece[:-1]), np.mean(piece[width:] != piece[:-width])) < NOISY:
+        return None
+    return begin, end
 
 
 def _alike(one: Floats, other: Floats) -> float:

@@ -258,7 +258,7 @@ def _shrunk(
     height, width = _target(stored.shape, layout, ds, long_side)
     padding = _padding(ds, layout)
     if padding is None:
-        values = _averaged(stored, height, width)
+        values = _averaged(stored, height, width, most=layout.highest)
         return values, np.zeros(values.shape, dtype=bool)
     film = (stored < padding[0]) | (stored > padding[1])
     if stored.shape != layout.shape:
@@ -298,16 +298,19 @@ def _spacing(ds: Dataset) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def _averaged(values: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """Area average to (height, width): whole blocks first, because that is fast, then exactly."""
-    blocks = _block_sums(values, values.shape[0] // height, values.shape[1] // width)
+def _averaged(values: Pixels, height: int, width: int, *, most: int | None = None) -> NDArray[np.float32]:
+    """Area average to (height, width): whole blocks first, because that is fast, then exactly.
+
+    `most`: what no value exceeds, where that is known.
+    """
+    blocks = _block_sums(values, values.shape[0] // height, values.shape[1] // width, most)
     count = (values.shape[0] // height) * (values.shape[1] // width)
     small = blocks.astype(np.float32) * np.float32(1 / count)
     upright = _area(small, height)
     return _area(np.ascontiguousarray(upright.T), width).T
 
 
-def _block_sums(values: Pixels, rows: int, columns: int) -> Pixels:
+def _block_sums(values: Pixels, rows: int, columns: int, most: int | None = None) -> Pixels:
     """Sums of rows x columns blocks; a remainder smaller than a block is left out at the far edges.
 
     Strided additions read the film once and are ten times as fast as a mean over a reshaped array.
@@ -316,22 +319,24 @@ def _block_sums(values: Pixels, rows: int, columns: int) -> Pixels:
     values = values[: height * rows, : width * columns]
     if rows * columns == 1:
         return values
-    lines = values[::rows].astype(_sum_type(values, rows))
+    lines = values[::rows].astype(_sum_type(values, rows, most))
     for i in range(1, rows):
         lines += values[i::rows]
-    sums = lines[:, ::columns].astype(_sum_type(lines, rows * columns))
+    sums = lines[:, ::columns].astype(_sum_type(lines, columns, None if most is None else rows * most))
     for i in range(1, columns):
         sums += lines[:, i::columns]
     return sums
 
 
-def _sum_type(values: Pixels, count: int) -> np.dtype[np.generic]:
-    """The narrowest type that holds a sum of `count` of these values."""
+def _sum_type(values: Pixels, count: int, most: int | None) -> np.dtype[np.generic]:
+    """The narrowest type that holds a sum of `count` of these values, none above `most`, if known."""
     if values.dtype.kind == "f":
         return np.dtype(np.float32)
     if values.dtype.kind == "i":
         return np.dtype(np.int64 if values.dtype.itemsize > 2 else np.int32)
-    largest = int(values.max()) * count
+    if most is None or most * count >= 2**16:
+        most = int(values.max())
+    largest = most * count
     return np.dtype(np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64)
 
 

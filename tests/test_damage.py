@@ -15,8 +15,7 @@ from damage import CODECS, DAMAGES, WRONG, Codec, deepened, sources, written, wr
 from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
 
-from models import phantom
-from pipelines import codestreams
+from models import jpeg, phantom
 from pipelines.damage import damage, inversion
 from pipelines.decode import Undecodable, decode_film, stored_pixels
 from pipelines.film import Film, Header, Reason, Verdict
@@ -106,7 +105,7 @@ def test_restart_intervals_are_counted(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(path, quality=90, restart_marker_rows=1)
     data = path.read_bytes()
     assert np.array_equal(stored_pixels(written(BASELINE, pixels, data))[1], imagecodecs.jpeg8_decode(data))
-    coded = codestreams.jpeg_segments(data)
+    coded = jpeg.segments(data)
     assert len(coded.segments) == pixels.shape[0] // 8
     begin, end = coded.segments[7]
     for hurt in (data[: begin - 2] + data[end:], data[: begin + 9] + data[end - 9 :]):
@@ -215,6 +214,85 @@ def test_what_rooms_do_to_a_film_is_no_damage(bits: int) -> None:
         lettered[330:350, 20:110] = strip[330:350, 20:110]
         lettered[10:40, 250:300] = top
         assert damage(lettered, blocks=True) is None
+
+
+def test_noise_that_comes_twice() -> None:
+    """At any distance, in whole rows or not; a film that starts again; a film filled with its own bytes."""
+    for bits in (8, 12):
+        pixels = film(1, bits)
+        flat = pixels.ravel()
+        for at, length in ((150 * 320, 40 * 320), (150 * 320 + 77, 30 * 320 + 5)):
+            twice = np.concatenate([flat[:at], flat[at - length : at], flat[at:]])[: flat.size]
+            again = np.concatenate([flat[:at], flat])[: flat.size]
+            for hurt in (twice, again):
+                seen = damage(hurt.reshape(pixels.shape))
+                assert seen is not None
+                assert "a second time" in seen.words or "the picture breaks" in seen.words
+
+
+def test_another_film_below_a_line() -> None:
+    """Of the same width the greys jump up and down all along the line; of another width rows are sheared."""
+    pixels, flat = film(1, 12), film(1, 12).ravel()
+    at = 180 * 320 + 100
+    upside_down = film(5, 12)[::-1, ::-1].ravel()
+    seam = np.concatenate([flat[:at], upside_down[at:]]).reshape(pixels.shape)
+    wider = np.rint(phantom.render("frontal", 6, (384, 427)) * 4095).astype(np.uint16).ravel()
+    sheared = np.concatenate([flat[:at], wider[at : flat.size]]).reshape(pixels.shape)
+    assert damage(seam) is not None
+    assert "have nothing to do with each other" in damage(sheared).words
+
+
+def strips(bits: int) -> list[np.ndarray]:
+    """What is printed over half of the width or all of it: a chequerboard, a grey wedge, bars."""
+    y, x = np.mgrid[0:40, 0:320]
+    top = (1 << bits) - 1
+    return [
+        np.where((x // 8 + y // 8) % 2, top, 0),
+        np.where((x + y) % 2, top, 0),
+        x * top // 319,
+        np.where(x // 3 % 2, top, top // 3),
+        np.where((x * 7 + y * 3) % 11 < 3, top, 0),
+    ]
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_what_is_printed_over_a_film_is_no_damage(bits: int) -> None:
+    """Over half of its width or all of it, once or twice, at the first and the last row too."""
+    for strip in strips(bits):
+        for width in (160, 320):
+            for rows in ((0, 344), (101, 296)):
+                pixels = film(2, bits).copy()
+                for row in rows:
+                    pixels[row : row + 40, :width] = strip[:, :width]
+                assert damage(pixels) is None
+                assert damage(pixels, blocks=True) is None
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_what_detectors_and_programs_do_to_a_film_is_no_damage(bits: int) -> None:
+    """Tiles of unlike gain, dead lines, a grid, enlargement, few greys, inversion, a sign, no noise."""
+    pixels = film(3, bits)
+    top, y, x = (1 << bits) - 1, *np.mgrid[0:384, 0:320]
+    tiles = np.where(y < 192, 1.0, 1.06) * np.where(x < 160, 1.0, 0.97)
+    dead = pixels.copy()
+    dead[200], dead[250:252], dead[:, 77] = 0, dead[249], dead[:, 76]
+    clean = np.rint(phantom.render("frontal", 3, (384, 320)) * top).astype(pixels.dtype)
+    films = {
+        "tiles": np.clip(pixels * tiles, 0, top).astype(pixels.dtype),
+        "dead": dead,
+        "grid across": np.clip(pixels + top * 0.04 * np.sin(x * 2.9), 0, top).astype(pixels.dtype),
+        "grid down": np.clip(pixels + top * 0.04 * np.sin(y * 2.9), 0, top).astype(pixels.dtype),
+        "twice as large": np.repeat(np.repeat(pixels, 2, 0), 2, 1),
+        "four times as large": np.repeat(np.repeat(pixels, 4, 0), 4, 1),
+        "sixteen greys": (pixels // (top // 15)) * (top // 15),
+        "inverted": top - pixels,
+        "signed": pixels.astype(np.int16) - (top + 1) // 2,
+        "no noise": clean,
+        "no noise, twice as large": np.repeat(np.repeat(clean, 2, 0), 2, 1),
+    }
+    held = {name: seen.words for name, one in films.items() if (seen := damage(one))}
+    held |= {f"{name}, JPEG": seen.words for name, one in films.items() if (seen := damage(one, blocks=True))}
+    assert not held
 
 
 def test_the_gate_says_what_decoding_found() -> None:

@@ -377,6 +377,16 @@ def test_a_film_that_was_cut_off_is_refused(name: str, folder: Path, tmp_path: P
         pictures.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["grey8.jpg", "12.jpg"])
+def test_a_jpeg_cut_off_and_closed_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    """Its end is there, and decoders fill with grey what is missing, without a word."""
+    content = (folder / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+    assert imagecodecs.jpeg8_decode((tmp_path / name).read_bytes()).any()
+    with pytest.raises(PictureError, match=r"damaged: a scan ends before the picture does"):
+        pictures.read(tmp_path / name)
+
+
 @pytest.mark.parametrize("head", [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe0\0", b"\xff\xd8\xff\xfe\0\0"])
 def test_a_jpeg_that_breaks_off_in_its_first_bytes_ends_the_reading(head: bytes, tmp_path: Path) -> None:
     """A marker without its length leads nowhere, and surely not back to itself for ever."""
