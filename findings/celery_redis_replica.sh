@@ -17,7 +17,7 @@ command -v redis-server >/dev/null || { echo "needs redis-server"; exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "celery==5.7.0" "kombu==5.7.0" "redis==8.1.0"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "celery==5.7.0" "kombu==5.7.0" "redis==8.1.0" "packaging==26.4"
 cd "$work"
 redis-server --version
 venv/bin/python - <<'PY'
@@ -61,7 +61,7 @@ def outcome(fault):
         command = [sys.executable, "-m", "celery", "-b", BROKER, "worker", "--pool", "solo", "--loglevel", "info"]
         worker = subprocess.Popen(command, stdout=out, stderr=out)
     try:
-        until(lambda: " ready." in log.read_text())
+        until(lambda: " ready." in log.read_text() or worker.poll() is not None)
         fault(server, redis.Redis(port=PORT))
         until(lambda: worker.poll() is not None or log.read_text().count("Cannot connect") >= 2)
         errors = [line for line in log.read_text().splitlines() if line.startswith("redis.exceptions")]
