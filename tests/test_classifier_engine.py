@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -183,3 +186,13 @@ def test_a_gpu_gives_the_same_answers() -> None:
     assert np.allclose(
         gpu.ask(films(4, 96)).logits, Eager(again.card, again.net).ask(films(4, 96)).logits, atol=1e-2
     )
+
+
+def test_the_engine_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime keeps no records for its maker: they would lie in home and temporary folder."""
+    root = str(Path(__file__).parents[1])
+    bare = {"PATH": os.environ["PATH"], "PYTHONPATH": root}  # no CI, which stops them too
+    here = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    code = "from models.classifiers import engine"
+    subprocess.run((sys.executable, "-c", code), env=bare | here, check=True, timeout=300)
+    assert not [*tmp_path.rglob(".onnxruntime"), *tmp_path.rglob(".ses")]
