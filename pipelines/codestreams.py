@@ -22,7 +22,6 @@ Pixels = NDArray[Any]
 
 STRAY = 8  # bytes behind the end that encoders are known to leave
 EMPTY = bytes(4096)  # a page that was never written; only a picture without any noise leaves such a run
-FEW_EMPTY = 256  # bytes more than there are packets, of which each empty one takes a byte
 
 
 def broken(what: str) -> Undecodable:
@@ -43,16 +42,16 @@ def check_jpeg(codestream: bytes, pixels: Pixels, decode: Callable[[bytes], Pixe
 
 # JPEG 2000 (ISO 15444-1 A.2, A.4, B.10.1)
 
-SIZ, SOT, COD, COC = 0x51, 0x90, 0x52, 0x53
+SIZ, SOT, COD = 0x51, 0x90, 0x52
 FORBIDDEN = re.compile(rb"\xff[\x90-\xff]")  # neither packet headers nor bodies hold such a pair
-PRECINCTS, USES_SOP, USES_EPH, HIGH_THROUGHPUT = 1, 2, 4, 0x40
+USES_SOP, USES_EPH = 2, 4
 SOP_SEGMENT = re.compile(rb"\xff\x91\x00\x04..", re.DOTALL)
 
 
 def check_jpeg2000(codestream: bytes, begin: int) -> None:
     """`begin` is where SOC stands. Raises Undecodable where tile-parts do not reach from SOT to EOC, or hold
     what an encoder cannot have written."""
-    at, style, tiles, components, empty = begin + 2, 0, 1, 1, len(EMPTY)
+    at, style, tiles = begin + 2, 0, 1
     seen: set[int] = set()
     while True:
         if codestream[at : at + 2] == b"\xff\xd9":
@@ -63,18 +62,14 @@ def check_jpeg2000(codestream: bytes, begin: int) -> None:
         length = int.from_bytes(codestream[at + 2 : at + 4], "big")
         if marker == SIZ:
             tiles = _tile_count(codestream[at + 4 : at + 40])
-            (components,) = struct.unpack_from(">H", codestream, at + 38)
         elif marker == COD:
             style = codestream[at + 4]
-            empty = _most_empty(codestream[at + 4 : at + 14], components)
-        elif marker == COC:
-            empty = len(EMPTY)
         elif marker == SOT:
             number, size = struct.unpack_from(">HI", codestream, at + 4)
             end = at + size if size else codestream.rfind(b"\xff\xd9")
             if end < at + 14 or end > len(codestream) - 2:
                 raise broken("a tile-part is cut off")
-            _check_packets(codestream, at + length + 2, end, style, empty)
+            _check_packets(codestream, at + length + 2, end, style)
             seen.add(number)
             at = end
             continue
@@ -90,15 +85,7 @@ def _tile_count(siz: bytes) -> int:
     return int(-(-(right - left) // max(1, wide)) * -(-(bottom - top) // max(1, high)))
 
 
-def _most_empty(style: bytes, components: int) -> int:
-    """Zeros that may follow each other in a tile (A.6.1): without precincts there are few packets."""
-    _, layers, _, levels, _, _, modes = struct.unpack_from(">BxHB4B", style.ljust(10, b"\0"))
-    if style[0] & PRECINCTS or modes & HIGH_THROUGHPUT:
-        return len(EMPTY)
-    return min(len(EMPTY), int(layers * (levels + 1)) * components + FEW_EMPTY)
-
-
-def _check_packets(codestream: bytes, at: int, end: int, style: int, empty: int) -> None:
+def _check_packets(codestream: bytes, at: int, end: int, style: int) -> None:
     """The marker segments of a tile-part's header, and what follows SOD."""
     while codestream[at : at + 2] != b"\xff\x93":
         if at + 4 > end or codestream[at] != 0xFF:
@@ -113,5 +100,5 @@ def _check_packets(codestream: bytes, at: int, end: int, style: int, empty: int)
         packets = packets.replace(b"\xff\x92", b"\0")
     if FORBIDDEN.search(packets):
         raise broken("code blocks hold a marker, which no encoder writes there")
-    if EMPTY[:empty] in packets:
-        raise broken(f"code blocks hold {empty} bytes of nothing")
+    if EMPTY in packets:
+        raise broken("code blocks hold thousands of zeros, which no encoder writes there")

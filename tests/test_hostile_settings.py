@@ -287,7 +287,7 @@ def test_a_file_that_vanishes_does_not_mean_the_defaults(
     reloads: list[Callable[[], Settings]] = []
 
     class Kept:
-        def __init__(self, _: Settings, *, reload: Callable[[], Settings], say: object) -> None:
+        def __init__(self, _: Settings, *, reload: Callable[[], Settings], **_others: object) -> None:
             reloads.append(reload)
 
         def run(self) -> None:

@@ -183,8 +183,8 @@ def test_every_default_rule_has_a_case() -> None:
 
 
 def test_every_reason_that_a_gate_can_give_holds_a_film_or_flags_it() -> None:
-    """NO_AI_ACCEPTS and HEADER_CONTRADICTS are reasons of decisions; those of region gates hold no chest."""
-    decisions = {Reason.NO_AI_ACCEPTS, Reason.HEADER_CONTRADICTS}
+    """Some are reasons of decisions, REJECTED is what others said; those of region gates hold no chest."""
+    decisions = {Reason.NO_AI_ACCEPTS, Reason.HEADER_CONTRADICTS, Reason.REJECTED}
     for reason in set(Reason) - decisions - {Reason.NOT_THIS_REGION, Reason.REGION_UNSURE}:
         decision = judge(CHEST, film(reason.value))
         assert reason in (*decision.reasons, *decision.flags)

@@ -189,7 +189,7 @@ def small_disk(root: Path, size_mb: int) -> Iterator[Path]:
     """A file system of its own for the state folder."""
     state = root / "state"
     state.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(state)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=0755", "tmpfs", str(state)]
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("a tmpfs cannot be mounted here; it takes root")
     try:
