@@ -296,6 +296,9 @@ def test_what_failed_is_counted_listed_and_revived_together(
     assert "8 objects wait for it" in str(nothing.exception)
     assert "archive failed (original, refused)" in line.command("films", "list").stdout
     assert line.command("deliveries", "retry", "--destination", "archive", "--reason", "x").exit_code == 2
+    for words in (("summary",), ("list",), ("retry", "--by", "ann")):
+        slip = line.command("deliveries", *words, "--destination", "archiv")
+        assert "no destination 'archiv'" in str(slip.exception)
     with storage_scp(free_port) as peer, line.sending(archive=free_port):
         line.until(lambda: len(peer.uids) == 8)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from gateway.cli import options
 from gateway.cli.output import clean, print_json, print_table, say, when
 from gateway.errors import NotFound, Trouble
+from gateway.settings import load
 
 if TYPE_CHECKING:
     from gateway.ledger import Ledger
@@ -49,6 +51,7 @@ def summary(
 ) -> None:
     """Count what has not arrived, by destination, state and reason."""
     with options.open_ledger(config, state) as ledger:
+        _must_be_known(ledger, destination, config, state)
         groups = ledger.undone(destination, reason)
     if json:
         print_json(map(group_item, groups))
@@ -71,6 +74,7 @@ def list_deliveries(
 
     states = [DeliveryState.FAILED] if failed else [DeliveryState.FAILED, DeliveryState.RETRY]
     with options.open_ledger(config, state) as ledger:
+        _must_be_known(ledger, destination, config, state)
         most = limit if json or limit else TABLE_ROWS
         rows = ledger.undelivered(states, destination, reason, most)
         groups = [group for group in ledger.undone(destination, reason) if group.state in states]
@@ -98,6 +102,7 @@ def retry(
     """Queue all failed deliveries to a destination once more, or those of one reason."""
     who = options.person(by)
     with options.open_ledger(config, state) as ledger:
+        _must_be_known(ledger, destination, config, state)
         count = _failed(ledger, destination, reason)
         if not dry_run:
             now = datetime.now(UTC)
@@ -108,6 +113,21 @@ def retry(
         return
     objects = f"{count} object{'' if count == 1 else 's'}"
     say(f"{objects} would be queued; nothing was changed" if dry_run else f"{objects} queued")
+
+
+def _must_be_known(ledger: Ledger, name: str | None, config: Path | None, state: Path | None) -> None:
+    """
+    Raises:
+        NotFound: neither the settings nor anything that is owed know a destination of this name.
+    """
+    if name is None:
+        return
+    known = {*load(config, state).destinations, *(group.destination for group in ledger.undone())}
+    if name not in known:
+        raise NotFound(
+            f"there is no destination {name!r}. Nothing was changed. "
+            f"Known are: {', '.join(sorted(known)) or 'none'}."
+        )
 
 
 def _failed(ledger: Ledger, destination: str, reason: str | None) -> int:
