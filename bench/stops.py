@@ -57,7 +57,7 @@ class Try:
 
     began: float
     ended: float
-    outcome: str  # "answered", "refused" (with a status), "broken" or "turned away" (no association)
+    outcome: str  # "answered", "refused" and a status, "broken" and why, or "turned away" (no association)
 
 
 class Senders:
@@ -110,27 +110,32 @@ class Senders:
             try:
                 words = context.context_id, meta.sop_class_uid, meta.sop_instance_uid
                 status = association.store(file, *words).status
-            except Interrupted:
-                return "broken"
+            except Interrupted as error:
+                return f"broken: {error}"
             association.release()
-            return "refused" if status else "answered"
+            return f"refused {status:#06x}" if status else "answered"
 
 
-def judged(tries: list[Try], signalled_at: list[float]) -> dict[str, int]:
-    """What became of the films that were under way at each signal."""
-    counts = dict.fromkeys(("under way", "answered 0x0000", "aborted after the drain", "cut"), 0)
+def judged(tries: list[Try], signalled_at: list[float]) -> dict[str, Any]:
+    """What became of the films that were under way at each signal; of each cut, how it ended and when."""
+    counts: dict[str, Any] = dict.fromkeys(
+        ("under way", "answered 0x0000", "aborted after the drain", "cut"), 0
+    )
+    cuts = []
     for at in signalled_at:
         for one in tries:
             if one.began < at < one.ended and one.outcome != "turned away":
                 counts["under way"] += 1
-                counts[_end(one, at)] += 1
-    return counts
+                counts[end := _end(one, at)] += 1
+                if end == "cut":
+                    cuts.append(f"{one.outcome}; {one.ended - at:.1f} s after the signal")
+    return counts | ({"cuts": cuts} if cuts else {})
 
 
 def _end(one: Try, signalled_at: float) -> str:
     if one.outcome == "answered":
         return "answered 0x0000"
-    late = one.outcome == "broken" and one.ended - signalled_at >= LISTENER_DRAIN_S
+    late = one.outcome.startswith("broken") and one.ended - signalled_at >= LISTENER_DRAIN_S
     return "aborted after the drain" if late else "cut"
 
 
