@@ -118,9 +118,8 @@ class Senders:
 
 def judged(tries: list[Try], signalled_at: list[float]) -> dict[str, Any]:
     """What became of the films that were under way at each signal; of each cut, how it ended and when."""
-    counts: dict[str, Any] = dict.fromkeys(
-        ("under way", "answered 0x0000", "aborted after the drain", "cut"), 0
-    )
+    ends = ("under way", "answered 0x0000", "aborted after the drain", "cut")
+    counts: dict[str, Any] = dict.fromkeys(ends, 0)
     cuts = []
     for at in signalled_at:
         for one in tries:
