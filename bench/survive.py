@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from os import kill
 from pathlib import Path
@@ -102,25 +101,16 @@ def deaths(running: Gateway, count: int, rng: random.Random, died: list[str]) ->
         time.sleep(rng.uniform(*PAUSE_S))
         if running.process.poll() is not None:
             running.start(wait_s=0)
-        alive = list(_alive(running, rng))
-        if not alive:
-            continue
-        name, pid, _ = rng.choices(alive, [weight for *_, weight in alive])[0]
-        with suppress(ProcessLookupError):
-            kill(pid, signal.SIGKILL)
+        ((name, word, _),) = rng.choices(VICTIMS, [weight for *_, weight in VICTIMS])
+        pids = [pid for pid, line in running.pids().items() if word in line]
+        with suppress(ProcessLookupError, IndexError):  # who died just now is not there
+            kill(rng.choice(pids), signal.SIGKILL)
             died.append(name)
             if len(died) % 50 == 0:
                 print(f"{len(died)} of {count} have died", file=sys.stderr)
-    while running.process.poll() is not None:
-        running.start()
-
-
-def _alive(running: Gateway, rng: random.Random) -> Iterator[tuple[str, int, int]]:
-    """Name, process id and weight of whatever can die now."""
-    lines = running.pids()
-    for name, word, weight in VICTIMS:
-        if pids := [pid for pid, line in lines.items() if word in line]:
-            yield name, rng.choice(pids), weight
+    if died[-1:] == ["up"]:
+        running.process.wait()
+        running.start(wait_s=0)
 
 
 def survive(count: int, dying: int, seed: int) -> dict[str, Any]:
