@@ -43,11 +43,11 @@ def move(db: Connection, table: Table, row_id: int, start: str, end: str, **valu
 
 def inserted(db: Connection, table: Table, row: dict[str, Any]) -> int:
     """Write one row; its id."""
-    key = db.execute(insert(table).values(**row)).inserted_primary_key
+    key = db.execute(insert(table), row).inserted_primary_key
     assert key is not None
     return int(key[0])
 
 
 def note(db: Connection, now: datetime, what: str, *, film_id: int | None, who: str, **detail: Any) -> None:
     """Write one event row. `detail` never holds a patient's name or number."""
-    db.execute(insert(events).values(film_id=film_id, at=now, what=what, who=who, detail=detail))
+    db.execute(insert(events), {"film_id": film_id, "at": now, "what": what, "who": who, "detail": detail})

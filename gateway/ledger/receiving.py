@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, or_, select, update
 
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import allowed, inserted, note, owed_anew
@@ -82,13 +83,22 @@ def _tally(db: Connection, one: Tally) -> int:
     return inserted(db, associations, who | now | {"started_at": one.first_at, "outcome": one.outcome})
 
 
+# Built once: to build them anew costs more than the ledger takes to answer.
+_UID: BindParameter[Any] = bindparam("uid")
+_SEEN = (
+    select(instances.c.id, instances.c.ours, versions.c.id, rejections.c.code)
+    .outerjoin(versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == bindparam("digest")))
+    .outerjoin(rejections, rejections.c.sop_instance_uid == instances.c.sop_instance_uid)
+    .where(instances.c.sop_instance_uid == _UID)
+)
+_KNOWN = select(  # whether this gateway made it (a corrected copy, or a result), and who rejected it
+    or_(*(exists().where(table.c.sop_instance_uid == _UID) for table in (copies, objects))),
+    select(rejections.c.code).where(rejections.c.sop_instance_uid == _UID).scalar_subquery(),
+)
+
+
 def _record(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
-    found = db.execute(
-        select(instances.c.id, instances.c.ours, versions.c.id, rejections.c.code)
-        .outerjoin(versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == received.digest))
-        .outerjoin(rejections, rejections.c.sop_instance_uid == instances.c.sop_instance_uid)
-        .where(instances.c.sop_instance_uid == received.sop_instance_uid)
-    ).one_or_none()
+    found = db.execute(_SEEN, {"uid": received.sop_instance_uid, "digest": received.digest}).one_or_none()
     if found is None:
         return _first(db, received, always, observing)
     film_id, ours, version_id, code = found
@@ -110,8 +120,7 @@ def _record(db: Connection, received: Received, always: Sequence[str], observing
 
 def _first(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
     uid = received.sop_instance_uid
-    known = _made_here(uid), select(rejections.c.code).where(rejections.c.sop_instance_uid == uid)
-    ours, code = db.execute(select(known[0], known[1].scalar_subquery())).one()
+    ours, code = db.execute(_KNOWN, {"uid": uid}).one()
     film = {
         "sop_instance_uid": received.sop_instance_uid,
         "sop_class_uid": received.sop_class_uid,
@@ -129,11 +138,6 @@ def _first(db: Connection, received: Received, always: Sequence[str], observing:
         return Recorded(film_id, version_id, Outcome.NEW, code)
     _queue(db, film_id, version_id, received, always, "received")
     return Recorded(film_id, version_id, Outcome.NEW)
-
-
-def _made_here(sop_instance_uid: str) -> ColumnElement[bool]:
-    """Whether this gateway made the instance: a corrected copy, or a result."""
-    return or_(*(exists().where(table.c.sop_instance_uid == sop_instance_uid) for table in (copies, objects)))
 
 
 def _owe_again(db: Connection, film_id: int, received: Received) -> None:
@@ -173,13 +177,14 @@ def _queue(
 ) -> None:
     now = received.received_at
     db.execute(
-        insert(jobs).values(
-            film_id=film_id,
-            version_id=version_id,
-            state=state,
-            rank=_rank(received),
-            created_at=now,
-        )
+        insert(jobs),
+        {
+            "film_id": film_id,
+            "version_id": version_id,
+            "state": state,
+            "rank": _rank(received),
+            "created_at": now,
+        },
     )
     if always:
         rows = [
