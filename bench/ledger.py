@@ -254,7 +254,7 @@ def dispatcher(state: Path, idle_s: float) -> dict[str, float]:
     """`filmgate dispatch` for whose archive nobody listens: its share of a core."""
     config = state / "filmgate.yaml"
     away = {"kind": "dicom", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": free_port()}
-    away["retry"] = {"give_up_h": 1e6}  # its films are of last spring
+    away["retry"] = {"give_up_h": 1e5}  # its films are of last spring
     config.write_text(json.dumps({"destinations": {"archive": away}, "routes": {"always": ["archive"]}}))
     command_line = [*FILMGATE, "dispatch", "--config", str(config), "--state", str(state)]
     process = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -264,6 +264,7 @@ def dispatcher(state: Path, idle_s: float) -> dict[str, float]:
         before = seen.cpu_times()  # a busy machine needs longer for that: then the share is too high
         time.sleep(idle_s)
         after = seen.cpu_times()
+        assert process.poll() is None, "the dispatcher ended"
     finally:
         process.terminate()
         process.wait(30)

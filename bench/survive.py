@@ -2,7 +2,7 @@
 
 The sender (dcmsend) sends again what got no success, as a modality does, and keeps pace with the deaths, so
 that films are under way until the last one. Victims are drawn from all that runs: listeners, dispatcher,
-workers, their decoders and reporters, Redis, and `up` itself, which is started again. At the end every SOP
+workers, their decoders, Redis, and `up` itself, which is started again. At the end every SOP
 Instance UID that was acknowledged is listed, its bytes lie in the store, it is delivered, withheld, held with
 a reason, or queued; the archive has every byte of it; and the AI has at most one object a film.
 

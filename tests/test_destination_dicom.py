@@ -62,6 +62,7 @@ from gateway.errors import (
     DeliveryError,
     Refused,
     Rejected,
+    SettingsError,
     Unreachable,
 )
 from gateway.ledger.records import Delivery
@@ -534,9 +535,15 @@ def test_nobody_listens(connect: Connect, free_port: int, tmp_path: Path) -> Non
         connect(free_port).deliver(*kept(tmp_path, b"12"))
 
 
-def test_no_such_host(connect: Connect, free_port: int, tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="cannot be reached"):
-        connect(free_port, host="nobody.invalid").deliver(*kept(tmp_path, b"12"))
+@pytest.mark.parametrize("host", ["nobody.invalid", "no..host"])
+def test_no_such_host(free_port: int, tmp_path: Path, host: str) -> None:
+    """The second is no name at all: settings refuse it first, and the resolver raises UnicodeError."""
+    there = DicomSettings(ae_title="ARCHIVE", port=free_port).model_copy(update={"host": host})
+    with (
+        closing(build("archive", there, "FILMGATE")) as destination,
+        pytest.raises(Unreachable, match="cannot be reached"),
+    ):
+        destination.deliver(*kept(tmp_path, b"12"))
 
 
 def test_our_ae_title_is_not_known(connect: Connect, free_port: int, tmp_path: Path) -> None:
@@ -615,6 +622,13 @@ def test_items_of_an_answer_that_we_do_not_use_are_skipped(
     with raw_peer(script) as port:
         connect(port).deliver(*kept(tmp_path, b"12"))
     assert len(taken) == 1
+
+
+def test_an_ae_title_must_be_ascii() -> None:
+    """Settings refuse such a title first; what is built without them does so too."""
+    titled = DicomSettings(ae_title="ARCHIV", port=1).model_copy(update={"ae_title": "ÄRCHIV"})
+    with pytest.raises(SettingsError, match="ASCII"):
+        build("archive", titled, "FILMGATE")
 
 
 def test_a_uid_that_is_none_is_refused(connect: Connect, free_port: int, tmp_path: Path) -> None:
