@@ -44,8 +44,8 @@ from gateway.destinations.association import Association, Interrupted, Proposal,
 from gateway.errors import DecodeError, DeliveryError, NoTime
 from gateway.store import read_meta
 from gateway.upper_layer import RELEASE_RQ, PduType, p_data
-from models.phantom import render
 from pipelines.film import Operations
+from pipelines.lab.films.phantom import render
 
 THREADS = 4
 PAUSE_S = 0.005  # between two conversations of a peer: about what a loopback costs

@@ -48,7 +48,7 @@ SETTLE_S = 900.0
 
 def films(folder: Path, count: int, salt: str) -> dict[str, Path]:
     """SOP Instance UID -> file: clean, turned, inverted, lateral and hand phantoms."""
-    from pipelines.report.phantom_dx import phantom_dx
+    from pipelines.lab.films.phantom_dx import phantom_dx
 
     made = {}
     kinds = (

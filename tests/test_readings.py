@@ -42,8 +42,8 @@ from gateway.tasks import Examiner
 from models.classifiers import bundle, nets, terms
 from models.classifiers.bundle import Accepts, ClassifierCard, Input
 from pipelines.film import Operations, Reason
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
-from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CLASSES = ("Effusion", "Mass", "No Finding")

@@ -16,7 +16,7 @@ from gateway.errors import StaleLease
 from gateway.ledger.records import HoldState, Judged, Received
 from pipelines.film import Act, Answer, Decision, Film, Finding, Reason
 from pipelines.kinds import header_findings
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 
 class Looks(Says):

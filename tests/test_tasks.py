@@ -33,8 +33,8 @@ from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
 from pipelines.gates.inversion import told_twice
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import DEFAULT_RULES, Policy
-from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ALL = ("header", "exposure", "anatomy", "inversion", "rotation", "mirror", "lungs")

@@ -144,7 +144,7 @@ def _send(settings: Settings, folder: Path) -> list[str]:
 
 
 def _film(sample: Sample, seed: int, salt: str) -> Dataset:
-    from pipelines.report.phantom_dx import phantom_dx
+    from pipelines.lab.films.phantom_dx import phantom_dx
 
     dataset = phantom_dx(
         sample.kind,

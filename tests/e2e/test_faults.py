@@ -30,7 +30,7 @@ from test_line import at, copies_of
 
 from gateway.destinations import scu
 from gateway.ledger import Ledger
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.redis, pytest.mark.slow]
 
