@@ -36,7 +36,7 @@ VICTIMS = (
     ("listener", " listen ", 4),
     ("dispatcher", " dispatch ", 3),
     ("worker", " work ", 4),
-    ("decoder", "gateway.decoder", 4),
+    ("decoder", "gateway.sandbox.decoder", 4),
     ("redis", "redis-server", 2),
     ("up", " up ", 1),
 )

@@ -557,8 +557,8 @@ def test_evaluate_writes_a_page_and_the_summary_into_the_card(run: Run, rounds_o
 LIGHT = {
     "gateway.cli": ("torch", "monai", "celery", "pynetdicom", "sqlalchemy", "rich.table"),
     "gateway.listener": ("torch", "monai", "celery"),
-    "gateway.dispatcher": ("torch", "monai"),
-    "gateway.supervisor": ("torch", "monai", "celery", "pynetdicom"),
+    "gateway.dispatcher.dispatcher": ("torch", "monai"),
+    "gateway.supervisor.supervisor": ("torch", "monai", "celery", "pynetdicom"),
 }
 
 

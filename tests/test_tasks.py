@@ -22,12 +22,13 @@ from busy import CPU, busy
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway import bootstrap, loops, tasks
+from gateway import bootstrap, tasks
 from gateway.bootstrap import Shell
-from gateway.decoder import Decoder
 from gateway.errors import LedgerBusy, NoRoom, NoTime
 from gateway.ledger.records import Received
-from gateway.manners import LOWEST, Clerk, give_way
+from gateway.process import loops
+from gateway.process.priority import LOWEST, Clerk, give_way
+from gateway.sandbox.decoder import Decoder
 from gateway.settings import Settings
 from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Operations, Reason, Verdict

@@ -13,7 +13,6 @@ from typing import Any
 
 import typer
 
-from gateway import outlet, private
 from gateway.cli import (
     backup,
     classify,
@@ -30,6 +29,7 @@ from gateway.cli import (
 from gateway.cli.lab import classifiers, judging, models, regions, training
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
+from gateway.process import outlet, private
 
 app = typer.Typer(
     name="filmgate",

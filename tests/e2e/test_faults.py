@@ -43,7 +43,7 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def lots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file here kills the worker that passes the stage which it names: see gateway/crash.py."""
+    """A file here kills the worker that passes the stage which it names: see gateway/process/crash.py."""
     return tmp_path_factory.mktemp("lots")
 
 

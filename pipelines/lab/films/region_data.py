@@ -23,8 +23,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from models import lined_yaml, plain_files
+from models import plain_files
 from models.pictures import is_picture
+from pipelines import lined_yaml
 from pipelines.lab.films.data import Row, read_rows
 
 Span = tuple[float, float, float, float]  # x0, y0, x1, y1 in fractions of the film

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import lined_yaml, plain_files
+from models import plain_files
 from models.bundle import BundleError
 from models.classifiers.bundle import COLUMNS_FIRST, ROWS_FIRST
+from pipelines import lined_yaml
 
 CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 TELL = f"Say how its network is shown a film: --axes {ROWS_FIRST} or --axes {COLUMNS_FIRST}"

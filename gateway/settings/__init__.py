@@ -32,11 +32,12 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from gateway import clock, lined_yaml
 from gateway.errors import SettingsError
-from gateway.lined_yaml import Lined, Loc
+from gateway.process import clock
+from gateway.settings import lined_yaml
+from gateway.settings.lined_yaml import Lined, Loc
 from models.classifiers import terms
-from models.lined_yaml import YamlError, parse, unfit_character
+from pipelines.lined_yaml import YamlError, parse, unfit_character
 
 # PS3.5 section 6.2, AE: ASCII without backslash and control characters, and not spaces alone
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]

@@ -1,4 +1,4 @@
-"""Films are decoded, and corrected copies made, in a child: `gateway.decoder_child` in a sandbox."""
+"""Films are decoded, and corrected copies made, in a child: `gateway.sandbox.decoder_child` in a sandbox."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.sandbox import Sandbox, header_told, integer_told, short_text
+from gateway.sandbox.parent import Sandbox, header_told, integer_told, short_text
 from gateway.store import Store
 from pipelines.film import PREVIEW_PX, Box, Damage, Film, Operations
 from pipelines.rejected import MOST, TITLES, Rejected
@@ -29,7 +29,7 @@ class Derived:
 class Decoder(Sandbox):
     """Decodes films in a child process; one request at a time, from any thread."""
 
-    module = "gateway.decoder_child"
+    module = "gateway.sandbox.decoder_child"
     who = "decoder"
 
     def film(self, path: Path, *, long_side: int = PREVIEW_PX) -> Film:

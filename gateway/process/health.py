@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway import private, tracebacks
+from gateway.process import private, tracebacks
 
 _PROC = Path("/proc")
 

@@ -1,7 +1,7 @@
 """Results are made in a child, as films are decoded: the header that they repeat is a stranger's.
 
-`gateway.reporter_child` reads the original's header, and writes one report, picture, note or payload. It is
-another child than the decoder's, because it loads what only results need.
+`reporter_child` reads the original's header, and writes one report, picture, note or payload. It
+is another child than the decoder's, because it loads what only results need.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gateway.ledger.records import Made
-from gateway.sandbox import Sandbox, short_text
+from gateway.sandbox.parent import Sandbox, short_text
 from gateway.store import Store
 from pipelines.film import Film, Operations
 from pipelines.reading import NotRead, Reading
@@ -48,7 +48,7 @@ class Systems:
 class Reporter(Sandbox):
     """Makes results in a child process; one at a time, from any thread."""
 
-    module = "gateway.reporter_child"
+    module = "gateway.sandbox.reporter_child"
     who = "maker of reports"
 
     def result(

@@ -18,13 +18,13 @@ from typing import Any
 
 import structlog
 
-from gateway import loops
 from gateway.destinations import Destination
 from gateway.destinations.retry import FEW, next_delay_s, tries_within
 from gateway.errors import BadTransition, Blame, DeliveryError, LedgerError, Missing, StoreError, Trouble
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery
 from gateway.ledger.routing import GO_LAST
+from gateway.process import loops
 from gateway.settings import RetrySettings
 from gateway.store import Store
 

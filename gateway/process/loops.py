@@ -15,9 +15,9 @@ from typing import NoReturn
 
 import structlog
 
-from gateway import outlet
 from gateway.errors import FilmgateError
-from gateway.health import HERE, Health
+from gateway.process import outlet
+from gateway.process.health import HERE, Health
 
 log = structlog.get_logger()
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import SettingsError
-from models import lined_yaml, plain_files
-from models.lined_yaml import Loc, YamlError
+from models import plain_files
+from pipelines import lined_yaml
+from pipelines.lined_yaml import Loc, YamlError
 
 __all__ = ["Lined", "Loc", "parse", "read", "text_of"]
 

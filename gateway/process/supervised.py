@@ -1,8 +1,8 @@
 """A process's side of its supervision: it hears that it is to stop, and says that it is ready and alive.
 
-The other side is `gateway.processes`. What it gives to a process lies in the environment: the writing end of
-a pipe, on which the process says what happens to it, and the socket that listeners share. Who is started by
-hand has neither; it says on standard output that it is ready.
+The other side is `supervisor.processes`. What it gives to a process lies in the environment: the writing end
+of a pipe, on which the process says what happens to it, and the socket that listeners share. Who is started
+by hand has neither; it says on standard output that it is ready.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The child of `gateway.decoder`: decodes hostile files, for the gates, for copies and for peers."""
+"""The child of `gateway.sandbox.decoder`: decodes hostile files, for the gates, for copies and for peers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from gateway.sandboxed import Actions, Answer, equipment_told, operations_told, serve
+from gateway.sandbox.child import Actions, Answer, equipment_told, operations_told, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
 from pipelines.rejected import rejected_by
 from pipelines.report.derived import NotDerivable, derive

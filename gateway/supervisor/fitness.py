@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import get_args
 
 from gateway import redis_server
-from gateway.classifiers import bundle_of
+from gateway.destinations.classifier import bundle_of
 from gateway.errors import SettingsError
-from gateway.lined_yaml import Loc, text_of
 from gateway.settings import (
     Accepts,
     BundleName,
@@ -33,6 +32,7 @@ from gateway.settings import (
     GatewaySettings,
     Settings,
 )
+from gateway.settings.lined_yaml import Loc, text_of
 from models import plain_files
 from models.classifiers import terms
 from pipelines.policy import Policy, PolicyError

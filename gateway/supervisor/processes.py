@@ -16,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from gateway.own_time import OwnTime
-from gateway.supervised import LEAVING, LISTEN_FD, READY_FD
+from gateway.process.own_time import OwnTime
+from gateway.process.supervised import LEAVING, LISTEN_FD, READY_FD
 
 log = structlog.get_logger()
 
@@ -277,7 +277,7 @@ def own_code(env: Mapping[str, str]) -> dict[str, str]:
 
     Where this process found its own code there, in a checkout that is not installed, they are told the place.
     """
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     if sys.flags.safe_path or sys.path[:1] != [root]:
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))}

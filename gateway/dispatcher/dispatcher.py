@@ -13,11 +13,11 @@ from threading import Event
 
 import structlog
 
-from gateway import loops, private
 from gateway.bootstrap import Shell
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
 from gateway.ledger import LONG_WAL_BYTES, Checkpoint, Ledger
+from gateway.process import loops, private
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""The child of `gateway.reporter`: reads a hostile film's header, and writes what was found of it."""
+"""The child of `gateway.sandbox.reporter`: reads a hostile film's header, and writes what was found of it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from gateway.reporter import MEDIA_TYPES
-from gateway.sandboxed import Actions, Answer, equipment_told, operations_told, our_version, serve
+from gateway.sandbox.child import Actions, Answer, equipment_told, operations_told, our_version, serve
+from gateway.sandbox.reporter import MEDIA_TYPES
 from pipelines.film import Box, Reason
 from pipelines.part10 import parse
 from pipelines.reading import Condition, NotRead, Reading, Unread

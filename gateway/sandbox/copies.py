@@ -10,8 +10,8 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from gateway.decoder import Decoder
 from gateway.ledger.records import CopyMade, CopyState
+from gateway.sandbox.decoder import Decoder
 from gateway.store import Store
 from pipelines.film import Operations
 

@@ -1,12 +1,12 @@
 """`filmgate up`: starts, restarts and stops the processes of one machine.
 
     supervisor ── redis          unless redis.url names another one
-               ├─ listener 1..n  gateway.processes of them, on one port
+               ├─ listener 1..n  gateway.supervisor.processes of them, on one port
                ├─ dispatcher
                └─ worker 1..n    work.workers of them; they alone load torch
 
 One thread and one selector: signals, what children write, and their word that they are ready or alive, all
-arrive there (`gateway.supervised` is their side of it). A child whose loop no longer goes round is ended and
+arrive there (`process.supervised` is their side of it). A child whose loop no longer goes round is ended and
 started again. The port is the supervisor's: listeners come and go, and share its socket, so whoever connects
 finds one. Children run on a copy of the settings that `up` found valid: a file that is edited meanwhile
 cannot harm one that is restarted.
@@ -32,14 +32,16 @@ from typing import TextIO
 
 import structlog
 
-from gateway import fitness, machine, private, redis_server
+from gateway import redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
-from gateway.health import HERE
 from gateway.ledger import Ledger
-from gateway.lined_yaml import text_of
-from gateway.processes import Child, Spec, own_code
+from gateway.process import private
+from gateway.process.health import HERE
+from gateway.process.supervised import BACKLOG
 from gateway.settings import PREFIX, Settings, read
-from gateway.supervised import BACKLOG
+from gateway.settings.lined_yaml import text_of
+from gateway.supervisor import fitness, machine
+from gateway.supervisor.processes import Child, Spec, own_code
 from models import plain_files
 from pipelines.policy import Policy, PolicyError
 

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, ClassVar, Self
 
 from gateway.errors import DecodeError, NoTime, TookTooLong
-from gateway.own_time import OwnTime
+from gateway.process.own_time import OwnTime
 from pipelines.film import Header, Reason
 
 REQUEST = struct.Struct(">I")
@@ -308,7 +308,7 @@ def _environment() -> dict[str, str]:
     """Nothing secret, one thread, one heap, which keeps what a film needs for the next one."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-    return {**kept, **single, **HEAP, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return {**kept, **single, **HEAP, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def _read(fd: int, size: int, patience: _Patience) -> bytearray:

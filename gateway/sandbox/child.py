@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 from pydicom import config
 
-from gateway import clock
-from gateway.sandbox import ANSWER, REQUEST
+from gateway.process import clock
+from gateway.sandbox.parent import ANSWER, REQUEST
 from pipelines.film import Box, Operations, Reason
 from pipelines.part10 import Undecodable
 from pipelines.report.identity import Equipment
