@@ -1,0 +1,22 @@
+"""What a process does not need is not loaded: a command that lists films starts in a fraction of a second."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Each module, and the libraries that its import must not bring along.
+NOT_LOADED = {
+    "gateway.settings": ("pydicom", "numpy", "sqlalchemy", "structlog", "redis", "celery"),
+    "gateway.ledger": ("pydicom", "numpy", "alembic", "structlog", "pydantic", "redis", "celery"),
+}
+
+
+@pytest.mark.parametrize("module", NOT_LOADED)
+def test_an_import_brings_no_library_that_it_does_not_use(module: str) -> None:
+    """A list of films needs neither the DICOM dictionary nor migrations."""
+    code = f"import sys, {module}; print(*set(sys.modules) & set({NOT_LOADED[module]}))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == []
