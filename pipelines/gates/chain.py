@@ -18,9 +18,10 @@ from models.data import Row
 from models.evaluate import Ask, Case, Pixels
 from models.scores import GOOD
 from pipelines import gates
+from pipelines.examine import Rules, examine
 from pipelines.film import Act, Film, Header, Reason
 from pipelines.gates import Gates, training
-from pipelines.policy import Acceptance, Policy, decide
+from pipelines.policy import Acceptance, Policy
 
 CHAIN = "chain"
 GATES = tuple(training.NEEDS)
@@ -76,11 +77,10 @@ def ask(ready: Gates) -> Ask:
     """
     if problems := ready.problems():
         raise bundle.BundleError(problems[0])
-    policy, ai, today = Policy.default(), {"chest-ai": Acceptance()}, date.max  # no film has one
+    rules = Rules(Policy.default(), date.max, {"chest-ai": Acceptance()})  # no film has a date
 
     def look(pixels: Pixels) -> tuple[float, str]:
-        findings = ready.look(Film(CLAIMS, pixels))
-        decision = decide(policy, CLAIMS, findings, destinations=ai, today=today)
+        decision = examine(Film(CLAIMS, pixels), ready.look, rules).decision
         reason = decision.reasons[0].value if decision.reasons else GOOD
         return float(decision.act is Act.PASS), reason
 
