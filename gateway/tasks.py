@@ -12,14 +12,14 @@ from importlib.metadata import version
 import structlog
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from gateway import crash
 from gateway.bootstrap import Shell, now
-from gateway.copies import make_copy
-from gateway.decoder import Decoder, LastFilm
 from gateway.errors import DecodeError, FilmgateError
 from gateway.ledger.records import CopyMade, Job, Judged, Said
-from gateway.manners import Clerk
+from gateway.process import crash
+from gateway.process.priority import Clerk
 from gateway.readings import Readings
+from gateway.sandbox.copies import make_copy
+from gateway.sandbox.decoder import Decoder, LastFilm
 from pipelines.examine import (
     Examination,
     NotCorrected,

@@ -15,15 +15,15 @@ from functools import partial
 
 import structlog
 
-from gateway import crash, loops, outlet
 from gateway.bootstrap import Shell, now
-from gateway.decoder import Decoder, LastFilm
 from gateway.errors import LedgerError, Missing, NoTime, StaleLease, StoreError
 from gateway.ledger.records import Job
-from gateway.manners import Clerk
-from gateway.own_time import OwnTime
+from gateway.process import crash, loops, outlet
+from gateway.process.own_time import OwnTime
+from gateway.process.priority import Clerk
 from gateway.readings import classifiers_of
-from gateway.reporter import Reporter
+from gateway.sandbox.decoder import Decoder, LastFilm
+from gateway.sandbox.reporter import Reporter
 from gateway.tasks import Examiner
 from pipelines.gates import Gates, load
 from pipelines.policy import Policy

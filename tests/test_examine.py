@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.examine import NotCorrected, Rules, examine, unreadable, with_other_pixels
 from pipelines.film import Act, Film, Finding, Header, Operations, Reason, Verdict
-from pipelines.gates.chain import CLAIMS
+from pipelines.lab.ask.chain import CLAIMS
 from pipelines.policy import Acceptance, Mode, Policy
 
 RULES = Rules(Policy.default(), date(2026, 11, 20), {"ai": Acceptance()})

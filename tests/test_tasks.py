@@ -14,16 +14,16 @@ from pydicom.dataset import Dataset
 
 from gateway import bootstrap
 from gateway.bootstrap import Shell
-from gateway.decoder import Decoder
 from gateway.ledger.records import Received
-from gateway.manners import Clerk
+from gateway.process.priority import Clerk
+from gateway.sandbox.decoder import Decoder
 from gateway.settings import Settings
 from gateway.worker import Worker
 from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
 from pipelines.gates.inversion import told_twice
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import DEFAULT_RULES, Policy
-from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ALL = ("header", "exposure", "anatomy", "inversion", "rotation", "mirror", "lungs")

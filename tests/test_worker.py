@@ -18,14 +18,15 @@ import pytest
 from busy import CPU, busy
 from test_tasks import Says, examine, receive, shell
 
-from gateway import loops, tasks, worker
-from gateway.decoder import Decoder
+from gateway import tasks, worker
 from gateway.errors import LedgerBusy, NoRoom, NoTime
-from gateway.manners import LOWEST, Clerk, give_way
+from gateway.process import loops
+from gateway.process.priority import LOWEST, Clerk, give_way
+from gateway.sandbox.decoder import Decoder
 from gateway.worker import Worker
 from pipelines.film import Film, Finding, Reason
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
-from pipelines.report.phantom_dx import phantom_dx
 
 
 @pytest.fixture(scope="module")
