@@ -14,6 +14,7 @@ from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
 from gateway.process import clock, private
+from gateway.process.wake import Wake
 from gateway.quarantine import Quarantine
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
@@ -49,7 +50,12 @@ class Shell:
         """
         private.claim(settings.state)
         timeout_s = settings.ledger.busy_timeout_s
-        ledger = Ledger.open(settings.ledger_url, busy_timeout_s=timeout_s, migrate_first=migrate_first)
+        ledger = Ledger.open(
+            settings.ledger_url,
+            busy_timeout_s=timeout_s,
+            migrate_first=migrate_first,
+            wake=Wake(settings.state),
+        )
         return cls(settings, ledger, Store(settings.state, settings.store.min_free_mb))
 
     def close(self) -> None:

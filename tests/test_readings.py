@@ -38,7 +38,7 @@ from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
 from gateway.settings import Settings, load
 from gateway.supervisor.supervisor import load_all, write_snapshot
-from gateway.tasks import Examiner
+from gateway.worker import Worker
 from models.classifiers import bundle, nets, terms
 from models.classifiers.bundle import Accepts, ClassifierCard, Input
 from pipelines.film import Operations, Reason
@@ -96,10 +96,10 @@ class Line:
         self.shell = Shell.open(Settings.model_validate(tree | more), migrate_first=True)
         self.ledger = self.shell.ledger
 
-    def examiner(self, *faults: tuple[str, Reason]) -> Examiner:
+    def examiner(self, *faults: tuple[str, Reason]) -> Worker:
         decoder, reporter = self.children
         says: Any = Says(*faults)
-        return Examiner(self.shell, decoder, says, Policy.default(), "w", Clerk(), reporter)
+        return Worker(self.shell, decoder, says, Policy.default(), "w", Clerk(), reporter)
 
     def work(self, *faults: tuple[str, Reason]) -> None:
         self.examiner(*faults).work()
@@ -180,7 +180,7 @@ def gate_only(line: Line) -> None:
     """What a worker does until the film is judged."""
     decoder, _ = line.children
     says: Any = Says()
-    Examiner(line.shell, decoder, says, Policy.default(), "w", Clerk()).work()
+    Worker(line.shell, decoder, says, Policy.default(), "w", Clerk()).work()
 
 
 def test_a_corrected_copy_is_read_and_the_original_is_reported_on(line: Line) -> None:

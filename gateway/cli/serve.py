@@ -78,13 +78,13 @@ def work(config: options.Config = None, state: options.State = None) -> None:
     settings, pulse = _settings(config, state), _pulse("worker")
     clerk = Clerk()
     give_way(settings.work.nice)  # before torch is loaded: that alone keeps a core busy for seconds
-    from gateway import tasks
+    from gateway import worker
 
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     with _shell(settings, "worker") as shell:
         hear_stop = partial(supervised.stop_on_signals, pulse=pulse)
-        tasks.run_worker(shell, clerk, ready=pulse.ready, beat=pulse.beat, hear_stop=hear_stop)
+        worker.run_worker(shell, clerk, ready=pulse.ready, beat=pulse.beat, hear_stop=hear_stop)
 
 
 def _settings(config: Path | None, state: Path | None) -> Settings:

@@ -1,12 +1,13 @@
 """Carries what the ledger owes to destinations, each on threads of its own.
 
 It runs in the dispatcher's process and needs neither workers nor Redis: originals reach the archive without
-them. One thread looks at the ledger every LOOK_S and wakes the lanes that have something due; a lane claims,
-sends and reports. A slow or dead destination holds up nobody but itself.
+them. One thread looks at the ledger when it is told to, and every LOOK_S, and wakes the lanes that have
+something due; a lane claims, sends and reports. A slow or dead destination holds up nobody but itself.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -25,12 +26,13 @@ from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery
 from gateway.ledger.routing import GO_LAST
 from gateway.process import loops
+from gateway.process.wake import rest_s
 from gateway.settings import RetrySettings
 from gateway.store import Store
 
 log = structlog.get_logger()
 
-LOOK_S = 0.05  # between two looks at the ledger
+LOOK_S = 0.5  # between two looks at the ledger when nobody says that something is due
 REST_S = 1.0  # a lane without work for so long lets its destination rest
 BATCH = 8  # claimed at a time from a destination that is well
 PROBE_S = 30.0  # a failing destination is tried at least so often, whatever single films wait for
@@ -218,6 +220,8 @@ class Courier:
         }
         self._unknown: set[str] = set()
         self._stopping = threading.Event()
+        self._look_due = threading.Event()
+        self._retry_at_s = math.inf  # monotonic: when the next of those that failed is due
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -229,9 +233,14 @@ class Courier:
                 thread = f"courier {name} {number + 1}"
                 self._begin(thread, partial(self._carry_on, lane, thread))
 
+    def look_now(self) -> None:
+        """Something may be due: look at the ledger, without waiting for the time of the next look."""
+        self._look_due.set()
+
     def stop(self, drain_s: float) -> None:
         """End: deliveries under way have `drain_s` to finish, then they break off; the ledger keeps them."""
         self._stopping.set()
+        self._look_due.set()
         for lane in self._lanes.values():
             lane.wake()
         self._join(drain_s)
@@ -263,8 +272,15 @@ class Courier:
 
     def _look_on(self) -> None:
         guard = loops.Guard("courier look", failing="ledger not readable", first_s=LEDGER_S)
-        while not self._stopping.wait(guard(self._look) or LOOK_S):
-            pass
+        while not self._stopping.is_set():
+            self._look_due.clear()
+            began_s = time.monotonic()
+            if self._retry_at_s <= began_s:
+                self._retry_at_s = math.inf
+            pause_s = guard(self._look)
+            if pause_s or not self._stopping.wait(rest_s(time.monotonic() - began_s)):
+                retry_in_s = max(0.0, self._retry_at_s - time.monotonic())
+                self._look_due.wait(pause_s or min(LOOK_S, retry_in_s))
 
     def _look(self) -> None:
         for name in self._ledger.due_destinations(self._clock(), most=1):
@@ -398,6 +414,8 @@ class Courier:
                 delivery.id, error=error, at=at, now=now, trouble=trouble, counted=counted
             )
         )
+        self._retry_at_s = min(self._retry_at_s, time.monotonic() + delay_s)
+        self.look_now()  # it waits no longer than until then
 
     def _put_back_one(self, delivery: Delivery) -> None:
         self._report(lambda: self._ledger.put_back(delivery.id, self._clock()))

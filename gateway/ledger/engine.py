@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,17 +176,24 @@ def _identity(path: Path) -> tuple[int, int] | None:
 class Database:
     """Transactions on one engine; the parts of `Ledger` build on it."""
 
-    def __init__(self, engine: Engine, leases: Engine) -> None:
+    def __init__(self, engine: Engine, leases: Engine, wake: Callable[[], None] = lambda: None) -> None:
+        """`wake` is called when something that may be due at once has been committed."""
         self._engine = engine
         self._leases = leases
+        self._wake = wake
         self._reader = engine.execution_options(filmgate_reading=True)
         self._file = LedgerFile(engine)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction, committed and synced when the block ends without an error."""
+    def writing(self, *, quiet: bool = False) -> Iterator[Connection]:
+        """One transaction, committed and synced when the block ends without an error.
+
+        It wakes whoever sends and rings, unless it is `quiet`: nothing becomes due by it.
+        """
         with self._transaction(self._engine) as connection:
             yield connection
+        if not quiet:
+            self._wake()
 
     @contextmanager
     def leasing(self) -> Iterator[Connection]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import check_schema, make_engine, migrate, require_there
 from gateway.ledger.listing import Listing
@@ -21,8 +23,15 @@ class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answerin
     """
 
     @classmethod
-    def open(cls, url: str, *, busy_timeout_s: float = 10.0, migrate_first: bool = False) -> Ledger:
-        """Open the ledger at an SQLAlchemy `url`.
+    def open(
+        cls,
+        url: str,
+        *,
+        busy_timeout_s: float = 10.0,
+        migrate_first: bool = False,
+        wake: Callable[[], None] = lambda: None,
+    ) -> Ledger:
+        """Open the ledger at an SQLAlchemy `url`; `wake` is called when something may be due at once.
 
         Raises:
             SchemaTooOld: not there or not migrated, and `migrate_first` is false.
@@ -34,4 +43,4 @@ class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answerin
         if migrate_first:
             migrate(engine)
         check_schema(engine)
-        return cls(engine, make_engine(url, busy_timeout_s, synchronous="NORMAL"))
+        return cls(engine, make_engine(url, busy_timeout_s, synchronous="NORMAL"), wake)

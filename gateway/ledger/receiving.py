@@ -42,7 +42,7 @@ class Receiving(Database):
 
     def associate(self, *, calling: str, called: str, address: str, now: datetime) -> int:
         """Note that an association was accepted; its id."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             row = {"calling": calling, "called": called, "address": address, "started_at": now}
             return inserted(db, associations, row)
 
@@ -50,7 +50,7 @@ class Receiving(Database):
         self, association_id: int, *, outcome: str, objects: int, size_bytes: int, now: datetime
     ) -> None:
         """Note how an association ended ("released", "aborted", ...) and what it brought."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             db.execute(
                 update(associations)
                 .where(associations.c.id == association_id)
@@ -59,7 +59,7 @@ class Receiving(Database):
 
     def tally(self, tallies: Sequence[Tally]) -> list[int]:
         """The audit rows of associations that are counted: new ones, or what they say by now; their ids."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             return [_tally(db, one) for one in tallies]
 
     def record(

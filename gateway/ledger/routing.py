@@ -101,12 +101,12 @@ class Routing(Database):
 
     def unanswered(self, delivery: Delivery, now: datetime) -> None:
         """All of it was sent and no answer came: said once, and remembered for the tries that follow."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             _note_unanswered(db, delivery, now)
 
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             done = {"ended_at": now, "error": None, "trouble": None}
             if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.DELIVERED, **done):
                 film_id, name = _whose(db, delivery_id)
@@ -126,7 +126,7 @@ class Routing(Database):
 
         `counted`: this try is held against the object.
         """
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             again = {"next_at": at, "error": error, "trouble": trouble}
             if counted:
                 again["tries"] = deliveries.c.tries + 1
@@ -145,7 +145,7 @@ class Routing(Database):
         self, delivery_id: int, *, error: str, now: datetime, trouble: Trouble | None = None
     ) -> None:
         """It failed for good; a person looks at it."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             ended = {"ended_at": now, "error": error, "trouble": trouble}
             if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.FAILED, **ended):
                 film_id, name = _whose(db, delivery_id)

@@ -38,6 +38,7 @@ from gateway.ledger import Ledger
 from gateway.process import private
 from gateway.process.health import HERE
 from gateway.process.supervised import BACKLOG
+from gateway.process.wake import Wake
 from gateway.settings import PREFIX, Settings, read
 from gateway.settings.lined_yaml import text_of
 from gateway.supervisor import fitness, machine
@@ -208,7 +209,9 @@ class Supervisor:
             HERE.keep_in(settings.state, "supervisor")
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
-            self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
+            self._ledger = Ledger.open(
+                settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True, wake=Wake(settings.state)
+            )
             try:
                 self._children = {spec.name: self._child(spec) for spec in specs}
                 self._start_redis()
