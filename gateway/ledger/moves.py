@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Table, insert, literal_column, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Insert, Table, insert, literal_column, update
 
 from gateway.errors import BadTransition
 from gateway.ledger.tables import TRANSITIONS, copies, deliveries, events, holds, jobs
@@ -41,13 +42,19 @@ def move(db: Connection, table: Table, row_id: int, start: str, end: str, **valu
     return db.execute(statement.values(state=end, **values)).rowcount == 1
 
 
+@cache
+def into(table: Table) -> Insert:
+    """An INSERT of rows that are given when it is executed, built once: that takes as long as to run it."""
+    return insert(table)
+
+
 def inserted(db: Connection, table: Table, row: dict[str, Any]) -> int:
     """Write one row; its id."""
-    key = db.execute(insert(table), row).inserted_primary_key
+    key = db.execute(into(table), row).inserted_primary_key
     assert key is not None
     return int(key[0])
 
 
 def note(db: Connection, now: datetime, what: str, *, film_id: int | None, who: str, **detail: Any) -> None:
     """Write one event row. `detail` never holds a patient's name or number."""
-    db.execute(insert(events), {"film_id": film_id, "at": now, "what": what, "who": who, "detail": detail})
+    db.execute(into(events), {"film_id": film_id, "at": now, "what": what, "who": who, "detail": detail})

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, exists, or_, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import allowed, inserted, note, owed_anew
+from gateway.ledger.moves import allowed, inserted, into, note, owed_anew
 from gateway.ledger.records import (
     CAN_WAIT,
     ORDINARY,
@@ -177,7 +177,7 @@ def _queue(
 ) -> None:
     now = received.received_at
     db.execute(
-        insert(jobs),
+        into(jobs),
         {
             "film_id": film_id,
             "version_id": version_id,
@@ -203,7 +203,7 @@ def _queue(
             }
             for name in always
         ]
-        db.execute(insert(deliveries), rows)
+        db.execute(into(deliveries), rows)
     note(db, now, what, film_id=film_id, who=WHO, association=received.association_id)
 
 
