@@ -70,6 +70,7 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
         parsed,
         connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
         max_overflow=-1,  # a thread that waits for the database's lock must not wait for a connection first
+        pool_use_lifo=True,  # the connection that was used last has the pages that are asked for next
         hide_parameters=True,  # they hold UIDs, and errors are logged
     )
 

@@ -37,12 +37,29 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 _SMALL_REQUEST = 64 << 10  # bytes; nearly all are far below
 _TICK_S = 0.25
 _ACCEPT_PAUSE_S = 0.1
+_LOOK_UP_S = 1.0  # so often a thread that waits for its peer looks at its deadlines
+_STILL_WAITING = (TimeoutError, BlockingIOError)  # what `_look_up_every` makes of a wait
 _HEADER = struct.Struct(">BxL")
 _PDU_TYPES = frozenset(map(int, PduType))
 
 
 def _nothing() -> None:
     pass
+
+
+def _look_up_every(connection: socket.socket, seconds: float) -> None:
+    """Let no send and no receive of this socket wait longer, before it raises one of _STILL_WAITING.
+
+    The kernel keeps the time. Python's own timeout would ask `poll` before each call, and so give the
+    interpreter's lock away twice instead of once; but TLS, where one call may be several, knows no other.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    connection.settimeout(None)
+    timeval = struct.pack("ll", *divmod(max(1, round(seconds * 1e6)), 1_000_000))  # seconds, microseconds
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, timeval)
 
 
 class Closed(Exception):
@@ -376,7 +393,7 @@ class Wire:
         # How long we may still wait for the peer; our own disk's time does not count.
         self._patience_s = 0.0  # for this PDU
         self._stall_s = idle_timeout_s  # for anything of use
-        connection.settimeout(min(1.0, idle_timeout_s, pdu_timeout_s))
+        _look_up_every(connection, min(_LOOK_UP_S, idle_timeout_s, pdu_timeout_s))
 
     def take_buffer(self) -> None:
         """Make the buffer: in the association's own thread, which alone ends when there is no memory.
@@ -430,14 +447,15 @@ class Wire:
         Raises:
             Closed, Late: it could not be sent.
         """
-        try:
-            self._socket.settimeout(self._pdu_timeout_s)
-            self._socket.sendall(data)
-            self._socket.settimeout(min(1.0, self._idle_timeout_s, self._pdu_timeout_s))
-        except TimeoutError as error:
-            raise Late("the peer does not read") from error
-        except OSError as error:
-            raise Closed(str(error.strerror)) from error
+        rest, until = memoryview(data), time.monotonic() + self._pdu_timeout_s
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except _STILL_WAITING as error:
+                if time.monotonic() > until:
+                    raise Late("the peer does not read") from error
+            except OSError as error:
+                raise Closed(str(error.strerror)) from error
 
     def release(self) -> None:
         """Give the buffer back; nothing is read after this."""
@@ -465,7 +483,7 @@ class Wire:
             try:
                 self._acknowledge()
                 count = self._socket.recv_into(self._view[rest:])
-            except TimeoutError:
+            except _STILL_WAITING:
                 pass
             except OSError as error:
                 raise Closed(str(error.strerror)) from error

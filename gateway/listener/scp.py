@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 import structlog
 
-from gateway.errors import FilmgateError
+from gateway.errors import FilmgateError, StoreError
 from gateway.listener.audit import Audit
 from gateway.listener.guard import Door
 from gateway.listener.pdu import (
@@ -101,10 +101,12 @@ class Listener:
         self._open: set[Association] = set()
 
     def start(self) -> int:
-        """Sweep what dead processes left in `incoming/`, then listen; the port."""
+        """Sweep what dead processes left in `incoming/`, make the store's folders, then listen; the port."""
         swept = self._store.sweep_incoming()
         if swept:
             log.info("removed unfinished objects of a process that ended", count=swept)
+        with suppress(StoreError):  # then each object's own folder is made, and what is wrong said with it
+            self._store.make_folders()
         self._audit.start()
         gateway = self._settings.gateway
         self.port = self._door.open(gateway.host, self.port)
