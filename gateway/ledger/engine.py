@@ -1,4 +1,4 @@
-"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks.
+"""The ledger's database: SQLite with WAL and full sync, transactions without deadlocks, checkpoints.
 
 SQLite 3.7.0 to 3.51.2 can lose committed pages (sqlite.org/wal.html, "The WAL-Reset Bug"; 3.44.6 and 3.50.7
 have the correction, too). What it takes: the whole WAL has been checkpointed; a further checkpoint begins, by
@@ -21,16 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
-from gateway.ledger.tables import SCHEMA
+from gateway.errors import LedgerBusy, LedgerError
 from gateway.process import private
 
 LONG_WAL_BYTES = 256 << 20  # a WAL beyond this is worth a warning
-RESTORING = ".restoring"  # ends the name of a ledger that is being put back
 _WAL_KEPT_BYTES = 64 << 20  # a WAL that grew beyond this shrinks to it when it starts anew
 _PRAGMAS = ("foreign_keys=ON", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_KEPT_BYTES}")
 _TRY_AGAIN_S, _PATIENCE_S = 0.001, 5.0
@@ -103,16 +101,16 @@ def honest_errors() -> Iterator[None]:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise LedgerBusy("the ledger is locked by another process") from error
         room = " Make room where it lies; what is kept is safe." if "is full" in str(error.orig) else ""
-        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}.{room}") from error
+        raise LedgerError(f"the ledger cannot be used: {first_line(error)}.{room}") from error
     except sqlite3.OperationalError as error:
         raise LedgerError(f"the ledger cannot be used: {error}") from error
     except DBAPIError as error:
-        raise LedgerError(f"the ledger refused a statement: {_first_line(error)}") from error
+        raise LedgerError(f"the ledger refused a statement: {first_line(error)}") from error
     except PoolTimeout as error:
         raise LedgerBusy("the ledger has no connection left") from error
 
 
-def _first_line(error: DBAPIError) -> str:
+def first_line(error: DBAPIError) -> str:
     """What the driver says; what follows may quote values."""
     return str(error.orig).partition("\n")[0]
 
@@ -227,7 +225,7 @@ class Database:
         if self._engine.dialect.name != "sqlite":
             return None
         with honest_errors(), self._engine.connect() as first, self._engine.connect() as second:
-            holder, copier = _driver(first), _driver(second)
+            holder, copier = driver_of(first), driver_of(second)
             with _nobody_commits(holder, _PATIENCE_S):
                 _, frames, copied = copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
@@ -242,7 +240,7 @@ class Database:
         if self._engine.dialect.name != "sqlite":
             raise LedgerError("the ledger is no SQLite file: back it up with its database's own tools")
         with self._engine.connect() as connection:
-            copy_whole(_driver(connection), target)
+            copy_whole(driver_of(connection), target)
 
     @property
     def wal_bytes(self) -> int:
@@ -260,7 +258,7 @@ class Database:
         self._leases.dispose()
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
+def driver_of(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection; its errors are the driver's, too."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
@@ -297,115 +295,6 @@ def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[N
         holder.execute(f"PRAGMA busy_timeout={usual_ms}")
 
 
-def revision(engine: Engine) -> str | None:
-    """The schema revision that the database says it has; None for an empty one.
-
-    Every command asks that first: who only reads must not need the lock of those who write.
-    """
-    with honest_errors(), engine.execution_options(filmgate_reading=True).connect() as connection:
-        if not engine.dialect.has_table(connection, "alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def require_there(url: str) -> None:
-    """Who does not migrate makes no ledger either: an empty one in the place of one that was taken away.
-
-    Raises:
-        SchemaTooOld: there is no SQLite file.
-    """
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-        return
-    file = Path(str(parsed.database))
-    if not file.exists():
-        raise SchemaTooOld(
-            f"there is no ledger {file.name} in {file.parent}, and none was made. No film is touched. "
-            "Was it moved? Put it back, or restore the backup; for a new gateway run `filmgate up`."
-        )
-
-
-def check_schema(engine: Engine) -> None:
-    """
-    Raises:
-        SchemaTooOld: the ledger is empty or older; `filmgate up` migrates it.
-        SchemaTooNew: a newer filmgate wrote it.
-    """
-    found = revision(engine)
-    if found == SCHEMA:
-        return
-    if found is None or found < SCHEMA:
-        raise SchemaTooOld(
-            f"the ledger has schema {found or 'none'}, this filmgate needs {SCHEMA}. No film is touched. "
-            "Run `filmgate up` (it backs the ledger up and migrates it) before other commands."
-        )
-    raise SchemaTooNew(
-        f"the ledger has schema {found}, newer than the {SCHEMA} this filmgate knows. No film is touched. "
-        "Start the newer filmgate again, or restore the backup made before its migration."
-    )
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the database to SCHEMA; an older SQLite file is copied beside itself first."""
-    from alembic import command  # noqa: PLC0415  only migrations need Alembic; every process opens a ledger
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    found = revision(engine)
-    if found is None and Path(f"{engine.url.database}{RESTORING}").exists():
-        raise LedgerError(
-            "a `filmgate restore` into this state folder did not end. Nothing was started. Remove the folder "
-            "and restore into a new one."
-        )
-    if found is not None:
-        if found > SCHEMA:
-            check_schema(engine)
-        if found == SCHEMA:
-            return
-        _back_up(engine, found)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.execution_options(filmgate_reading=False).connect() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise LedgerError(f"the ledger cannot be migrated from schema {found}: {error}") from error
-
-
-def _back_up(engine: Engine, found: str) -> None:
-    database = engine.url.database
-    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
-        return
-    target = Path(f"{database}.before-{found}-to-{SCHEMA}")
-    _require_room(Path(database), found)
-    try:
-        with engine.connect() as connection:
-            copy_whole(_driver(connection), target)
-    except (OSError, sqlite3.Error, DBAPIError) as error:
-        raise LedgerError(
-            f"the ledger could not be backed up before its migration from schema {found}: {_words(error)}. "
-            "It is as it was, and nothing was started. Make room beside it and run `filmgate up` again."
-        ) from error
-
-
-def _require_room(database: Path, found: str) -> None:
-    """A migration writes the backup, and may write every page of the ledger into WAL and ledger again.
-
-    Raises:
-        LedgerError: there is no room for that.
-    """
-    disk = os.statvfs(database.parent)
-    free = disk.f_bavail * disk.f_frsize
-    needed = 3 * sum(file.stat().st_size for file in (database, Path(f"{database}-wal")) if file.exists())
-    if free < needed:
-        raise LedgerError(
-            f"there is no room to migrate the ledger from schema {found} to {SCHEMA}: with its backup that "
-            f"takes up to {(needed >> 20) + 1} MiB beside it, and {free >> 20} MiB are free. It is as "
-            "it was, and nothing was started. Make room, or start the filmgate that ran before: it goes on."
-        )
-
-
 def copy_whole(source: sqlite3.Connection, target: Path) -> None:
     """Copy a ledger that others may be writing, its WAL included, into one file that is whole or not there.
 
@@ -429,9 +318,3 @@ def copy_whole(source: sqlite3.Connection, target: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, DBAPIError):
-        return _first_line(error)
-    return str(error.strerror) if isinstance(error, OSError) else str(error)

@@ -22,7 +22,15 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
+from gateway.ledger.holding import (
+    IN_HAND,
+    TO_AI,
+    WAITING,
+    in_words,
+    lift,
+    standing,
+    take_back_unowed,
+)
 from gateway.ledger.listing import film_id_of, what_of
 from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (
@@ -36,7 +44,7 @@ from gateway.ledger.records import (
     Undelivered,
     Undone,
 )
-from gateway.ledger.rejecting import in_words, lift
+from gateway.ledger.routing import owe_copy, owe_original
 from gateway.ledger.tables import (
     UtcDateTime,
     associations,
@@ -49,7 +57,7 @@ from gateway.ledger.tables import (
     objects,
     versions,
 )
-from gateway.ledger.working import keep_copy, keep_object, owe_copy, owe_original
+from gateway.ledger.working import keep_copy, keep_object
 
 _AT_ONCE = 200  # deliveries that are queued again in one transaction
 _PAGE = 1000  # rows in one transaction of a long list

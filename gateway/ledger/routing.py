@@ -7,14 +7,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, union, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from gateway.errors import Trouble
 from gateway.ledger.engine import Database
 from gateway.ledger.holding import WAITING, take_back_unowed
-from gateway.ledger.moves import allowed, move, note, stands
-from gateway.ledger.records import Delivery, DeliveryState, JobState
-from gateway.ledger.tables import UtcDateTime, deliveries, events, jobs
+from gateway.ledger.moves import allowed, move, note, owed_anew, stands
+from gateway.ledger.records import ORDINARY, Delivery, DeliveryState, JobState
+from gateway.ledger.tables import UtcDateTime, copies, deliveries, events, instances, jobs, versions
 
 WHO = "courier"
 UNANSWERED = "delivery unanswered"
@@ -274,3 +285,57 @@ def _whose(db: Connection, delivery_id: int) -> tuple[int, str]:
         select(deliveries.c.film_id, deliveries.c.destination).where(deliveries.c.id == delivery_id)
     ).one()
     return row.film_id, row.destination
+
+
+# What becomes owed
+
+
+def owe_original(
+    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
+) -> None:
+    """Owe one version of a film, as it was received, to AI destinations."""
+    row = db.execute(
+        select(versions, instances.c.sop_instance_uid)
+        .join(instances, instances.c.id == versions.c.film_id)
+        .where(versions.c.id == version_id)
+    ).one()
+    for name in destinations:
+        owe(db, row, film_id, name, "ai", now)
+
+
+def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
+    """Owe a corrected copy to AI destinations."""
+    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
+    for name in destinations:
+        owe(db, row, row.film_id, name, "copy", now)
+
+
+def owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
+    """Owe an object to one destination; one that had failed or was taken back is owed anew."""
+    same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
+    found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
+    if found is not None:
+        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
+            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
+        return
+    db.execute(
+        insert(deliveries).values(
+            film_id=film_id,
+            destination=destination,
+            kind=kind,
+            digest=row.digest,
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            transfer_syntax_uid=row.transfer_syntax_uid,
+            state=DeliveryState.PENDING,
+            next_at=now,
+            created_at=now,
+            rank=_rank_of(film_id),
+        )
+    )
+
+
+def _rank_of(film_id: int) -> ColumnElement[int]:
+    """The most urgent that any version of a film was sent as."""
+    gating = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None)
+    return func.coalesce(select(func.min(jobs.c.rank)).where(gating).scalar_subquery(), ORDINARY)

@@ -13,10 +13,17 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import Owed, put_back_readings, standing, take_back
-from gateway.ledger.moves import allowed, inserted, move, note, owed_anew, stands
+from gateway.ledger.holding import (
+    Owed,
+    examine_again_if_answered,
+    overruled,
+    put_back_readings,
+    reject_named,
+    standing,
+    take_back,
+)
+from gateway.ledger.moves import allowed, inserted, move, note, stands
 from gateway.ledger.records import (
-    ORDINARY,
     CopyMade,
     DeliveryState,
     HoldState,
@@ -26,15 +33,13 @@ from gateway.ledger.records import (
     Made,
     Read,
 )
-from gateway.ledger.rejecting import overruled, reject_named
-from gateway.ledger.ruling import examine_again_if_answered
+from gateway.ledger.routing import owe, owe_copy, owe_original
 from gateway.ledger.tables import (
     copies,
     decisions,
     deliveries,
     findings,
     holds,
-    instances,
     jobs,
     objects,
     results,
@@ -390,54 +395,4 @@ def keep_object(db: Connection, film_id: int, result_id: int | None, made: Made,
         }
         db.execute(insert(objects).values(**row))
     for name in made.to:
-        _owe(db, made, film_id, name, "result", now)
-
-
-def owe_original(
-    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
-) -> None:
-    """Owe one version of a film, as it was received, to AI destinations."""
-    row = db.execute(
-        select(versions, instances.c.sop_instance_uid)
-        .join(instances, instances.c.id == versions.c.film_id)
-        .where(versions.c.id == version_id)
-    ).one()
-    for name in destinations:
-        _owe(db, row, film_id, name, "ai", now)
-
-
-def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
-    """Owe a corrected copy to AI destinations."""
-    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
-    for name in destinations:
-        _owe(db, row, row.film_id, name, "copy", now)
-
-
-def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
-    same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
-    found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
-    if found is not None:
-        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
-            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
-        return
-    db.execute(
-        insert(deliveries).values(
-            film_id=film_id,
-            destination=destination,
-            kind=kind,
-            digest=row.digest,
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            transfer_syntax_uid=row.transfer_syntax_uid,
-            state=DeliveryState.PENDING,
-            next_at=now,
-            created_at=now,
-            rank=_rank_of(film_id),
-        )
-    )
-
-
-def _rank_of(film_id: int) -> ColumnElement[int]:
-    """The most urgent that any version of a film was sent as."""
-    gating = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None)
-    return func.coalesce(select(func.min(jobs.c.rank)).where(gating).scalar_subquery(), ORDINARY)
+        owe(db, made, film_id, name, "result", now)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from gateway.errors import BackupError, Damaged, FilmgateError, LedgerError, Missing, NoRoom, StoreError
 from gateway.ledger import Ledger
-from gateway.ledger.engine import RESTORING
+from gateway.ledger.migrations import RESTORING
 from gateway.ledger.tables import SCHEMA
 from gateway.store import Store
 
