@@ -10,7 +10,6 @@ from typing import Any
 
 from gateway import redis_server
 from gateway.destinations import Destination, build_or_wait, classifier
-from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
 from gateway.process import clock, private
@@ -86,11 +85,6 @@ class Shell:
         """Those that things are sent to: a classifier reads where it is. One that cannot be built waits."""
         calling = self.settings.gateway.ae_title
         return {name: build_or_wait(name, block, calling) for name, block in self.settings.carried.items()}
-
-    def courier(self) -> Courier:
-        retry = {name: block.retry for name, block in self.settings.carried.items()}
-        not_sent = self.settings.classifiers
-        return Courier(self.ledger, self.store, self.destinations(), retry, not_sent=not_sent)
 
     def reporter(self) -> Reporter:
         memory_mb, zone = self.settings.work.decode_memory_mb, self.settings.gateway.time_zone

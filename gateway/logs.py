@@ -16,17 +16,17 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from gateway.process import outlet, tracebacks
+from gateway.process import standard_streams, tracebacks
 from gateway.process.health import HERE
-from gateway.process.muffler import Muffler
-from gateway.process.outlet import Outlet
+from gateway.process.log_limiter import LogLimiter
+from gateway.process.standard_streams import QueuedStream
 from gateway.settings import LogSettings
 
 # Libraries that never see a header: their words are told. All others' may quote what they read.
 BLIND = frozenset(("alembic", "celery", "kombu", "monai", "redis", "scipy", "sklearn", "sqlalchemy", "torch"))
 
 _LEVELS = logging.getLevelNamesMapping()
-_muffler = Muffler()
+_limiter = LogLimiter()
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # pynetdicom's lines name instances and peers' texts; what matters of them we log ourselves
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    if isinstance(sys.stderr, Outlet):
+    if isinstance(sys.stderr, QueuedStream):
         sys.stderr.note = lambda count: _line(_missing(count), [*shared, *renderer])
 
 
@@ -82,7 +82,7 @@ def configure_service(settings: LogSettings, *, process: str) -> None:
 
     What Python itself would print of errors that nobody caught, and of warnings, becomes lines of the log.
     """
-    _, err = outlet.take_over()
+    _, err = standard_streams.take_over()
     err.when_stuck = _note_trouble
     configure(settings, process=process)
     sys.excepthook = _say_uncaught
@@ -104,7 +104,7 @@ def show_warning(
     """For `warnings.showwarning`: a line of the log that says where, and the words of BLIND alone."""
     del file, line
     where = f"{'/'.join(Path(filename).parts[-2:])}:{lineno}"
-    allowed, kept_back = _muffler.allows(where)
+    allowed, kept_back = _limiter.allows(where)
     if not allowed:
         return
     details: dict[str, Any] = {"kind": category.__name__, "where": where}
@@ -121,7 +121,7 @@ def _without_words(record: logging.LogRecord) -> bool:
     if library in BLIND or library == "models":  # ours, which sees pixels alone
         return True
     where = f"{'/'.join(Path(record.pathname).parts[-2:])}:{record.lineno}"
-    allowed, kept_back = _muffler.allows(where)
+    allowed, kept_back = _limiter.allows(where)
     record.msg = f"{library} complains at {where}; its words are left out: they may quote a film"
     if kept_back:
         record.msg += f" ({kept_back} more were kept back)"

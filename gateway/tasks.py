@@ -16,7 +16,7 @@ from gateway.bootstrap import Shell, now
 from gateway.errors import DecodeError, FilmgateError
 from gateway.ledger.records import CopyMade, Job, Judged, Said
 from gateway.process import crash
-from gateway.process.priority import Clerk
+from gateway.process.priority import LedgerThread
 from gateway.readings import Readings
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder, LastFilm
@@ -46,13 +46,13 @@ class Examiner:
         films: LastFilm,
         gates: Gates,
         policy: Policy,
-        clerk: Clerk,
+        ledger_thread: LedgerThread,
         readings: Readings | None = None,
     ) -> None:
         settings = shell.settings
         self._shell, self._store, self._ledger = shell, shell.store, shell.ledger
         self._decoder, self._films, self._gates = decoder, films, gates
-        self._ask, self._readings = clerk.ask, readings
+        self._ask, self._readings = ledger_thread.ask, readings
         rules = settings.policy
         self._rules = Rules(
             policy, shell.today(), shell.acceptances(), rules.mode, rules.correct, gates.regions()

@@ -18,9 +18,9 @@ import structlog
 from gateway.bootstrap import Shell, now
 from gateway.errors import LedgerError, Missing, NoTime, StaleLease, StoreError
 from gateway.ledger.records import Job
-from gateway.process import crash, loops, outlet
+from gateway.process import crash, loops, standard_streams
 from gateway.process.own_time import OwnTime
-from gateway.process.priority import Clerk
+from gateway.process.priority import LedgerThread
 from gateway.readings import classifiers_of
 from gateway.sandbox.decoder import Decoder, LastFilm
 from gateway.sandbox.reporter import Reporter
@@ -48,26 +48,26 @@ class Worker:
         gates: Gates,
         policy: Policy,
         owner: str,
-        clerk: Clerk,
+        ledger_thread: LedgerThread,
         reporter: Reporter | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """`beat` is called as long as the worker goes on: between films, and while one is in hand."""
         self._beat = beat
-        self._ask = clerk.ask
+        self._ask = ledger_thread.ask
         self._ledger = shell.ledger
         self._owner = owner
         self._limits = shell.settings.work
         self._mode = shell.settings.policy.mode
         films = LastFilm(shell.store, decoder)
         self.readings = classifiers_of(shell, films, gates, reporter) if reporter else None
-        self._examiner = Examiner(shell, decoder, films, gates, policy, clerk, self.readings)
+        self._examiner = Examiner(shell, decoder, films, gates, policy, ledger_thread, self.readings)
         self._one_at_a_time = threading.Lock()
         children = (decoder, reporter) if reporter else (decoder,)
         self._heart = Heart(
             self._show_life,
             lambda: [child.pid for child in children if child.pid],
-            start=clerk.ask,
+            start=ledger_thread.ask,
         )
         self._postponed = 0  # jobs that could not be done, one after the other
         self.stopping = threading.Event()
@@ -194,13 +194,13 @@ class Heart:
                 return
             self._guard(self._beat)
         log.error("worker hangs", meaning="it ends itself; its film is tried again by another")
-        outlet.settle()
+        standard_streams.settle()
         os._exit(1)  # nothing else gets a thread out of a call that does not return
 
 
 def run_worker(
     shell: Shell,
-    clerk: Clerk,
+    ledger_thread: LedgerThread,
     *,
     ready: Callable[[], None],
     beat: Callable[[], None],
@@ -215,7 +215,7 @@ def run_worker(
         gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
-        worker = Worker(shell, decoder, gates, shell.policy(), owner, clerk, reporter, beat)
+        worker = Worker(shell, decoder, gates, shell.policy(), owner, ledger_thread, reporter, beat)
         decoder.warm_up(shell.store.incoming)
         if worker.readings:
             worker.readings.prepare()

@@ -21,8 +21,10 @@ from gateway.destinations import Destination, build
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
 from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.retry import HORIZON_S, next_delay_s, tries_within
-from gateway.dispatcher import courier as module
-from gateway.dispatcher.courier import Courier, Lane
+from gateway.dispatcher import courier as courier_module
+from gateway.dispatcher import lane as lane_module
+from gateway.dispatcher.courier import Courier
+from gateway.dispatcher.lane import Lane
 from gateway.errors import Busy, Declined, DeliveryError, LedgerBusy, Refused, Rejected, Unreachable
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery, DeliveryState, Received
@@ -201,7 +203,7 @@ def test_as_many_at_a_time_as_it_has_associations(gateway: Gateway) -> None:
     together = threading.Barrier(3, timeout=WAIT_S)
     archive = Fake("archive", lambda delivery: wait_for(together))
     archive.associations = 3
-    count = 3 * module.BATCH
+    count = 3 * lane_module.BATCH
     gateway.owe("archive", count=count)
     with running(gateway, archive):
         gateway.until("archive", delivered=count)
@@ -213,7 +215,7 @@ def wait_for(barrier: threading.Barrier) -> None:
 
 
 def test_rest_when_nothing_is_owed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REST_S", 0.01)
+    monkeypatch.setattr(lane_module, "REST_S", 0.01)
     archive = Fake("archive")
     with running(gateway, archive):
         assert archive.rested.wait(WAIT_S)
@@ -335,8 +337,8 @@ def refuses(uid: str, error: Exception) -> Callable[[Delivery], None]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks often, and has patience for few tries."""
-    monkeypatch.setattr(module, "LOOK_S", 0.002)
-    monkeypatch.setattr(module, "FEW", 4)
+    monkeypatch.setattr(courier_module, "LOOK_S", 0.002)
+    monkeypatch.setattr(courier_module, "FEW", 4)
 
 
 @pytest.mark.usefixtures("quick")
@@ -423,7 +425,7 @@ def test_what_this_machine_cannot_do_is_tried_on_but_not_for_ever(gateway: Gatew
 
 def test_ten_thousand_failures_leave_nothing_behind(gateway: Gateway, monkeypatch) -> None:
     """What is remembered of single objects is bounded."""
-    monkeypatch.setattr(module, "_MOST_FAILING", 100)
+    monkeypatch.setattr(lane_module, "_MOST_FAILING", 100)
     lane = Lane(Fake("archive"), QUICK, Random(1))
     for delivery_id in range(10_000):
         lane.counts(delivery_id)
@@ -452,7 +454,7 @@ def test_a_file_missing_in_the_store_is_parked(gateway: Gateway) -> None:
 
 def test_a_fault_of_ours_ends_nothing(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody expected is logged; its object is tried later, the others go on."""
-    monkeypatch.setattr(module, "LEDGER_S", 0.01)
+    monkeypatch.setattr(courier_module, "LEDGER_S", 0.01)
 
     def act(delivery: Delivery) -> None:
         if delivery.sop_instance_uid == "1.2.0":
@@ -467,7 +469,7 @@ def test_a_fault_of_ours_ends_nothing(gateway: Gateway, monkeypatch: pytest.Monk
 
 def test_a_look_that_fails_is_taken_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one thread that sees what is due outlives an error that nobody thought of."""
-    monkeypatch.setattr(module, "LEDGER_S", 0.01)
+    monkeypatch.setattr(courier_module, "LEDGER_S", 0.01)
     due, faults = gateway.ledger.due_destinations, [RuntimeError("1.2.0")] * 2
 
     def fails_at_first(now: datetime, **named: int) -> list[str]:
@@ -532,7 +534,7 @@ def test_a_busy_ledger_costs_time_only(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Whatever call it refuses twice: each object is delivered once."""
-    monkeypatch.setattr(module, "LEDGER_S", 0.01)
+    monkeypatch.setattr(courier_module, "LEDGER_S", 0.01)
     real = getattr(gateway.ledger, method)
     left = [2]
 
@@ -628,7 +630,7 @@ def test_another_reason_is_told_again() -> None:
 def test_a_long_delay_does_not_hide_that_it_is_back() -> None:
     """A film may wait for fifteen minutes; the destination is tried every PROBE_S."""
     lane = Lane(Fake("archive"), RetrySettings(first_s=900, longest_s=900), Random(1))
-    assert lane.fails(Unreachable("dead"), datetime.now(UTC)) <= module.PROBE_S
+    assert lane.fails(Unreachable("dead"), datetime.now(UTC)) <= lane_module.PROBE_S
 
 
 def test_one_probe_at_a_time() -> None:
@@ -639,4 +641,4 @@ def test_one_probe_at_a_time() -> None:
     lane.probe_over()
     assert lane.allowance() == 1
     lane.takes(1, datetime.now(UTC))
-    assert lane.allowance() == module.BATCH
+    assert lane.allowance() == lane_module.BATCH

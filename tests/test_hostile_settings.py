@@ -20,7 +20,8 @@ from gateway.errors import SettingsError
 from gateway.ledger import Ledger
 from gateway.settings import PREFIX, Settings, keys, load, read, values
 from gateway.supervisor import fitness, supervisor
-from gateway.supervisor.supervisor import load_all, plan
+from gateway.supervisor.plan import plan
+from gateway.supervisor.supervisor import load_all
 from pipelines.lined_yaml import MOST_VALUES, YamlError, parse
 from pipelines.policy import Policy
 

@@ -37,14 +37,12 @@ from gateway.settings import (
     load,
 )
 from gateway.supervisor import supervisor
+from gateway.supervisor.lock import alone
+from gateway.supervisor.plan import plan
+from gateway.supervisor.port import check_port
 from gateway.supervisor.processes import FIRST_BACKOFF_S, Child, Silence, Spec
-from gateway.supervisor.supervisor import (
-    Supervisor,
-    check_port,
-    child_environment,
-    plan,
-    write_snapshot,
-)
+from gateway.supervisor.snapshot import child_environment, write_snapshot
+from gateway.supervisor.supervisor import Supervisor
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
 WAIT_S = 90.0  # on a machine that others use
@@ -538,11 +536,11 @@ def test_after_an_up_that_was_killed_the_port_is_waited_for(settings: Settings, 
     up = Supervisor(settings, reload=lambda: settings, say=print, plan=stand_ins(events))
     with capture_logs() as logs, ThreadPoolExecutor(1) as other:
         started = other.submit(until_said, logs, "the port is still taken", last.close)
-        with supervisor._alone(settings.state) as killed, up._take_port(killed) as port:
+        with alone(settings.state) as killed, up._take_port(killed) as port:
             assert port.getsockname()[1] == settings.gateway.port
         started.result()
     assert (settings.state / "up.lock").read_bytes() == b""
-    with supervisor._alone(settings.state) as killed:
+    with alone(settings.state) as killed:
         assert not killed
 
 

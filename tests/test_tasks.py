@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from gateway import bootstrap
 from gateway.bootstrap import Shell
 from gateway.ledger.records import Received
-from gateway.process.priority import Clerk
+from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
 from gateway.settings import Settings
 from gateway.worker import Worker
@@ -86,7 +86,7 @@ def receive(one: Shell, ds: Dataset, tmp_path: Path) -> None:
 
 
 def examine(one: Shell, decoder: Decoder, gates: object) -> Worker:
-    its_worker = Worker(one, decoder, gates, Policy.default(), "w", Clerk())  # type: ignore[arg-type]
+    its_worker = Worker(one, decoder, gates, Policy.default(), "w", LedgerThread())  # type: ignore[arg-type]
     its_worker.work()
     return its_worker
 
@@ -238,7 +238,7 @@ def test_the_words_of_the_policy_file_reach_the_worker(
     ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation = body_part, "", ""
     ds.ViewCodeSequence, ds.AnatomicRegionSequence = [], []
     receive(one, ds, tmp_path)
-    Worker(one, decoder, Says(*found), one.policy(), "w", Clerk()).work()  # type: ignore[arg-type]
+    Worker(one, decoder, Says(*found), one.policy(), "w", LedgerThread()).work()  # type: ignore[arg-type]
     assert one.ledger.film(1).decision == decision
 
 

@@ -21,7 +21,7 @@ from test_tasks import Says, examine, receive, shell
 from gateway import tasks, worker
 from gateway.errors import LedgerBusy, NoRoom, NoTime
 from gateway.process import loops
-from gateway.process.priority import LOWEST, Clerk, give_way
+from gateway.process.priority import LOWEST, LedgerThread, give_way
 from gateway.sandbox.decoder import Decoder
 from gateway.worker import Worker
 from pipelines.film import Film, Finding, Reason
@@ -50,8 +50,8 @@ def test_a_worker_is_heard_while_a_film_is_in_its_hand(
 
     one = shell(tmp_path)
     receive(one, phantom_dx("frontal", 1), tmp_path)
-    clerk, rules = Clerk(), Policy.default()
-    Worker(one, decoder, Slow(), rules, "w", clerk, beat=lambda: beats.put(None)).work()  # type: ignore[arg-type]
+    ledger_thread, rules = LedgerThread(), Policy.default()
+    Worker(one, decoder, Slow(), rules, "w", ledger_thread, beat=lambda: beats.put(None)).work()  # type: ignore[arg-type]
     assert one.ledger.film(1).decision == "pass"
 
 
@@ -62,7 +62,7 @@ def test_a_full_disk_costs_the_film_no_attempt(
     one = shell(tmp_path, correct="auto")
     receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
     turned = Says(("rotation", Reason.ROTATED_90))
-    its_worker = Worker(one, decoder, turned, Policy.default(), "w", Clerk())  # type: ignore[arg-type]
+    its_worker = Worker(one, decoder, turned, Policy.default(), "w", LedgerThread())  # type: ignore[arg-type]
 
     def full(*_: object, **__: object) -> None:
         its_worker.stopping.set()
@@ -84,7 +84,7 @@ def test_a_film_that_waits_for_room_lets_the_others_go_on(
     one = shell(tmp_path)
     for number in (1, 2):
         receive(one, phantom_dx("frontal", number), tmp_path)
-    its_worker = Worker(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
+    its_worker = Worker(one, decoder, Says(), Policy.default(), "w", LedgerThread())  # type: ignore[arg-type]
     tries: list[str] = []
     film = decoder.film
 
@@ -199,12 +199,12 @@ def test_the_thread_that_writes_does_not_give_way() -> None:
     """A worker put aside amid a transaction would keep the listener from the ledger."""
 
     def lowered() -> tuple[int, int, int]:
-        clerk = Clerk()
+        ledger_thread = LedgerThread()
         give_way(LOWEST)
         return (
             os.sched_getscheduler(0),
-            clerk.ask(lambda: os.sched_getscheduler(0)),
-            clerk.ask(lambda: os.nice(0)),
+            ledger_thread.ask(lambda: os.sched_getscheduler(0)),
+            ledger_thread.ask(lambda: os.nice(0)),
         )
 
     before = os.nice(0)
@@ -243,7 +243,7 @@ def test_a_worker_looks_again_after_a_fault(
         return claim(*args, **named)
 
     monkeypatch.setattr(one.ledger, "claim", fails_at_first)
-    its_worker = Worker(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
+    its_worker = Worker(one, decoder, Says(), Policy.default(), "w", LedgerThread())  # type: ignore[arg-type]
     look = partial(loops.Guard("worker look", first_s=0.01), its_worker.work)
     alone = loops.start("worker look", partial(its_worker.look_alone, look))
     end = time.monotonic() + 60
@@ -265,9 +265,9 @@ def test_the_heart_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
         beaten.set()
 
     def lowered() -> None:
-        clerk = Clerk()
+        ledger_thread = LedgerThread()
         give_way(LOWEST)
-        with worker.Heart(beat, start=clerk.ask):
+        with worker.Heart(beat, start=ledger_thread.ask):
             assert beaten.wait(30)
 
     with ThreadPoolExecutor(1) as thread:

@@ -14,6 +14,7 @@ from threading import Event
 import structlog
 
 from gateway.bootstrap import Shell
+from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
 from gateway.ledger import LONG_WAL_BYTES, Checkpoint, Ledger
@@ -91,8 +92,7 @@ class Checkpoints:
     def run(self, stop: Event) -> None:
         """Look again and again until `stop` is set."""
         guard = loops.Guard("checkpoints", failing="ledger's WAL not copied")
-        while not stop.wait(guard(self.look) or CHECKPOINT_S):
-            pass
+        guard.until(stop, self.look, every_s=CHECKPOINT_S)
 
 
 class Dispatcher:
@@ -116,6 +116,13 @@ class Dispatcher:
             self._leases.look(monotonic_s, now)
 
 
+def courier_of(shell: Shell) -> Courier:
+    """The courier of a gateway: to every destination but classifiers of our own, with which workers read."""
+    retry = {name: block.retry for name, block in shell.settings.carried.items()}
+    not_sent = shell.settings.classifiers
+    return Courier(shell.ledger, shell.store, shell.destinations(), retry, not_sent=not_sent)
+
+
 def run(
     shell: Shell,
     *,
@@ -137,7 +144,7 @@ def run(
         if wakes.deaf:
             meaning = "films are sent and examined up to a second later"
             log.warning("nobody can wake the dispatcher", why=wakes.deaf, meaning=meaning)
-        courier = shell.courier()
+        courier = courier_of(shell)
         courier.start()
         copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
         loops.start("end of waiting", partial(_wake_at, stop, Wake(shell.settings.state)))

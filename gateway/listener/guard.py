@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
 from gateway.process.supervised import BACKLOG
 from gateway.upper_layer import AbortReason, BadPdu, PduType, abort
 
@@ -90,7 +90,7 @@ class Door:
         request_timeout_s: time to a whole A-ASSOCIATE-RQ, TLS handshake included.
         ssl_context: with one, every connection must be TLS.
         reuse_port: several processes listen on one port.
-        muffler: for what is to be said about strangers.
+        limiter: for what is to be said about strangers.
         listening: a socket that listens already, shared with other processes.
         beat: called each time that the loop goes round.
     """
@@ -100,7 +100,7 @@ class Door:
         welcome: Callable[[socket.socket, str, bytes], None],
         *,
         request_timeout_s: float,
-        muffler: Muffler,
+        limiter: LogLimiter,
         ssl_context: ssl.SSLContext | None = None,
         reuse_port: bool = False,
         most_waiting: int = MOST_WAITING,
@@ -111,7 +111,7 @@ class Door:
         self._shared = listening
         self._beat = beat
         self._request_timeout_s = request_timeout_s
-        self._muffler = muffler
+        self._limiter = limiter
         self._ssl_context = ssl_context
         self._reuse_port = reuse_port
         self._most_waiting = most_waiting
@@ -207,7 +207,7 @@ class Door:
             for visitor in tuple(self._visitors.values()):
                 if len(visitor.data) > _SMALL_REQUEST:
                     self._drop(visitor)
-            self._muffler.warning("no memory for those at the door; large requests were dropped")
+            self._limiter.warning("no memory for those at the door; large requests were dropped")
         time.sleep(_ACCEPT_PAUSE_S)
 
     def _accept(self) -> None:
@@ -217,7 +217,7 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:  # out of file descriptors, mostly: make room, do not spin
-                self._muffler.warning("cannot accept a connection", error=error.strerror)
+                self._limiter.warning("cannot accept a connection", error=error.strerror)
                 self._make_room()
                 time.sleep(_ACCEPT_PAUSE_S)
                 return
@@ -272,7 +272,7 @@ class Door:
         except ssl.SSLWantWriteError:
             self._selector.modify(visitor.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
         except ssl.SSLError as error:
-            self._muffler.warning("TLS refused", address=visitor.address, error=error.reason)
+            self._limiter.warning("TLS refused", address=visitor.address, error=error.reason)
             self._drop(visitor)
         except (OSError, Closed):
             self._drop(visitor)
@@ -280,7 +280,7 @@ class Door:
             self._drop(visitor)
             raise
         except BadPdu as bad:
-            self._muffler.warning("not a DICOM association request", address=visitor.address, what=str(bad))
+            self._limiter.warning("not a DICOM association request", address=visitor.address, what=str(bad))
             with suppress(OSError):
                 visitor.socket.send(abort(bad.reason))
             self._bid_farewell(visitor)
@@ -338,7 +338,7 @@ class Door:
         now = time.monotonic()
         for visitor in [one for one in self._visitors.values() if one.deadline <= now]:
             if visitor.state != "leaving":
-                self._muffler.warning("no association request in time", address=visitor.address)
+                self._limiter.warning("no association request in time", address=visitor.address)
             self._drop(visitor)
 
     def _make_room(self) -> None:
