@@ -16,7 +16,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from gateway.process import standard_streams, tracebacks
+from gateway.errors import ExcInfo, in_a_line, traceback_text
+from gateway.process import standard_streams
 from gateway.process.health import HERE
 from gateway.process.log_limiter import LogLimiter
 from gateway.process.standard_streams import QueuedStream
@@ -48,7 +49,7 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
         )
     ]
     if settings.json_:
-        in_full = structlog.processors.ExceptionRenderer(tracebacks.full)
+        in_full = structlog.processors.ExceptionRenderer(traceback_text)
         renderer = [named, in_full, structlog.processors.JSONRenderer()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -137,8 +138,8 @@ def _note_trouble(trouble: str) -> None:
         HERE.well("log")
 
 
-def _print_traceback(out: TextIO, exc_info: tracebacks.ExcInfo) -> None:
-    out.write("\n" + tracebacks.full(exc_info))
+def _print_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    out.write("\n" + traceback_text(exc_info))
 
 
 def _missing(count: int) -> EventDict:
@@ -171,4 +172,4 @@ def _say_thread_ended(args: threading.ExceptHookArgs) -> None:
 def _say_unraisable(args: Any) -> None:
     """args: sys.UnraisableHookArgs, a class that only type checkers know."""
     if args.exc_value is not None:
-        log.warning("an error while tidying up", error=tracebacks.short(args.exc_value))
+        log.warning("an error while tidying up", error=in_a_line(args.exc_value))

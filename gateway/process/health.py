@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.process import private, tracebacks
+from gateway.errors import in_a_line
+from gateway.process import private
 
 _PROC = Path("/proc")
 
@@ -66,7 +67,7 @@ class Health:
 
     def failed(self, what: str, error: BaseException | str, failures: int = 1) -> None:
         """Note that `what` failed, so many times in a row."""
-        words = error if isinstance(error, str) else tracebacks.short(error)
+        words = error if isinstance(error, str) else in_a_line(error)
         with self._lock:
             before = self._troubles.get(what)
             since = before.since if before else datetime.now(UTC).isoformat(timespec="seconds")
