@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from dicom_peers import film
 from structlog.testing import capture_logs
-from test_supervisor import Events, events, stand_ins, supervise
+from supervisor_stand_ins import Events, events, stand_ins, supervise
 
 from gateway.destinations import scu
 from gateway.errors import SettingsError
