@@ -126,7 +126,7 @@ class Shell:
     def models(self) -> dict[str, Any]:
         """What `pipelines.gates.load` is told: which bundles, which variants of them, and further regions."""
         work = self.settings.work
-        told = {"variants": work.variants, "regions": work.regions}
+        options = {"variants": work.variants, "regions": work.regions}
         return {"bundles": Path(work.bundles) if work.bundles else None} | {
-            k: v for k, v in told.items() if v
+            name: value for name, value in options.items() if value
         }

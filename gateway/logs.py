@@ -151,10 +151,10 @@ def _missing(count: int) -> EventDict:
 
 
 def _line(event: EventDict, processors: list[Processor]) -> str:
-    made: Any = event
+    line: Any = event
     for process in processors:
-        made = process(None, "warning", made)
-    return f"{made}\n"
+        line = process(None, "warning", line)
+    return f"{line}\n"
 
 
 def _say_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -18,11 +18,11 @@ def acceptance(block: ClassifierDestination, name: str) -> Acceptance:
     Of a card that cannot be read nothing is known: it is owed the films that most classifiers take, so that
     people see them fail.
     """
-    told = block.accepts.model_dump(exclude_unset=True) if block.accepts else {}
+    accepts = block.accepts.model_dump(exclude_unset=True) if block.accepts else {}
     with suppress(terms.NoTerms, ValidationError):
         card = Accepts.model_validate(terms.read(bundle_of(block, name)).accepts)
-        return Acceptance(**{**card.model_dump(), **told})
-    return Acceptance(**told)
+        return Acceptance(**{**card.model_dump(), **accepts})
+    return Acceptance(**accepts)
 
 
 def bundle_of(block: ClassifierDestination, name: str) -> Path:

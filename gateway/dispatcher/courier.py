@@ -105,11 +105,11 @@ class Courier:
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Each destination's state, in words for people."""
-        found = {name: lane.health() for name, lane in self._lanes.items()}
+        states = {name: lane.health() for name, lane in self._lanes.items()}
         for name in sorted(self._unknown):
             text = "films are owed to it, but it is no longer in the settings; they wait"
-            found[name] = {"state": "unknown", "text": text}
-        return found
+            states[name] = {"state": "unknown", "text": text}
+        return states
 
     def _begin(self, name: str, run: Callable[[], None]) -> None:
         self._threads.append(loops.start(name, run))

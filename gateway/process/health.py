@@ -117,9 +117,9 @@ def _reports(folder: Path) -> Iterator[tuple[_Kept | None, Path]]:
     """Each file's; None for one that cannot be read."""
     for path in sorted(folder.glob("*.json")):
         try:
-            told = json.loads(path.read_text("utf-8"))
-            troubles = tuple(Trouble(**one) for one in told["troubles"])
-            yield _Kept(told["process"], int(told["pid"]), troubles, told["started"]), path
+            report = json.loads(path.read_text("utf-8"))
+            troubles = tuple(Trouble(**one) for one in report["troubles"])
+            yield _Kept(report["process"], int(report["pid"]), troubles, report["started"]), path
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError):

@@ -116,12 +116,12 @@ def gate_bundles(settings: Settings) -> dict[str, Path]:
 def problem_of(bundle: Path) -> str:
     """Why a gate's bundle cannot be used; "" when its weights are there and those of its card."""
     try:
-        told = plain_files.read_json(bundle / terms.METADATA)["filmgate"]
-        found = digest_of(bundle)
-        whole = told["weights_sha256"] == found
+        card = plain_files.read_json(bundle / terms.METADATA)["filmgate"]
+        digest = digest_of(bundle)
+        as_carded = card["weights_sha256"] == digest
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"cannot be read: {error}"
-    return "" if whole else "its weights are not the ones its card names"
+    return "" if as_carded else "its weights are not the ones its card names"
 
 
 def digest_of(bundle: Path) -> str:
@@ -240,8 +240,8 @@ def _never_a_folder(path: Path) -> str:
 def _named(settings: Settings) -> set[str]:
     """The destinations that something is sent to by itself."""
     routes, results = settings.routes, [block.results for block in settings.classifiers.values()]
-    told = (names for one in results for names in one.model_dump().values())
-    return {*routes.always, *routes.pass_, *routes.copies, *settings.quarantine.rejection_notes}.union(*told)
+    names = (names for block in results for names in block.model_dump().values())
+    return {*routes.always, *routes.pass_, *routes.copies, *settings.quarantine.rejection_notes}.union(*names)
 
 
 def _takes_nothing(accepts: Accepts) -> str:
@@ -269,10 +269,10 @@ def is_ourselves(block: DicomDestination, gateway: GatewaySettings) -> bool:
 def _addresses(host: str) -> set[str]:
     """The numeric addresses of a name; only names of destinations on our own port are looked up."""
     try:
-        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        answers = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         return set()
-    return {str(address[4][0]).partition("%")[0] for address in found}
+    return {str(address[4][0]).partition("%")[0] for address in answers}
 
 
 def _is_of_this_machine(address: str) -> bool:

@@ -222,12 +222,12 @@ def _checked(file: Path) -> tuple[dict[str, int], set[str]]:
     """
     try:
         with closing(sqlite3.connect(file)) as db:
-            found = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
+            faults = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
             rows = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _COUNTED}  # noqa: S608  our own names
     except sqlite3.Error as error:
         raise LedgerError(f"the copied ledger cannot be read: {error}") from error
-    if found != ["ok"]:
-        raise LedgerError(f"the ledger is damaged: {'; '.join(found)}")
+    if faults != ["ok"]:
+        raise LedgerError(f"the ledger is damaged: {'; '.join(faults)}")
     copy = Ledger.open(f"sqlite:///{file}")
     try:
         digests = copy.digests()
