@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
-from gateway.ledger.holding import Answering
+from gateway.ledger.holding.ruling import Answering
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
 from gateway.ledger.receiving import Receiving

@@ -11,12 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Select,
-    Text,
     bindparam,
-    cast,
     exists,
     func,
     insert,
@@ -26,12 +23,12 @@ from sqlalchemy import (
 )
 
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import WAITING
+from gateway.ledger.holding.taking_back import WAITING, waits
 from gateway.ledger.moves import allowed, stands
-from gateway.ledger.records import Delivery, DeliveryState, HoldState, Job, JobState
+from gateway.ledger.records import Delivery, DeliveryState, Job, JobState
 from gateway.ledger.routing import ALL, delivery_of
-from gateway.ledger.tables import UtcDateTime, copies, decisions, deliveries, holds, instances, jobs, versions
-from pipelines.film import Box, Operations, Reason
+from gateway.ledger.tables import UtcDateTime, copies, decisions, deliveries, instances, jobs, versions
+from pipelines.film import Box, Operations
 
 LONGEST_DELAY_S = 60.0  # a job that was put off waits no longer: a later time means that a clock was set back
 
@@ -104,26 +101,6 @@ class Claiming(Database):
         """Job id -> (token, heartbeat counter) of every lease that is held."""
         with self.reading() as db:
             return {row.id: (row.token, row.beat) for row in db.execute(_LEASES)}
-
-
-def waits() -> ColumnElement[bool]:
-    """Whether a reading waits for a person: another picture, later than the one that is read, is held."""
-    its_film = versions.c.film_id == deliveries.c.film_id
-    own = select(versions.c.id).where(its_film, versions.c.digest == deliveries.c.digest)
-    made_of = (
-        select(func.max(decisions.c.version_id))
-        .join(copies, copies.c.decision_id == decisions.c.id)
-        .where(copies.c.film_id == deliveries.c.film_id, copies.c.digest == deliveries.c.digest)
-    )
-    # two levels down nothing is correlated by itself: without it any film's version would come out
-    of_it = (one.correlate(deliveries).scalar_subquery() for one in (own, made_of))
-    version = func.coalesce(*of_it)
-    return exists().where(
-        holds.c.film_id == deliveries.c.film_id,
-        holds.c.state == HoldState.OPEN,
-        holds.c.version_id > version,
-        cast(holds.c.reasons, Text).contains(Reason.OTHER_PIXELS.value),
-    )
 
 
 def _times(now: datetime | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Dialect, String, bindparam, exists, or_, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import withheld, write_withheld
+from gateway.ledger.holding.rejecting import withheld, write_withheld
 from gateway.ledger.moves import Prepared, allowed, insert_rows, inserted, note, owed_anew
 from gateway.ledger.records import (
     CAN_WAIT,

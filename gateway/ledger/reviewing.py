@@ -22,15 +22,8 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import (
-    IN_HAND,
-    TO_AI,
-    WAITING,
-    in_words,
-    lift,
-    standing,
-    take_back_unowed,
-)
+from gateway.ledger.holding.rejecting import in_words, lift
+from gateway.ledger.holding.taking_back import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
 from gateway.ledger.listing import film_id_of, what_of
 from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (

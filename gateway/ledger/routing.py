@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from gateway.errors import Trouble
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import WAITING, take_back_unowed
+from gateway.ledger.holding.taking_back import WAITING, take_back_unowed
 from gateway.ledger.moves import allowed, move, note, owed_anew, stands
 from gateway.ledger.records import ORDINARY, Delivery, DeliveryState, JobState
 from gateway.ledger.tables import UtcDateTime, copies, deliveries, events, instances, jobs, versions

@@ -13,15 +13,9 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import (
-    Owed,
-    examine_again_if_answered,
-    overruled,
-    put_back_readings,
-    reject_named,
-    standing,
-    take_back,
-)
+from gateway.ledger.holding.rejecting import overruled, reject_named
+from gateway.ledger.holding.ruling import examine_again_if_answered
+from gateway.ledger.holding.taking_back import Owed, put_back_readings, standing, take_back
 from gateway.ledger.moves import allowed, inserted, move, note, stands
 from gateway.ledger.records import (
     CopyMade,
