@@ -107,10 +107,10 @@ class Routing(Database):
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
         with self.writing(quiet=True) as db:
-            done = {"ended_at": now, "error": None, "trouble": None}
-            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.DELIVERED, **done):
-                film_id, name = _whose(db, delivery_id)
-                note(db, now, "delivered", film_id=film_id, who=WHO, destination=name)
+            allowed(deliveries, DeliveryState.SENDING, DeliveryState.DELIVERED)
+            done = db.execute(_DELIVERED, {"which": delivery_id, "now": now}).one_or_none()
+            if done is not None:
+                note(db, now, "delivered", film_id=done.film_id, who=WHO, destination=done.destination)
 
     def retry_delivery(
         self,
@@ -227,6 +227,12 @@ _BY_DESTINATION = _by_destination()
 _IN_TURN = tuple(_in_turn())
 _THESE = deliveries.c.id.in_(bindparam("ids", expanding=True))
 _OTHER = deliveries.alias("other")
+_DELIVERED = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("which"), deliveries.c.state == DeliveryState.SENDING)
+    .values(state=DeliveryState.DELIVERED, ended_at=_NOW, error=None, trouble=None)
+    .returning(deliveries.c.film_id, deliveries.c.destination)
+)
 _RIVAL = (  # another version under the same UID, owed to the same destination
     (_OTHER.c.film_id == deliveries.c.film_id)
     & (_OTHER.c.destination == deliveries.c.destination)

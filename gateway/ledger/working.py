@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, update
 
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
@@ -29,6 +29,7 @@ from gateway.ledger.records import (
 from gateway.ledger.rejecting import overruled, reject_named
 from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
+    UtcDateTime,
     copies,
     decisions,
     deliveries,
@@ -181,8 +182,7 @@ def _put_off_s(postponed: int) -> float:
 
 def _finish(db: Connection, job: Job, now: datetime) -> None:
     allowed(jobs, JobState.LEASED, JobState.DONE)
-    ended = {"state": JobState.DONE, "done_at": now, "error": None}
-    done = db.execute(update(jobs).where(_held_by(job)).values(**ended))
+    done = db.execute(_FINISH, {"job_id": job.id, "its_token": job.token, "now": now})
     if done.rowcount != 1:
         raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
@@ -248,8 +248,7 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 
 def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
-    of_film = decisions.c.film_id == job.film_id
-    db.execute(update(decisions).where(of_film, ~decisions.c.superseded).values(superseded=True))
+    db.execute(_SUPERSEDE, {"its_film": job.film_id})
     made = judged.decision
     row = {
         "film_id": job.film_id,
@@ -274,9 +273,18 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
     measured = {name: float(value) for name, value in found.facts if isfinite(value)}
-    body = asdict(found) | {"facts": measured}
-    gate, verdict = body.pop("gate"), body.pop("verdict")
-    return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
+    body = {
+        "score": found.score,
+        "low": found.low,
+        "high": found.high,
+        "reason": found.reason,
+        "detail": found.detail,
+        "box": asdict(found.box) if found.box else None,
+        "model_digest": found.model_digest,
+        "facts": measured,
+    }
+    its = {"gate": found.gate, "verdict": found.verdict, "body": body}
+    return {"decision_id": decision_id, "of_copy": of_copy, **its}
 
 
 def _found(row: Any) -> Finding:
@@ -335,11 +343,12 @@ def _hold(
 def _no_longer_held(db: Connection, job: Job, rulings: Collection[Ruling], now: datetime) -> None:
     """Examined again, by itself or because people said once for all what words of its header mean."""
     allowed(holds, HoldState.OPEN, HoldState.SUPERSEDED)
-    closed = {"state": HoldState.SUPERSEDED, "closed_at": now, "closed_by": WHO}
+    closing, who = _NO_LONGER_HELD, WHO
     if rulings:
-        closed["closed_by"] = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
-        closed["note"] = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
-    db.execute(update(holds).where(_open_of(job)).values(**closed))
+        who = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
+        note_text = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
+        closing = closing.values(note=note_text)
+    db.execute(closing, {"its_film": job.film_id, "its_version": job.version_id, "now": now, "who": who})
 
 
 def _open_of(job: Job) -> ColumnElement[bool]:
@@ -397,11 +406,9 @@ def owe_original(
     db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
 ) -> None:
     """Owe one version of a film, as it was received, to AI destinations."""
-    row = db.execute(
-        select(versions, instances.c.sop_instance_uid)
-        .join(instances, instances.c.id == versions.c.film_id)
-        .where(versions.c.id == version_id)
-    ).one()
+    if not destinations:
+        return
+    row = db.execute(_VERSION, {"its_version": version_id}).one()
     for name in destinations:
         _owe(db, row, film_id, name, "ai", now)
 
@@ -414,30 +421,55 @@ def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: d
 
 
 def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
-    same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
-    found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
+    same = {"its_film": film_id, "its_destination": destination, "its_digest": row.digest}
+    found = db.execute(_OWED_ALREADY, same).one_or_none()
     if found is not None:
         if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
             move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
         return
-    db.execute(
-        insert(deliveries).values(
-            film_id=film_id,
-            destination=destination,
-            kind=kind,
-            digest=row.digest,
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            transfer_syntax_uid=row.transfer_syntax_uid,
-            state=DeliveryState.PENDING,
-            next_at=now,
-            created_at=now,
-            rank=_rank_of(film_id),
-        )
-    )
+    owed = {
+        "film_id": film_id,
+        "destination": destination,
+        "kind": kind,
+        "digest": row.digest,
+        "sop_class_uid": row.sop_class_uid,
+        "sop_instance_uid": row.sop_instance_uid,
+        "transfer_syntax_uid": row.transfer_syntax_uid,
+        "next_at": now,
+        "created_at": now,
+    }
+    db.execute(_OWE, owed | {"its_film": film_id})
 
 
-def _rank_of(film_id: int) -> ColumnElement[int]:
-    """The most urgent that any version of a film was sent as."""
-    gating = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None)
-    return func.coalesce(select(func.min(jobs.c.rank)).where(gating).scalar_subquery(), ORDINARY)
+# Built once: to build them anew costs more than the ledger takes to answer.
+_ITS_FILM: BindParameter[int] = bindparam("its_film")
+_ITS_VERSION: BindParameter[int] = bindparam("its_version")
+_NOW = bindparam("now", type_=UtcDateTime)
+_FINISH = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"), jobs.c.token == bindparam("its_token"))
+    .where(jobs.c.state == JobState.LEASED)
+    .values(state=JobState.DONE, done_at=_NOW, error=None)
+)
+_SUPERSEDE = (
+    update(decisions).where(decisions.c.film_id == _ITS_FILM, ~decisions.c.superseded).values(superseded=True)
+)
+_NO_LONGER_HELD = (
+    update(holds)
+    .where(holds.c.film_id == _ITS_FILM, holds.c.version_id == _ITS_VERSION)
+    .where(holds.c.state == HoldState.OPEN)
+    .values(state=HoldState.SUPERSEDED, closed_at=_NOW, closed_by=bindparam("who"))
+)
+_VERSION = (
+    select(versions, instances.c.sop_instance_uid)
+    .join(instances, instances.c.id == versions.c.film_id)
+    .where(versions.c.id == _ITS_VERSION)
+)
+_OWED_ALREADY = select(deliveries.c.id, deliveries.c.state).where(
+    deliveries.c.film_id == _ITS_FILM,
+    deliveries.c.destination == bindparam("its_destination"),
+    deliveries.c.digest == bindparam("its_digest"),
+)
+_GATING = (jobs.c.film_id == _ITS_FILM) & jobs.c.delivery_id.is_(None)
+_MOST_URGENT = select(func.min(jobs.c.rank)).where(_GATING).scalar_subquery()  # as any version was sent
+_OWE = insert(deliveries).values(state=DeliveryState.PENDING, rank=func.coalesce(_MOST_URGENT, ORDINARY))
