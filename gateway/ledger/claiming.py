@@ -71,13 +71,12 @@ class Claiming(Database):
         while (following := self._following(classifiers, now)) is not None:
             with self.leasing() as db:
                 if "delivery_id" in following:
-                    job_id = _begin_reading(db, following | {"owner": owner})
+                    taken = _begin_reading(db, following | {"owner": owner})
                 else:
-                    job_id = _lease(db, following["job_id"], owner, now)
-                token = 0 if job_id is None else db.execute(_TOKEN, {"job_id": job_id}).scalar_one()
-            if job_id is not None:
+                    taken = _lease(db, following["job_id"], owner, now)
+            if taken is not None:
                 with self.reading() as db:
-                    return _job(db, job_id, token)
+                    return _job(db, *taken)
         return None
 
     def _following(self, classifiers: Collection[str], now: datetime | None) -> dict[str, Any] | None:
@@ -151,24 +150,40 @@ _LEASE = (
     .where(jobs.c.id == bindparam("job_id"), _ITS_TURN)
     .values(state=JobState.LEASED, owner=bindparam("new_owner"), beat=0)
     .values(token=jobs.c.token + 1, attempts=jobs.c.attempts + 1)
+    .returning(jobs.c.id, jobs.c.token)
 )
-_TOKEN = select(jobs.c.token).where(jobs.c.id == bindparam("job_id"))
 _HAND_OVER = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("which"), stands(deliveries, *WAITING), ~waits())
     .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
 )
-_READING = insert(jobs).values(state=JobState.LEASED, token=1, attempts=1, beat=0)
+_FIRST_TOKEN = 1
+_READING = insert(jobs).values(state=JobState.LEASED, token=_FIRST_TOKEN, attempts=1, beat=0)
+_EARLIER_VERSION = versions.alias("earlier_version")
+_FIRST_DIGEST = (  # of the first version of a film, where that is another one
+    select(_EARLIER_VERSION.c.digest)
+    .where(_EARLIER_VERSION.c.film_id == jobs.c.film_id, _EARLIER_VERSION.c.id < jobs.c.version_id)
+    .order_by(_EARLIER_VERSION.c.id)
+    .limit(1)
+    .scalar_subquery()
+)
+_JOB = (
+    select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
+    .add_columns(_FIRST_DIGEST.label("first_digest"))
+    .join(versions, versions.c.id == jobs.c.version_id)
+    .join(instances, instances.c.id == jobs.c.film_id)
+    .where(jobs.c.id == bindparam("job_id"))
+)
 
 
-def _lease(db: Connection, job_id: int, owner: str, now: datetime | None) -> int | None:
-    """Take a job; None when somebody else was faster."""
-    taken = db.execute(_LEASE, {"job_id": job_id, "new_owner": owner, **_times(now)})
-    return job_id if taken.rowcount == 1 else None
+def _lease(db: Connection, job_id: int, owner: str, now: datetime | None) -> tuple[int, int] | None:
+    """Take a job: its id and its token; None when somebody else was faster."""
+    row = db.execute(_LEASE, {"job_id": job_id, "new_owner": owner, **_times(now)}).one_or_none()
+    return None if row is None else (row.id, row.token)
 
 
-def _begin_reading(db: Connection, reading: dict[str, Any]) -> int | None:
-    """The job that a delivery to a classifier becomes; the delivery is `sending` while it lives.
+def _begin_reading(db: Connection, reading: dict[str, Any]) -> tuple[int, int] | None:
+    """The job that a delivery to a classifier becomes, as `_lease`; the delivery is `sending` while it lives.
 
     None when somebody else was faster, or it waits by now.
     """
@@ -176,7 +191,7 @@ def _begin_reading(db: Connection, reading: dict[str, Any]) -> int | None:
         return None
     key = db.execute(_READING, reading).inserted_primary_key
     assert key is not None
-    return int(key[0])
+    return int(key[0]), _FIRST_TOKEN
 
 
 def _version_read(db: Connection, delivery: Any) -> int:
@@ -195,18 +210,7 @@ def _version_read(db: Connection, delivery: Any) -> int:
 
 def _job(db: Connection, job_id: int, token: int) -> Job:
     """What was taken, under the token that it was taken with."""
-    row = db.execute(
-        select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
-        .join(versions, versions.c.id == jobs.c.version_id)
-        .join(instances, instances.c.id == jobs.c.film_id)
-        .where(jobs.c.id == job_id)
-    ).one()
-    before = db.scalar(
-        select(versions.c.digest)
-        .where(versions.c.film_id == row.film_id, versions.c.id < row.version_id)
-        .order_by(versions.c.id)
-        .limit(1)
-    )
+    row = db.execute(_JOB, {"job_id": job_id}).one()
     reading, operations = _what_to_read(db, row) if row.delivery_id is not None else (None, Operations())
     return Job(
         id=row.id,
@@ -217,7 +221,7 @@ def _job(db: Connection, job_id: int, token: int) -> Job:
         attempts=row.attempts,
         token=token,
         received_at=row.received_at,
-        first_digest=before,
+        first_digest=row.first_digest,
         reading=reading,
         operations=operations,
     )

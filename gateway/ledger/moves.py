@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +15,8 @@ from sqlalchemy import (
     Dialect,
     FromClause,
     Table,
+    Update,
+    bindparam,
     insert,
     literal_column,
     update,
@@ -52,8 +54,21 @@ def stands(table: FromClause, *states: str) -> ColumnElement[bool]:
 def move(db: Connection, table: Table, row_id: int, start: str, end: str, **values: Any) -> bool:
     """Change one row's state; False when the row was not in `start` (somebody else was faster)."""
     allowed(table, start, end)
-    statement = update(table).where(table.c.id == row_id, table.c.state == start)
-    return db.execute(statement.values(state=end, **values)).rowcount == 1
+    reckoned = {name: value for name, value in values.items() if isinstance(value, ColumnElement)}
+    plain = {name: value for name, value in values.items() if name not in reckoned}
+    statement = _move(table, tuple(plain))
+    if reckoned:
+        statement = statement.values(**reckoned)
+    its = {"row_id": row_id, "start": start, "end": end} | {f"new_{name}": plain[name] for name in plain}
+    return db.execute(statement, its).rowcount == 1
+
+
+@cache
+def _move(table: Table, columns: tuple[str, ...]) -> Update:
+    """Built once for each: to build it anew costs more than the ledger takes to answer."""
+    values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
+    its = (table.c.id == bindparam("row_id")) & (table.c.state == bindparam("start"))
+    return update(table).where(its).values(state=bindparam("end"), **values)
 
 
 class Prepared:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Select,
@@ -118,10 +119,10 @@ class Routing(Database):
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
         with self.writing(quiet=True) as db:
-            done = {"ended_at": now, "error": None, "trouble": None}
-            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.DELIVERED, **done):
-                film_id, name = _whose(db, delivery_id)
-                note(db, now, "delivered", film_id=film_id, who=WHO, destination=name)
+            allowed(deliveries, DeliveryState.SENDING, DeliveryState.DELIVERED)
+            done = db.execute(_DELIVERED, {"which": delivery_id, "now": now}).one_or_none()
+            if done is not None:
+                note(db, now, "delivered", film_id=done.film_id, who=WHO, destination=done.destination)
 
     def retry_delivery(
         self,
@@ -238,6 +239,12 @@ _BY_DESTINATION = _by_destination()
 _IN_TURN = tuple(_in_turn())
 _THESE = deliveries.c.id.in_(bindparam("ids", expanding=True))
 _OTHER = deliveries.alias("other")
+_DELIVERED = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("which"), deliveries.c.state == DeliveryState.SENDING)
+    .values(state=DeliveryState.DELIVERED, ended_at=_NOW, error=None, trouble=None)
+    .returning(deliveries.c.film_id, deliveries.c.destination)
+)
 _RIVAL = (  # another version under the same UID, owed to the same destination
     (_OTHER.c.film_id == deliveries.c.film_id)
     & (_OTHER.c.destination == deliveries.c.destination)
@@ -294,11 +301,9 @@ def owe_original(
     db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
 ) -> None:
     """Owe one version of a film, as it was received, to AI destinations."""
-    row = db.execute(
-        select(versions, instances.c.sop_instance_uid)
-        .join(instances, instances.c.id == versions.c.film_id)
-        .where(versions.c.id == version_id)
-    ).one()
+    if not destinations:
+        return
+    row = db.execute(_VERSION, {"its_version": version_id}).one()
     for name in destinations:
         owe(db, row, film_id, name, "ai", now)
 
@@ -312,30 +317,37 @@ def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: d
 
 def owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
     """Owe an object to one destination; one that had failed or was taken back is owed anew."""
-    same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
-    found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
+    same = {"its_film": film_id, "its_destination": destination, "its_digest": row.digest}
+    found = db.execute(_OWED_ALREADY, same).one_or_none()
     if found is not None:
         if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
             move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
         return
-    db.execute(
-        insert(deliveries).values(
-            film_id=film_id,
-            destination=destination,
-            kind=kind,
-            digest=row.digest,
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            transfer_syntax_uid=row.transfer_syntax_uid,
-            state=DeliveryState.PENDING,
-            next_at=now,
-            created_at=now,
-            rank=_rank_of(film_id),
-        )
-    )
+    owed = {
+        "film_id": film_id,
+        "destination": destination,
+        "kind": kind,
+        "digest": row.digest,
+        "sop_class_uid": row.sop_class_uid,
+        "sop_instance_uid": row.sop_instance_uid,
+        "transfer_syntax_uid": row.transfer_syntax_uid,
+        "next_at": now,
+        "created_at": now,
+    }
+    db.execute(_OWE, owed | {"its_film": film_id})
 
 
-def _rank_of(film_id: int) -> ColumnElement[int]:
-    """The most urgent that any version of a film was sent as."""
-    gating = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None)
-    return func.coalesce(select(func.min(jobs.c.rank)).where(gating).scalar_subquery(), ORDINARY)
+_ITS_FILM: BindParameter[int] = bindparam("its_film")
+_VERSION = (
+    select(versions, instances.c.sop_instance_uid)
+    .join(instances, instances.c.id == versions.c.film_id)
+    .where(versions.c.id == bindparam("its_version"))
+)
+_OWED_ALREADY = select(deliveries.c.id, deliveries.c.state).where(
+    deliveries.c.film_id == _ITS_FILM,
+    deliveries.c.destination == bindparam("its_destination"),
+    deliveries.c.digest == bindparam("its_digest"),
+)
+_GATING = (jobs.c.film_id == _ITS_FILM) & jobs.c.delivery_id.is_(None)
+_MOST_URGENT = select(func.min(jobs.c.rank)).where(_GATING).scalar_subquery()  # as any version was sent
+_OWE = insert(deliveries).values(state=DeliveryState.PENDING, rank=func.coalesce(_MOST_URGENT, ORDINARY))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, update
 
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
@@ -29,6 +29,7 @@ from gateway.ledger.records import (
 )
 from gateway.ledger.routing import owe, owe_copy, owe_original
 from gateway.ledger.tables import (
+    UtcDateTime,
     copies,
     decisions,
     deliveries,
@@ -180,8 +181,7 @@ def _put_off_s(postponed: int) -> float:
 
 def _finish(db: Connection, job: Job, now: datetime) -> None:
     allowed(jobs, JobState.LEASED, JobState.DONE)
-    ended = {"state": JobState.DONE, "done_at": now, "error": None}
-    done = db.execute(update(jobs).where(_held_by(job)).values(**ended))
+    done = db.execute(_FINISH, {"job_id": job.id, "its_token": job.token, "now": now})
     if done.rowcount != 1:
         raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
@@ -247,8 +247,7 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 
 def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
-    of_film = decisions.c.film_id == job.film_id
-    db.execute(update(decisions).where(of_film, ~decisions.c.superseded).values(superseded=True))
+    db.execute(_SUPERSEDE, {"its_film": job.film_id})
     made = judged.decision
     row = {
         "film_id": job.film_id,
@@ -273,9 +272,18 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
     measured = {name: float(value) for name, value in found.facts if isfinite(value)}
-    body = asdict(found) | {"facts": measured}
-    gate, verdict = body.pop("gate"), body.pop("verdict")
-    return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
+    body = {
+        "score": found.score,
+        "low": found.low,
+        "high": found.high,
+        "reason": found.reason,
+        "detail": found.detail,
+        "box": asdict(found.box) if found.box else None,
+        "model_digest": found.model_digest,
+        "facts": measured,
+    }
+    its = {"gate": found.gate, "verdict": found.verdict, "body": body}
+    return {"decision_id": decision_id, "of_copy": of_copy, **its}
 
 
 def _found(row: Any) -> Finding:
@@ -334,11 +342,12 @@ def _hold(
 def _no_longer_held(db: Connection, job: Job, rulings: Collection[Ruling], now: datetime) -> None:
     """Examined again, by itself or because people said once for all what words of its header mean."""
     allowed(holds, HoldState.OPEN, HoldState.SUPERSEDED)
-    closed = {"state": HoldState.SUPERSEDED, "closed_at": now, "closed_by": WHO}
+    closing, who = _NO_LONGER_HELD, WHO
     if rulings:
-        closed["closed_by"] = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
-        closed["note"] = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
-    db.execute(update(holds).where(_open_of(job)).values(**closed))
+        who = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
+        note_text = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
+        closing = closing.values(note=note_text)
+    db.execute(closing, {"its_film": job.film_id, "its_version": job.version_id, "now": now, "who": who})
 
 
 def _open_of(job: Job) -> ColumnElement[bool]:
@@ -390,3 +399,24 @@ def keep_object(db: Connection, film_id: int, result_id: int | None, made: Made,
         db.execute(insert(objects).values(**row))
     for name in made.to:
         owe(db, made, film_id, name, "result", now)
+
+
+# Built once: to build them anew costs more than the ledger takes to answer.
+_ITS_FILM: BindParameter[int] = bindparam("its_film")
+_ITS_VERSION: BindParameter[int] = bindparam("its_version")
+_NOW = bindparam("now", type_=UtcDateTime)
+_FINISH = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"), jobs.c.token == bindparam("its_token"))
+    .where(jobs.c.state == JobState.LEASED)
+    .values(state=JobState.DONE, done_at=_NOW, error=None)
+)
+_SUPERSEDE = (
+    update(decisions).where(decisions.c.film_id == _ITS_FILM, ~decisions.c.superseded).values(superseded=True)
+)
+_NO_LONGER_HELD = (
+    update(holds)
+    .where(holds.c.film_id == _ITS_FILM, holds.c.version_id == _ITS_VERSION)
+    .where(holds.c.state == HoldState.OPEN)
+    .values(state=HoldState.SUPERSEDED, closed_at=_NOW, closed_by=bindparam("who"))
+)
