@@ -170,10 +170,10 @@ class LedgerFile:
 def _identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; None when nothing is there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class Database:

@@ -239,8 +239,8 @@ class Reviewing(Database):
         with self.reading() as db:
             states = (*WAITING, DeliveryState.FAILED)
             rows = [row for state in states for row in db.execute(query.where(stands(deliveries, state)))]
-        found = [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
-        return sorted(found, key=lambda one: (one.destination, one.state, one.trouble))
+        counts = [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+        return sorted(counts, key=lambda one: (one.destination, one.state, one.trouble))
 
     def last_taken(self, destination: str) -> datetime | None:
         """When a destination took something last."""
@@ -362,15 +362,15 @@ def _close(
 def _not_examined_again(db: Connection, hold: Hold, now: datetime) -> None:
     """An examination that was asked for before a person decided must not undo what the person decided."""
     of_version = (jobs.c.film_id == hold.film_id) & (jobs.c.version_id == hold.version_id)
-    asked = of_version & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
-    for job in db.execute(select(jobs.c.id, jobs.c.state).where(asked)).all():
+    in_hand = of_version & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
+    for job in db.execute(select(jobs.c.id, jobs.c.state).where(in_hand)).all():
         move(db, jobs, job.id, job.state, JobState.DONE, done_at=now, owner=None)
 
 
 def _rejection(db: Connection, film_id: int, version_id: int) -> str:
     """In words, when the last word on a version is a rejection, by a person or by a Key Object; else ""."""
-    if (said := standing(db, film_id)) is not None:
-        return f"rejected: {in_words(said)}"
+    if (rejection := standing(db, film_id)) is not None:
+        return f"rejected: {in_words(rejection)}"
     of_version = (holds.c.film_id == film_id) & (holds.c.version_id == version_id)
     last = select(holds).where(of_version).order_by(holds.c.id.desc()).limit(1)
     hold = db.execute(last).one_or_none()
@@ -394,10 +394,10 @@ def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetim
     if copy is not None:
         return keep_copy(db, hold.film_id, hold.decision_id, copy, now)
     ready = (copies.c.film_id == hold.film_id) & (copies.c.digest == hold.proposal)
-    found = db.scalar(select(copies.c.id).where(ready))
-    if found is None:
+    copy_id = db.scalar(select(copies.c.id).where(ready))
+    if copy_id is None:
         raise NotFound(
             f"film {hold.film_id} has no corrected copy ready. It stays held. "
             "Say what to do with it: --turn 90|180|270, --invert."
         )
-    return int(found)
+    return int(copy_id)

@@ -75,10 +75,10 @@ class Routing(Database):
         """
         allowed(deliveries, DeliveryState.PENDING, DeliveryState.SENDING)
         allowed(deliveries, DeliveryState.RETRY, DeliveryState.SENDING)
-        asked = _times(now) | {"name": destination, "most": limit}
+        parameters = _times(now) | {"name": destination, "most": limit}
         while True:
             with self.reading() as db:
-                in_turn = (_first(db, queries, asked) for queries in _IN_TURN)
+                in_turn = (_first(db, queries, parameters) for queries in _IN_TURN)
                 rows = next((rows[:limit] for rows in in_turn if rows), [])
                 unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
             taken = self._taken(rows) if rows else {}
@@ -221,9 +221,9 @@ def _by_destination() -> Select[Any]:
     return select(names.c.name, *counts)
 
 
-def _first(db: Connection, queries: tuple[Select[Any], ...], asked: dict[str, Any]) -> list[Any]:
+def _first(db: Connection, queries: tuple[Select[Any], ...], parameters: dict[str, Any]) -> list[Any]:
     """What comes first of one kind: each of its queries is in that order itself."""
-    return [row for query in queries for row in db.execute(query, asked)]
+    return [row for query in queries for row in db.execute(query, parameters)]
 
 
 def _in_turn() -> Iterator[tuple[Select[Any], ...]]:
@@ -266,8 +266,8 @@ _TAKE = (
 
 def _unanswered(db: Connection, films: list[int]) -> set[int]:
     """The deliveries of these films of which an earlier try got no answer."""
-    said = select(events.c.detail).where(events.c.film_id.in_(films), events.c.what == UNANSWERED)
-    return {detail["delivery"] for detail in db.scalars(said)} if films else set()
+    details = select(events.c.detail).where(events.c.film_id.in_(films), events.c.what == UNANSWERED)
+    return {detail["delivery"] for detail in db.scalars(details)} if films else set()
 
 
 def delivery_of(row: Any, *, attempts: int) -> Delivery:
@@ -318,10 +318,10 @@ def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: d
 def owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
     """Owe an object to one destination; one that had failed or was taken back is owed anew."""
     same = {"its_film": film_id, "its_destination": destination, "its_digest": row.digest}
-    found = db.execute(_OWED_ALREADY, same).one_or_none()
-    if found is not None:
-        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
-            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
+    owed_already = db.execute(_OWED_ALREADY, same).one_or_none()
+    if owed_already is not None:
+        if owed_already.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
+            move(db, deliveries, owed_already.id, owed_already.state, DeliveryState.PENDING, **owed_anew(now))
         return
     owed = {
         "film_id": film_id,

@@ -248,17 +248,17 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
     db.execute(_SUPERSEDE, {"its_film": job.film_id})
-    made = judged.decision
+    decision = judged.decision
     row = {
         "film_id": job.film_id,
         "version_id": job.version_id,
-        "act": made.act,
+        "act": decision.act,
         "mode": judged.mode,
-        "rule": made.rule,
-        "why": made.why,
-        "reasons": list(made.reasons),
-        "flags": list(made.flags),
-        "trace": list(made.trace),
+        "rule": decision.rule,
+        "why": decision.why,
+        "reasons": list(decision.reasons),
+        "flags": list(decision.flags),
+        "trace": list(decision.trace),
         "digests": judged.digests,
         "decided_at": now,
     }
@@ -304,9 +304,9 @@ def _found(row: Any) -> Finding:
 def keep_copy(db: Connection, film_id: int, decision_id: int, copy: CopyMade, now: datetime) -> int:
     """The copy's row; who makes the same copy a second time finds it."""
     same = (copies.c.film_id == film_id) & (copies.c.digest == copy.digest)
-    found = db.scalar(select(copies.c.id).where(same))
-    if found is not None:
-        return int(found)
+    copy_id = db.scalar(select(copies.c.id).where(same))
+    if copy_id is not None:
+        return int(copy_id)
     row = {
         "film_id": film_id,
         "decision_id": decision_id,

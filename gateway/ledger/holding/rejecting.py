@@ -63,11 +63,11 @@ def overruled(judged: Judged, rejection: Any) -> Judged:
     )
 
 
-def withheld(rejection: Any, made: Decision | None = None) -> Decision:
-    """The decision on a film that was rejected; `made` is what it would have been."""
+def withheld(rejection: Any, decision: Decision | None = None) -> Decision:
+    """The decision on a film that was rejected; `decision` is what it would have been."""
     why = f"{REASON_TEXT[Reason.REJECTED]}: {in_words(rejection)}"
     return replace(
-        made or Decision(Act.WITHHOLD),
+        decision or Decision(Act.WITHHOLD),
         act=Act.WITHHOLD,
         reasons=(Reason.REJECTED,),
         rule=RULE,
@@ -98,18 +98,18 @@ def lift(db: Connection, film_id: int, by: str, now: datetime) -> None:
     db.execute(done.values(state=JobState.READY, **FROM_THE_START))
 
 
-def write_withheld(db: Connection, film_id: int, version_id: int, made: Decision, now: datetime) -> None:
+def write_withheld(db: Connection, film_id: int, version_id: int, decision: Decision, now: datetime) -> None:
     """The row of a decision that needed no look at the pixels."""
     row = {
         "film_id": film_id,
         "version_id": version_id,
-        "act": made.act,
+        "act": decision.act,
         "mode": "enforce",
-        "rule": made.rule,
-        "why": made.why,
-        "reasons": list(made.reasons),
-        "flags": list(made.flags),
-        "trace": list(made.trace),
+        "rule": decision.rule,
+        "why": decision.why,
+        "reasons": list(decision.reasons),
+        "flags": list(decision.flags),
+        "trace": list(decision.trace),
         "digests": {},
         "decided_at": now,
     }
@@ -124,12 +124,12 @@ def _with_originals(db: Connection, uids: Sequence[str]) -> set[str]:
 
 def _taken_back(db: Connection, document: int, uids: set[str]) -> set[str]:
     """Those of these instances that a person gated again, knowing that this document rejects them."""
-    said = (
+    taken_back = (
         select(instances.c.sop_instance_uid, events.c.detail)
         .join(events, events.c.film_id == instances.c.id)
         .where(instances.c.sop_instance_uid.in_(uids), events.c.what == TAKEN_BACK)
     )
-    return {row.sop_instance_uid for row in db.execute(said) if row.detail["document"] == document}
+    return {row.sop_instance_uid for row in db.execute(taken_back) if row.detail["document"] == document}
 
 
 def _row(uid: str, film_id: int, said: Said, now: datetime) -> dict[str, Any]:

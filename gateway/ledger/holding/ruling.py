@@ -70,9 +70,9 @@ class Answering(Database):
             films = tuple(dict.fromkeys(row.film_id for row in waiting))
             for start in range(0, len(films), _CHUNK):
                 _examine_again(db, films[start : start + _CHUNK])
-            told = {"at": now, "what": "gate again", "who": by, "detail": {"ruling": f"{answer}: {word}"}}
+            event = {"at": now, "what": "gate again", "who": by, "detail": {"ruling": f"{answer}: {word}"}}
             if films:
-                db.execute(insert(events), [told | {"film_id": film_id} for film_id in films])
+                db.execute(insert(events), [event | {"film_id": film_id} for film_id in films])
             return films
 
     def take_back(self, sender: str, word: str, *, by: str, note_text: str, now: datetime) -> None:
