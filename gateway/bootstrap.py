@@ -124,7 +124,7 @@ class Shell:
         return Acceptance(**block.accepts.model_dump())
 
     def models(self) -> dict[str, Any]:
-        """What `pipelines.gates.load` is told: which bundles, which variants of them, and further regions."""
+        """The arguments of `pipelines.gates.load`: bundles, their variants, and further regions."""
         work = self.settings.work
         options = {"variants": work.variants, "regions": work.regions}
         return {"bundles": Path(work.bundles) if work.bundles else None} | {

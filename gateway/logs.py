@@ -23,7 +23,7 @@ from gateway.process.log_limiter import LogLimiter
 from gateway.process.standard_streams import QueuedStream
 from gateway.settings import LogSettings
 
-# Libraries that never see a header: their words are told. All others' may quote what they read.
+# Libraries that never see a header: the log has their words. Those of all others may quote what they read.
 BLIND = frozenset(("alembic", "celery", "kombu", "monai", "redis", "scipy", "sklearn", "sqlalchemy", "torch"))
 
 _LEVELS = logging.getLevelNamesMapping()
@@ -81,7 +81,7 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
 def configure_service(settings: LogSettings, *, process: str) -> None:
     """The same for a process that runs for months: nothing that it says can hold it up or end it.
 
-    What Python itself would print of errors that nobody caught, and of warnings, becomes lines of the log.
+    Errors that nobody caught, and warnings, become lines of the log instead of what Python would print.
     """
     _, err = standard_streams.take_over()
     err.when_stuck = _note_trouble

@@ -1,4 +1,4 @@
-"""What `filmgate send` and `filmgate echo` do: C-STORE of files as they are; C-ECHO (PS3.7 section 9.1)."""
+"""The SCU of `filmgate send` and `filmgate echo`: C-STORE of files as they are, C-ECHO (PS3.7 9.1)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class EchoResult:
 
 @dataclass(frozen=True, slots=True)
 class SentResult:
-    """What became of one file. `text` is for people; `status` is None when there was no response."""
+    """The outcome for one file. `text` is for people; `status` is None when there was no response."""
 
     path: Path
     sop_instance_uid: str

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 LOOK_S = 0.5  # between two looks at the ledger when nobody says that something is due
 LEDGER_S = 0.5  # until the next try when the ledger does not answer
-TELL_H = 1.0  # an object that was refused for so long, while others were taken, is told of
+TELL_H = 1.0  # after so long the log names an object that is refused while others are taken
 _LATER = 5  # doublings that the first delay of a declined object skips: it is not tried in seconds
 _CLOSING_S = 2.0
 
@@ -149,7 +149,7 @@ class Courier:
                 )
 
     def _carry_on(self, lane: Lane, thread: str) -> None:
-        """What one thread of a lane does; nothing that goes wrong ends it."""
+        """The work of one thread of a lane; no error ends it."""
         # One object may be to blame, and waits longer each time by itself; the others shall not.
         guard = loops.Guard(
             thread, failing="delivery failed inside filmgate", first_s=LEDGER_S, longest_s=LEDGER_S
@@ -217,7 +217,7 @@ class Courier:
         elif error.blame is Blame.DESTINATION:
             self._retry(delivery, str(error), lane.fails(error, now), error.trouble)
         else:
-            # What is refused again and again says nothing about the destination.
+            # An object that is refused again and again says nothing about the destination.
             fails = delivery.tries < GO_LAST and lane.suspects(delivery.id)
             self._doubted(lane, delivery, error, lane.fails(error, now) if fails else 0.0)
 
@@ -289,7 +289,7 @@ class Courier:
     def _report(self, write: Callable[[], None]) -> None:
         """Write to the ledger; again and again while it is busy: what happened at the peer has happened.
 
-        What cannot be written before the courier stops is sent once more by its successor.
+        An object whose end cannot be written before the courier stops is sent once more by its successor.
         """
         while True:
             try:

@@ -66,7 +66,7 @@ class LeaseWatch:
 class Checkpoints:
     """Copies the ledger's WAL into it, the only one that does so while others write: see `ledger.engine`.
 
-    Nobody else need stop a WAL from growing: a dispatcher that ended is started again within seconds.
+    Nothing else stops a WAL from growing; a dispatcher that ended is started again within seconds.
     """
 
     def __init__(self, ledger: Ledger, small_bytes: int = SMALL_WAL_BYTES) -> None:

@@ -38,7 +38,7 @@ class Lane:
         self.delivered = 0
         self.error = ""
         self.since: datetime | None = None  # failing since
-        self._trouble: Trouble | None = None  # what was told of last
+        self._trouble: Trouble | None = None  # of which people were told last
         self._rng = rng
         self._taken = 0  # objects, by this process
         self._taken_then: OrderedDict[int, int] = OrderedDict()  # delivery: `_taken` when it failed last

@@ -34,7 +34,7 @@ LONGEST_DELAY_S = 60.0  # a job that was put off waits no longer: a later time m
 
 
 class Claiming(Database):
-    """What workers and the dispatcher ask, and take."""
+    """Questions and claims of workers and of the dispatcher."""
 
     def ready_jobs(
         self, classifiers: Collection[str] = (), *, now: datetime | None = None, most: int = ALL
@@ -62,8 +62,8 @@ class Claiming(Database):
         judged already, so it is the older one, and its result is not late however many wait. A job that was
         put off is left for its time, unless there is no `now`.
 
-        What comes next is looked up before the ledger is locked, however long that takes; the lock is held
-        for the row that is taken.
+        The next job is looked up before the ledger is locked, however long that takes; the lock is held for
+        the one row that is taken.
         """
         allowed(jobs, JobState.READY, JobState.LEASED)
         for state in WAITING:
@@ -80,7 +80,7 @@ class Claiming(Database):
         return None
 
     def _following(self, classifiers: Collection[str], now: datetime | None) -> dict[str, Any] | None:
-        """What is claimed next: a job, or a delivery that a reading becomes."""
+        """The next claim: of a job, or of a delivery that becomes a reading."""
         with self.reading() as db:
             job = db.execute(_FIRST_IN_LINE, _times(now)).one_or_none()
             first = [db.execute(query, {"name": name}) for name in classifiers for query in _FIRST_OWED]
@@ -127,7 +127,7 @@ def _counted(ids: Select[Any]) -> Select[Any]:
 
 
 def _owed(state: DeliveryState) -> Select[Any]:
-    """What is owed to a classifier, and may be read."""
+    """Deliveries to a classifier that may be read now."""
     to_it = deliveries.c.destination == bindparam("name")
     return select(deliveries).where(stands(deliveries, state), to_it, ~waits())
 
@@ -209,7 +209,7 @@ def _version_read(db: Connection, delivery: Any) -> int:
 
 
 def _job(db: Connection, job_id: int, token: int) -> Job:
-    """What was taken, under the token that it was taken with."""
+    """The job that was taken, under the token of that claim."""
     row = db.execute(_JOB, {"job_id": job_id}).one()
     reading, operations = _what_to_read(db, row) if row.delivery_id is not None else (None, Operations())
     return Job(
@@ -228,7 +228,7 @@ def _job(db: Connection, job_id: int, token: int) -> Job:
 
 
 def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
-    """What was handed to the classifier; when that is a corrected copy, what made it."""
+    """The delivery to the classifier; of a corrected copy also the operations that made it."""
     row = db.execute(select(deliveries).where(deliveries.c.id == job.delivery_id)).one()
     same = (copies.c.film_id == row.film_id) & (copies.c.digest == row.digest)
     told = db.scalar(select(copies.c.operations).where(same)) or {}

@@ -38,7 +38,7 @@ _FIXED_TOO = ((3, 44, 6), (3, 50, 7))  # and what follows in the same minor vers
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What one checkpoint found and did, in WAL frames of one database page each."""
+    """Result of one checkpoint, in WAL frames of one database page each."""
 
     frames: int  # in the WAL
     copied: int  # of these, into the ledger's file; fewer than `frames` while somebody reads an older state
@@ -62,7 +62,7 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
         return create_engine(parsed, pool_pre_ping=True, max_overflow=-1, hide_parameters=True)
     if parsed.database:
         private.make_folder(Path(parsed.database).parent)
-        with suppress(OSError):  # what keeps it from being made is said when it is opened
+        with suppress(OSError):  # opening it says why it cannot be made
             private.make_file(Path(parsed.database))  # SQLite would make it for all to read, and -wal like it
     engine = create_engine(
         parsed,
@@ -115,7 +115,7 @@ def honest_errors() -> Iterator[None]:
 
 
 def first_line(error: DBAPIError) -> str:
-    """What the driver says; what follows may quote values."""
+    """The driver's own words; the lines after them may quote values."""
     return str(error.orig).partition("\n")[0]
 
 

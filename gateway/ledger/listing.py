@@ -53,7 +53,7 @@ _OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY, Deli
 
 
 class Listing(Database):
-    """What the command line and the console read."""
+    """Lists for the command line and the console."""
 
     def film_lines(self, wanted: Wanted | None = None, *, limit: int | None = None) -> Iterator[str]:
         """Films, newest first, each a line of JSON with the keys of `films list --json`."""
@@ -95,7 +95,7 @@ class Listing(Database):
             return array("q", db.scalars(_ids(wanted or Wanted()).limit(limit)))
 
     def events(self, film_id: int) -> list[dict[str, Any]]:
-        """What happened to a film, oldest first."""
+        """The events of a film, oldest first."""
         with self.reading() as db:
             rows = db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id))
             return [dict(at=r.at, what=r.what, who=r.who, **r.detail) for r in rows]
@@ -171,7 +171,7 @@ def _ids(wanted: Wanted) -> Select[Any]:
 
 
 def _wishes(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """What is asked besides the decision."""
+    """The conditions besides the decision."""
     if wanted.after is not None:
         yield film < wanted.after
     if wanted.films is not None:
@@ -266,7 +266,7 @@ def _grouped(pairs: Iterable[tuple[int | None, str]]) -> defaultdict[int | None,
 
 
 def _findings(rows: Iterable[Any]) -> Iterator[tuple[int, str]]:
-    """What each gate found, by decision; rows that were written before there were `facts` have none."""
+    """The findings of each gate, by decision; rows that were written before there were `facts` have none."""
     beginnings: dict[tuple[str, str, bool], str] = {}
     for decision_id, *what, body in rows:
         key = tuple(what)
@@ -282,7 +282,7 @@ def _findings(rows: Iterable[Any]) -> Iterator[tuple[int, str]]:
 def _line(
     row: Any, job: Any, finding_texts: list[str], delivery_texts: list[str], result_texts: list[str]
 ) -> str:
-    """What a program is given of a film."""
+    """A film as programs read it."""
     return (
         f'{{"sop_instance_uid": {quoted(row.sop_instance_uid)}, '
         f'"received_at": "{row.received_at.isoformat()}", "decision": {_or_null(row.act)}, '
@@ -315,7 +315,7 @@ def what_of(kind: str, object_kind: str | None) -> str:
 
 
 def _result(row: Any, object_texts: list[str]) -> str:
-    """What one classifier said, and the objects that were made of it."""
+    """The result of one classifier, with the objects that were made of it."""
     ending = {"version": row.version, "model_digest": row.model_digest, "made_at": row.made_at.isoformat()}
     beginning = f'"classifier": {quoted(row.classifier)}, {row.body_text[1:-1]}, {json.dumps(ending)[1:-1]}'
     return f'{{{beginning}, "objects": [{", ".join(object_texts)}]}}'

@@ -57,7 +57,7 @@ _PAGE = 1000  # rows in one transaction of a long list
 
 
 class Reviewing(Database):
-    """What the command line and the console read and write."""
+    """Holds and deliveries as people list them, and their decisions."""
 
     def holds(
         self, state: HoldState | None = HoldState.OPEN, *, after: int = 0, limit: int | None = None
@@ -173,7 +173,7 @@ class Reviewing(Database):
             return move(db, jobs, job.id, job.state, JobState.READY, **FROM_THE_START)
 
     def rejection(self, film_id: int) -> str:
-        """Who rejected a film, when, and who was told; "" when nobody did, or it was decided on since."""
+        """Who rejected a film, when, and who got the note; "" when nobody did, or a decision followed."""
         current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
         with self.reading() as db:
             version_id = db.scalar(select(decisions.c.version_id).where(current))

@@ -50,12 +50,12 @@ _DUE = (  # new ones at once, whatever the clock says; others at their time. One
 
 
 class Routing(Database):
-    """What the courier writes."""
+    """Deliveries, as the courier claims and reports them."""
 
     def due_destinations(self, now: datetime, *, most: int = ALL) -> dict[str, int]:
         """Destination -> how many deliveries could go now, not counted further than to `most` of a kind.
 
-        Who asks often must not wait for thousands that are owed to somebody who is away.
+        The courier asks often: it must not wait for a count of thousands owed to a peer that is away.
         """
         counted: dict[str, int] = {}
         with self.reading() as db:
@@ -186,7 +186,7 @@ class Routing(Database):
 
 
 def _waits_again(db: Connection, delivery: Any) -> bool:
-    """What goes last goes last again; False when it was not in hand any more."""
+    """A delivery that goes last goes last again; False when it was not in hand any more."""
     waits = DeliveryState.RETRY if delivery.tries >= GO_LAST else DeliveryState.PENDING
     return move(db, deliveries, delivery.id, DeliveryState.SENDING, waits)
 
@@ -222,12 +222,12 @@ def _by_destination() -> Select[Any]:
 
 
 def _first(db: Connection, queries: tuple[Select[Any], ...], parameters: dict[str, Any]) -> list[Any]:
-    """What comes first of one kind: each of its queries is in that order itself."""
+    """The first deliveries of one turn; each of its queries is in order itself."""
     return [row for query in queries for row in db.execute(query, parameters)]
 
 
 def _in_turn() -> Iterator[tuple[Select[Any], ...]]:
-    """What is taken in which turn: the next one only when there is nothing of the one before."""
+    """The turns, in order: a later one only when the ones before have nothing."""
     its = select(deliveries).where(deliveries.c.destination == bindparam("name")).limit(bindparam("most"))
     yield (its.where(_PENDING).order_by(deliveries.c.rank, deliveries.c.id),)
     often = deliveries.c.tries >= GO_LAST

@@ -83,7 +83,7 @@ class Working(Database):
     ) -> bool:
         """Give a job back without counting the attempt: what went wrong was not the film's doing.
 
-        Whoever claims next passes it over for a while, longer after each time. Once these whiles are more
+        The next claims pass it over for a while, longer after each time. Once these whiles are more
         than `give_up_h` hours together, it is parked for a person: True. They are counted, not measured, so
         that a clock that steps parks no film.
 
@@ -116,7 +116,7 @@ class Working(Database):
             return db.scalar(select(jobs.c.state).where(jobs.c.id == job.id)) == JobState.PARKED
 
     def findings_of(self, version_id: int) -> tuple[Finding, ...]:
-        """What the gates found last in one version of a film, as it was received."""
+        """The last findings of the gates in one version of a film, as it was received."""
         its_film = select(versions.c.film_id).where(versions.c.id == version_id).scalar_subquery()
         of_version = (decisions.c.film_id == its_film) & (decisions.c.version_id == version_id)
         latest = select(func.max(decisions.c.id)).where(of_version)
@@ -356,7 +356,7 @@ def _open_of(job: Job) -> ColumnElement[bool]:
 
 
 def _stands(judged: Judged, digest: str) -> set[Owed]:
-    """What this decision owes to AI; the rest of what earlier ones owed is taken back."""
+    """Deliveries that this decision owes to AI; the others that earlier ones owed are taken back."""
     if judged.hold:
         return set()
     originals = {(name, digest) for name in judged.send_original_to}

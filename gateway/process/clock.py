@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 
 class MachineZone(tzinfo):
-    """What the C library takes for local time: TZ, else /etc/localtime."""
+    """The zone that the C library takes for local time: TZ, else /etc/localtime."""
 
     def utcoffset(self, at: datetime | None) -> timedelta | None:
         return at.replace(tzinfo=None).astimezone().utcoffset() if at else None

@@ -1,9 +1,9 @@
-"""What fails again and again in a running process, in a small file that `filmgate doctor` reads.
+"""Troubles of running processes, each process in a small file that `filmgate doctor` reads.
 
     state/run/health/worker-2.4711.json
 
-One for each process, replaced when something begins to fail, fails once more, or goes well again. A file
-whose process is gone counts no more.
+It is replaced when something begins to fail, fails once more, or goes well again. A file whose process is
+gone no longer counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a process says of itself."""
+    """The troubles of one process, as it reports them."""
 
     process: str
     pid: int
@@ -81,7 +81,7 @@ class Health:
                 self._write()
 
     def troubles(self) -> tuple[Trouble, ...]:
-        """What does not go well now."""
+        """All that does not go well now."""
         with self._lock:
             return tuple(self._troubles.values())
 
@@ -100,7 +100,7 @@ HERE = Health()  # of this process
 
 
 def reports(state: Path) -> list[Report]:
-    """What the processes that run now say of themselves."""
+    """The reports of the processes that run now."""
     return [report for report, _ in _reports(_folder(state)) if report is not None and _runs(report)]
 
 

@@ -1,4 +1,4 @@
-"""What threads of the gateway do again and again, so that none of them dies in silence.
+"""The guarded loop of every thread that works again and again: none of them dies in silence.
 
 An error that nobody thought of is logged, remembered for `filmgate doctor` and waited out, longer each time;
 then the thread goes on. Where it cannot (no memory left, or the thread itself ends) the process ends, and the

@@ -18,7 +18,7 @@ from threading import Event, Thread
 
 READY, BEAT, LEAVING = b"ready\n", b"beat\n", b"leaving\n"
 READY_FD, LISTEN_FD = "FILMGATE_READY_FD", "FILMGATE_LISTEN_FD"
-BACKLOG = 1024  # connections that the kernel takes for the listeners while they are at others
+BACKLOG = 1024  # connections that the kernel keeps for the listeners while they are busy
 BEAT_S = 1.0  # no more than one heartbeat in so long
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)

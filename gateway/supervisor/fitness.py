@@ -1,9 +1,9 @@
-"""What settings name and their schema cannot know: bundles, variants, regions, folders, and ourselves.
+"""Checks of settings that their schema cannot make: bundles, variants, regions and folders that they name.
 
-What is surely a slip is refused: the name of a bundle that does not ship, a destination that is this gateway,
-a classifier that its card has switched off and nobody on.
-What may be there later, as a folder that is mounted, is said, and what it closes meanwhile. No film is kept
-from the archive by any of it. Loads no torch.
+A sure mistake is refused: the name of a bundle that does not ship, a destination that is this gateway itself,
+a classifier that its card switches off and no setting on. Of what may appear later, such as a folder that is
+not mounted yet, people are warned, and told what does not work without it. None of this keeps a film from the
+archive. Loads no torch.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
 
 
 def closed(settings: Settings) -> tuple[str, ...]:
-    """What does not work now, each once, in words such as "gate anatomy": also weights that are not those of
-    their card."""
+    """All that does not work now, such as "gate anatomy", each once; also weights unlike their card."""
     named = [trouble.closes for trouble in troubles(settings) if trouble.closes]
     gates = (f"gate {name}" for name, folder in gate_bundles(settings).items() if problem_of(folder))
     regions = (f"region {folder.name}" for folder in settings.work.regions if problem_of(folder))
@@ -161,7 +160,7 @@ def _policy(settings: Settings) -> Iterator[Trouble]:
 
 
 def _addresses_of_ours(settings: Settings) -> Iterator[Trouble]:
-    """What a library says of these is not repeated: they may hold passwords."""
+    """The addresses of ledger and Redis. A library's own words are not repeated: they may quote passwords."""
     from redis import Redis  # noqa: PLC0415  the command line is asked often, and these load slowly
     from sqlalchemy import create_engine  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415

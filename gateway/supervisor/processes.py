@@ -127,7 +127,7 @@ class Child:
 
     @property
     def after(self) -> Child | None:
-        """Who must end before it starts."""
+        """The process that must end before this one starts."""
         return self if self.running else self._after
 
     def start(self, env: Mapping[str, str], listening: int = -1) -> bool:
@@ -275,7 +275,7 @@ class Child:
 def own_code(env: Mapping[str, str]) -> dict[str, str]:
     """Children are started with `-P`: a file in the working folder must not pass for a module.
 
-    Where this process found its own code there, in a checkout that is not installed, they are told the place.
+    Where this process found its own code there, in a checkout that is not installed, PYTHONPATH names it.
     """
     root = str(Path(__file__).parents[2])
     if sys.flags.safe_path or sys.path[:1] != [root]:
@@ -287,7 +287,7 @@ def _begin(parent: int) -> None:
     """In the child, before its program: SIGHUP is for the supervisor, and passes over what it runs.
 
     `systemctl kill -s HUP` and `pkill -HUP -f` send it to all of them, and it would end a listener in the
-    middle of a film. What is ignored stays so in the program that is begun.
+    middle of a film. An ignored signal stays ignored in the program that is begun.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tie_to_parent(parent)

@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]  # objects done, of so many
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup holds."""
+    """The contents of a backup."""
 
     format: int
     made_at: str  # UTC, when it began: what was acknowledged before is in it
@@ -53,7 +53,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one backup or restore did."""
+    """The result of one backup or restore."""
 
     folder: str
     made_at: str
@@ -296,7 +296,7 @@ def _alone(dest: Path) -> Iterator[None]:
 
 @contextmanager
 def _private() -> Iterator[None]:
-    """What is made meanwhile is for this user alone: a backup holds patients' films."""
+    """Files made meanwhile are for this user alone: a backup holds patients' films."""
     before = os.umask(0o077)
     try:
         yield

@@ -28,8 +28,8 @@ _CHUNK = 400  # UIDs of one look, and as many originals of copies: SQLite takes 
 def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, now: datetime) -> int:
     """Note what the document `film_id` rejects and, with `withdraw`, keep it from AI; how many that were.
 
-    Who rejects a corrected copy rejects the film that it shows. What a person took back of this very document
-    stays taken back, in whatever version it comes again.
+    To reject a corrected copy is to reject the film that it shows. Where a person took this very document back,
+    it stays taken back, in whatever version it comes again.
     """
     named, count = said.rejected.instances, 0
     for start in range(0, len(named), _CHUNK):
@@ -51,7 +51,7 @@ def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, no
 
 
 def overruled(judged: Judged, rejection: Any) -> Judged:
-    """What is left of an examination when the film was rejected meanwhile: the findings."""
+    """An examination whose film was rejected meanwhile: of it only the findings are left."""
     return replace(
         judged,
         decision=withheld(rejection, judged.decision),

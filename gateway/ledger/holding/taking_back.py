@@ -138,7 +138,7 @@ def _stopped(db: Connection, delivery: Any, now: datetime) -> bool:
 
 
 def _owed_of_version() -> Select[Any]:
-    """What is owed of one version of a film, and of the copies that were made of it."""
+    """Deliveries of one version of a film, and of the copies that were made of it."""
     its_film: BindParameter[int] = bindparam("its_film")
     its_version: BindParameter[int] = bindparam("its_version")
     made_of_it = (
