@@ -28,8 +28,8 @@ _CHUNK = 400  # UIDs of one look, and as many originals of copies: SQLite takes 
 def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, now: datetime) -> int:
     """Note what the document `film_id` rejects and, with `withdraw`, keep it from AI; how many that were.
 
-    To reject a corrected copy is to reject the film that it shows. Where a person took this very document back,
-    it stays taken back, in whatever version it comes again.
+    To reject a corrected copy is to reject the film that it shows. Where a person took this very document
+    back, it stays taken back, in whatever version it comes again.
     """
     named, count = said.rejected.instances, 0
     for start in range(0, len(named), _CHUNK):

@@ -1,6 +1,6 @@
 """The ledger's schema: what revision a database has, and how an older one is brought to ours.
 
-Every command asks for the revision; only who migrates loads Alembic.
+Every command asks for the revision; Alembic is loaded where there is something to migrate.
 """
 
 from __future__ import annotations
@@ -69,22 +69,35 @@ def check_schema(engine: Engine) -> None:
 
 def migrate(engine: Engine) -> None:
     """Bring the database to SCHEMA; an older SQLite file is copied beside itself first."""
-    from alembic import command  # noqa: PLC0415  only migrations need Alembic; every process opens a ledger
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
+    before = revision(engine)
+    if before == SCHEMA:
+        return
+    if before is None:
+        _require_no_restore(engine)
+    elif before > SCHEMA:
+        check_schema(engine)
+    else:
+        _back_up(engine, before)
+    _upgrade(engine, before)
 
-    found = revision(engine)
-    if found is None and Path(f"{engine.url.database}{RESTORING}").exists():
+
+def _require_no_restore(engine: Engine) -> None:
+    """
+    Raises:
+        LedgerError: a ledger was being put back here, and only a part of it is there.
+    """
+    if Path(f"{engine.url.database}{RESTORING}").exists():
         raise LedgerError(
             "a `filmgate restore` into this state folder did not end. Nothing was started. Remove the folder "
             "and restore into a new one."
         )
-    if found is not None:
-        if found > SCHEMA:
-            check_schema(engine)
-        if found == SCHEMA:
-            return
-        _back_up(engine, found)
+
+
+def _upgrade(engine: Engine, before: str | None) -> None:
+    from alembic import command  # noqa: PLC0415  who opens a ledger that is current does not load Alembic
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     with engine.execution_options(filmgate_reading=False).connect() as connection:
@@ -92,7 +105,7 @@ def migrate(engine: Engine) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise LedgerError(f"the ledger cannot be migrated from schema {found}: {error}") from error
+            raise LedgerError(f"the ledger cannot be migrated from schema {before}: {error}") from error
 
 
 def _back_up(engine: Engine, found: str) -> None:
