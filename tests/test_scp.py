@@ -55,7 +55,7 @@ from gateway.listener.recorder import Recorder
 from gateway.listener.scp import caller_rejection
 from gateway.settings import GatewaySettings, Peer, Settings
 from gateway.store import Store
-from gateway.upper_layer import BadPdu
+from gateway.upper_layer.pdu import BadPdu
 from pipelines import codecs
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -486,7 +486,7 @@ def test_one_batch_one_transaction(tmp_path: Path) -> None:
 
     with listening(tmp_path, Slow()) as listener, ThreadPoolExecutor(5) as pool:
         results = [pool.submit(send, listener.port) for _ in range(5)]
-        recorder = listener._house.recorder
+        recorder = listener._shared.recorder
         while len(recorder._waiting) < 4:
             threading.Event().wait(0.01)
         gate.set()
