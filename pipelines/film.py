@@ -22,12 +22,17 @@ class Verdict(StrEnum):
 
 
 class Act(StrEnum):
-    """What is done with a film; `films list --json` shows these words."""
+    """What is done with a film; `films list --json` shows these words, and people read `text`."""
 
     PASS = "pass"  # noqa: S105
     CORRECT = "correct"
     WITHHOLD = "withhold"
     QUARANTINE = "quarantine"
+
+    @property
+    def text(self) -> str:
+        """The word for people: in a list of films "correct" would read as *right*."""
+        return "to correct" if self is Act.CORRECT else self.value
 
 
 class Reason(StrEnum):
