@@ -25,10 +25,10 @@ from gateway.store import Store
 from models.bundle import BundleError
 from models.classifiers import terms
 from pipelines.film import Act, Film, Finding, Reason, Verdict
-from pipelines.kinds import is_film
 from pipelines.policy import Acceptance, accepts
 from pipelines.reader import Reader
 from pipelines.reading import UNREAD_TEXT, NotRead, Reading, Unread
+from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()
 

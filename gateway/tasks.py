@@ -40,8 +40,8 @@ from gateway.sandbox.reporter import Reporter, Systems
 from gateway.settings import WebhookDestination
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason, Sender
 from pipelines.gates import GATES, Gates, load
-from pipelines.kinds import is_film
 from pipelines.policy import NOBODY, Policy, decide, decide_unreadable, sent_at_once, would_take
+from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()
 

@@ -186,7 +186,7 @@ class Header:
     study_date: str = ""  # YYYYMMDD
     urgent: bool = False
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
-    words: tuple[str, ...] = ()  # of pipelines.special_words: a computed or special picture
+    words: tuple[str, ...] = ()  # of pipelines.words.special_words: a computed or special picture
     no_pixels: bool = False  # the object holds no pixel data at all
 
 
@@ -266,7 +266,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a person said, once for all, of a word of pipelines.special_words in headers of one sender."""
+    """What a person said, once for all, of one of the special words in headers of one sender."""
 
     sender: str  # the calling AE title
     word: str
