@@ -20,10 +20,10 @@ from gateway.settings import Settings, load
 if TYPE_CHECKING:
     from gateway.sandbox.decoder import Decoder
     from models.pictures import Known
+    from pipelines.classifier import Classifier
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
     from pipelines.policy import Correct, Policy
-    from pipelines.reader import Reader
     from pipelines.reading import Condition, NotRead, Reading
 
 DEFAULT = "chest14"
@@ -129,7 +129,7 @@ class Look:
 class Desk:
     """All that is needed to read a file."""
 
-    reader: Reader
+    reader: Classifier
     gates: Gates | None  # None: none of their models can be used
     policy: Policy
     decoder: Decoder
@@ -207,13 +207,13 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
     from models.bundle import BundleError
     from models.classifiers.bundle import find
     from pipelines import gates
+    from pipelines.classifier import Classifier
     from pipelines.policy import Policy
-    from pipelines.reader import Reader
 
     torch.set_num_threads(threads)
     work = settings.work
     try:
-        reader = Reader.open(find(model), cache=settings.state / "engines", threads=threads)
+        reader = Classifier.open(find(model), cache=settings.state / "engines", threads=threads)
     except BundleError as error:
         raise FilmgateError(
             f"{error}. Nothing was read. `filmgate models list` shows what there is."
@@ -349,7 +349,7 @@ def _judged(condition: Condition) -> tuple[str, str]:
 # Shown to programs
 
 
-def _item(reader: Reader, one: Told) -> dict[str, Any]:
+def _item(reader: Classifier, one: Told) -> dict[str, Any]:
     """One film of `--json`."""
     from pipelines.reading import Reading
 

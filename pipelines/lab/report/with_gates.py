@@ -22,6 +22,7 @@ from models.classifiers import bundle
 from models.pictures import NOTHING, read_pixels
 from pipelines import film as gated
 from pipelines import gates
+from pipelines.classifier import Classifier
 from pipelines.film import PREVIEW_PX, Act, Decision, Finding, Header, Operations, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
@@ -34,7 +35,6 @@ from pipelines.lab.measure.classifier_scores import Doubles
 from pipelines.lab.report import robustness
 from pipelines.lab.report.robustness import Ask, Film, Gate, Gated, Greys, Written
 from pipelines.policy import Acceptance, Policy, decide
-from pipelines.reader import Reader
 from pipelines.reading import Reading
 
 SPLIT = "accept"  # films that neither gates nor classifiers were trained with
@@ -61,7 +61,7 @@ def evaluate_robustness(
     BundleError for a classifier or gates that cannot be used, or ValueError where there are no such films.
     """
     torch.set_num_threads(threads)
-    reader = Reader.open(bundle.find(model), threads=threads)
+    reader = Classifier.open(bundle.find(model), threads=threads)
     task = task_of(reader.card.classes)
     ready = gates.load(bundles)
     if problems := ready.problems():
@@ -144,7 +144,7 @@ def corrected(pixels: Greys, operations: Operations) -> Greys:
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
 
-def asks(reader: Reader, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
+def asks(reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
     """The classifier as a question: pixels -> probabilities of these labels, in their order.
 
     One that reads the lung field is given the box that the gates `ready` find, whatever else they say; where
