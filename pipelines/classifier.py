@@ -1,4 +1,4 @@
-"""A classifier that is ready: a qualified film and what the gates found -> a Reading, or NotRead with its reason.
+"""Asks a classifier: a qualified film and what the gates found -> a Reading, or NotRead with its reason.
 
 The flow is: covered? -> crop -> prepare -> ask -> calibrate -> rank -> show where. Nothing here raises for
 a film: what cannot be read is NotRead, so that silence is never taken for negative.
@@ -32,7 +32,7 @@ class Classifier:
         self.card = loaded.card
         self.engine = engine
         self._head = _head(loaded)
-        self._covers = acceptance(loaded.card)
+        self._covers = Acceptance.of(loaded.card.accepts)
 
     @classmethod
     def open(
@@ -136,18 +136,6 @@ def condition_to_show(conditions: Iterable[Condition]) -> str:
     some = [condition for condition in conditions if not condition.nothing]
     positive = (condition.name for condition in some if condition.positive)
     return next(positive, some[0].name if some else "")
-
-
-def acceptance(card: ClassifierCard) -> Acceptance:
-    """The films that the card covers, as the policy asks for them."""
-    takes = card.accepts
-    return Acceptance(
-        views=takes.views,
-        min_age=takes.min_age,
-        max_age=takes.max_age,
-        unknown_age=takes.unknown_age,
-        modalities=takes.modalities,
-    )
 
 
 def lung_crop(findings: Iterable[Finding]) -> Box | None:

@@ -36,7 +36,7 @@ from gateway.errors import SettingsError
 from gateway.process import clock
 from gateway.settings import lined_yaml
 from gateway.settings.lined_yaml import Lined, Loc
-from models.classifiers import terms
+from models.accepts import modality, view
 from pipelines.lined_yaml import YamlError, parse, unfit_character
 
 # PS3.5 section 6.2, AE: ASCII without backslash and control characters, and not spaces alone
@@ -164,8 +164,8 @@ def _region(word: str) -> str:
     return "chest" if word.strip().lower() == "chest" else word
 
 
-View = Annotated[str, AfterValidator(terms.view)]
-Modality = Annotated[str, AfterValidator(terms.modality)]
+View = Annotated[str, AfterValidator(view)]
+Modality = Annotated[str, AfterValidator(modality)]
 Region = Annotated[str, AfterValidator(_region)]
 
 

@@ -144,7 +144,9 @@ def corrected(pixels: Greys, operations: Operations) -> Greys:
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
 
-def asks(reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
+def asks(
+    reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS
+) -> Ask:
     """The classifier as a question: pixels -> probabilities of these labels, in their order.
 
     One that reads the lung field is given the box that the gates `ready` find, whatever else they say; where

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from models import bundle as files
+from models.accepts import Accepts
 from models.bundle import BundleError
 from models.classifiers import bundle, nets, onnx_files
 from models.classifiers.bundle import (
@@ -32,7 +33,6 @@ from models.classifiers.bundle import (
     ONNX,
     ROWS_FIRST,
     TORCHSCRIPT,
-    Accepts,
     ClassifierCard,
     Input,
 )
