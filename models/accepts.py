@@ -6,7 +6,7 @@ The words are those of the Standard, and nobody takes films by a word that none 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
@@ -82,6 +82,6 @@ def _yes_or_no(value: Any) -> bool:
     return value
 
 
-_READERS = dict(
+_READERS: dict[str, Callable[[Any], Any]] = dict(
     zip((field.name for field in fields(Accepts)), (_views, _age, _age, _yes_or_no, _modalities), strict=True)
 )
