@@ -23,7 +23,7 @@ from models.pictures import NOTHING, read_pixels
 from pipelines import film as gated
 from pipelines import gates
 from pipelines.classifier import Classifier
-from pipelines.film import PREVIEW_PX, Act, Decision, Finding, Header, Operations, Verdict
+from pipelines.film import PREVIEW_PX, WHOLE, Act, Decision, Finding, Header, Operations, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
 from pipelines.lab.ask.chain import CLAIMS
@@ -40,7 +40,7 @@ from pipelines.reading import Reading
 SPLIT = "accept"  # films that neither gates nor classifiers were trained with
 EVERYBODY = Acceptance(min_age=0.0, unknown_age=True)
 ADULT, CHILD = 50.0, 3.0  # years: what the header says of the people whom a classifier was made for
-NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=gates.WHOLE)
+NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=WHOLE)
 
 
 def evaluate_robustness(
@@ -137,9 +137,7 @@ def gate_of(ready: Gates, header: Header = CLAIMS) -> Gate:
 def corrected(pixels: Greys, operations: Operations) -> Greys:
     """The film cropped, then turned clockwise, then inverted."""
     if box := operations.crop:
-        height, width = pixels.shape
-        rows = slice(math.floor(box.y0 * height), math.ceil(box.y1 * height))
-        pixels = pixels[rows, math.floor(box.x0 * width) : math.ceil(box.x1 * width)]
+        pixels = pixels[box.cut(*pixels.shape)]
     pixels = np.rot90(pixels, -operations.turn // 90)
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
