@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.errors import DecodeError, FilmgateError, TookTooLong
-from gateway.sandbox.parent import BLOCK, Sandbox, integer_told, short_text
+from gateway.sandbox.parent import BLOCK, Sandbox, integer_in, short_text
 
 TIMEOUT_S = 60.0
 MEMORY_MB = 3072
@@ -50,10 +50,10 @@ class Transcoder(Sandbox):
         made = _temporary_file()
         try:
             path.stat()
-            told, _ = self._ask(
+            answer, _ = self._ask(
                 path, {"do": "transcode", "transfer_syntax": transfer_syntax}, most=MOST_BYTES, into=made
             )
-            size, digest = integer_told(told.get("size"), 0, MOST_BYTES), short_text(told.get("sha256"))
+            size, digest = integer_in(answer.get("size"), 0, MOST_BYTES), short_text(answer.get("sha256"))
             _check(made, size, digest)
         except FileNotFoundError:
             _discard(made)
