@@ -24,10 +24,10 @@ from gateway.settings.classifier import bundle_of
 from gateway.store import Store
 from models.bundle import BundleError
 from models.classifiers import terms
-from pipelines.classifier import Classifier
 from pipelines.film import Act, Film, Finding, Reason, Verdict
 from pipelines.policy import Acceptance, accepts
 from pipelines.reading import UNREAD_TEXT, NotRead, Reading, Unread
+from pipelines.reading.classifier import Classifier
 from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from gateway.settings import Accepts as Block
-from models.accepts import Accepts
+from models.classifiers.accepts import Accepts
 from pipelines.film import Act, Header, Operations, Reason
 from pipelines.header import read_header
 from pipelines.policy import (

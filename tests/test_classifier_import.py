@@ -26,16 +26,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.accepts import Accepts
 from models.bundle import BundleError
 from models.classifiers import bundle, engine
+from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import Input
-from pipelines.classifier import Classifier
 from pipelines.film import Film, Header
 from pipelines.lab.train import imports, txv
 from pipelines.lab.train.imports import Foreign, Terms
 from pipelines.lab.train.monai_axes import axes_of
 from pipelines.reading import Reading
+from pipelines.reading.classifier import Classifier
 
 ALL = "densenet121-res224-all"
 TERMS = Terms(accepts=Accepts(min_age=18))

@@ -39,8 +39,8 @@ from gateway.settings import Settings, load
 from gateway.settings.classifier import acceptance
 from gateway.supervisor.supervisor import load_all, write_snapshot
 from gateway.tasks import Examiner
-from models.accepts import Accepts
 from models.classifiers import bundle, nets, terms
+from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.film import Operations, Reason
 from pipelines.lab.films.phantom_dx import phantom_dx

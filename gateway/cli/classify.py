@@ -20,11 +20,11 @@ from gateway.settings import Settings, load
 if TYPE_CHECKING:
     from gateway.sandbox.decoder import Decoder
     from models.pictures import Known
-    from pipelines.classifier import Classifier
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
     from pipelines.policy import Correct, Policy
     from pipelines.reading import Condition, NotRead, Reading
+    from pipelines.reading.classifier import Classifier
 
 DEFAULT = "chest14"
 MAX_MPX = 400  # models.pictures.MOST_PX; models.pictures, which knows both, is not loaded for --help
@@ -207,8 +207,8 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
     from models.bundle import BundleError
     from models.classifiers.bundle import find
     from pipelines import gates
-    from pipelines.classifier import Classifier
     from pipelines.policy import Policy
+    from pipelines.reading.classifier import Classifier
 
     torch.set_num_threads(threads)
     work = settings.work

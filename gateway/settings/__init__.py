@@ -36,7 +36,7 @@ from gateway.errors import SettingsError
 from gateway.process import clock
 from gateway.settings import lined_yaml
 from gateway.settings.lined_yaml import Lined, Loc
-from models.accepts import modality, view
+from models.classifiers.accepts import modality, view
 from pipelines.lined_yaml import YamlError, parse, unfit_character
 
 # PS3.5 section 6.2, AE: ASCII without backslash and control characters, and not spaces alone

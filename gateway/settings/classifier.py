@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.settings import ClassifierDestination
-from models.accepts import Accepts
 from models.classifiers import terms
+from models.classifiers.accepts import Accepts
 from pipelines.policy import Acceptance
 
 

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from models import bundle as files
-from models.accepts import Accepts
 from models.bundle import BUNDLES, BundleError
 from models.classifiers import nets, onnx_files
+from models.classifiers.accepts import Accepts
 
 CLASSIFIER = "classifier"
 TORCHSCRIPT, ONNX = "torchscript", "onnx"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models import plain_files
-from models.accepts import Accepts
+from models.classifiers.accepts import Accepts
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 METADATA = "configs/metadata.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-from models.accepts import Accepts
+from models.classifiers.accepts import Accepts
 from pipelines.film import Finding, Header
 from pipelines.policy import regions
 from pipelines.policy.regions import CHEST

@@ -258,7 +258,7 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
 
 
 def _terms(name: str, sha256: str, views: str, min_age: float, max_age: float, *, unknown_age: bool) -> Terms:
-    from models.accepts import Accepts, view
+    from models.classifiers.accepts import Accepts, view
     from pipelines.lab.train.imports import Terms
 
     try:

@@ -22,7 +22,6 @@ from models.classifiers import bundle
 from models.pictures import NOTHING, read_pixels
 from pipelines import film as gated
 from pipelines import gates
-from pipelines.classifier import Classifier
 from pipelines.film import PREVIEW_PX, WHOLE, Act, Decision, Finding, Header, Operations, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
@@ -36,6 +35,7 @@ from pipelines.lab.report import robustness
 from pipelines.lab.report.robustness import Ask, Film, Gate, Gated, Greys, Written
 from pipelines.policy import Acceptance, Policy, decide
 from pipelines.reading import Reading
+from pipelines.reading.classifier import Classifier
 
 SPLIT = "accept"  # films that neither gates nor classifiers were trained with
 EVERYBODY = Acceptance(min_age=0.0, unknown_age=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models import card as cards
-from models.accepts import Accepts
 from models.classifiers import bundle
+from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.train import classifier_train
 

@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from models import bundle as files
-from models.accepts import Accepts
 from models.bundle import BundleError
 from models.classifiers import bundle, nets, onnx_files
+from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import (
     COLUMNS_FIRST,
     ONNX,
