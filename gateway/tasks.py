@@ -17,7 +17,7 @@ from gateway.errors import DecodeError, FilmgateError
 from gateway.ledger.records import CopyMade, Job, Judged, Said
 from gateway.process import crash
 from gateway.process.priority import LedgerThread
-from gateway.readings import Readings
+from gateway.read_jobs import ReadJobs
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder, LastFilm
 from pipelines.examine import (
@@ -47,7 +47,7 @@ class Examiner:
         gates: Gates,
         policy: Policy,
         ledger_thread: LedgerThread,
-        readings: Readings | None = None,
+        readings: ReadJobs | None = None,
     ) -> None:
         settings = shell.settings
         self._shell, self._store, self._ledger = shell, shell.store, shell.ledger

@@ -1,6 +1,6 @@
 """WORK: claims under a lease, one film after the other, its heart, and what a failure means.
 
-What is done with a film is `gateway.tasks`. This module and `gateway.readings` are the only ones of the
+What is done with a film is `gateway.tasks`. This module and `gateway.read_jobs` are the only ones of the
 gateway that load networks.
 """
 
@@ -21,7 +21,7 @@ from gateway.ledger.records import Job
 from gateway.process import crash, loops, standard_streams
 from gateway.process.own_time import OwnTime
 from gateway.process.priority import LedgerThread
-from gateway.readings import classifiers_of
+from gateway.read_jobs import classifiers_of
 from gateway.sandbox.decoder import Decoder, LastFilm
 from gateway.sandbox.reporter import Reporter
 from gateway.tasks import Examiner

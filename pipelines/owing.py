@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.film import Act, Decision, Header, Reason
-from pipelines.kinds import is_film
 from pipelines.policy import Correct, Mode, sent_at_once
+from pipelines.words.kinds import is_film
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from courier_gateway import Fake, Gateway, assert_set, gateway, running
+from courier_gateway import Fake, Gateway, assert_set, empty_ledger, gateway, running, store
 from storage_peers import WAIT_S, storage_scp
 from structlog.testing import capture_logs
 
@@ -20,7 +20,7 @@ from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination
 from gateway.upper_layer.association import Interrupted
 
-__all__ = ["gateway"]
+__all__ = ["empty_ledger", "gateway", "store"]
 
 
 def test_all_that_is_owed_arrives_in_order(gateway: Gateway) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from courier_gateway import QUICK, Fake, Gateway, fails_with, gateway, running, told
+from courier_gateway import QUICK, Fake, Gateway, empty_ledger, fails_with, gateway, running, store, told
 from structlog.testing import capture_logs
 
 from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
@@ -22,7 +22,7 @@ from gateway.ledger.records import Delivery, DeliveryState
 from gateway.settings import RetrySettings
 from gateway.upper_layer.association import Interrupted, TimedOut, Unwelcome
 
-__all__ = ["gateway"]
+__all__ = ["empty_ledger", "gateway", "store"]
 
 
 @pytest.mark.parametrize(

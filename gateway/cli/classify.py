@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
     from pipelines.policy import Correct, Policy
-    from pipelines.reader import Reader
     from pipelines.reading import Condition, NotRead, Reading
+    from pipelines.reading.classifier import Classifier
 
 DEFAULT = "chest14"
 MAX_MPX = 400  # models.pictures.MOST_PX; models.pictures, which knows both, is not loaded for --help
@@ -130,7 +130,7 @@ class Look:
 class Desk:
     """All that is needed to read a file."""
 
-    reader: Reader
+    reader: Classifier
     gates: Gates | None  # None: none of their models can be used
     policy: Policy
     decoder: Decoder
@@ -202,12 +202,12 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
     from models.classifiers.bundle import find
     from pipelines import gates
     from pipelines.policy import Policy
-    from pipelines.reader import Reader
+    from pipelines.reading.classifier import Classifier
 
     torch.set_num_threads(threads)
     work = settings.work
     try:
-        reader = Reader.open(find(model), cache=settings.state / "engines", threads=threads)
+        reader = Classifier.open(find(model), cache=settings.state / "engines", threads=threads)
     except BundleError as error:
         raise FilmgateError(
             f"{error}. Nothing was read. `filmgate models list` shows what there is."
@@ -343,7 +343,7 @@ def _judged(condition: Condition) -> tuple[str, str]:
 # Shown to programs
 
 
-def _item(reader: Reader, one: Told) -> dict[str, Any]:
+def _item(reader: Classifier, one: Told) -> dict[str, Any]:
     """One film of `--json`."""
     from pipelines.reading import Reading
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.errors import DecodeError, FilmgateError, TookTooLong
-from gateway.sandbox.parent import BLOCK, Sandbox, integer_told, short_text
+from gateway.sandbox.parent import BLOCK, Sandbox, integer_in, short_text
 
 TIMEOUT_S = 60.0
 MEMORY_MB = 3072
@@ -53,7 +53,7 @@ class Transcoder(Sandbox):
             answer, _ = self._ask(
                 path, {"do": "transcode", "transfer_syntax": transfer_syntax}, most=MOST_BYTES, into=dataset
             )
-            size, digest = integer_told(answer.get("size"), 0, MOST_BYTES), short_text(answer.get("sha256"))
+            size, digest = integer_in(answer.get("size"), 0, MOST_BYTES), short_text(answer.get("sha256"))
             _check(dataset, size, digest)
         except FileNotFoundError:
             _discard(dataset)

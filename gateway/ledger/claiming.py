@@ -28,7 +28,8 @@ from gateway.ledger.moves import allowed, stands
 from gateway.ledger.records import Delivery, DeliveryState, Job, JobState
 from gateway.ledger.routing import ALL, delivery_of
 from gateway.ledger.tables import UtcDateTime, copies, decisions, deliveries, instances, jobs, versions
-from pipelines.film import Box, Operations
+from pipelines.film import Operations
+from pipelines.json_values import from_plain
 
 LONGEST_DELAY_S = 60.0  # a job that was put off waits no longer: a later time means that a clock was set back
 
@@ -231,7 +232,5 @@ def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
     """The delivery to the classifier; of a corrected copy also the operations that made it."""
     row = db.execute(select(deliveries).where(deliveries.c.id == job.delivery_id)).one()
     same = (copies.c.film_id == row.film_id) & (copies.c.digest == row.digest)
-    told = db.scalar(select(copies.c.operations).where(same)) or {}
-    crop = Box(**told["crop"]) if told.get("crop") else None
-    operations = Operations(crop, told.get("turn", 0), told.get("invert", False), told.get("relabel", False))
+    operations = from_plain(Operations, db.scalar(select(copies.c.operations).where(same)) or {})
     return delivery_of(row, attempts=row.attempts), operations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -40,7 +39,8 @@ from gateway.ledger.tables import (
     results,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Reason, Ruling, Verdict
+from pipelines.film import REASON_TEXT, Act, Decision, Finding, Reason, Ruling
+from pipelines.json_values import from_plain, plain
 
 WHO = "worker"
 FIRST_DELAY_S = 4.0  # after a job was put off; each further time it waits twice as long
@@ -272,33 +272,15 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
     measured = {name: float(value) for name, value in found.facts if isfinite(value)}
-    body = {
-        "score": found.score,
-        "low": found.low,
-        "high": found.high,
-        "reason": found.reason,
-        "detail": found.detail,
-        "box": asdict(found.box) if found.box else None,
-        "model_digest": found.model_digest,
-        "facts": measured,
-    }
-    its = {"gate": found.gate, "verdict": found.verdict, "body": body}
-    return {"decision_id": decision_id, "of_copy": of_copy, **its}
+    body = plain(found) | {"facts": measured}
+    gate, verdict = body.pop("gate"), body.pop("verdict")
+    return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
 
 
 def _found(row: Any) -> Finding:
     """A finding as it was kept."""
-    body = {"facts": {}, **row.body}
-    box, reason = body["box"], body["reason"]
-    kept = {name: body[name] for name in ("score", "low", "high", "detail", "model_digest")}
-    return Finding(
-        row.gate,
-        Verdict(row.verdict),
-        reason=Reason(reason) if reason else None,
-        box=Box(**box) if box else None,
-        facts=tuple(body["facts"].items()),
-        **kept,
-    )
+    facts = tuple(row.body.get("facts", {}).items())
+    return from_plain(Finding, {**row.body, "gate": row.gate, "verdict": row.verdict, "facts": facts})
 
 
 def keep_copy(db: Connection, film_id: int, decision_id: int, copy: CopyMade, now: datetime) -> int:

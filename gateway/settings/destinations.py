@@ -21,15 +21,15 @@ from pydantic import (
 )
 
 from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds, host_name
-from models.classifiers import terms
+from models.classifiers.accepts import modality, view
 
 
 def _region(word: str) -> str:
     return "chest" if word.strip().lower() == "chest" else word
 
 
-View = Annotated[str, AfterValidator(terms.view)]
-Modality = Annotated[str, AfterValidator(terms.modality)]
+View = Annotated[str, AfterValidator(view)]
+Modality = Annotated[str, AfterValidator(modality)]
 Region = Annotated[str, AfterValidator(_region)]
 
 

@@ -23,7 +23,7 @@ from models.pictures import NOTHING, read_pixels
 from pipelines import film as gated
 from pipelines import gates
 from pipelines.examine import Rules, examine
-from pipelines.film import PREVIEW_PX, Act, Finding, Header, Operations, Reason, Verdict
+from pipelines.film import PREVIEW_PX, WHOLE, Act, Finding, Header, Operations, Reason, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
 from pipelines.lab.ask.chain import CLAIMS
@@ -35,13 +35,13 @@ from pipelines.lab.measure.classifier_scores import Doubles
 from pipelines.lab.report import robustness
 from pipelines.lab.report.robustness import Ask, Film, Gate, Gated, Greys, Written
 from pipelines.policy import Acceptance, Policy
-from pipelines.reader import Reader
 from pipelines.reading import Reading
+from pipelines.reading.classifier import Classifier
 
 SPLIT = "accept"  # films that neither gates nor classifiers were trained with
 EVERYBODY = Acceptance(min_age=0.0, unknown_age=True)
 ADULT, CHILD = 50.0, 3.0  # years: what the header says of the people whom a classifier was made for
-NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=gates.WHOLE)
+NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=WHOLE)
 
 
 def evaluate_robustness(
@@ -62,7 +62,7 @@ def evaluate_robustness(
     BundleError for a classifier or gates that cannot be used, or ValueError where there are no such films.
     """
     torch.set_num_threads(threads)
-    reader = Reader.open(bundle.find(model), threads=threads)
+    reader = Classifier.open(bundle.find(model), threads=threads)
     task = task_of(reader.card.classes)
     ready = gates.load(bundles)
     if problems := ready.problems():
@@ -140,14 +140,14 @@ def gate_of(ready: Gates, header: Header = CLAIMS) -> Gate:
 def corrected(pixels: Greys, operations: Operations) -> Greys:
     """The film cropped, then turned clockwise, then inverted."""
     if box := operations.crop:
-        height, width = pixels.shape
-        rows = slice(math.floor(box.y0 * height), math.ceil(box.y1 * height))
-        pixels = pixels[rows, math.floor(box.x0 * width) : math.ceil(box.x1 * width)]
+        pixels = pixels[box.cut(*pixels.shape)]
     pixels = np.rot90(pixels, -operations.turn // 90)
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
 
-def asks(reader: Reader, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
+def asks(
+    reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS
+) -> Ask:
     """The classifier as a question: pixels -> probabilities of these labels, in their order.
 
     One that reads the lung field is given the box that the gates `ready` find, whatever else they say; where

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pipelines.film import Box
+from pipelines.film import WHOLE, Box
 
 if TYPE_CHECKING:  # results are listed without numpy
     import numpy as np
     from numpy.typing import NDArray
 
-WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 NOTHING = frozenset({"no finding", "normal"})  # labels that say: nothing was found
 
 

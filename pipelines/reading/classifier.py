@@ -1,4 +1,4 @@
-"""The reader: a qualified film and what the gates found -> a Reading, or NotRead with its reason.
+"""Asks a classifier: a qualified film and what the gates found -> a Reading, or NotRead with its reason.
 
 The flow is: covered? -> crop -> prepare -> ask -> calibrate -> rank -> show where. Nothing here raises for
 a film: what cannot be read is NotRead, so that silence is never taken for negative.
@@ -17,27 +17,27 @@ from torch import nn
 from models.classifiers import bundle, framing, heat
 from models.classifiers.bundle import ClassifierCard, Loaded
 from models.classifiers.engine import Answer, Engine, open_engine
-from pipelines.film import Box, Film, Finding
+from pipelines.film import WHOLE, Box, Film, Finding
 from pipelines.gates.lungs import LungsGate, crop_of
 from pipelines.policy import Acceptance, accepts
-from pipelines.reading import WHOLE, Condition, NotRead, Reading, Unread
+from pipelines.reading import Condition, NotRead, Reading, Unread
 
 FOREVER = date.max  # a card knows no age of studies
 
 
-class Reader:
+class Classifier:
     """Reads one film after another with one classifier."""
 
     def __init__(self, loaded: Loaded, engine: Engine) -> None:
         self.card = loaded.card
         self.engine = engine
         self._head = _head(loaded)
-        self._covers = acceptance(loaded.card)
+        self._covers = Acceptance.of(loaded.card.accepts)
 
     @classmethod
     def open(
         cls, folder: Path, *, cache: Path | None = None, threads: int = 1, device: str = "auto"
-    ) -> Reader:
+    ) -> Classifier:
         """The classifier in this folder, ready. Raises models.bundle.BundleError."""
         loaded = bundle.load(folder)
         return cls(loaded, open_engine(loaded, cache=cache, threads=threads, device=device))
@@ -80,10 +80,10 @@ class Reader:
 
     def _reading(self, film: Film, answer: Answer, crop: Box, *, with_heat: bool) -> Reading:
         card = self.card
-        told = probabilities(card, answer.logits[0])
+        likely = probabilities(card, answer.logits[0])
         conditions = tuple(
             Condition(name, p, card.thresholds.get(name))
-            for name, p in sorted(zip(card.classes, told, strict=True), key=lambda pair: -pair[1])
+            for name, p in sorted(zip(card.classes, likely, strict=True), key=lambda pair: -pair[1])
         )
         shown = condition_to_show(conditions)
         warm = self._heat(film, answer, crop, shown) if with_heat and shown else None
@@ -95,7 +95,7 @@ class Reader:
             exclusive=card.exclusive,
             crop=crop,
             shown=shown if warm is not None else "",
-            region=None if warm is None else _in_film(heat.region_of(warm), crop),
+            region=None if warm is None else Box(*heat.region_of(warm)).in_whole(crop),
             heat=warm,
         )
 
@@ -118,9 +118,9 @@ def probabilities(card: ClassifierCard, logits: NDArray[np.float32]) -> list[flo
     if card.exclusive:
         shares = np.exp(odds - odds.max())
         return [float(p) for p in shares / shares.sum()]
-    told = [float(p) for p in 0.5 * (1 + np.tanh(odds / 2))]  # the sigmoid, without overflow
+    sigmoids = [float(p) for p in 0.5 * (1 + np.tanh(odds / 2))]  # without overflow
     points = [card.operating.get(name) for name in card.classes]
-    return [p if point is None else rescaled(p, point) for p, point in zip(told, points, strict=True)]
+    return [p if point is None else rescaled(p, point) for p, point in zip(sigmoids, points, strict=True)]
 
 
 def rescaled(p: float, operating: float) -> float:
@@ -136,18 +136,6 @@ def condition_to_show(conditions: Iterable[Condition]) -> str:
     some = [condition for condition in conditions if not condition.nothing]
     positive = (condition.name for condition in some if condition.positive)
     return next(positive, some[0].name if some else "")
-
-
-def acceptance(card: ClassifierCard) -> Acceptance:
-    """The films that the card covers, as the policy asks for them."""
-    takes = card.accepts
-    return Acceptance(
-        views=takes.views,
-        min_age=takes.min_age,
-        max_age=takes.max_age,
-        unknown_age=takes.unknown_age,
-        modalities=takes.modalities,
-    )
 
 
 def lung_crop(findings: Iterable[Finding]) -> Box | None:
@@ -169,10 +157,3 @@ def _head(loaded: Loaded) -> NDArray[np.float32] | None:
 
 def _part(box: Box) -> framing.Part:
     return (box.x0, box.y0, box.x1, box.y1)
-
-
-def _in_film(part: heat.Part, crop: Box) -> Box:
-    """A box in fractions of the crop -> in fractions of the film."""
-    x0, y0, x1, y1 = part
-    width, height = crop.x1 - crop.x0, crop.y1 - crop.y0
-    return Box(crop.x0 + x0 * width, crop.y0 + y0 * height, crop.x0 + x1 * width, crop.y0 + y1 * height)

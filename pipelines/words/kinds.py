@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Finding, Header, Reason, Verdict
-from pipelines.special_words import COMPANION_WORDS, FOR_PROCESSING
+from pipelines.words.special_words import COMPANION_WORDS, FOR_PROCESSING
 
 GATE = "header"
 
@@ -52,7 +52,8 @@ OTHER_PART_CLASSES = frozenset(
         DigitalIntraOralXRayImageStorageForProcessing,
     }
 )
-OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})  # of a CR or DX object a claim (pipelines.policy.claim)
+# Of a CR or DX object these are a claim of its header (pipelines.policy.claims).
+OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})
 OF_OTHER_CLASSES = dict.fromkeys(COMPANION_WORDS, Reason.COMPANION) | {FOR_PROCESSING: Reason.FOR_PROCESSING}
 
 
@@ -64,13 +65,13 @@ def header_findings(header: Header) -> tuple[Finding, ...]:
     default policy; a special word is HEADER_WORD, one finding a word, which stands alone in `detail`: people
     are asked about it, once a sender. Of an object of another class they are believed.
     """
-    found = (
+    faults = (
         *_class_findings(header),
         *_image_type_findings(header),
         *_word_findings(header),
         *_other_findings(header),
     )
-    return found or (Finding(GATE, Verdict.GOOD, 1.0, 0.5, 0.5, detail=_named(header)),)
+    return faults or (Finding(GATE, Verdict.GOOD, 1.0, 0.5, 0.5, detail=_named(header)),)
 
 
 def is_film(header: Header) -> bool:
@@ -99,14 +100,14 @@ def _class_findings(header: Header) -> tuple[Finding, ...]:
 
 def _image_type_findings(header: Header) -> tuple[Finding, ...]:
     image_type = (*header.image_type, "", "")
-    said = "ImageType " + "\\".join(header.image_type)
-    found = []
+    words = "ImageType " + "\\".join(header.image_type)
+    faults = []
     if image_type[1] == "SECONDARY":
         verdict = Verdict.BAD if _other_class(header) else Verdict.UNSURE
-        found.append(_finding(Reason.SECONDARY, said, verdict))
+        faults.append(_finding(Reason.SECONDARY, words, verdict))
     if image_type[0] == "DERIVED":
-        found.append(_finding(Reason.DERIVED, said, Verdict.UNSURE))
-    return tuple(found)
+        faults.append(_finding(Reason.DERIVED, words, Verdict.UNSURE))
+    return tuple(faults)
 
 
 def _word_findings(header: Header) -> tuple[Finding, ...]:

@@ -27,10 +27,10 @@ from models.bundle import BundleError
 from models.classifiers import terms
 from pipelines.film import Act, Film, Finding, Reason, Verdict
 from pipelines.gates import Gates
-from pipelines.kinds import is_film
 from pipelines.policy import Acceptance, accepts
-from pipelines.reader import Reader
 from pipelines.reading import UNREAD_TEXT, NotRead, Reading, Unread
+from pipelines.reading.classifier import Classifier
+from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ OF_SILENCE = ("not_analysed", "json", "fhir")
 Look = Callable[[Film], tuple[Finding, ...]]
 
 
-class Readings:
+class ReadJobs:
     """The classifiers of one worker.
 
     Args:
@@ -78,7 +78,7 @@ class Readings:
         self._findings = findings
         self._observing = observing
         self._engines = engines
-        self._readers: dict[str, Reader] = {}
+        self._readers: dict[str, Classifier] = {}
 
     def prepare(self) -> None:
         """Load what the first film would have to wait for, and say what cannot be used."""
@@ -145,7 +145,7 @@ class Readings:
             return self._findings(job.version_id) or self._look(film)
         return self._look(film.claiming(self._films(job.digest).header))
 
-    def _reader(self, name: str) -> Reader:
+    def _reader(self, name: str) -> Classifier:
         """
         Raises:
             BundleError: it cannot be used; asked anew each time, so that one that was mended is.
@@ -156,9 +156,9 @@ class Readings:
             self._readers[name] = self._opened(name)
         return self._readers[name]
 
-    def _opened(self, name: str) -> Reader:
+    def _opened(self, name: str) -> Classifier:
         try:
-            return Reader.open(bundle_of(self._blocks[name], name), cache=self._engines)
+            return Classifier.open(bundle_of(self._blocks[name], name), cache=self._engines)
         except BundleError:
             raise
         except Exception as error:  # of whatever kind: one classifier must not keep a worker from the gates
@@ -225,13 +225,13 @@ class Readings:
                 yield from ((kind, tuple(names), systems) for systems, names in alike.items())
 
 
-def classifiers_of(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> Readings:
+def classifiers_of(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> ReadJobs:
     """The classifiers that the settings name."""
     settings = shell.settings
     webhooks = {
         name: block for name, block in settings.destinations.items() if isinstance(block, WebhookDestination)
     }
-    return Readings(
+    return ReadJobs(
         settings.classifiers,
         shell.acceptances(),
         {name: _systems(block) for name, block in webhooks.items()},

@@ -41,7 +41,8 @@ from gateway.supervisor.snapshot import write_snapshot
 from gateway.supervisor.supervisor import load_all
 from gateway.worker import Worker
 from models.classifiers import bundle, nets, terms
-from models.classifiers.bundle import Accepts, ClassifierCard, Input
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.film import Operations, Reason
 from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
@@ -409,9 +410,7 @@ def test_the_terms_are_those_of_the_card(tmp_path: Path) -> None:
     card, read = bundle.read_card(where), terms.read(where)
     assert (read.name, read.version, read.weights_sha256) == (card.name, card.version, card.weights_sha256)
     assert (read.off, read.weights) == (True, where / card.weights)
-    assert {key: getattr(card.accepts, key) for key in ("min_age", "max_age")} == {
-        key: read.accepts[key] for key in ("min_age", "max_age")
-    }
+    assert read.accepts == card.accepts == Accepts(min_age=1, max_age=5)
     with pytest.raises(terms.NoTerms, match="no card"):
         terms.read(tmp_path)
 
