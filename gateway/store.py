@@ -80,12 +80,14 @@ class Store:
         self._min_free_bytes = min_free_mb << 20
         self._room = (0.0, True)  # (looked at: monotonic seconds, the answer)
         self._numbers = itertools.count()
-        self._durable: set[Path] = set()  # folders whose own name is synced
+        self._token = secrets.token_hex(4)  # makes names of part files unlike those of any other process
+        self._durable: set[str] = set()  # of the 256 folders, those whose own name is synced
         private.make_folder(root)
         private.make_folder(self.incoming, private.FOLDER_MODE)
         private.make_folder(self._objects, private.FOLDER_MODE)
         self.sync_folders((root,))
-        self._folders = {folder: _identity(folder) for folder in (self.incoming, self._objects)}
+        watched = (os.fspath(self.incoming), os.fspath(self._objects))
+        self._folders = {folder: _identity(folder) for folder in watched}
 
     def begin(
         self, sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: bool = False
@@ -98,7 +100,7 @@ class Store:
         """
         self.require_folders()
         self.require_room()
-        name = f"{os.getpid()}-{next(self._numbers)}-{secrets.token_hex(4)}.part"
+        name = f"{os.getpid()}-{next(self._numbers)}-{self._token}.part"
         return Incoming(
             self,
             self.incoming / name,
@@ -145,7 +147,7 @@ class Store:
         """
         if not _DIGEST.fullmatch(digest):
             raise StoreError("not a sha256 digest in lower-case hex")
-        return self._objects / digest[:2] / f"{digest}.dcm"
+        return Path(f"{self._objects}/{digest[:2]}/{digest}.dcm")
 
     def has(self, digest: str) -> bool:
         return self.path(digest).is_file()
@@ -349,20 +351,37 @@ class Store:
             except OSError as error:
                 raise _store_error(error) from error
 
-    def make_folder(self, folder: Path) -> None:
-        """Make one of the 256 folders, durably: whoever made it, this process syncs its name once.
+    def make_folders(self) -> None:
+        """Make all 256 folders and sync their names at once: no film has to wait for the one it goes into.
 
         Raises:
-            StoreError: it could not be made or synced.
+            StoreError: they could not be made or synced.
         """
-        if folder in self._durable and folder.is_dir():
-            return
+        self._make_folders({f"{number:02x}" for number in range(256)} - self._durable)
+
+    def _make_folders(self, names: set[str]) -> None:
+        """Make these of the 256, durably: whoever made one, this process syncs its name once."""
         try:
-            folder.mkdir(private.FOLDER_MODE, exist_ok=True)
+            for name in names:
+                (self._objects / name).mkdir(private.FOLDER_MODE, exist_ok=True)
         except OSError as error:
             raise _store_error(error) from error
         self.sync_folders((self._objects,))
-        self._durable.add(folder)
+        self._durable |= names
+
+    def move_in(self, part: Path, path: Path) -> None:
+        """Rename a sealed part file to its place, in a folder whose name is durable.
+
+        Raises:
+            OSError, StoreError: it could not be renamed, or its folder not be made.
+        """
+        folder = path.parent.name
+        if folder in self._durable:
+            with suppress(FileNotFoundError):  # somebody removed the folder
+                part.replace(path)
+                return
+        self._make_folders({folder})
+        part.replace(path)
 
 
 class Incoming:
@@ -376,6 +395,7 @@ class Incoming:
         self.size_bytes = 0
         self._store = store
         self._part = part
+        self._meta = meta  # until it is written, with the dataset's first bytes
         self._hash = _hasher(transfer_syntax)
         self._checked = 0
         self._lock = threading.Lock()
@@ -385,7 +405,6 @@ class Incoming:
             raise self._failed(error) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._write_rest(memoryview(meta))
         except OSError as error:
             self.abandon()
             raise self._failed(error) from error
@@ -401,14 +420,12 @@ class Incoming:
             self._write(buffers[first : first + _MOST_BUFFERS])
 
     def _write(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
-        total = sum(map(len, buffers))
         try:
-            written = os.writev(self._fd, buffers)
-            if written < total:  # a signal, or the last blocks of the disk
-                self._write_rest(memoryview(b"".join(buffers))[written:])
+            self._write_whole((self._meta, *buffers) if self._meta else buffers)
+            self._meta = b""
             for buffer in buffers:
                 self._hash.update(buffer)
-            self.size_bytes += total
+                self.size_bytes += len(buffer)
             if self.size_bytes - self._checked >= _ROOM_EVERY_BYTES:
                 self._checked = self.size_bytes
                 self._store.require_room()
@@ -419,9 +436,12 @@ class Incoming:
             self.abandon()
             raise self._failed(error) from error
 
-    def _write_rest(self, rest: memoryview) -> None:
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+    def _write_whole(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
+        written = os.writev(self._fd, buffers)
+        if written < sum(map(len, buffers)):  # a signal, or the last blocks of the disk
+            rest = memoryview(b"".join(buffers))[written:]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
 
     def seal(self) -> None:
         """fsync the file. After an error the part file is gone.
@@ -431,6 +451,8 @@ class Incoming:
             StoreError: the disk failed.
         """
         try:
+            if self._meta:  # a dataset without a byte
+                self._write_whole((self._meta,))
             os.fdatasync(self._fd)
         except OSError as error:
             self.abandon()
@@ -445,8 +467,7 @@ class Incoming:
         digest = self._hash.hexdigest()
         path = self._store.path(digest)
         try:
-            self._store.make_folder(path.parent)
-            self._part.replace(path)
+            self._store.move_in(self._part, path)
         except StoreError:
             self.abandon()
             raise
@@ -484,10 +505,10 @@ class Incoming:
         return _store_error(error)
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(path: str | Path) -> tuple[int, int] | None:
     """Device and inode; None when it is not there."""
     try:
-        found = folder.stat()
+        found = os.stat(path)  # noqa: PTH116  asked four times a film
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -384,3 +384,20 @@ class Decision:
     policy_digest: str = ""
     words: tuple[str, ...] = ()  # of the header, that a person must speak about first; only for QUARANTINE
     rulings: tuple[Ruling, ...] = ()  # that it rests on
+
+
+# Titles of Key Object Selection documents that reject instances: PS3.16 CID 7010.
+REJECTION_TITLES = {
+    "113001": "Rejected for Quality Reasons",
+    "113037": "Rejected for Patient Safety Reasons",
+    "113038": "Incorrect Modality Worklist Entry",
+    "113039": "Data Retention Policy Expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The instances that one document rejects, and the code of its title."""
+
+    code: str
+    instances: tuple[str, ...]  # SOP Instance UIDs

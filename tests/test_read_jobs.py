@@ -32,13 +32,14 @@ from gateway import bootstrap
 from gateway.bootstrap import Shell
 from gateway.errors import Missing, SettingsError
 from gateway.ledger.records import Received
-from gateway.process.priority import Clerk
+from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
 from gateway.settings import Settings, load
 from gateway.settings.classifier import acceptance
-from gateway.supervisor.supervisor import load_all, write_snapshot
-from gateway.tasks import Examiner
+from gateway.supervisor.snapshot import write_snapshot
+from gateway.supervisor.supervisor import load_all
+from gateway.worker import Worker
 from models.classifiers import bundle, nets, terms
 from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import ClassifierCard, Input
@@ -97,10 +98,10 @@ class Line:
         self.shell = Shell.open(Settings.model_validate(tree | more), migrate_first=True)
         self.ledger = self.shell.ledger
 
-    def examiner(self, *faults: tuple[str, Reason]) -> Examiner:
+    def examiner(self, *faults: tuple[str, Reason]) -> Worker:
         decoder, reporter = self.children
         says: Any = Says(*faults)
-        return Examiner(self.shell, decoder, says, Policy.default(), "w", Clerk(), reporter)
+        return Worker(self.shell, decoder, says, Policy.default(), "w", LedgerThread(), reporter)
 
     def work(self, *faults: tuple[str, Reason]) -> None:
         self.examiner(*faults).work()
@@ -181,7 +182,7 @@ def gate_only(line: Line) -> None:
     """What a worker does until the film is judged."""
     decoder, _ = line.children
     says: Any = Says()
-    Examiner(line.shell, decoder, says, Policy.default(), "w", Clerk()).work()
+    Worker(line.shell, decoder, says, Policy.default(), "w", LedgerThread()).work()
 
 
 def test_a_corrected_copy_is_read_and_the_original_is_reported_on(line: Line) -> None:

@@ -20,6 +20,7 @@ from gateway.settings import Settings, load
 if TYPE_CHECKING:
     from gateway.sandbox.decoder import Decoder
     from models.pictures import Known
+    from pipelines.examine import Examination
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
     from pipelines.policy import Correct, Policy
@@ -155,7 +156,8 @@ class Desk:
             film, notes = self._pictured(path) if picture else (self.decoder.film(path), ())
         except (DecodeError, NoTime, ValueError, OSError) as error:
             return Told(path, self.reader.not_read(Unread.NOT_DECODED, str(error)))
-        findings, decision = self._gated(film)
+        examined = self._examined(film)
+        findings, decision = (examined.findings, examined.decision) if examined else ((), None)
         words = _words(decision, findings)
         if decision and decision.act is not Act.PASS and not self.no_gates:
             return Told(
@@ -178,22 +180,14 @@ class Desk:
         picture = pictures.read(path, self.look.known, most_px=self.look.most_px)
         return picture_film(picture), picture.notes
 
-    def _gated(self, film: Film) -> tuple[tuple[Finding, ...], Decision | None]:
-        from pipelines.policy import decide
+    def _examined(self, film: Film) -> Examination[Any] | None:
+        """None where no gate can be asked."""
+        from pipelines.examine import Rules, examine
 
         if self.gates is None:
-            return (), None
-        findings = self.gates.look(film)
-        decision = decide(
-            self.policy,
-            film.header,
-            findings,
-            destinations={},
-            today=date.max,
-            mode="alone",
-            correct=self.correct,
-        )
-        return findings, decision
+            return None
+        rules = Rules(self.policy, date.max, mode="alone", correct=self.correct)
+        return examine(film, self.gates.look, rules)
 
 
 def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates: bool) -> Desk:

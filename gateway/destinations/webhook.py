@@ -54,7 +54,7 @@ _HINTS: dict[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a response said. Its body is not kept: it may quote the payload."""
+    """The head of a response. Its body is not kept: it may quote the payload."""
 
     status: int
     after_s: float = 0.0  # of Retry-After (RFC 9110 section 10.2.3)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
 from gateway.process.supervised import BACKLOG
 from gateway.upper_layer import AbortReason, BadPdu, PduType, abort
 
@@ -31,18 +31,35 @@ MOST_WAITING = 1024  # connections without a whole A-ASSOCIATE-RQ
 MOST_REQUEST_BYTES = 1 << 20  # of one A-ASSOCIATE-RQ
 MOST_WAITING_BYTES = 32 << 20  # of all that are on their way
 LEAVE_S = 2.0  # how long a refused peer may take to close (PS3.8 ARTIM, state Sta13)
-BUFFER_BYTES = 256 << 10
+BUFFER_BYTES = 512 << 10  # the processor's cache holds it, and a film of 10 MB is twenty reads
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 _SMALL_REQUEST = 64 << 10  # bytes; nearly all are far below
 _TICK_S = 0.25
 _ACCEPT_PAUSE_S = 0.1
+_LOOK_UP_S = 1.0  # so often a thread that waits for its peer looks at its deadlines
+_STILL_WAITING = (TimeoutError, BlockingIOError)  # what `_look_up_every` makes of a wait
 _HEADER = struct.Struct(">BxL")
 _PDU_TYPES = frozenset(map(int, PduType))
 
 
 def _nothing() -> None:
     pass
+
+
+def _look_up_every(connection: socket.socket, seconds: float) -> None:
+    """Let no send and no receive of this socket wait longer, before it raises one of _STILL_WAITING.
+
+    The kernel keeps the time. Python's own timeout would ask `poll` before each call, and so give the
+    interpreter's lock away twice instead of once; but TLS, where one call may be several, knows no other.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    connection.settimeout(None)
+    timeval = struct.pack("ll", *divmod(max(1, round(seconds * 1e6)), 1_000_000))  # seconds, microseconds
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, timeval)
 
 
 class Closed(Exception):
@@ -73,7 +90,7 @@ class Door:
         request_timeout_s: time to a whole A-ASSOCIATE-RQ, TLS handshake included.
         ssl_context: with one, every connection must be TLS.
         reuse_port: several processes listen on one port.
-        muffler: for what is to be said about strangers.
+        limiter: for what is to be said about strangers.
         listening: a socket that listens already, shared with other processes.
         beat: called each time that the loop goes round.
     """
@@ -83,7 +100,7 @@ class Door:
         welcome: Callable[[socket.socket, str, bytes], None],
         *,
         request_timeout_s: float,
-        muffler: Muffler,
+        limiter: LogLimiter,
         ssl_context: ssl.SSLContext | None = None,
         reuse_port: bool = False,
         most_waiting: int = MOST_WAITING,
@@ -94,7 +111,7 @@ class Door:
         self._shared = listening
         self._beat = beat
         self._request_timeout_s = request_timeout_s
-        self._muffler = muffler
+        self._limiter = limiter
         self._ssl_context = ssl_context
         self._reuse_port = reuse_port
         self._most_waiting = most_waiting
@@ -190,7 +207,7 @@ class Door:
             for visitor in tuple(self._visitors.values()):
                 if len(visitor.data) > _SMALL_REQUEST:
                     self._drop(visitor)
-            self._muffler.warning("no memory for those at the door; large requests were dropped")
+            self._limiter.warning("no memory for those at the door; large requests were dropped")
         time.sleep(_ACCEPT_PAUSE_S)
 
     def _accept(self) -> None:
@@ -200,7 +217,7 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:  # out of file descriptors, mostly: make room, do not spin
-                self._muffler.warning("cannot accept a connection", error=error.strerror)
+                self._limiter.warning("cannot accept a connection", error=error.strerror)
                 self._make_room()
                 time.sleep(_ACCEPT_PAUSE_S)
                 return
@@ -255,7 +272,7 @@ class Door:
         except ssl.SSLWantWriteError:
             self._selector.modify(visitor.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
         except ssl.SSLError as error:
-            self._muffler.warning("TLS refused", address=visitor.address, error=error.reason)
+            self._limiter.warning("TLS refused", address=visitor.address, error=error.reason)
             self._drop(visitor)
         except (OSError, Closed):
             self._drop(visitor)
@@ -263,7 +280,7 @@ class Door:
             self._drop(visitor)
             raise
         except BadPdu as bad:
-            self._muffler.warning("not a DICOM association request", address=visitor.address, what=str(bad))
+            self._limiter.warning("not a DICOM association request", address=visitor.address, what=str(bad))
             with suppress(OSError):
                 visitor.socket.send(abort(bad.reason))
             self._bid_farewell(visitor)
@@ -321,7 +338,7 @@ class Door:
         now = time.monotonic()
         for visitor in [one for one in self._visitors.values() if one.deadline <= now]:
             if visitor.state != "leaving":
-                self._muffler.warning("no association request in time", address=visitor.address)
+                self._limiter.warning("no association request in time", address=visitor.address)
             self._drop(visitor)
 
     def _make_room(self) -> None:
@@ -376,7 +393,7 @@ class Wire:
         # How long we may still wait for the peer; our own disk's time does not count.
         self._patience_s = 0.0  # for this PDU
         self._stall_s = idle_timeout_s  # for anything of use
-        connection.settimeout(min(1.0, idle_timeout_s, pdu_timeout_s))
+        _look_up_every(connection, min(_LOOK_UP_S, idle_timeout_s, pdu_timeout_s))
 
     def take_buffer(self) -> None:
         """Make the buffer: in the association's own thread, which alone ends when there is no memory.
@@ -430,14 +447,15 @@ class Wire:
         Raises:
             Closed, Late: it could not be sent.
         """
-        try:
-            self._socket.settimeout(self._pdu_timeout_s)
-            self._socket.sendall(data)
-            self._socket.settimeout(min(1.0, self._idle_timeout_s, self._pdu_timeout_s))
-        except TimeoutError as error:
-            raise Late("the peer does not read") from error
-        except OSError as error:
-            raise Closed(str(error.strerror)) from error
+        rest, until = memoryview(data), time.monotonic() + self._pdu_timeout_s
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except _STILL_WAITING as error:
+                if time.monotonic() > until:
+                    raise Late("the peer does not read") from error
+            except OSError as error:
+                raise Closed(str(error.strerror)) from error
 
     def release(self) -> None:
         """Give the buffer back; nothing is read after this."""
@@ -465,7 +483,7 @@ class Wire:
             try:
                 self._acknowledge()
                 count = self._socket.recv_into(self._view[rest:])
-            except TimeoutError:
+            except _STILL_WAITING:
                 pass
             except OSError as error:
                 raise Closed(str(error.strerror)) from error

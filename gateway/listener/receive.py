@@ -46,7 +46,7 @@ from gateway.listener.pdu import (
 )
 from gateway.listener.recorder import ReceiveLedger, Recorder
 from gateway.process import crash
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
 from gateway.settings import GatewaySettings
 from gateway.store import Incoming, Kept, Store
 from gateway.upper_layer import (
@@ -79,7 +79,7 @@ class House:
     store: Store
     ledger: ReceiveLedger
     recorder: Recorder
-    muffler: Muffler
+    limiter: LogLimiter
     settings: GatewaySettings
     admit: Callable[[AssociateRequest, str], Rejection | None]
     audit: Audit
@@ -248,16 +248,16 @@ class Association:
             outcome = self._serve() if self._negotiate() else ""
         except BadPdu as bad:
             outcome, last_word = "protocol error", abort(bad.reason)
-            self._house.muffler.warning("protocol error", address=self._address, what=str(bad))
+            self._house.limiter.warning("protocol error", address=self._address, what=str(bad))
         except Late as late:
             outcome, last_word = "timed out", abort(AbortReason.NOT_SPECIFIED)
-            self._house.muffler.warning("association timed out", address=self._address, what=str(late))
+            self._house.limiter.warning("association timed out", address=self._address, what=str(late))
         except Closed:
             if self._stopping.is_set():
                 outcome, last_word = "stopped", abort()
         except MemoryError:
             outcome, last_word = "no memory", _NO_MEMORY
-            self._house.muffler.warning("no memory for an association", address=self._address)
+            self._house.limiter.warning("no memory for an association", address=self._address)
         finally:
             if self._arrival is not None:
                 self._arrival.abandon()
@@ -456,7 +456,7 @@ class Association:
         except Refusal as refusal:
             status, comment = refusal.status, str(refusal)
             why = {"error": str(refusal.__cause__)} if refusal.__cause__ is not None else {}
-            self._house.muffler.warning(
+            self._house.limiter.warning(
                 "object refused",
                 calling=self._request.calling if self._request else "",
                 address=self._address,
@@ -467,7 +467,7 @@ class Association:
             )
         except Exception:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
-            if self._house.muffler.allows("object not kept")[0]:
+            if self._house.limiter.allows("object not kept")[0]:
                 log.exception("object not kept", association=self._row)
         if status not in KEPT:
             arrival.abandon()

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 import structlog
 
-from gateway.errors import FilmgateError
+from gateway.errors import FilmgateError, StoreError
 from gateway.listener.audit import Audit
 from gateway.listener.guard import Door
 from gateway.listener.pdu import (
@@ -31,7 +31,7 @@ from gateway.listener.pdu import (
 )
 from gateway.listener.receive import Association, House, neighbourhood
 from gateway.listener.recorder import ReceiveLedger, Recorder
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
 
@@ -71,17 +71,17 @@ class Listener:
         self.port = settings.gateway.port if port is None else port
         self._settings = settings
         self._store = store
-        self._muffler = Muffler()
+        self._limiter = LogLimiter()
         self._door = Door(
             self._welcome,
             request_timeout_s=settings.gateway.association_timeout_s,
-            muffler=self._muffler,
+            limiter=self._limiter,
             ssl_context=ssl_context,
             reuse_port=reuse_port,
             listening=listening,
             beat=beat,
         )
-        self._audit = Audit(ledger, self._muffler)
+        self._audit = Audit(ledger, self._limiter)
         self._house = House(
             store=store,
             ledger=ledger,
@@ -90,7 +90,7 @@ class Listener:
                 lambda: self._settings.routes.always,
                 observing=settings.policy.mode == "observe",
             ),
-            muffler=self._muffler,
+            limiter=self._limiter,
             settings=settings.gateway,
             admit=self._admit,
             audit=self._audit,
@@ -101,10 +101,12 @@ class Listener:
         self._open: set[Association] = set()
 
     def start(self) -> int:
-        """Sweep what dead processes left in `incoming/`, then listen; the port."""
+        """Sweep what dead processes left in `incoming/`, make the store's folders, then listen; the port."""
         swept = self._store.sweep_incoming()
         if swept:
             log.info("removed unfinished objects of a process that ended", count=swept)
+        with suppress(StoreError):  # then each object's own folder is made, and what is wrong said with it
+            self._store.make_folders()
         self._audit.start()
         gateway = self._settings.gateway
         self.port = self._door.open(gateway.host, self.port)

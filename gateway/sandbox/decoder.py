@@ -11,9 +11,9 @@ import numpy as np
 
 from gateway.sandbox.parent import Sandbox, integer_in, value_in
 from gateway.store import Store
-from pipelines.film import PREVIEW_PX, WHOLE, Damage, Film, Header, Operations
+from pipelines.film import PREVIEW_PX, REJECTION_TITLES, WHOLE, Damage, Film, Header, Operations, Rejected
 from pipelines.json_values import plain
-from pipelines.rejected import MOST, TITLES, Rejected
+from pipelines.rejected import MOST
 
 MAX_COPY = 2**30  # bytes of a corrected copy
 
@@ -122,6 +122,6 @@ def _damage(answer: dict[str, Any]) -> Damage:
 
 def _rejected(answer: dict[str, Any]) -> Rejected:
     rejected = value_in(Rejected, answer, most=MOST + 1)
-    if rejected.code not in TITLES or len(rejected.instances) > MOST:
+    if rejected.code not in REJECTION_TITLES or len(rejected.instances) > MOST:
         raise ValueError("no rejection that there is")
     return rejected

@@ -1,9 +1,11 @@
 """PDUs (PS3.8 section 9.3) and command sets (PS3.7 annex E) as bytes.
 
-Listener and destinations own their sockets, deadlines and the datasets' bytes. What we say is encoded by
-pynetdicom. What a peer says of an association is read here item by item: pynetdicom's codecs raise on every
-item that they do not know, and the Standard wants such items skipped. P-DATA-TF is taken apart and put
-together by its users: a film's fragments go between socket and disk without a codec.
+Listener and destinations own their sockets, deadlines and the datasets' bytes. What we say of an association
+is encoded by pynetdicom. What a peer says of one is read here item by item: pynetdicom's codecs raise on
+every item that they do not know, and the Standard wants such items skipped. Command sets are a few flat
+elements in one encoding; each film has two of them, and pydicom would take longer for those than its pixels
+need. P-DATA-TF is taken apart and put together by its users: a film's fragments go between socket and disk
+without a codec.
 """
 
 from __future__ import annotations
@@ -13,15 +15,11 @@ import struct
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import lru_cache
-from io import BytesIO
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pynetdicom
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
-from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP, A_RELEASE_RQ, PDU
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -42,6 +40,7 @@ config.settings.reading_validation_mode = config.IGNORE  # pydicom warns of ever
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 annex A.2.1
 HEADER = struct.Struct(">BxI")  # type, length of what follows
 ITEM = struct.Struct(">BxH")  # type, length of what follows (PS3.8 section 9.3.2)
+_ELEMENT = struct.Struct("<HHI")  # group, element, length of what follows (PS3.5 section 7.1.3)
 PDV = struct.Struct(">IBB")  # length, presentation context id, message control header (PS3.8 annex E.2)
 COMMAND, LAST = 0x01, 0x02  # bits of the message control header
 
@@ -196,41 +195,35 @@ def p_data(context_id: int, length: int, *, command: bool, last: bool) -> bytes:
 
 
 def command_set(elements: Mapping[str, str | int]) -> bytes:
-    """Encode a command set of keyword -> value; its group length comes first."""
-    ordered = sorted((_tag(keyword), value) for keyword, value in elements.items())
-    body = b"".join(_element(tag, value) for tag, value in ordered)
-    return _element(0x00000000, len(body)) + body
+    """Encode a command set of keyword -> value; its group length comes first.
+
+    UIDs are not validated: a response repeats the request's, and senders write UIDs with leading zeros.
+
+    Raises:
+        ValueError: a keyword that is no command element of text or number.
+    """
+    ordered = sorted((*_tag_and_vr(keyword), value) for keyword, value in elements.items())
+    body = b"".join(_element(tag, vr, value) for tag, vr, value in ordered)
+    return _element(0x00000000, "UL", len(body)) + body
 
 
-def _tag(keyword: str) -> int:
+@lru_cache(maxsize=64)
+def _tag_and_vr(keyword: str) -> tuple[int, str]:
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise ValueError(f"{keyword} is no element")
-    return tag
+    return tag, dictionary_VR(tag)
 
 
-def _element(tag: int, value: str | int) -> bytes:
-    """An encoded element; what is longer than a UID is not kept, for strangers may have chosen it."""
-    if isinstance(value, str) and len(value) > MOST_UID:
-        return _encoded_element(tag, value)
-    return _kept_element(tag, value)
-
-
-@lru_cache(maxsize=1024)  # all but the SOP Instance UID is the same from film to film
-def _kept_element(tag: int, value: str | int) -> bytes:
-    return _encoded_element(tag, value)
-
-
-def _encoded_element(tag: int, value: str | int) -> bytes:
-    if isinstance(value, str):
-        value = value.encode("ascii", "replace").decode("ascii")
-    ds = Dataset()
-    # Not validated: a response repeats the request's UIDs, and senders write UIDs with leading zeros.
-    ds.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE))
-    encoded_element = encode(ds, is_implicit_vr=True, is_little_endian=True)
-    if encoded_element is None:
-        raise ValueError(f"a command element {tag:08X} that cannot be encoded")
-    return encoded_element
+def _element(tag: int, vr: str, value: str | int) -> bytes:
+    """One element in Implicit VR Little Endian (PS3.5 section 7.1.3), its value of even length."""
+    if isinstance(value, int):
+        encoded_value = value.to_bytes({"US": 2, "UL": 4}[vr], "little")
+    else:
+        encoded_value = value.encode("ascii", "replace")
+        if len(encoded_value) % 2:
+            encoded_value += b"\0" if vr == "UI" else b" "
+    return _ELEMENT.pack(tag >> 16, tag & 0xFFFF, len(encoded_value)) + encoded_value
 
 
 def command_elements(data: bytes) -> dict[int, bytes]:
@@ -239,18 +232,15 @@ def command_elements(data: bytes) -> dict[int, bytes]:
     Raises:
         BadPdu: it is not one.
     """
-    try:
-        ds = decode(BytesIO(data), is_implicit_vr=True, is_little_endian=True)
-        items: dict[Any, Any] = {tag: ds.get_item(tag) for tag in tuple(ds.keys())}  # as read, not converted
-    except Exception as error:  # pydicom promises no exception type for bytes that make no sense
-        raise BadPdu(AbortReason.INVALID_PARAMETER, "an unreadable command set") from error
-    found: dict[int, bytes] = {}
-    for tag, item in items.items():
-        value = (item.value or b"") if isinstance(item, RawDataElement) else b""  # raw unless it is empty
-        if tag.group != 0 or (value and len(value) != item.length):
+    elements: dict[int, bytes] = {}
+    at = 0
+    while at + _ELEMENT.size <= len(data):
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += _ELEMENT.size + length
+        if group != 0 or at > len(data):
             raise BadPdu(AbortReason.INVALID_PARAMETER, "a command set holds what is no command element")
-        found[tag.element] = value
-    return found
+        elements[element] = data[at - length : at]
+    return elements
 
 
 def us(elements: Mapping[int, bytes], element: int) -> int | None:

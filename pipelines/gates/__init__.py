@@ -110,6 +110,11 @@ class Gates:
         """Why this is not ready: a line for each gate that cannot work."""
         return tuple(f"{gate.name}: {gate.why}" for gate in self.gates if isinstance(gate, ClosedGate))
 
+    def regions(self) -> tuple[str, ...]:
+        """The names of the gates for regions other than the chest."""
+        for_chests = {getattr(kind, "name", "") for kind in GATES}
+        return tuple(gate.name for gate in self.gates if gate.name not in for_chests)
+
     def models(self) -> dict[str, str]:
         """The sha256 of the weights in use, by name."""
         return {name: found.card.weights_sha256 for name, found in self.bundles.items()}

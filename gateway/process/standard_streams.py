@@ -1,4 +1,4 @@
-"""Standard output and error of a process that runs for months: nobody waits until his lines are written.
+"""Standard output and error of a process that runs for months: no thread waits until its lines are written.
 
 A pager that nobody scrolls, a log driver that hangs, a disk that is full or a terminal that was closed would
 otherwise stop, or end, each thread that has something to say. So lines go into a queue of bounded size, and
@@ -24,17 +24,17 @@ from typing import TextIO, cast
 
 MOST_WAITING = 8192  # lines
 MOST_WAITING_BYTES = 4 << 20
-SETTLE_S = 1.0  # what waits may hold up the end of the process for so long
-HANGS_S = 5.0  # nothing can be written for so long: `filmgate doctor` says so
+SETTLE_S = 1.0  # lines that wait at the end of the process have so long to be written
+HANGS_S = 5.0  # when nothing can be written for so long, `filmgate doctor` says so
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # between tries to write where it fails (no room, no reader)
 
 _PIPE_BUF = 4096  # pipe(7): a pipe that poll(2) calls writable takes so much without blocking
 _POLL_MS = 250
 
-_outlets: list[Outlet] = []
+_streams: list[QueuedStream] = []
 
 
-class Outlet(io.TextIOBase):
+class QueuedStream(io.TextIOBase):
     """A text file for one descriptor, whose `write` neither blocks nor fails.
 
     Args:
@@ -47,9 +47,9 @@ class Outlet(io.TextIOBase):
 
     def __init__(self, fd: int, *, most: int = MOST_WAITING, most_bytes: int = MOST_WAITING_BYTES) -> None:
         super().__init__()
-        self.note: Callable[[int], str] = _plain_note  # the line that stands where so many are missing
+        self.note: Callable[[int], str] = _plain_note  # the line that takes the place of so many lost ones
         self.when_stuck: Callable[[str], None] = _nobody  # why nothing can be written; "" when it can again
-        self.lost = 0  # lines, since the process began
+        self.lost = 0  # lines that were dropped since the process began
         self._fd = fd
         self._most = most
         self._most_bytes = most_bytes
@@ -58,12 +58,12 @@ class Outlet(io.TextIOBase):
         self._dropped = 0  # lines that `note` is still to be written for
         self._busy = False
         self._trouble = ""
-        # Its lock may be taken again by the thread that has it: a signal's or a finalizer's line in between.
+        # A signal handler or a finalizer may print while its thread holds this lock: it may be taken again.
         self._changed = threading.Condition()
         self._own = threading.local()  # the beginning of a line that a thread writes bit by bit
-        self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="standard streams", daemon=True)
         _start_deaf(self._thread)
-        _outlets.append(self)
+        _streams.append(self)
 
     def write(self, text: str) -> int:
         """Put whole lines into the queue; the rest waits for its end."""
@@ -152,23 +152,23 @@ class Outlet(io.TextIOBase):
             self.when_stuck(trouble)
 
 
-def take_over() -> tuple[Outlet, Outlet]:
-    """Have all that Python writes to standard output and error go through outlets from now on."""
-    out = sys.stdout if isinstance(sys.stdout, Outlet) else Outlet(1)
-    err = sys.stderr if isinstance(sys.stderr, Outlet) else Outlet(2)
+def take_over() -> tuple[QueuedStream, QueuedStream]:
+    """Have all that Python writes to standard output and error go through queues from now on."""
+    out = sys.stdout if isinstance(sys.stdout, QueuedStream) else QueuedStream(1)
+    err = sys.stderr if isinstance(sys.stderr, QueuedStream) else QueuedStream(2)
     sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
     return out, err
 
 
 def settle(within_s: float = SETTLE_S) -> None:
-    """Give what waits in all outlets a last time to be written: the process is about to end."""
+    """Give the lines that wait in all streams a last time to be written: the process is about to end."""
     until = time.monotonic() + within_s
-    for outlet in _outlets:
-        outlet.settle(max(0.0, until - time.monotonic()))
+    for stream in _streams:
+        stream.settle(max(0.0, until - time.monotonic()))
 
 
 def need_standard_files() -> None:
-    """Open what the shell closed (`2>&-`): else the next file that is opened gets what is said into it."""
+    """Open what the shell closed (`2>&-`): else lines are printed into the next file that is opened."""
     for fd, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         try:
             os.fstat(fd)
@@ -178,7 +178,7 @@ def need_standard_files() -> None:
 
 
 def _start_deaf(thread: threading.Thread) -> None:
-    """Start a thread that no signal goes to: who waits for one in a thread of his own shall get it."""
+    """Start a thread that receives no signal: they are for the thread that waits for them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         thread.start()

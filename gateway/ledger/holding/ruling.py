@@ -1,4 +1,4 @@
-"""RULE: what people said once for all of words in headers of one sender, and the films that wait for that."""
+"""RULE: rulings of people on words in the headers of one sender, and the films that wait for one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.film import Answer, Ruling, Sender
 
 
 class Answering(Database):
-    """What the command line writes of words, and what workers read of it."""
+    """Rulings as the command line writes and workers read them."""
 
     def sender_of(self, version_id: int) -> Sender:
         """Who sent one version of a film, with the rulings in force."""
@@ -32,7 +32,7 @@ class Answering(Database):
             return [_ruling(row) for row in db.execute(query if ended else query.where(_STANDS))]
 
     def questions(self) -> list[Question]:
-        """What waits for an answer, the oldest first: a sender and a word an item."""
+        """The questions that wait for an answer, oldest first: one for each sender and word."""
         waiting: dict[tuple[str, str], list[Any]] = {}
         with self.reading() as db:
             for row in db.execute(_WAITING):
@@ -70,9 +70,9 @@ class Answering(Database):
             films = tuple(dict.fromkeys(row.film_id for row in waiting))
             for start in range(0, len(films), _CHUNK):
                 _examine_again(db, films[start : start + _CHUNK])
-            told = {"at": now, "what": "gate again", "who": by, "detail": {"ruling": f"{answer}: {word}"}}
+            event = {"at": now, "what": "gate again", "who": by, "detail": {"ruling": f"{answer}: {word}"}}
             if films:
-                db.execute(insert(events), [told | {"film_id": film_id} for film_id in films])
+                db.execute(insert(events), [event | {"film_id": film_id} for film_id in films])
             return films
 
     def take_back(self, sender: str, word: str, *, by: str, note_text: str, now: datetime) -> None:

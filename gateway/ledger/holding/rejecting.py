@@ -13,12 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
-from gateway.ledger.holding import standing, take_back
+from gateway.ledger.holding.taking_back import standing, take_back
 from gateway.ledger.moves import FROM_THE_START, allowed, note
 from gateway.ledger.records import HoldState, JobState, Judged, Said
 from gateway.ledger.tables import copies, decisions, events, holds, instances, jobs, rejections, versions
-from pipelines.film import REASON_TEXT, Act, Decision, Reason
-from pipelines.rejected import TITLES
+from pipelines.film import REASON_TEXT, REJECTION_TITLES, Act, Decision, Reason
 
 RULE = "rejected"
 TAKEN_BACK = "rejection taken back"
@@ -29,8 +28,8 @@ _CHUNK = 400  # UIDs of one look, and as many originals of copies: SQLite takes 
 def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, now: datetime) -> int:
     """Note what the document `film_id` rejects and, with `withdraw`, keep it from AI; how many that were.
 
-    Who rejects a corrected copy rejects the film that it shows. What a person took back of this very document
-    stays taken back, in whatever version it comes again.
+    To reject a corrected copy is to reject the film that it shows. Where a person took this very document
+    back, it stays taken back, in whatever version it comes again.
     """
     named, count = said.rejected.instances, 0
     for start in range(0, len(named), _CHUNK):
@@ -52,7 +51,7 @@ def reject_named(db: Connection, film_id: int, said: Said, *, withdraw: bool, no
 
 
 def overruled(judged: Judged, rejection: Any) -> Judged:
-    """What is left of an examination when the film was rejected meanwhile: the findings."""
+    """An examination whose film was rejected meanwhile: of it only the findings are left."""
     return replace(
         judged,
         decision=withheld(rejection, judged.decision),
@@ -64,11 +63,11 @@ def overruled(judged: Judged, rejection: Any) -> Judged:
     )
 
 
-def withheld(rejection: Any, made: Decision | None = None) -> Decision:
-    """The decision on a film that was rejected; `made` is what it would have been."""
+def withheld(rejection: Any, decision: Decision | None = None) -> Decision:
+    """The decision on a film that was rejected; `decision` is what it would have been."""
     why = f"{REASON_TEXT[Reason.REJECTED]}: {in_words(rejection)}"
     return replace(
-        made or Decision(Act.WITHHOLD),
+        decision or Decision(Act.WITHHOLD),
         act=Act.WITHHOLD,
         reasons=(Reason.REJECTED,),
         rule=RULE,
@@ -81,7 +80,8 @@ def withheld(rejection: Any, made: Decision | None = None) -> Decision:
 def in_words(rejection: Any) -> str:
     """Who said it, when, and what."""
     by = f" by {rejection.sender}" if rejection.sender else ""
-    return f"{TITLES.get(rejection.code, rejection.code)}{by} on {rejection.said_at:%Y-%m-%d %H:%M} UTC"
+    title = REJECTION_TITLES.get(rejection.code, rejection.code)
+    return f"{title}{by} on {rejection.said_at:%Y-%m-%d %H:%M} UTC"
 
 
 def lift(db: Connection, film_id: int, by: str, now: datetime) -> None:
@@ -98,18 +98,18 @@ def lift(db: Connection, film_id: int, by: str, now: datetime) -> None:
     db.execute(done.values(state=JobState.READY, **FROM_THE_START))
 
 
-def write_withheld(db: Connection, film_id: int, version_id: int, made: Decision, now: datetime) -> None:
+def write_withheld(db: Connection, film_id: int, version_id: int, decision: Decision, now: datetime) -> None:
     """The row of a decision that needed no look at the pixels."""
     row = {
         "film_id": film_id,
         "version_id": version_id,
-        "act": made.act,
+        "act": decision.act,
         "mode": "enforce",
-        "rule": made.rule,
-        "why": made.why,
-        "reasons": list(made.reasons),
-        "flags": list(made.flags),
-        "trace": list(made.trace),
+        "rule": decision.rule,
+        "why": decision.why,
+        "reasons": list(decision.reasons),
+        "flags": list(decision.flags),
+        "trace": list(decision.trace),
         "digests": {},
         "decided_at": now,
     }
@@ -124,12 +124,12 @@ def _with_originals(db: Connection, uids: Sequence[str]) -> set[str]:
 
 def _taken_back(db: Connection, document: int, uids: set[str]) -> set[str]:
     """Those of these instances that a person gated again, knowing that this document rejects them."""
-    said = (
+    taken_back = (
         select(instances.c.sop_instance_uid, events.c.detail)
         .join(events, events.c.film_id == instances.c.id)
         .where(instances.c.sop_instance_uid.in_(uids), events.c.what == TAKEN_BACK)
     )
-    return {row.sop_instance_uid for row in db.execute(said) if row.detail["document"] == document}
+    return {row.sop_instance_uid for row in db.execute(taken_back) if row.detail["document"] == document}
 
 
 def _row(uid: str, film_id: int, said: Said, now: datetime) -> dict[str, Any]:

@@ -12,7 +12,18 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, exists, func, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    exists,
+    func,
+    select,
+)
 
 from gateway.ledger.moves import move, note
 from gateway.ledger.records import DeliveryState, HoldState, JobState
@@ -40,11 +51,10 @@ def take_back(
 
     A reading that a worker has in hand is parked: its result finds no lease any more, and is not kept.
     """
-    its = _digests(db, film_id, version_id)
-    to_ai = (deliveries.c.film_id == film_id) & deliveries.c.kind.in_(kinds)
+    asked = {"its_film": film_id, "its_version": version_id, "kinds": list(kinds)}
     stopped = [
         row.destination
-        for row in db.execute(select(deliveries).where(to_ai, deliveries.c.digest.in_(its)))
+        for row in db.execute(_OWED_OF_VERSION, asked).all()
         if (row.destination, row.digest) not in keep and _stopped(db, row, now)
     ]
     if stopped:
@@ -81,8 +91,7 @@ def _owed_by(db: Connection, decision: Any) -> frozenset[str]:
 
 def standing(db: Connection, film_id: int) -> Any | None:
     """The rejection by a Key Object that stands for a film, or None."""
-    its = select(rejections).join(instances, instances.c.sop_instance_uid == rejections.c.sop_instance_uid)
-    return db.execute(its.where(instances.c.id == film_id)).one_or_none()
+    return db.execute(_STANDING, {"its_film": film_id}).one_or_none()
 
 
 def put_back_readings(db: Connection, film_id: int, now: datetime) -> None:
@@ -128,12 +137,27 @@ def _stopped(db: Connection, delivery: Any, now: datetime) -> bool:
     return move(db, deliveries, delivery.id, delivery.state, DeliveryState.CANCELLED, ended_at=now)
 
 
-def _digests(db: Connection, film_id: int, version_id: int) -> set[str]:
-    """Of one version of a film, and of the copies that were made of it."""
+def _owed_of_version() -> Select[Any]:
+    """Deliveries of one version of a film, and of the copies that were made of it."""
+    its_film: BindParameter[int] = bindparam("its_film")
+    its_version: BindParameter[int] = bindparam("its_version")
     made_of_it = (
         select(copies.c.digest)
         .join(decisions, decisions.c.id == copies.c.decision_id)
-        .where(copies.c.film_id == film_id, decisions.c.version_id == version_id)
+        .where(copies.c.film_id == its_film, decisions.c.version_id == its_version)
     )
-    own = select(versions.c.digest).where(versions.c.id == version_id)
-    return {*db.scalars(own), *db.scalars(made_of_it)}
+    own = select(versions.c.digest).where(versions.c.id == its_version)
+    of_kind = deliveries.c.kind.in_(bindparam("kinds", expanding=True))
+    digests = own.union_all(made_of_it)
+    return select(deliveries).where(
+        deliveries.c.film_id == its_film, of_kind, deliveries.c.digest.in_(digests)
+    )
+
+
+# Built once: to build them anew costs more than the ledger takes to answer.
+_OWED_OF_VERSION = _owed_of_version()
+_STANDING = (
+    select(rejections)
+    .join(instances, instances.c.sop_instance_uid == rejections.c.sop_instance_uid)
+    .where(instances.c.id == bindparam("its_film"))
+)

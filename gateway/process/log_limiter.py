@@ -12,11 +12,11 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Muffler:
-    """Lets `most` log lines of a kind through in `window_s`, and tells how many it kept back.
+class LogLimiter:
+    """Lets `most` log lines of one event through in `window_s`, and says how many it kept back.
 
     Args:
-        most: lines of one event name in a window.
+        most: lines of one event in a window.
         window_s: its length in seconds.
     """
 
@@ -24,29 +24,29 @@ class Muffler:
         self._most = most
         self._window_s = window_s
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[float, int]] = {}
+        self._windows: dict[str, tuple[float, int]] = {}
 
     def allows(self, event: str) -> tuple[bool, int]:
-        """Whether to say `event` now, and how often it was kept back in the window before."""
+        """Whether to log `event` now, and how often it was kept back in the window before."""
         now = time.monotonic()
         with self._lock:
-            start, count = self._seen.get(event, (now, 0))
+            start, count = self._windows.get(event, (now, 0))
             kept_back = 0
             if now - start >= self._window_s:
                 kept_back = max(count - self._most, 0)
                 start, count = now, 0
-            self._seen[event] = (start, count + 1)
+            self._windows[event] = (start, count + 1)
             return count < self._most, kept_back
 
     def warning(self, event: str, **details: Any) -> None:
         """Log a warning, unless there were too many of them."""
-        self._say(log.warning, event, details)
+        self._write(log.warning, event, details)
 
     def info(self, event: str, **details: Any) -> None:
         """Log what is no trouble, unless there was too much of it."""
-        self._say(log.info, event, details)
+        self._write(log.info, event, details)
 
-    def _say(self, say: Callable[..., Any], event: str, details: dict[str, Any]) -> None:
+    def _write(self, write: Callable[..., Any], event: str, details: dict[str, Any]) -> None:
         allowed, kept_back = self.allows(event)
         if allowed:
-            say(event, **details, **({"kept_back": kept_back} if kept_back else {}))
+            write(event, **details, **({"kept_back": kept_back} if kept_back else {}))
