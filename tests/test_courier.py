@@ -13,12 +13,12 @@ from storage_peers import WAIT_S, storage_scp
 from structlog.testing import capture_logs
 
 from gateway.destinations import build
-from gateway.destinations.association import Interrupted
 from gateway.dispatcher import courier as courier_module
 from gateway.dispatcher import lane as lane_module
 from gateway.errors import LedgerBusy
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination
+from gateway.upper_layer.association import Interrupted
 
 __all__ = ["gateway"]
 

@@ -12,7 +12,6 @@ import pytest
 from courier_gateway import QUICK, Fake, Gateway, fails_with, gateway, running, told
 from structlog.testing import capture_logs
 
-from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
 from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.retry import tries_within
 from gateway.dispatcher import courier as courier_module
@@ -21,6 +20,7 @@ from gateway.dispatcher.lane import Lane
 from gateway.errors import Busy, Declined, DeliveryError, Refused, Rejected, Unreachable
 from gateway.ledger.records import Delivery, DeliveryState
 from gateway.settings import RetrySettings
+from gateway.upper_layer.association import Interrupted, TimedOut, Unwelcome
 
 __all__ = ["gateway"]
 

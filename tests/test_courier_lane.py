@@ -8,12 +8,12 @@ from random import Random
 from courier_gateway import Fake
 from structlog.testing import capture_logs
 
-from gateway.destinations.association import Unwelcome
 from gateway.destinations.retry import HORIZON_S, next_delay_s, tries_within
 from gateway.dispatcher import lane as lane_module
 from gateway.dispatcher.lane import Lane
 from gateway.errors import Unreachable
 from gateway.settings import RetrySettings
+from gateway.upper_layer.association import Unwelcome
 
 
 def test_delays_grow_within_bounds_and_differ() -> None:

@@ -30,8 +30,7 @@ from storage_peers import (
 )
 from structlog.testing import capture_logs
 
-from gateway.destinations import association, build, dicom
-from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
+from gateway.destinations import build, dicom
 from gateway.destinations.dicom import Duplicate
 from gateway.errors import (
     Busy,
@@ -41,6 +40,8 @@ from gateway.errors import (
     Unreachable,
 )
 from gateway.settings import DicomDestination as DicomSettings
+from gateway.upper_layer import association
+from gateway.upper_layer.association import Interrupted, TimedOut, Unwelcome
 
 __all__ = ["connect"]
 

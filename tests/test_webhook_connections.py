@@ -14,9 +14,9 @@ from storage_peers import WAIT_S, raw_peer
 from web_peer import OK, PAYLOAD, Connect, Web, certificate, result, take_request, to, web
 
 from gateway.destinations import WebhookDestination, webhook
-from gateway.destinations.association import Interrupted, TimedOut
 from gateway.errors import DeliveryError, Unreachable
 from gateway.ledger.records import Delivery
+from gateway.upper_layer.association import Interrupted, TimedOut
 
 __all__ = ["certificate", "result", "to", "web"]
 
