@@ -106,7 +106,8 @@ def _seen(dialect: Dialect) -> Prepared:
 
 def _record(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
     row = {"uid": received.sop_instance_uid, "digest": received.digest}
-    film_id, ours, version_id, made_here, code = _seen(db.dialect).run(db, row).one()
+    seen: Sequence[Any] = _seen(db.dialect).run(db, row).one()
+    film_id, ours, version_id, made_here, code = seen
     if film_id is None:
         return _first(db, received, always, observing, ours=bool(made_here), code=code)
     rejected = "" if observing else code or ""
