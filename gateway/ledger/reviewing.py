@@ -37,6 +37,7 @@ from gateway.ledger.records import (
     Undone,
 )
 from gateway.ledger.rejecting import in_words, lift
+from gateway.ledger.routing import owe_copy, owe_original
 from gateway.ledger.tables import (
     UtcDateTime,
     associations,
@@ -49,7 +50,7 @@ from gateway.ledger.tables import (
     objects,
     versions,
 )
-from gateway.ledger.working import keep_copy, keep_object, owe_copy, owe_original
+from gateway.ledger.working import keep_copy, keep_object
 
 _AT_ONCE = 200  # deliveries that are queued again in one transaction
 _PAGE = 1000  # rows in one transaction of a long list

@@ -7,14 +7,26 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, union, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from gateway.errors import Trouble
 from gateway.ledger.engine import Database
 from gateway.ledger.holding import WAITING, take_back_unowed
-from gateway.ledger.moves import allowed, move, note, stands
-from gateway.ledger.records import Delivery, DeliveryState, JobState
-from gateway.ledger.tables import UtcDateTime, deliveries, events, jobs
+from gateway.ledger.moves import allowed, move, note, owed_anew, stands
+from gateway.ledger.records import ORDINARY, Delivery, DeliveryState, JobState
+from gateway.ledger.tables import UtcDateTime, copies, deliveries, events, instances, jobs, versions
 
 WHO = "courier"
 UNANSWERED = "delivery unanswered"
@@ -280,3 +292,59 @@ def _whose(db: Connection, delivery_id: int) -> tuple[int, str]:
         select(deliveries.c.film_id, deliveries.c.destination).where(deliveries.c.id == delivery_id)
     ).one()
     return row.film_id, row.destination
+
+
+def owe_original(
+    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
+) -> None:
+    """Owe one version of a film, as it was received, to AI destinations."""
+    if not destinations:
+        return
+    row = db.execute(_VERSION, {"its_version": version_id}).one()
+    for name in destinations:
+        owe(db, row, film_id, name, "ai", now)
+
+
+def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
+    """Owe a corrected copy to AI destinations."""
+    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
+    for name in destinations:
+        owe(db, row, row.film_id, name, "copy", now)
+
+
+def owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
+    """Owe the object of `row` to one destination, unless it is owed already or has arrived."""
+    same = {"its_film": film_id, "its_destination": destination, "its_digest": row.digest}
+    found = db.execute(_OWED_ALREADY, same).one_or_none()
+    if found is not None:
+        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
+            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
+        return
+    owed = {
+        "film_id": film_id,
+        "destination": destination,
+        "kind": kind,
+        "digest": row.digest,
+        "sop_class_uid": row.sop_class_uid,
+        "sop_instance_uid": row.sop_instance_uid,
+        "transfer_syntax_uid": row.transfer_syntax_uid,
+        "next_at": now,
+        "created_at": now,
+    }
+    db.execute(_OWE, owed | {"its_film": film_id})
+
+
+_ITS_FILM: BindParameter[int] = bindparam("its_film")
+_VERSION = (
+    select(versions, instances.c.sop_instance_uid)
+    .join(instances, instances.c.id == versions.c.film_id)
+    .where(versions.c.id == bindparam("its_version"))
+)
+_OWED_ALREADY = select(deliveries.c.id, deliveries.c.state).where(
+    deliveries.c.film_id == _ITS_FILM,
+    deliveries.c.destination == bindparam("its_destination"),
+    deliveries.c.digest == bindparam("its_digest"),
+)
+_GATING = (jobs.c.film_id == _ITS_FILM) & jobs.c.delivery_id.is_(None)
+_MOST_URGENT = select(func.min(jobs.c.rank)).where(_GATING).scalar_subquery()  # as any version was sent
+_OWE = insert(deliveries).values(state=DeliveryState.PENDING, rank=func.coalesce(_MOST_URGENT, ORDINARY))

@@ -14,9 +14,8 @@ from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
 from gateway.ledger.holding import Owed, put_back_readings, standing, take_back
-from gateway.ledger.moves import allowed, inserted, move, note, owed_anew, stands
+from gateway.ledger.moves import allowed, inserted, move, note, stands
 from gateway.ledger.records import (
-    ORDINARY,
     CopyMade,
     DeliveryState,
     HoldState,
@@ -27,6 +26,7 @@ from gateway.ledger.records import (
     Read,
 )
 from gateway.ledger.rejecting import overruled, reject_named
+from gateway.ledger.routing import owe, owe_copy, owe_original
 from gateway.ledger.ruling import examine_again_if_answered
 from gateway.ledger.tables import (
     UtcDateTime,
@@ -35,7 +35,6 @@ from gateway.ledger.tables import (
     deliveries,
     findings,
     holds,
-    instances,
     jobs,
     objects,
     results,
@@ -399,46 +398,7 @@ def keep_object(db: Connection, film_id: int, result_id: int | None, made: Made,
         }
         db.execute(insert(objects).values(**row))
     for name in made.to:
-        _owe(db, made, film_id, name, "result", now)
-
-
-def owe_original(
-    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
-) -> None:
-    """Owe one version of a film, as it was received, to AI destinations."""
-    if not destinations:
-        return
-    row = db.execute(_VERSION, {"its_version": version_id}).one()
-    for name in destinations:
-        _owe(db, row, film_id, name, "ai", now)
-
-
-def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
-    """Owe a corrected copy to AI destinations."""
-    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
-    for name in destinations:
-        _owe(db, row, row.film_id, name, "copy", now)
-
-
-def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
-    same = {"its_film": film_id, "its_destination": destination, "its_digest": row.digest}
-    found = db.execute(_OWED_ALREADY, same).one_or_none()
-    if found is not None:
-        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
-            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
-        return
-    owed = {
-        "film_id": film_id,
-        "destination": destination,
-        "kind": kind,
-        "digest": row.digest,
-        "sop_class_uid": row.sop_class_uid,
-        "sop_instance_uid": row.sop_instance_uid,
-        "transfer_syntax_uid": row.transfer_syntax_uid,
-        "next_at": now,
-        "created_at": now,
-    }
-    db.execute(_OWE, owed | {"its_film": film_id})
+        owe(db, made, film_id, name, "result", now)
 
 
 # Built once: to build them anew costs more than the ledger takes to answer.
@@ -460,16 +420,3 @@ _NO_LONGER_HELD = (
     .where(holds.c.state == HoldState.OPEN)
     .values(state=HoldState.SUPERSEDED, closed_at=_NOW, closed_by=bindparam("who"))
 )
-_VERSION = (
-    select(versions, instances.c.sop_instance_uid)
-    .join(instances, instances.c.id == versions.c.film_id)
-    .where(versions.c.id == _ITS_VERSION)
-)
-_OWED_ALREADY = select(deliveries.c.id, deliveries.c.state).where(
-    deliveries.c.film_id == _ITS_FILM,
-    deliveries.c.destination == bindparam("its_destination"),
-    deliveries.c.digest == bindparam("its_digest"),
-)
-_GATING = (jobs.c.film_id == _ITS_FILM) & jobs.c.delivery_id.is_(None)
-_MOST_URGENT = select(func.min(jobs.c.rank)).where(_GATING).scalar_subquery()  # as any version was sent
-_OWE = insert(deliveries).values(state=DeliveryState.PENDING, rank=func.coalesce(_MOST_URGENT, ORDINARY))
