@@ -16,20 +16,9 @@ from torch import Tensor
 from models import augment
 from models.augment import Dice
 from models.data import Row
+from models.parts import AP, CHILD, FRONTAL, LATERAL, LOWER, NO_FILM, PARTS, PELVIS, SKULL, SPINE, UPPER
 from models.recipes.base import SIZE, Pool, Recipe, roughened, zooms
 
-PARTS = (
-    "frontal chest",
-    "lateral chest",
-    "pelvis or hip",
-    "spine",
-    "skull or jaw",
-    "upper limb",
-    "lower limb",
-    "no radiograph",
-)
-FRONTAL, LATERAL, PELVIS, SPINE, SKULL, UPPER, LOWER, NO_FILM = range(len(PARTS))
-AP, CHILD = len(PARTS), len(PARTS) + 1  # columns of the network's last two outputs
 SHARE: dict[tuple[int, ...], float] = {
     (FRONTAL,): 0.46,
     (LATERAL,): 0.12,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import augment
 from models.augment import Dice
-from models.nets import Turns
+from models.graphs import TILT_UNIT
 from models.recipes.base import SIZE, Pool, Recipe, frontal_share, posed, roughened, zooms
 
 SLOUCH_DEG = 15.0  # up to here a film counts as upright ...
@@ -52,7 +52,7 @@ def rotation_loss(out: Tensor, target: Tensor) -> Tensor:
     named = F.cross_entropy(out[:, :4], shares * (1 - SMOOTHING) + SMOOTHING / 4)
     told = out[:, 4:].gather(1, turn[:, None])[:, 0]
     small = (tilt.abs() <= SLOUCH_DEG).float()
-    off = ((told - tilt / Turns.TILT_UNIT).abs() * small).sum() / small.sum().clamp(min=1)
+    off = ((told - tilt / TILT_UNIT).abs() * small).sum() / small.sum().clamp(min=1)
     return named + TILT_WEIGHT * off
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from models import augment
 from models.augment import Dice
 from models.data import Row
+from models.graphs import GRID, REGION_OUTPUTS
 from models.recipes.base import SIZE, Pool, Recipe, roughened, zooms
-from models.region_net import GRID, OUTPUTS, boxes_of, middles
+from models.region_net import boxes_of, middles
 
 YES, TURNED, NO = "yes", "turned", "no"
 DOUBT = 0.5  # what the label of a turned or inverted film of the region is taught as
@@ -66,7 +67,7 @@ def region_recipe(
         return region_batch(pool, dice, boxes, most)
 
     return Recipe(
-        outputs=OUTPUTS,
+        outputs=REGION_OUTPUTS,
         network="RegionNet",
         share=share,
         batch=batch,

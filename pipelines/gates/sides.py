@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from models import augment, bundle, probes
 from models.augment import Dice
 from models.data import ROUNDS, Films, left_out
+from models.parts import AP, CHILD
 from models.probes import Row
-from models.recipes.anatomy import AP, CHILD, UNKNOWN, side_targets
+from models.recipes.anatomy import UNKNOWN, side_targets
 from pipelines.gates import anatomy
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 
 TILT_DEG = 12.0  # the largest tilt that is tried
 LEAST = 5  # patients of either kind that a figure takes
