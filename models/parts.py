@@ -1,4 +1,4 @@
-"""What a film may show, as the anatomy network tells it apart: the order of its answers."""
+"""What the outputs of the anatomy network stand for, in their order."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ PARTS = (
     "no radiograph",
 )
 FRONTAL, LATERAL, PELVIS, SPINE, SKULL, UPPER, LOWER, NO_FILM = range(len(PARTS))
-AP, CHILD = len(PARTS), len(PARTS) + 1  # the network's last two answers, beside the kinds
+AP, CHILD = len(PARTS), len(PARTS) + 1  # columns of the network's last two outputs

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from models import asking, bundle, graphs, nets, phantom
+from models import asking, bundle, graphs, nets
 from models.bundle import BundleError, Card
+from pipelines.lab.films import phantom
 from pipelines.transforms import gate_input
 
 OUTPUTS = {"Turns": 8, "Polarity": 1, "Parts": 10, "Antisymmetric": 1, "lung_net": 1, "RegionNet": 6}
