@@ -14,12 +14,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from monai.data.meta_obj import get_track_meta, set_track_meta
-from monai.transforms.compose import Compose
-from monai.transforms.spatial.array import Resize
-from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from torch import Tensor
+
+from pipelines.lean_monai import Compose, Resize, Transform, get_track_meta, set_track_meta
 
 See = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (H, W) -> (1, GATE_PX, GATE_PX)
 

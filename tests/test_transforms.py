@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import torch
 from monai.data import get_track_meta
@@ -50,3 +53,16 @@ def test_a_film_is_treated_alike_alone_and_in_a_batch() -> None:
     batch = as_batch(torch.from_numpy(films))
     alone = np.concatenate([gate_input(film) for film in films])
     assert np.allclose(batch, alone, atol=1e-6)
+
+
+def test_the_chain_is_monais_and_loads_none_of_its_optional_packages() -> None:
+    """They would cost a worker seconds and memory; whoever needs them can import them later."""
+    program = (
+        "import sys; from pipelines.transforms import gate_chain;"
+        "loaded = {'scipy', 'matplotlib', 'sklearn', 'ignite'} & sys.modules.keys();"
+        "import scipy.ndimage, ignite, monai;"
+        "ours = all(isinstance(step, monai.transforms.Transform) for step in gate_chain().transforms);"
+        "print(sorted(loaded), ours, isinstance(gate_chain(), monai.transforms.Compose))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[] True True\n", done.stderr
