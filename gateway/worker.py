@@ -21,7 +21,7 @@ from gateway.ledger.records import Job
 from gateway.process import crash, loops, outlet
 from gateway.process.own_time import OwnTime
 from gateway.process.priority import Clerk
-from gateway.readings import classifiers_of
+from gateway.readings import OpenReader, classifiers_of
 from gateway.sandbox.decoder import Decoder, LastFilm
 from gateway.sandbox.reporter import Reporter
 from gateway.tasks import Examiner
@@ -51,8 +51,12 @@ class Worker:
         clerk: Clerk,
         reporter: Reporter | None = None,
         beat: Callable[[], None] = lambda: None,
+        open_reader: OpenReader | None = None,
     ) -> None:
-        """`beat` is called as long as the worker goes on: between films, and while one is in hand."""
+        """`beat` is called as long as the worker goes on: between films, and while one is in hand.
+
+        With a `reporter` and `open_reader` it reads for classifiers, too.
+        """
         self._beat = beat
         self._ask = clerk.ask
         self._ledger = shell.ledger
@@ -60,7 +64,9 @@ class Worker:
         self._limits = shell.settings.work
         self._mode = shell.settings.policy.mode
         films = LastFilm(shell.store, decoder)
-        self.readings = classifiers_of(shell, films, gates, reporter) if reporter else None
+        self.readings = (
+            classifiers_of(shell, films, gates, reporter, open_reader) if reporter and open_reader else None
+        )
         self._examiner = Examiner(shell, decoder, films, gates, policy, clerk, self.readings)
         self._one_at_a_time = threading.Lock()
         children = (decoder, reporter) if reporter else (decoder,)
@@ -200,22 +206,24 @@ class Heart:
 
 def run_worker(
     shell: Shell,
+    decoder: Decoder,
     clerk: Clerk,
     *,
     ready: Callable[[], None],
     beat: Callable[[], None],
     hear_stop: Callable[[threading.Event], None],
+    open_reader: OpenReader | None = None,
 ) -> None:
     """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then.
 
     Until there is something to do a signal ends the process; from `hear_stop` on it sets the event.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    with shell.decoder() as decoder, shell.reporter() as reporter:
+    with shell.reporter() as reporter:
         gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
-        worker = Worker(shell, decoder, gates, shell.policy(), owner, clerk, reporter, beat)
+        worker = Worker(shell, decoder, gates, shell.policy(), owner, clerk, reporter, beat, open_reader)
         decoder.warm_up(shell.store.incoming)
         if worker.readings:
             worker.readings.prepare()

@@ -14,6 +14,8 @@ from threading import Event
 import structlog
 
 from gateway.bootstrap import Shell
+from gateway.destinations import build_or_wait
+from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
 from gateway.ledger import LONG_WAL_BYTES, Checkpoint, Ledger
@@ -137,7 +139,7 @@ def run(
         if wakes.deaf:
             meaning = "films are sent and examined up to a second later"
             log.warning("nobody can wake the dispatcher", why=wakes.deaf, meaning=meaning)
-        courier = shell.courier()
+        courier = courier_of(shell)
         courier.start()
         copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
         loops.start("end of waiting", partial(_wake_at, stop, Wake(shell.settings.state)))
@@ -154,6 +156,18 @@ def run(
         finally:
             courier.stop(drain_s)
         copying.join(2.0)  # a copy that is cut off is made again
+
+
+def courier_of(shell: Shell) -> Courier:
+    """The courier for all that things are sent to: a classifier reads where it is.
+
+    A destination that cannot be built waits, and holds up no other.
+    """
+    settings = shell.settings
+    calling, carried = settings.gateway.ae_title, settings.carried
+    destinations = {name: build_or_wait(name, block, calling) for name, block in carried.items()}
+    retry = {name: block.retry for name, block in carried.items()}
+    return Courier(shell.ledger, shell.store, destinations, retry, not_sent=settings.classifiers)
 
 
 def _wake_at(stop: Event, wake: Wake) -> None:
