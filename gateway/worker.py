@@ -6,6 +6,7 @@ gateway that load networks.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
@@ -88,10 +89,11 @@ class Worker:
                     self._attempt(job)
 
     def look_alone(self, look: Callable[[], float]) -> None:
-        """The worker's own look at the ledger: with Redis away it is late by LOOK_S, not by hours."""
-        while not self.stopping.wait(LOOK_S):
+        """The worker's own look at the ledger, now and every LOOK_S: with Redis away it is late by that alone."""
+        while not self.stopping.is_set():
             self._beat()
             look()
+            self.stopping.wait(LOOK_S)
 
     def _show_life(self) -> None:
         self._beat()
@@ -204,6 +206,12 @@ class Heart:
         os._exit(1)  # nothing else gets a thread out of a call that does not return
 
 
+def _give_back_memory() -> None:
+    """What loading took and does not need any more; other C libraries than glibc do so by themselves."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
 def run_worker(
     shell: Shell,
     decoder: Decoder,
@@ -227,6 +235,7 @@ def run_worker(
         decoder.warm_up(shell.store.incoming)
         if worker.readings:
             worker.readings.prepare()
+        _give_back_memory()
         look = partial(loops.Guard("worker look", failing="ledger not readable"), worker.work)
         hear_stop(worker.stopping)
         alone = loops.start("worker look", partial(worker.look_alone, look))
