@@ -18,7 +18,7 @@ from structlog.typing import EventDict, Processor
 
 from gateway.process import outlet, tracebacks
 from gateway.process.health import HERE
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
 from gateway.process.outlet import Outlet
 from gateway.settings import LogSettings
 
@@ -26,7 +26,7 @@ from gateway.settings import LogSettings
 BLIND = frozenset(("alembic", "celery", "kombu", "monai", "redis", "scipy", "sklearn", "sqlalchemy", "torch"))
 
 _LEVELS = logging.getLevelNamesMapping()
-_muffler = Muffler()
+_log_limiter = LogLimiter()
 
 log = structlog.get_logger()
 
@@ -104,7 +104,7 @@ def show_warning(
     """For `warnings.showwarning`: a line of the log that says where, and the words of BLIND alone."""
     del file, line
     where = f"{'/'.join(Path(filename).parts[-2:])}:{lineno}"
-    allowed, kept_back = _muffler.allows(where)
+    allowed, kept_back = _log_limiter.allows(where)
     if not allowed:
         return
     details: dict[str, Any] = {"kind": category.__name__, "where": where}
@@ -121,7 +121,7 @@ def _without_words(record: logging.LogRecord) -> bool:
     if library in BLIND or library == "models":  # ours, which sees pixels alone
         return True
     where = f"{'/'.join(Path(record.pathname).parts[-2:])}:{record.lineno}"
-    allowed, kept_back = _muffler.allows(where)
+    allowed, kept_back = _log_limiter.allows(where)
     record.msg = f"{library} complains at {where}; its words are left out: they may quote a film"
     if kept_back:
         record.msg += f" ({kept_back} more were kept back)"

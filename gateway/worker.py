@@ -89,7 +89,7 @@ class Worker:
                     self._attempt(job)
 
     def look_alone(self, look: Callable[[], float]) -> None:
-        """The worker's own look at the ledger, now and every LOOK_S: with Redis away it is late by that alone."""
+        """The worker's own looks at the ledger: with Redis away it is late by LOOK_S, not by hours."""
         while not self.stopping.is_set():
             self._beat()
             look()

@@ -18,7 +18,6 @@ from storage_peers import DX, WAIT_S, storage_scp
 from structlog.testing import capture_logs
 
 from gateway.destinations import Destination, build
-from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
 from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.retry import HORIZON_S, next_delay_s, tries_within
 from gateway.dispatcher import courier as module
@@ -28,6 +27,7 @@ from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery, DeliveryState, Received
 from gateway.settings import DicomDestination, RetrySettings
 from gateway.store import Store
+from gateway.upper_layer.association import Interrupted, TimedOut, Unwelcome
 
 QUICK = RetrySettings(first_s=0.02, longest_s=0.05)
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -51,8 +51,7 @@ from storage_peers import (
 )
 from structlog.testing import capture_logs
 
-from gateway.destinations import DicomDestination, association, build, dicom, transcode
-from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
+from gateway.destinations import DicomDestination, build, dicom, transcode
 from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.transcode import NotTranscodedNow, Transcoder
 from gateway.errors import (
@@ -68,6 +67,8 @@ from gateway.errors import (
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import read_meta
+from gateway.upper_layer import association
+from gateway.upper_layer.association import Interrupted, TimedOut, Unwelcome
 from pipelines.decode import decode_film
 
 Connect = Callable[..., DicomDestination]

@@ -24,7 +24,6 @@ from storage_peers import NOW, WAIT_S, kept, raw_peer
 from gateway import logs
 from gateway.cli.doctor import _destinations
 from gateway.destinations import WebhookDestination, build, build_or_wait, webhook
-from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
 from gateway.dispatcher.courier import Courier
 from gateway.errors import Busy, Damaged, Declined, DeliveryError, Refused, SettingsError, Unreachable
@@ -33,6 +32,7 @@ from gateway.ledger.records import Delivery, Received
 from gateway.settings import LogSettings, RetrySettings, Settings
 from gateway.settings import WebhookDestination as WebhookSettings
 from gateway.store import Store, file_meta
+from gateway.upper_layer.association import Interrupted, TimedOut
 
 JSON, FHIR = "application/json", "application/fhir+json"
 CANARY = "CANARY^PATIENT"

@@ -12,8 +12,6 @@ from typing import BinaryIO
 import structlog
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from gateway.destinations.association import Association, Interrupted, Target, TimedOut
-from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
 from gateway.destinations.transcode import CannotTranscode, Transcoder
 from gateway.errors import (
     Blame,
@@ -29,6 +27,9 @@ from gateway.errors import (
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import Meta, Outgoing
+from gateway.upper_layer.association import Association, Interrupted, Target, TimedOut
+from gateway.upper_layer.dimse import Response
+from gateway.upper_layer.requestor import MAX_CONTEXTS, Answer, Proposal
 
 log = structlog.get_logger()
 

@@ -19,13 +19,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from gateway.destinations.association import Association, Interrupted, Target
 from gateway.destinations.dicom import OutOfResources, judge, told
-from gateway.destinations.pdu import MAX_CONTEXTS, Proposal
 from gateway.errors import DeliveryError, FilmgateError, Refused
+from gateway.upper_layer.association import Association, Interrupted, Target
+from gateway.upper_layer.dimse import VERIFICATION
+from gateway.upper_layer.requestor import MAX_CONTEXTS, Proposal
 
 CALLING = "FILMGATE"
-VERIFICATION = "1.2.840.10008.1.1"
 
 _AHEAD = 256  # files looked at before they are sent, so that one association has contexts for all of them
 _HEAD_BYTES = 64 << 10  # SOP class and instance stand at a dataset's beginning

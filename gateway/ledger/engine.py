@@ -70,6 +70,7 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
         parsed,
         connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
         max_overflow=-1,  # a thread that waits for the database's lock must not wait for a connection first
+        pool_use_lifo=True,  # the connection that was used last has the pages that are asked for next
         hide_parameters=True,  # they hold UIDs, and errors are logged
     )
 
@@ -82,8 +83,10 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A deferred transaction that upgrades to writing fails at once, whatever the timeout.
-        reading = connection.get_execution_options().get("filmgate_reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("filmgate_reading", False):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_immediate(_driver(connection), busy_timeout_s)
 
     return engine
 
@@ -103,7 +106,9 @@ def honest_errors() -> Iterator[None]:
             raise LedgerBusy("the ledger is locked by another process") from error
         room = " Make room where it lies; what is kept is safe." if "is full" in str(error.orig) else ""
         raise LedgerError(f"the ledger cannot be used: {_first_line(error)}.{room}") from error
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:  # of what we ask the driver without SQLAlchemy
+        if _is_busy(error):
+            raise LedgerBusy("the ledger is locked by another process") from error
         raise LedgerError(f"the ledger cannot be used: {error}") from error
     except DBAPIError as error:
         raise LedgerError(f"the ledger refused a statement: {_first_line(error)}") from error
@@ -270,30 +275,46 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[None]:
     """Hold the lock that every commit needs.
 
-    Busy writers leave it for moments, and SQLite's own wait, which sleeps longer and longer, misses them for
-    seconds while the WAL grows.
-
     Raises:
         sqlite3.OperationalError: it was not free for `patience_s`.
     """
-    usual_ms = holder.execute("PRAGMA busy_timeout").fetchone()[0]
+    _begin_immediate(holder, patience_s)
+    try:
+        yield
+    finally:
+        holder.execute("ROLLBACK")
+
+
+def _begin_immediate(driver: sqlite3.Connection, patience_s: float) -> None:
+    """Begin a transaction with the lock that every commit needs.
+
+    Others hold it for milliseconds. SQLite's own wait sleeps longer and longer, up to a tenth of a second:
+    beside busy workers a film that came would wait for nobody, and a checkpoint miss its turn for seconds.
+
+    Raises:
+        sqlite3.OperationalError: it was not free for `patience_s`, or the ledger cannot be used.
+    """
+    usual_ms = driver.execute("PRAGMA busy_timeout").fetchone()[0]
     until = time.monotonic() + patience_s
-    holder.execute("PRAGMA busy_timeout=0")
+    driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:
             try:
-                holder.execute("BEGIN IMMEDIATE")
-                break
-            except sqlite3.OperationalError:
-                if time.monotonic() >= until:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= until:
                     raise
                 time.sleep(_TRY_AGAIN_S)
-        try:
-            yield
-        finally:
-            holder.execute("ROLLBACK")
+            else:
+                return
     finally:
-        holder.execute(f"PRAGMA busy_timeout={usual_ms}")
+        driver.execute(f"PRAGMA busy_timeout={usual_ms}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else holds a lock: SQLITE_BUSY, and its finer kinds in the upper bits."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def revision(engine: Engine) -> str | None:

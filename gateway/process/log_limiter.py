@@ -12,7 +12,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Muffler:
+class LogLimiter:
     """Lets `most` log lines of a kind through in `window_s`, and tells how many it kept back.
 
     Args:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
-from gateway.upper_layer import (
+from gateway.upper_layer.pdu import (
     FIXED_BYTES,
     HEADER,
     MOST_ITEMS,

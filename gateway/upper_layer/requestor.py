@@ -1,7 +1,4 @@
-"""What a sender says and hears in an association (PS3.8 section 9.3, PS3.7 annex E).
-
-Of C-STORE the dataset is no part of this: its bytes go out as they lie on disk.
-"""
+"""Association control (PS3.8 sections 7.1-7.3) as a requestor writes and reads it."""
 
 from __future__ import annotations
 
@@ -11,37 +8,24 @@ from dataclasses import dataclass
 from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.presentation import build_context
 
-from gateway.upper_layer import (
-    COMMAND,
+from gateway.upper_layer.dimse import sendable_uid
+from gateway.upper_layer.pdu import (
     FIXED_BYTES,
-    LAST,
     MOST_ITEMS,
     MOST_SYNTAXES,
-    PDV,
     AbortReason,
     BadPdu,
     ItemType,
     PduType,
     associate,
-    command_elements,
-    command_set,
     encoded,
     items,
     max_length,
     parsed,
-    text,
     uid,
-    us,
 )
 
 MAX_CONTEXTS = 128  # odd identifiers of one byte
-VERIFICATION = "1.2.840.10008.1.1"
-
-_C_STORE_RQ, _C_ECHO_RQ = 0x0001, 0x0030
-_A_DATASET, _NO_DATASET = 0x0001, 0x0101
-_MESSAGE_ID, _STATUS, _COMMENT = 0x0120, 0x0900, 0x0902
-_MAX_UID = 64
-_MAX_COMMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +53,6 @@ class Accepted:
     max_pdu: int  # largest P-DATA-TF variable field that the peer takes; 0: any
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A C-STORE-RSP or C-ECHO-RSP (PS3.7 sections 9.3.1.2, 9.3.5.2)."""
-
-    status: int
-    comment: str
-    message_id: int
-
-
-# Association
-
-
 def associate_rq(calling: str, called: str, proposals: Sequence[Proposal], max_pdu: int) -> bytes:
     """A-ASSOCIATE-RQ (PS3.8 section 9.3.2); proposal number n gets context id 2n+1.
 
@@ -92,7 +64,7 @@ def associate_rq(calling: str, called: str, proposals: Sequence[Proposal], max_p
     contexts = []
     for number, proposal in enumerate(proposals):
         context = build_context(
-            _uid(proposal.abstract_syntax), [_uid(one) for one in proposal.transfer_syntaxes]
+            sendable_uid(proposal.abstract_syntax), [sendable_uid(one) for one in proposal.transfer_syntaxes]
         )
         context.context_id = 2 * number + 1
         contexts.append(context)
@@ -161,83 +133,6 @@ def associate_rj(body: bytes) -> tuple[bool, str]:
     told = _REJECTED.get((source or 0, reason or 0), f"source {source}, reason {reason}")
     # A limit or congestion passes, whatever the result field claims.
     return pdu.result == 1 and source != 3, told
-
-
-# Messages
-
-
-def c_store_rq(message_id: int, sop_class: str, sop_instance: str) -> bytes:
-    """The command set of a C-STORE-RQ (PS3.7 section 9.3.1.1).
-
-    Raises:
-        ValueError: a UID that is none.
-    """
-    return command_set(
-        {
-            "AffectedSOPClassUID": _uid(sop_class),
-            "CommandField": _C_STORE_RQ,
-            "MessageID": message_id,
-            "Priority": 0,  # medium
-            "CommandDataSetType": _A_DATASET,
-            "AffectedSOPInstanceUID": _uid(sop_instance),
-        }
-    )
-
-
-def c_echo_rq(message_id: int) -> bytes:
-    """The command set of a C-ECHO-RQ (PS3.7 section 9.3.5.1)."""
-    return command_set(
-        {
-            "AffectedSOPClassUID": VERIFICATION,
-            "CommandField": _C_ECHO_RQ,
-            "MessageID": message_id,
-            "CommandDataSetType": _NO_DATASET,
-        }
-    )
-
-
-def response(command: bytes) -> Response:
-    """Read a response's command set.
-
-    Raises:
-        BadPdu: it is not one, or there is no status.
-    """
-    found = command_elements(command)
-    status, message_id = us(found, _STATUS), us(found, _MESSAGE_ID)
-    if status is None or message_id is None:
-        raise BadPdu(AbortReason.INVALID_PARAMETER, "a response without status or message id")
-    comment = "".join(c if c.isprintable() else " " for c in text(found, _COMMENT))
-    return Response(status, comment[:_MAX_COMMENT], message_id)
-
-
-def command_fragments(body: bytes) -> tuple[bytes, bool]:
-    """The command bytes in one P-DATA-TF's variable field, and whether the last fragment was among them.
-
-    Raises:
-        BadPdu: PDVs do not fit, or hold a dataset, which no response to a sender does.
-    """
-    pieces: list[bytes] = []
-    last = False
-    at = 0
-    while at < len(body):
-        if at + PDV.size > len(body):
-            raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation data value is cut off")
-        length, _, control = PDV.unpack_from(body, at)
-        end = at + 4 + length
-        if length < 2 or end > len(body):
-            raise BadPdu(AbortReason.INVALID_PARAMETER, "a presentation data value does not fit its PDU")
-        if not control & COMMAND:
-            raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "a dataset where a response was expected")
-        pieces.append(body[at + PDV.size : end])
-        last = last or bool(control & LAST)
-        at = end
-    return b"".join(pieces), last
-
-
-def _uid(uid: str) -> str:
-    if not uid or len(uid) > _MAX_UID or not uid.isascii():
-        raise ValueError("a UID is missing, longer than 64 characters, or not ASCII")
-    return uid
 
 
 def _ae_title(title: str) -> str:

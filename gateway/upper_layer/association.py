@@ -18,10 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gateway.destinations import pdu
-from gateway.destinations.pdu import Answer, Proposal, Response
 from gateway.errors import Blame, Busy, Rejected, Trouble, Unreachable
-from gateway.upper_layer import HEADER, RELEASE_RP, RELEASE_RQ, BadPdu, PduType, abort, p_data
+from gateway.upper_layer.dimse import Response, c_echo_rq, c_store_rq, command_fragments, response
+from gateway.upper_layer.pdu import HEADER, RELEASE_RP, RELEASE_RQ, BadPdu, PduType, abort, p_data
+from gateway.upper_layer.requestor import Answer, Proposal, associate_ac, associate_rj, associate_rq
 
 SLOWEST_BYTES_S = 16 << 10  # a peer that takes less is treated as hanging
 MAX_PDU = 64 << 10  # what we offer to take; responses are a few hundred bytes
@@ -95,7 +95,7 @@ class Association:
             Unwelcome: rejected for good.
             ValueError: a UID or AE title that is none.
         """
-        wanted = pdu.associate_rq(calling, target.ae_title, proposals, MAX_PDU)
+        wanted = associate_rq(calling, target.ae_title, proposals, MAX_PDU)
         association = cls(_connected(target, timeout_s), timeout_s)
         try:
             association._negotiate(wanted, proposals)
@@ -125,7 +125,7 @@ class Association:
             OSError: the file cannot be read; the association is aborted.
         """
         self._message_id = self._message_id % 0xFFFF + 1
-        command = pdu.c_store_rq(self._message_id, sop_class, sop_instance)
+        command = c_store_rq(self._message_id, sop_class, sop_instance)
         sent = False
         try:
             self._send_message(context_id, command, file)
@@ -147,7 +147,7 @@ class Association:
         """
         self._message_id = self._message_id % 0xFFFF + 1
         try:
-            self._send(self._fragments(context_id, memoryview(pdu.c_echo_rq(self._message_id)), command=True))
+            self._send(self._fragments(context_id, memoryview(c_echo_rq(self._message_id)), command=True))
             return self._response()
         except BaseException:
             self.abort()
@@ -202,8 +202,8 @@ class Association:
         self._send([wanted])
         kind, body = self._receive(self._timeout_s, _MAX_ANSWER)
         try:
-            rejected = pdu.associate_rj(body) if kind == PduType.ASSOCIATE_RJ else None
-            answer = pdu.associate_ac(body) if kind == PduType.ASSOCIATE_AC else None
+            rejected = associate_rj(body) if kind == PduType.ASSOCIATE_RJ else None
+            answer = associate_ac(body) if kind == PduType.ASSOCIATE_AC else None
         except BadPdu as error:
             raise Unreachable(f"the peer's answer is not DICOM: {error}") from error
         if rejected is not None:
@@ -286,18 +286,18 @@ class Association:
                         self._socket.sendall(RELEASE_RP)
                 raise Interrupted(_ended(kind, body))
             try:
-                fragment, last = pdu.command_fragments(body)
+                fragment, last = command_fragments(body)
                 command += fragment
-                found = pdu.response(command) if last else None
+                answer = response(command) if last else None
             except BadPdu as error:
                 raise Interrupted(f"the peer's response is not DICOM: {error}") from error
             if len(command) > MAX_PDU:
                 raise Interrupted("the peer's response has no end")
-        assert found is not None
-        if found.message_id != self._message_id:
+        assert answer is not None
+        if answer.message_id != self._message_id:
             raise Interrupted("the peer answered another message than ours")
         self.used_at = time.monotonic()
-        return found
+        return answer
 
     def _await_response(self) -> None:
         """Wait for the response, longer while the kernel still hands over what we have written."""
