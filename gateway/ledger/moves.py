@@ -123,9 +123,9 @@ def _insertion_with_id(dialect: Dialect, table: Table, columns: tuple[str, ...])
 
 def inserted(db: Connection, table: Table, row: dict[str, Any]) -> int:
     """Write one row; its id."""
-    if db.dialect.insert_returning:
-        return int(_insertion_with_id(db.dialect, table, tuple(row)).run(db, row).scalar_one())
-    return int(_insertion(db.dialect, table, tuple(row)).run(db, row).lastrowid)
+    if db.dialect.postfetch_lastrowid:  # SQLite: RETURNING makes it plan a look through tables that refer here
+        return int(_insertion(db.dialect, table, tuple(row)).run(db, row).lastrowid)
+    return int(_insertion_with_id(db.dialect, table, tuple(row)).run(db, row).scalar_one())
 
 
 def insert_rows(db: Connection, table: Table, *rows: dict[str, Any]) -> None:
