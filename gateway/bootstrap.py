@@ -1,4 +1,8 @@
-"""Settings -> the real things of the shell. Nothing else constructs them; tests swap them here."""
+"""Settings -> the real things of the shell. Nothing else constructs them; tests swap them here.
+
+The courier alone is made where it runs (`gateway.dispatcher`): what sends loads the network's libraries, and
+no worker sends.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway import redis_server
-from gateway.destinations import Destination, build_or_wait
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
 from gateway.process import clock, private
@@ -80,11 +83,6 @@ class Shell:
     def decoder(self) -> Decoder:
         work, zone = self.settings.work, self.settings.gateway.time_zone
         return Decoder(timeout_s=work.decode_timeout_s, memory_mb=work.decode_memory_mb, zone=zone)
-
-    def destinations(self) -> dict[str, Destination]:
-        """Those that things are sent to: a classifier reads where it is. One that cannot be built waits."""
-        calling = self.settings.gateway.ae_title
-        return {name: build_or_wait(name, block, calling) for name, block in self.settings.carried.items()}
 
     def reporter(self) -> Reporter:
         memory_mb, zone = self.settings.work.decode_memory_mb, self.settings.gateway.time_zone

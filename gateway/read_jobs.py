@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,8 +29,12 @@ from pipelines.film import Act, Film, Finding, Reason, Verdict
 from pipelines.gates import Gates
 from pipelines.policy import Acceptance, accepts
 from pipelines.reading import UNREAD_TEXT, NotRead, Reading, Unread
-from pipelines.reading.classifier import Classifier
 from pipelines.words.kinds import is_film
+
+if TYPE_CHECKING:
+    from pipelines.reading.classifier import (
+        Classifier,  # a worker without classifiers loads nothing of what reads
+    )
 
 log = structlog.get_logger()
 
@@ -38,6 +42,7 @@ OF_READINGS = ("sr", "heatmap", "gsps", "json", "fhir")
 OF_SILENCE = ("not_analysed", "json", "fhir")
 
 Look = Callable[[Film], tuple[Finding, ...]]
+OpenReader = Callable[[Path, Path], "Classifier"]  # the folder of a bundle, and that of engines made ready
 
 
 class ReadJobs:
@@ -51,6 +56,7 @@ class ReadJobs:
         findings: the ledger's, of one version.
         observing: no gate keeps a film from here, so the card's coverage is asked of the pixels as well.
         engines: the folder of networks made ready for this machine.
+        open_reader: opens a classifier; raises BundleError.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class ReadJobs:
         findings: Callable[[int], tuple[Finding, ...]],
         observing: bool,
         engines: Path,
+        open_reader: OpenReader,
     ) -> None:
         self.names = tuple(classifiers)
         self._blocks = classifiers
@@ -78,6 +85,7 @@ class ReadJobs:
         self._findings = findings
         self._observing = observing
         self._engines = engines
+        self._open_reader = open_reader
         self._readers: dict[str, Classifier] = {}
 
     def prepare(self) -> None:
@@ -158,7 +166,7 @@ class ReadJobs:
 
     def _opened(self, name: str) -> Classifier:
         try:
-            return Classifier.open(bundle_of(self._blocks[name], name), cache=self._engines)
+            return self._open_reader(bundle_of(self._blocks[name], name), self._engines)
         except BundleError:
             raise
         except Exception as error:  # of whatever kind: one classifier must not keep a worker from the gates
@@ -225,7 +233,9 @@ class ReadJobs:
                 yield from ((kind, tuple(names), systems) for systems, names in alike.items())
 
 
-def classifiers_of(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> ReadJobs:
+def classifiers_of(
+    shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter, open_reader: OpenReader
+) -> ReadJobs:
     """The classifiers that the settings name."""
     settings = shell.settings
     webhooks = {
@@ -242,6 +252,7 @@ def classifiers_of(shell: Shell, films: LastFilm, gates: Gates, reporter: Report
         findings=shell.ledger.findings_of,
         observing=settings.policy.mode == "observe",
         engines=settings.state / "engines",
+        open_reader=open_reader,
     )
 
 

@@ -6,6 +6,7 @@ gateway that load networks.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
@@ -21,7 +22,7 @@ from gateway.ledger.records import Job
 from gateway.process import crash, loops, standard_streams
 from gateway.process.own_time import OwnTime
 from gateway.process.priority import LedgerThread
-from gateway.read_jobs import classifiers_of
+from gateway.read_jobs import OpenReader, classifiers_of
 from gateway.sandbox.decoder import Decoder, LastFilm
 from gateway.sandbox.reporter import Reporter
 from gateway.tasks import Examiner
@@ -51,8 +52,12 @@ class Worker:
         ledger_thread: LedgerThread,
         reporter: Reporter | None = None,
         beat: Callable[[], None] = lambda: None,
+        open_reader: OpenReader | None = None,
     ) -> None:
-        """`beat` is called as long as the worker goes on: between films, and while one is in hand."""
+        """`beat` is called as long as the worker goes on: between films, and while one is in hand.
+
+        With a `reporter` and `open_reader` it reads for classifiers, too.
+        """
         self._beat = beat
         self._ask = ledger_thread.ask
         self._ledger = shell.ledger
@@ -60,7 +65,9 @@ class Worker:
         self._limits = shell.settings.work
         self._mode = shell.settings.policy.mode
         films = LastFilm(shell.store, decoder)
-        self.readings = classifiers_of(shell, films, gates, reporter) if reporter else None
+        self.readings = (
+            classifiers_of(shell, films, gates, reporter, open_reader) if reporter and open_reader else None
+        )
         self._examiner = Examiner(shell, decoder, films, gates, policy, ledger_thread, self.readings)
         self._one_at_a_time = threading.Lock()
         children = (decoder, reporter) if reporter else (decoder,)
@@ -82,10 +89,11 @@ class Worker:
                     self._attempt(job)
 
     def look_alone(self, look: Callable[[], float]) -> None:
-        """The worker's own look at the ledger: with Redis away it is late by LOOK_S, not by hours."""
-        while not self.stopping.wait(LOOK_S):
+        """The worker's own looks at the ledger: with Redis away it is late by LOOK_S, not by hours."""
+        while not self.stopping.is_set():
             self._beat()
             look()
+            self.stopping.wait(LOOK_S)
 
     def _show_life(self) -> None:
         self._beat()
@@ -198,27 +206,38 @@ class Heart:
         os._exit(1)  # nothing else gets a thread out of a call that does not return
 
 
+def _give_back_memory() -> None:
+    """What loading took and does not need any more; other C libraries than glibc do so by themselves."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
 def run_worker(
     shell: Shell,
+    decoder: Decoder,
     ledger_thread: LedgerThread,
     *,
     ready: Callable[[], None],
     beat: Callable[[], None],
     hear_stop: Callable[[threading.Event], None],
+    open_reader: OpenReader | None = None,
 ) -> None:
     """Be one worker until SIGTERM: answer the doorbell, and look by oneself now and then.
 
     Until there is something to do a signal ends the process; from `hear_stop` on it sets the event.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    with shell.decoder() as decoder, shell.reporter() as reporter:
+    with shell.reporter() as reporter:
         gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
-        worker = Worker(shell, decoder, gates, shell.policy(), owner, ledger_thread, reporter, beat)
+        worker = Worker(
+            shell, decoder, gates, shell.policy(), owner, ledger_thread, reporter, beat, open_reader
+        )
         decoder.warm_up(shell.store.incoming)
         if worker.readings:
             worker.readings.prepare()
+        _give_back_memory()
         look = partial(loops.Guard("worker look", failing="ledger not readable"), worker.work)
         hear_stop(worker.stopping)
         alone = loops.start("worker look", partial(worker.look_alone, look))

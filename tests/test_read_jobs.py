@@ -46,6 +46,7 @@ from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.film import Operations, Reason
 from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
+from pipelines.reading.classifier import Classifier
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CLASSES = ("Effusion", "Mass", "No Finding")
@@ -75,6 +76,10 @@ def children() -> Iterator[tuple[Decoder, Reporter]]:
         yield decoder, reporter
 
 
+def open_reader(folder: Path, engines: Path) -> Classifier:
+    return Classifier.open(folder, cache=engines)
+
+
 class Line:
     """A gateway with one classifier, and a worker that does all there is to do."""
 
@@ -101,7 +106,10 @@ class Line:
     def examiner(self, *faults: tuple[str, Reason]) -> Worker:
         decoder, reporter = self.children
         says: Any = Says(*faults)
-        return Worker(self.shell, decoder, says, Policy.default(), "w", LedgerThread(), reporter)
+        policy = Policy.default()
+        return Worker(
+            self.shell, decoder, says, policy, "w", LedgerThread(), reporter, open_reader=open_reader
+        )
 
     def work(self, *faults: tuple[str, Reason]) -> None:
         self.examiner(*faults).work()

@@ -19,6 +19,7 @@ from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
     from gateway.bootstrap import Shell
+    from gateway.read_jobs import OpenReader
 
 # What may be finished after the word to stop; supervisor.STOP_STAGES allow for it.
 LISTENER_DRAIN_S = 12.0  # what is being received
@@ -78,13 +79,29 @@ def work(config: options.Config = None, state: options.State = None) -> None:
     settings, pipe = _settings(config, state), _pipe("worker")
     ledger_thread = LedgerThread()
     give_way(settings.work.nice)  # before torch is loaded: that alone keeps a core busy for seconds
-    from gateway import worker
-
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    with _shell(settings, "worker") as shell:
+    with _shell(settings, "worker") as shell, shell.decoder() as decoder:
+        decoder.start()  # it loads what it needs while we load torch
+        from gateway import worker
+
         hear_stop = partial(supervised.stop_on_signals, pipe=pipe)
-        worker.run_worker(shell, ledger_thread, ready=pipe.ready, beat=pipe.beat, hear_stop=hear_stop)
+        worker.run_worker(
+            shell,
+            decoder,
+            ledger_thread,
+            ready=pipe.ready,
+            beat=pipe.beat,
+            hear_stop=hear_stop,
+            open_reader=_open_reader() if settings.classifiers else None,
+        )
+
+
+def _open_reader() -> OpenReader:
+    """What opens classifiers; to load it takes a second and forty megabytes, so nobody without one does."""
+    from pipelines.reading.classifier import Classifier
+
+    return lambda folder, engines: Classifier.open(folder, cache=engines)
 
 
 def _settings(config: Path | None, state: Path | None) -> Settings:

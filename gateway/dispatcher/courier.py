@@ -89,7 +89,7 @@ class Courier:
                 self._begin(thread, partial(self._carry_on, lane, thread))
 
     def look_now(self) -> None:
-        """Something may be due: look at the ledger, without waiting for the time of the next look."""
+        """Look at the ledger without waiting for the time of the next look: something may be due."""
         self._look_due.set()
 
     def stop(self, drain_s: float) -> None:
@@ -134,8 +134,7 @@ class Courier:
                 self._retry_at_s = math.inf
             pause_s = guard(self._look)
             if pause_s or not self._stopping.wait(rest_s(time.monotonic() - began_s)):
-                retry_in_s = max(0.0, self._retry_at_s - time.monotonic())
-                self._look_due.wait(pause_s or min(LOOK_S, retry_in_s))
+                self._look_due.wait(pause_s or max(0.0, min(LOOK_S, self._retry_at_s - time.monotonic())))
 
     def _look(self) -> None:
         for name in self._ledger.due_destinations(self._clock(), most=1):

@@ -14,6 +14,7 @@ from threading import Event
 import structlog
 
 from gateway.bootstrap import Shell
+from gateway.destinations import build_or_wait
 from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
@@ -116,13 +117,6 @@ class Dispatcher:
             self._leases.look(monotonic_s, now)
 
 
-def courier_of(shell: Shell) -> Courier:
-    """The courier of a gateway: to every destination but classifiers of our own, with which workers read."""
-    retry = {name: block.retry for name, block in shell.settings.carried.items()}
-    not_sent = shell.settings.classifiers
-    return Courier(shell.ledger, shell.store, shell.destinations(), retry, not_sent=not_sent)
-
-
 def run(
     shell: Shell,
     *,
@@ -161,6 +155,18 @@ def run(
         finally:
             courier.stop(drain_s)
         copying.join(2.0)  # a copy that is cut off is made again
+
+
+def courier_of(shell: Shell) -> Courier:
+    """The courier for all that things are sent to: a classifier reads where it is.
+
+    A destination that cannot be built waits, and holds up no other.
+    """
+    settings = shell.settings
+    calling, carried = settings.gateway.ae_title, settings.carried
+    destinations = {name: build_or_wait(name, block, calling) for name, block in carried.items()}
+    retry = {name: block.retry for name, block in carried.items()}
+    return Courier(shell.ledger, shell.store, destinations, retry, not_sent=settings.classifiers)
 
 
 def _wake_at(stop: Event, wake: Wake) -> None:

@@ -85,8 +85,13 @@ class Sandbox:
         """The child's process id; None before the first request and after `close`."""
         return self._child.pid if self._child else None
 
+    def start(self) -> None:
+        """Start the child and wait for nothing: it loads what it needs while others do something else."""
+        with self._lock:
+            self._running()
+
     def warm_up(self, path: Path) -> None:
-        """Start the child, so that the first film need not wait for what it loads. Any `path` will do."""
+        """Wait until the child has loaded what the first film needs. Any `path` will do."""
         try:
             self._ask(path, {"do": "ready"}, most=0, patient=False)
         except (DecodeError, NoTime):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models import bundle
 from models.parts import AP, CHILD
 from pipelines.gates import anatomy
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 from pipelines.lab.ask import shortcut_probes
 from pipelines.lab.ask.shortcut_probes import Row
 from pipelines.lab.films import augment

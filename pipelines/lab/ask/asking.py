@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models import bundle
+from models import bundle, nets
+from models.asking import Ask as Net
+from models.asking import probability
 from pipelines.gates import anatomy, lungs, mirror, rotation
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes, shares_of
 from pipelines.lab.ask import evaluate
 from pipelines.lab.ask.evaluate import Ask, FindBox, Pixels, Span
 from pipelines.lab.ask.rounds import BOXES, SCORES
@@ -107,17 +109,16 @@ def asks(name: str, bundles: Path) -> Ask:
 
     It needs no thresholds. Raises BundleError when a network is missing.
     """
-    nets = {need: bundle.load(bundles / need).net for need in NEEDS[name]}
-    return ASKS[name](nets)
+    return ASKS[name]({need: bundle.load(bundles / need).net for need in NEEDS[name]})
 
 
 def box_finder(bundles: Path) -> FindBox:
     """The lung gate as a question: pixels -> box in fractions of the film, or None."""
-    nets = {need: bundle.load(bundles / need).net for need in NEEDS["lungs"]}
-    eyes = Eyes(nets["rotation"], nets["inversion"])
+    rotation_net, inversion_net, lungs_net = (bundle.load(bundles / need).net for need in NEEDS["lungs"])
+    eyes = Eyes(rotation_net, inversion_net)
 
     def find(pixels: Pixels) -> Span | None:
-        found = _lung_field(eyes, nets["lungs"], pixels)
+        found = _lung_field(eyes, lungs_net, pixels)
         if found is None:
             return None
         box = found.box.turned(eyes.pose(pixels).turn)
@@ -128,7 +129,7 @@ def box_finder(bundles: Path) -> FindBox:
 
 def features(name: str, bundles: Path) -> Callable[[Tensor], Tensor]:
     """What the network `name` has before its last layer: (B, S, S) -> (B, F). For probes."""
-    net = bundle.load(bundles / name).net
+    net = nets.load(bundles / name)
     inner = next(getattr(net, part) for part in ("one_way", "one_side", "body") if hasattr(net, part))
 
     def ask(x: Tensor) -> Tensor:
@@ -139,55 +140,53 @@ def features(name: str, bundles: Path) -> Callable[[Tensor], Tensor]:
     return ask
 
 
-def _rotation(nets: dict[str, nn.Module]) -> Ask:
+def _rotation(ready: dict[str, Net]) -> Ask:
     def ask(pixels: Pixels) -> tuple[float, str]:
-        with torch.inference_mode():
-            shares = torch.softmax(nets["rotation"](gate_input(pixels)[None])[0, :4], dim=0).tolist()
-        score, reason = rotation.judged(shares)
+        odds = ready["rotation"](gate_input(pixels)[None])[0, :4].tolist()
+        score, reason = rotation.judged(shares_of(odds))
         return score, reason.value
 
     return ask
 
 
-def _inversion(nets: dict[str, nn.Module]) -> Ask:
+def _inversion(ready: dict[str, Net]) -> Ask:
     def ask(pixels: Pixels) -> tuple[float, str]:
-        with torch.inference_mode():
-            return float(torch.sigmoid(-nets["inversion"](gate_input(pixels)[None])[0, 0])), "INVERTED"
+        return probability(-float(ready["inversion"](gate_input(pixels)[None])[0, 0])), "INVERTED"
 
     return ask
 
 
-def _anatomy(nets: dict[str, nn.Module]) -> Ask:
-    eyes = Eyes(nets["rotation"], nets["inversion"])
+def _anatomy(ready: dict[str, Net]) -> Ask:
+    eyes = Eyes(ready["rotation"], ready["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
         pose = eyes.pose(pixels)
-        score, reason = anatomy.judged(anatomy.looked(nets["anatomy"], pose), pose)
+        score, reason = anatomy.judged(anatomy.looked(ready["anatomy"], pose), pose)
         return score, reason.value
 
     return ask
 
 
-def _mirror(nets: dict[str, nn.Module]) -> Ask:
-    eyes = Eyes(nets["rotation"], nets["inversion"])
+def _mirror(ready: dict[str, Net]) -> Ask:
+    eyes = Eyes(ready["rotation"], ready["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
-        return mirror.looked(nets["mirror"], eyes.pose(pixels)), "MIRROR_SUSPECTED"
+        return mirror.looked(ready["mirror"], eyes.pose(pixels)), "MIRROR_SUSPECTED"
 
     return ask
 
 
-def _lungs(nets: dict[str, nn.Module]) -> Ask:
-    eyes = Eyes(nets["rotation"], nets["inversion"])
+def _lungs(ready: dict[str, Net]) -> Ask:
+    eyes = Eyes(ready["rotation"], ready["inversion"])
 
     def ask(pixels: Pixels) -> tuple[float, str]:
-        found = _lung_field(eyes, nets["lungs"], pixels)
+        found = _lung_field(eyes, ready["lungs"], pixels)
         return (found.area if found else 0.0), "LUNGS_NOT_FOUND"
 
     return ask
 
 
-ASKS: dict[str, Callable[[dict[str, nn.Module]], Ask]] = {
+ASKS: dict[str, Callable[[dict[str, Net]], Ask]] = {
     "rotation": _rotation,
     "inversion": _inversion,
     "anatomy": _anatomy,
@@ -196,5 +195,5 @@ ASKS: dict[str, Callable[[dict[str, nn.Module]], Ask]] = {
 }
 
 
-def _lung_field(eyes: Eyes, net: nn.Module, pixels: Pixels) -> lungs.Field | None:
+def _lung_field(eyes: Eyes, net: Net, pixels: Pixels) -> lungs.Field | None:
     return lungs.field_of(lungs.mask_of(net, eyes.pose(pixels)), calibrate.ALSO["lungs"]["touching"])

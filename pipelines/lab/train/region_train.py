@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor, nn
 
 from models import bundle
+from models.asking import Ask, probability
 from models.pictures import read_pixels
-from models.region_net import objects
+from models.region_boxes import objects
 from pipelines.lab.films.data import Row
 from pipelines.lab.films.region_data import NO, YES, Film, Region, Span, fraction, stage
 from pipelines.lab.train import gate_train
@@ -40,7 +40,7 @@ CURVE = (0.25, 0.5, 1.0)
 LEAST_BOX = 0.05  # probability of a box that is kept in the table of what was seen
 
 Pixels = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
-See = Callable[[Pixels], Tensor]  # the gates' own input chain -> (1, SIZE, SIZE)
+See = Callable[[Pixels], Pixels]  # the gates' own input chain -> (1, SIZE, SIZE)
 Prepare = gate_train.Prepare
 
 
@@ -211,7 +211,7 @@ def sampled(films: Iterable[Film]) -> list[Film]:
     return out
 
 
-def shown(net: nn.Module, see: See, film: Film, most: int) -> Iterator[Seen]:
+def shown(net: Ask, see: See, film: Film, most: int) -> Iterator[Seen]:
     """One film as it is published and, if it shows the region, in each turn and as a negative."""
     pixels = read_pixels(film.row.file, film.row.known)
     cases = {"as it is": pixels}
@@ -219,15 +219,14 @@ def shown(net: nn.Module, see: See, film: Film, most: int) -> Iterator[Seen]:
         cases |= {f"turned {90 * k}": np.ascontiguousarray(np.rot90(pixels, -k)) for k in (1, 2, 3)}
         cases["negative"] = 1 - pixels
     for case, shape in cases.items():
-        with torch.inference_mode():
-            maps = net(see(shape)[None])[0]
+        maps = net(see(shape)[None])[0]
         yield Seen(
             film.name,
             film.row.source,
             film.row.group,
             film.row.view,
             case,
-            round(float(maps[0, 0, 0].sigmoid()), 5),
+            round(probability(float(maps[0, 0, 0])), 5),
             tuple(tuple(round(v, 4) for v in box) for box in objects(maps, LEAST_BOX, most).tolist()),
             film.boxes if case == "as it is" else (),
         )
