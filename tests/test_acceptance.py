@@ -162,6 +162,7 @@ def test_card_settings_and_policy_take_the_same_films_unless_told() -> None:
 def test_what_a_card_says_is_read_in_any_case_of_its_words() -> None:
     card = {"views": ["pa", "FRONTAL"], "min_age": 1, "max_age": 5.99, "modalities": ["dx"]}
     assert Accepts.read(card) == Accepts(("PA", "frontal"), 1, 5.99, False, ("DX",))
+    assert Accepts.read(card).in_words == "PA, frontal; 1 to 5.99 years; DX"
     assert Accepts.read({}) == Accepts()
 
 

@@ -319,7 +319,7 @@ def test_an_answer_may_not_be_larger_than_asked_for(film, monkeypatch):
     """A length in the answer reserves nothing beyond what the request allows."""
     with Decoder() as decoder:
         decoder.film(film)
-        monkeypatch.setattr(parent, "MAX_TOLD", 10)
+        monkeypatch.setattr(parent, "MAX_JSON", 10)
         with pytest.raises(DecodeError) as caught:
             decoder.film(film)
     assert caught.value.reason is Reason.DECODE_FAILED

@@ -26,6 +26,12 @@ class Accepts:
     unknown_age: bool = False
     modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
 
+    @property
+    def in_words(self) -> str:
+        """What a card can say of films, for people."""
+        views, modalities = ", ".join(self.views), ", ".join(self.modalities)
+        return f"{views}; {self.min_age:g} to {self.max_age:g} years; {modalities}"
+
     @classmethod
     def read(cls, card: Mapping[str, Any]) -> Accepts:
         """From the `accepts` of a card; what it does not say is as here.

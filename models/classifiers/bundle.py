@@ -31,14 +31,13 @@ from models import bundle as files
 from models.bundle import BUNDLES, BundleError
 from models.classifiers import nets, onnx_files
 from models.classifiers.accepts import Accepts
+from models.classifiers.terms import WEIGHTS
 
 CLASSIFIER = "classifier"
 TORCHSCRIPT, ONNX = "torchscript", "onnx"
-WEIGHTS = {TORCHSCRIPT: "models/model.ts", ONNX: "models/model.onnx"}  # else models/model.safetensors
 OURS = (-1.0, 1.0)  # the range to which our own networks map greys
 CROPS, ASPECTS = ("whole", "lungs"), ("squash", "pad", "centre")
-ROWS_FIRST, COLUMNS_FIRST = "hw", "wh"
-AXES = (ROWS_FIRST, COLUMNS_FIRST)
+ROWS_FIRST, COLUMNS_FIRST = AXES = ("hw", "wh")
 GIVES = ("logits", "probabilities")
 SIDES_PX = range(32, 1025)
 
@@ -320,15 +319,13 @@ def inference_config(card: ClassifierCard) -> dict[str, Any]:
 
 def about(card: ClassifierCard) -> str:
     """The beginning of the card for people, which training and evaluation fill."""
-    takes = card.accepts
     origin = "".join(f"| {key} | {value} |\n" for key, value in card.origin.items())
     came = f"\n## Origin\n\n| | |\n|---|---|\n{origin}" if origin else ""
     return (
         f"# {card.name}\n\n"
         f"A {card.network} network at {card.input.px} px. It answers: {', '.join(card.classes)}"
         f" ({'one of them' if card.exclusive else 'each by itself'}).\n\n"
-        f"It was made for: {', '.join(takes.views)}; {takes.min_age:g} to {takes.max_age:g} years;"
-        f" {', '.join(takes.modalities)}. Other films are not read, and the result says so.\n"
+        f"It was made for: {card.accepts.in_words}. Other films are not read, and the result says so.\n"
         + ("" if card.input.axes == ROWS_FIRST else "It is shown films with their columns first.\n")
         + "Not for diagnosis.\n"
         + came
