@@ -259,15 +259,14 @@ def test_the_child_ends_with_close_and_with_its_parent(film, tmp_path):
 def test_the_child_sees_no_secrets_and_loads_no_torch(shared, film, monkeypatch):
     """Its environment is short, its start quick, its memory small."""
     monkeypatch.setenv("FILMGATE_CONSOLE__PASSWORD", "secret")
-    start = time.monotonic()
     with Decoder() as decoder:
         decoder.film(film)
-        took_s = time.monotonic() - start
         proc = Path(f"/proc/{decoder.pid}")
         assert b"secret" not in (proc / "environ").read_bytes()
         assert "torch" not in (proc / "maps").read_text()
         resident_kb = int((proc / "status").read_text().split("VmRSS:")[1].split()[0])
-    assert took_s < 2
+        own_ticks = sum(map(int, (proc / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    assert own_ticks / os.sysconf("SC_CLK_TCK") < 2  # of the processor: a busy machine does not count
     assert resident_kb < 200_000
 
 
