@@ -205,9 +205,10 @@ class Layout:
 
 def _embedded(ds: Dataset) -> int:
     """The bits that Overlay Bit Position names, of overlays without data of their own (PS3.3 C.9.2)."""
-    groups = [group for group in range(0x6000, 0x6020, 2) if (group, OVERLAY_DATA) not in ds]
+    tags = {(tag >> 16, tag & 0xFFFF) for tag in map(int, ds.keys()) if 0x6000_0000 <= tag < 0x6020_0000}
+    named = {group for group, element in tags if element == OVERLAY_BIT_POSITION and group % 2 == 0}
     positions = {
-        ds[group, OVERLAY_BIT_POSITION].value for group in groups if (group, OVERLAY_BIT_POSITION) in ds
+        ds[group, OVERLAY_BIT_POSITION].value for group in named if (group, OVERLAY_DATA) not in tags
     }
     return sum(1 << position for position in positions if isinstance(position, int) and 0 < position < 64)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
 from pipelines.header import integer, numbers, quietly, text
 from pipelines.part10 import UNDEFINED_LENGTH, Part10, Source, Undecodable, parse
+from pipelines.percentiles import outer_percentiles
 
 __all__ = ["Undecodable", "decode_film", "file_digest", "pixel_digest", "stored_pixels"]
 
@@ -51,6 +53,7 @@ METHODS = (  # Lossy Image Compression Method, PS3.3 C.7.6.1.1.5.1
 )
 MAX_COMPARED = 2**25  # pixels of all frames that are decoded to compare them: a few seconds of JPEG 2000
 MOST_IN_FULL = 2**25  # pixels; stitched films are larger, and take half a minute of JPEG 2000
+FOUR_LANES = np.uint64(0x0001_0001_0001_0001)  # times it, a word of four 16-bit values has their sum on top
 SANE_ASPECT = (0.1, 10.0)  # a spacing ratio beyond this is a typing error, not a detector
 
 
@@ -77,12 +80,13 @@ def film_of(part: Part10, layout: Layout, stored: Pixels, *, long_side: int = PR
     layout = replace(layout, photometric=decoded_photometric(part, layout))
     values, empty = _shrunk(_grey(stored, part.ds, layout), part.ds, layout, long_side)
     pixels = displayed(values, part.ds, layout) if layout.photometric in GREY else _plain(values, layout)
-    pixels[empty] = 0.0
+    if empty is not None:
+        pixels[empty] = 0.0
     return Film(
         header=part.header,
         pixels=np.ascontiguousarray(pixels),
         scale=(layout.rows / pixels.shape[0], layout.columns / pixels.shape[1]),
-        stored_range=_stored_range(values[~empty], layout),
+        stored_range=_stored_range(values if empty is None else values[~empty], layout),
     )
 
 
@@ -253,18 +257,17 @@ def _shrink(ds: Dataset, layout: Layout, long_side: int) -> int:
 
 def _shrunk(
     stored: Pixels, ds: Dataset, layout: Layout, long_side: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Average down to square pixels and `long_side`; also where there is nothing but padding."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Average down to square pixels and `long_side`; also where there is nothing but padding, None if nowhere."""
     height, width = _target(stored.shape, layout, ds, long_side)
     padding = _padding(ds, layout)
     if padding is None:
-        values = _averaged(stored, height, width, most=layout.highest)
-        return values, np.zeros(values.shape, dtype=bool)
+        return _averaged(stored, height, width, most=layout.highest), None
     film = (stored < padding[0]) | (stored > padding[1])
     if stored.shape != layout.shape:
         film, stored = _unmixed(stored, film, padding)
-    share = _averaged(film.astype(np.uint8), height, width)
-    values = _averaged(np.where(film, stored, 0), height, width)
+    share = _averaged(film.view(np.uint8), height, width, most=1)
+    values = _averaged(np.where(film, stored, 0), height, width, most=layout.highest)
     empty = share < 0.5
     values = np.where(empty, values[~empty].min(initial=np.inf), values / np.maximum(share, 0.5))
     return np.nan_to_num(values, posinf=0.0).astype(np.float32), empty
@@ -303,11 +306,10 @@ def _averaged(values: Pixels, height: int, width: int, *, most: int | None = Non
 
     `most`: what no value exceeds, where that is known.
     """
-    blocks = _block_sums(values, values.shape[0] // height, values.shape[1] // width, most)
-    count = (values.shape[0] // height) * (values.shape[1] // width)
-    small = blocks.astype(np.float32) * np.float32(1 / count)
-    upright = _area(small, height)
-    return _area(np.ascontiguousarray(upright.T), width).T
+    rows, columns = values.shape[0] // height, values.shape[1] // width
+    small = _block_sums(values, rows, columns, most).astype(np.float32)
+    small *= np.float32(1 / (rows * columns))
+    return _area(_area(small, height, axis=0), width, axis=1)
 
 
 def _block_sums(values: Pixels, rows: int, columns: int, most: int | None = None) -> Pixels:
@@ -315,43 +317,62 @@ def _block_sums(values: Pixels, rows: int, columns: int, most: int | None = None
 
     Strided additions read the film once and are ten times as fast as a mean over a reshaped array.
     """
-    height, width = values.shape[0] // rows, values.shape[1] // columns
-    values = values[: height * rows, : width * columns]
     if rows * columns == 1:
         return values
-    lines = values[::rows].astype(_sum_type(values, rows, most))
-    for i in range(1, rows):
+    if most is None or most * rows >= 2**16:  # what is there is often less, and adds up in narrower words
+        most = int(values.max())
+    height, width = values.shape[0] // rows, values.shape[1] // columns
+    values = values[: height * rows, : width * columns]
+    of_lines, of_blocks = (_sum_type(values.dtype, most * count) for count in (rows, rows * columns))
+    if rows == 1:
+        lines = values.astype(of_lines, order="C")
+    else:
+        lines = np.add(values[::rows], values[1::rows], dtype=of_lines, order="C")
+    for i in range(2, rows):
         lines += values[i::rows]
-    sums = lines[:, ::columns].astype(_sum_type(lines, columns, None if most is None else rows * most))
+    return _beside_added(lines, columns, of_blocks)
+
+
+def _beside_added(lines: Pixels, columns: int, wide: np.dtype[Any]) -> Pixels:
+    """Sums of each `columns` values beside each other, in words so `wide`; 16-bit ones first as the lanes of
+    longer words, because contiguous operations are faster than strided ones."""
+    if lines.dtype == wide == np.uint16 and columns % 4 == 0:
+        lines = lines.view(np.uint64) * FOUR_LANES >> np.uint64(48)  # the highest lane has the sum of all
+        columns //= 4
+    elif lines.dtype == np.uint16 and columns % 2 == 0:
+        words = lines.view(np.uint32)
+        lines = (words & np.uint32(0xFFFF)) + (words >> np.uint32(16))
+        columns //= 2
+    sums = lines[:, ::columns].astype(wide)
     for i in range(1, columns):
         sums += lines[:, i::columns]
     return sums
 
 
-def _sum_type(values: Pixels, count: int, most: int | None) -> np.dtype[np.generic]:
-    """The narrowest type that holds a sum of `count` of these values, none above `most`, if known."""
-    if values.dtype.kind == "f":
+def _sum_type(values: np.dtype[Any], largest: int) -> np.dtype[Any]:
+    """The narrowest type that holds sums of such values, none above `largest`."""
+    if values.kind == "f":
         return np.dtype(np.float32)
-    if values.dtype.kind == "i":
-        return np.dtype(np.int64 if values.dtype.itemsize > 2 else np.int32)
-    if most is None or most * count >= 2**16:
-        most = int(values.max())
-    largest = most * count
+    if values.kind == "i":
+        return np.dtype(np.int64 if values.itemsize > 2 else np.int32)
     return np.dtype(np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64)
 
 
-def _area(values: NDArray[np.float32], height: int) -> NDArray[np.float32]:
-    """Exact area average along the rows, to no fewer than half: three rows reach into each new one."""
-    rows = values.shape[0]
-    if rows == height:
+def _area(values: NDArray[np.float32], length: int, *, axis: int) -> NDArray[np.float32]:
+    """Exact area average along an axis, to no fewer than half: three values reach into each new one."""
+    count = values.shape[axis]
+    if count == length:
         return values
-    edges = np.linspace(0.0, rows, height + 1)
+    edges = np.linspace(0.0, count, length + 1)
     start = edges[:-1].astype(np.intp)
-    averaged = np.zeros((height, values.shape[1]), dtype=np.float32)
+    averaged: NDArray[np.float32] | None = None
     for tap in range(3):
         overlap = np.minimum(edges[1:], start + tap + 1) - np.maximum(edges[:-1], start + tap)
-        weight = (overlap.clip(0.0) * (height / rows)).astype(np.float32)
-        averaged += values[np.minimum(start + tap, rows - 1)] * weight[:, None]
+        weight = (overlap.clip(0.0) * (length / count)).astype(np.float32)
+        part = values.take(np.minimum(start + tap, count - 1), axis=axis)
+        part *= weight[:, None] if axis == 0 else weight
+        averaged = part if averaged is None else np.add(averaged, part, out=averaged)
+    assert averaged is not None
     return averaged
 
 
@@ -425,6 +446,6 @@ def _stored_range(values: NDArray[np.float32], layout: Layout) -> float:
     """The part of the stored range that the central 98 % of the (averaged) pixels use."""
     if not values.size:
         return 0.0
-    low, high = np.percentile(values, (1.0, 99.0))
+    low, high = outer_percentiles(values, 1.0, 99.0)
     bits = 0 if layout.photometric == "PALETTE COLOR" else layout.stored
     return float(np.clip((high - low) / max(1, (1 << bits) - 1), 0.0, 1.0))
