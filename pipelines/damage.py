@@ -333,9 +333,9 @@ def _repeated(stored: Values) -> Damage | None:
     count = WINDOW // flat.itemsize
     step = max(32, 1 << math.isqrt(flat.size // STRETCHES).bit_length())
     apart = max(4, height // STRETCHES) * width
-    windows = np.lib.stride_tricks.sliding_window_view(flat, count)
-    some = np.ascontiguousarray(windows[::step])
-    at = np.flatnonzero(_changes(some) > NOISY * count)
+    windows = _windows(flat)
+    some = windows[::step].copy()
+    at = np.flatnonzero(_changes(some.view(flat.dtype)) > NOISY * count)
     starts = np.arange(0, len(windows) - step, apart)
     every = np.concatenate([windows[start : start + step] for start in starts])
     hashed, known = _hashed(every), _hashed(some)[at]
@@ -359,6 +359,12 @@ def _repeated(stored: Values) -> Damage | None:
     return None
 
 
+def _windows(flat: Values) -> NDArray[np.uint64]:
+    """The WINDOW bytes that begin at each value, as words, without a copy: (values, WINDOW // 8)."""
+    shape = (flat.size - WINDOW // flat.itemsize + 1, WINDOW // 8)
+    return np.ndarray(shape, np.uint64, buffer=flat, strides=(flat.itemsize, 8))
+
+
 def _changes(windows: Values) -> NDArray[np.uint8]:
     """How often the value changes within each window."""
     columns = np.ascontiguousarray(windows.T)
@@ -366,9 +372,8 @@ def _changes(windows: Values) -> NDArray[np.uint8]:
     return changes
 
 
-def _hashed(windows: Values) -> NDArray[np.uint64]:
-    """Of WINDOW bytes each."""
-    halves = np.ascontiguousarray(windows).view(np.uint64)
+def _hashed(halves: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Of windows."""
     mixed = halves[:, 0] * np.uint64(0x9E3779B97F4A7C15) + halves[:, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
     return np.asarray(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
 
@@ -376,8 +381,8 @@ def _hashed(windows: Values) -> NDArray[np.uint64]:
 def _among(hashed: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Those that may be among the others, by their upper bits: all that are, and few that are not."""
     held = np.zeros(1 << 17, dtype=np.bool_)
-    held[others >> np.uint64(47)] = True
-    return np.asarray(held[hashed >> np.uint64(47)])
+    held[(others >> np.uint64(47)).view(np.intp)] = True
+    return held.take((hashed >> np.uint64(47)).view(np.intp))
 
 
 def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | None:
