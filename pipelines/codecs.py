@@ -409,9 +409,10 @@ def _native_bytes(part: Part10, layout: Layout, begin: int, end: int) -> memoryv
     if part.transfer_syntax != ExplicitVRBigEndian or word == 1:
         return view[at + begin : at + end]
     first, last = begin // word * word, -(-end // word) * word
-    turned = np.frombuffer(
-        view[at + first : at + last].tobytes().ljust(last - first, b"\0"), f"u{word}"
-    ).byteswap()
+    held = view[at + first : at + last]
+    if len(held) < last - first:  # the last word has no end
+        held = memoryview(held.tobytes().ljust(last - first, b"\0"))
+    turned = np.frombuffer(held, f"u{word}").byteswap()
     return turned.data.cast("B")[begin - first : end - first]
 
 
@@ -783,16 +784,16 @@ def _rle(codestream: bytes, layout: Layout) -> Pixels:
     """PS3.5 Annex G: a segment a byte of a sample, most significant first; samples come one after another."""
     width = layout.container.itemsize
     size = (layout.rows * layout.columns * min(8, layout.allocated) + 7) // 8
-    planes = np.empty((layout.samples, width, size), dtype=np.uint8)
-    segments = _rle_segments(codestream, layout.samples * width)
-    for plane, segment in zip(planes.reshape(-1, size), segments, strict=True):
+    placed = np.empty((layout.samples, size, width), dtype=np.uint8)  # bytes of little endian values
+    for number, segment in enumerate(_rle_segments(codestream, layout.samples * width)):
         unpacked = _decoded(imagecodecs.packbits_decode, segment)
         if len(unpacked) not in (size, size + size % 2):
             raise Undecodable(Reason.PIXELS_MISMATCH, f"{len(unpacked)} bytes in an RLE segment for {size}")
-        plane[:] = np.frombuffer(unpacked, np.uint8, size)
+        sample, byte = divmod(number, width)
+        placed[sample, :, width - 1 - byte] = np.frombuffer(unpacked, np.uint8, size)
     if layout.allocated == 1:
-        return _shaped(planes.tobytes(), layout)
-    values = np.ascontiguousarray(planes[:, ::-1].transpose(0, 2, 1)).view(layout.container.newbyteorder("<"))
+        return _shaped(placed.tobytes(), layout)
+    values: Pixels = placed.view(layout.container.newbyteorder("<"))
     values = values.reshape(layout.samples, layout.rows, layout.columns)
     return values[0] if layout.samples == 1 else values.transpose(1, 2, 0)
 

@@ -445,20 +445,21 @@ def _inverted(stored: Values) -> Damage | None:
 def _split(values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Smooth, and detail across, down and both, by the 5/3 filter (ISO 15444-1 F.4.8.1)."""
     low, high = _lifted(values)
-    ll, hl = _lifted(np.ascontiguousarray(low.T))
-    lh, hh = _lifted(np.ascontiguousarray(high.T))
+    (ll, hl), (lh, hh) = (_lifted(lines.T) for lines in (low, high))
     return ll.T, hl.T, lh.T, hh.T
 
 
 def _lifted(values: Floats) -> tuple[Floats, Floats]:
     """Along the first axis, of an even number of lines."""
     even = values[: len(values) // 2 * 2 : 2]
-    high: Floats = values[1::2][: len(even)] - np.float32(0.5) * even
-    high[:-1] -= np.float32(0.5) * even[1:]
-    high[-1] -= np.float32(0.5) * even[-1]
-    low: Floats = even + np.float32(0.25) * high
-    low[1:] += np.float32(0.25) * high[:-1]
-    low[0] += np.float32(0.25) * high[0]
+    part = np.float32(0.5) * even
+    high: Floats = values[1::2][: len(even)] - part
+    high[:-1] -= part[1:]
+    high[-1] -= part[-1]
+    np.multiply(high, np.float32(0.25), out=part)
+    low: Floats = even + part
+    low[1:] += part[:-1]
+    low[0] += part[0]
     return low, high
 
 
@@ -466,7 +467,7 @@ def _block_means(detail: Floats, side: int) -> NDArray[np.float64]:
     """Mean size in blocks; what is left at the far edges belongs to the last ones."""
     total: NDArray[Any] = np.abs(detail)
     area = np.ones((1, 1))
-    for axis in (0, 1):
+    for axis in (1, 0):  # neighbours in memory first
         length = detail.shape[axis]
         starts = np.arange(max(1, length // side)) * side
         total = np.add.reduceat(total, starts, axis=axis)

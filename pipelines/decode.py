@@ -258,7 +258,7 @@ def _shrink(ds: Dataset, layout: Layout, long_side: int) -> int:
 def _shrunk(
     stored: Pixels, ds: Dataset, layout: Layout, long_side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """Average down to square pixels and `long_side`; also where there is nothing but padding, None if nowhere."""
+    """Average down to square pixels and `long_side`; also where only padding is, None without any."""
     height, width = _target(stored.shape, layout, ds, long_side)
     padding = _padding(ds, layout)
     if padding is None:

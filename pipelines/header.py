@@ -218,7 +218,7 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
 def value_of(ds: Dataset, keyword: str) -> object:
     """The value of an attribute; None where it is absent or cannot be read."""
     tag = tag_for_keyword(keyword)
-    if tag not in ds.keys():  # noqa: SIM118 - of the two the dictionary's own look-up is ten times as fast
+    if tag is None or tag not in ds.keys():  # noqa: SIM118 - of the two the dictionary's own look-up is ten times as fast
         return None
     try:
         return ds[tag].value

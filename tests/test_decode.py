@@ -319,6 +319,21 @@ def test_the_preview_is_an_area_average(rows, columns):
     assert film.pixels.mean() == pytest.approx(stored.mean() / 4095, abs=0.01)
 
 
+@pytest.mark.parametrize("white", [False, True], ids=["noise", "all white"])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 6, 8, 12])
+def test_blocks_of_any_size_add_up(times, bits, white):
+    """Sums in words that are as narrow as may be: each pixel is the mean of its block, white included."""
+    top = (1 << bits) - 1
+    noise = np.random.default_rng(times).integers(0, top + 1, (60 * times, 64 * times))
+    stored = (np.full_like(noise, top) if white else noise).astype("u1" if bits == 8 else "<u2")
+    depth = {"BitsAllocated": 8 if bits == 8 else 16, "BitsStored": bits, "HighBit": bits - 1}
+    whole = {"WindowCenter": (top + 1) / 2, "WindowWidth": top + 1}
+    film = decode_film(part10(dx(stored, **depth, **whole)), long_side=64)
+    means = stored.reshape(60, times, 64, times).mean(axis=(1, 3))
+    assert film.pixels == pytest.approx(means / top, abs=1e-6)
+
+
 def test_a_gradient_stays_in_its_place():
     """The average does not shift the picture."""
     stored = np.broadcast_to(np.linspace(0, 4095, 1500).astype("<u2"), (1100, 1500))
