@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from models import bundle, evaluate, report, rounds
-from models.budget import share_of
-from models.data import read_rows
+from models import bundle
 from pipelines import gates
-from pipelines.gates import chain, training
+from pipelines.lab import report
+from pipelines.lab.ask import asking, chain, evaluate, rounds
+from pipelines.lab.films.data import read_rows
+from pipelines.lab.measure.budget import share_of
 
 
 def main() -> None:
@@ -37,11 +38,11 @@ def main() -> None:
             look, thresholds, budget = chain.ask(gates.load()), (0.5, 0.5), None
             table = evaluate.score_films(name, look, args.films, rows, cases=[chain.AS_IT_IS], out=out)
         else:
-            table = evaluate.score_films(name, training.asks(name, bundle.BUNDLES), args.films, rows, out=out)
+            table = evaluate.score_films(name, asking.asks(name, bundle.BUNDLES), args.films, rows, out=out)
             thresholds = rounds.thresholds_of(bundle.read_card(bundle.BUNDLES / name)) or (0.5, 0.5)
             budget = share_of(name).loss
             if name == "lungs":
-                find = training.box_finder(bundle.BUNDLES)
+                find = asking.box_finder(bundle.BUNDLES)
                 boxes = evaluate.box_scores(find, args.films, rows, out=args.out / "boxes.csv")
         print(f"\n# {name}\n\n{report.summary(name, table, thresholds, rows, boxes, budget)}")
 

@@ -47,10 +47,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from models.evaluate import clopper_pearson
 from pipelines.decode import Undecodable, decode_film
 from pipelines.film import Act
 from pipelines.gates import Gates, load
+from pipelines.lab.measure.binomial import clopper_pearson
 from pipelines.policy import Acceptance, Policy, decide, decide_unreadable
 
 EOI = b"\xff\xd9"

@@ -38,7 +38,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from gateway.decoder import Decoder
+from gateway.sandbox.decoder import Decoder
 from pipelines import codecs, decode, display, part10
 from pipelines.film import PREVIEW_PX, Operations
 

@@ -4,7 +4,7 @@
     python bench/exposure.py FILMS --anatomy BUNDLES    composites alone, with the anatomy gate
 
 Clean films are all usable frontal ones as published, and every eighth also enlarged to 512 px. Each fault of
-models.exposure_faults is made from one film each of so many patients a site, the same ones for every fault.
+`exposure_faults` is made from one film each of so many patients a site, the same ones for every fault.
 Counts are in patients with exact 95 % intervals. `--misses` saves a picture of each miss and false alarm.
 """
 
@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.data import Row, read_rows
-from models.evaluate import Ask, clopper_pearson
-from models.exposure_faults import FAULTS, LONG_PX, Fault, Greys, resized
 from models.pictures import read_pixels
 from pipelines.film import Film, Header, Reason
-from pipelines.gates import training
 from pipelines.gates.exposure import ExposureGate
+from pipelines.lab.ask import asking
+from pipelines.lab.ask.evaluate import Ask
+from pipelines.lab.films.data import Row, read_rows
+from pipelines.lab.films.exposure_faults import FAULTS, LONG_PX, Fault, Greys, resized
+from pipelines.lab.measure.binomial import clopper_pearson
 
 OF_LATERALS = 0.2  # of the composites have a lateral film as their second
 
@@ -46,7 +47,7 @@ def main() -> None:
     args = options.parse_args()
     gate, rows = ExposureGate(), read_rows(args.films)
     if args.anatomy:
-        for line in held_table(gate, training.asks("anatomy", args.anatomy), rows, args):
+        for line in held_table(gate, asking.asks("anatomy", args.anatomy), rows, args):
             print(line, flush=True)
         return
     if not args.only:

@@ -157,7 +157,7 @@ def memory(films: int) -> dict[str, Any]:
             peak = _peak(lambda: rss_mb(listener), partial(running.send, *paths, associations=8))
             result[f"listener, eight associations, {name}"] = round(peak)
         uids = {uid_of(path) for path in paths}
-        decoder = running.pid_of("gateway.decoder")
+        decoder = running.pid_of("gateway.sandbox.decoder")
         both = _peak(lambda: rss_mb(worker) + rss_mb(decoder), lambda: running.settled(uids, 600))
         result["worker with decoder"] = round(both)
     return result

@@ -38,14 +38,14 @@ import pydicom
 from damage import CODECS, written
 from rig import Gateway, cpu_model, gateway, rss_mb, wait_for
 
-from gateway.decoder import Decoder
 from gateway.destinations import pdu, scu
 from gateway.destinations.association import Association, Interrupted, Proposal, Target
 from gateway.errors import DecodeError, DeliveryError, NoTime
+from gateway.sandbox.decoder import Decoder
 from gateway.store import read_meta
 from gateway.upper_layer import RELEASE_RQ, PduType, p_data
-from models.phantom import render
 from pipelines.film import Operations
+from pipelines.lab.films.phantom import render
 
 THREADS = 4
 PAUSE_S = 0.005  # between two conversations of a peer: about what a loopback costs

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from rig import big_films, cpu_model
 
-from gateway.decoder import Decoder
+from gateway.sandbox.decoder import Decoder
 from pipelines.gates import load
 from pipelines.policy import Acceptance, Policy, decide
 

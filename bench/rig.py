@@ -258,7 +258,7 @@ def big_films(
     folder: Path, count: int, *, rows: int = 2500, columns: int = 2048, salt: str = ""
 ) -> list[Path]:
     """Frontal phantoms of rows x columns, 12 bits in 16, each its own instance."""
-    from pipelines.report.phantom_dx import phantom_dx
+    from pipelines.lab.films.phantom_dx import phantom_dx
 
     folder.mkdir(parents=True, exist_ok=True)
     master = phantom_dx("frontal", 7, size=(rows, columns), salt=f"{salt}-master")

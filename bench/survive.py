@@ -36,7 +36,7 @@ VICTIMS = (
     ("listener", " listen ", 4),
     ("dispatcher", " dispatch ", 3),
     ("worker", " work ", 4),
-    ("decoder", "gateway.decoder", 4),
+    ("decoder", "gateway.sandbox.decoder", 4),
     ("redis", "redis-server", 2),
     ("up", " up ", 1),
 )
@@ -48,7 +48,7 @@ SETTLE_S = 900.0
 
 def films(folder: Path, count: int, salt: str) -> dict[str, Path]:
     """SOP Instance UID -> file: clean, turned, inverted, lateral and hand phantoms."""
-    from pipelines.report.phantom_dx import phantom_dx
+    from pipelines.lab.films.phantom_dx import phantom_dx
 
     made = {}
     kinds = (

@@ -8,16 +8,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway import classifiers, clock, private, redis_server
-from gateway.courier import Courier
-from gateway.decoder import Decoder
-from gateway.destinations import Destination, build_or_wait
+from gateway import redis_server
+from gateway.destinations import Destination, build_or_wait, classifier
+from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
-from gateway.lined_yaml import text_of
+from gateway.process import clock, private
 from gateway.quarantine import Quarantine
-from gateway.reporter import Reporter
+from gateway.sandbox.decoder import Decoder
+from gateway.sandbox.reporter import Reporter
 from gateway.settings import ClassifierDestination, Settings, WebhookDestination
+from gateway.settings.lined_yaml import text_of
 from gateway.store import Store
 from pipelines.policy import Acceptance, Policy
 
@@ -116,8 +117,8 @@ class Shell:
         return {name: self._acceptance(name) for name in self.settings.routes.pass_}
 
     def _acceptance(self, name: str) -> Acceptance:
-        if classifier := self.settings.classifiers.get(name):
-            return classifiers.acceptance(classifier, name)
+        if ours := self.settings.classifiers.get(name):
+            return classifier.acceptance(ours, name)
         block = self.settings.destinations[name]
         assert not isinstance(block, ClassifierDestination | WebhookDestination)  # no such route is valid
         return Acceptance(**block.accepts.model_dump())

@@ -16,10 +16,10 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from gateway import outlet, tracebacks
-from gateway.health import HERE
-from gateway.muffler import Muffler
-from gateway.outlet import Outlet
+from gateway.process import outlet, tracebacks
+from gateway.process.health import HERE
+from gateway.process.muffler import Muffler
+from gateway.process.outlet import Outlet
 from gateway.settings import LogSettings
 
 # Libraries that never see a header: their words are told. All others' may quote what they read.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from gateway.copies import make_copy
-from gateway.decoder import Decoder
 from gateway.errors import DecodeError, FilmgateError, Missing, NotFound
 from gateway.ledger import Ledger
 from gateway.ledger.records import Hold, Made
-from gateway.reporter import Occasion, Reporter
+from gateway.sandbox.copies import make_copy
+from gateway.sandbox.decoder import Decoder
+from gateway.sandbox.reporter import Occasion, Reporter
 from gateway.settings import Routes
 from gateway.store import Store
 from pipelines.film import Operations, Reason

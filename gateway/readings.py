@@ -14,12 +14,12 @@ from typing import Any
 
 import structlog
 
-from gateway import crash
-from gateway.classifiers import bundle_of
-from gateway.decoder import LastFilm
+from gateway.destinations.classifier import bundle_of
 from gateway.errors import DecodeError
 from gateway.ledger.records import Job, Judged, Made, Read
-from gateway.reporter import Occasion, Reporter, Systems
+from gateway.process import crash
+from gateway.sandbox.decoder import LastFilm
+from gateway.sandbox.reporter import Occasion, Reporter, Systems
 from gateway.settings import ClassifierDestination
 from gateway.store import Store
 from models.bundle import BundleError

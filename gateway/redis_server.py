@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway import private
 from gateway.errors import SettingsError
+from gateway.process import private
 from gateway.settings import Settings
 
 # sockaddr_un.sun_path holds 108 bytes with its closing NUL (unix(7)); temporary names need a little room

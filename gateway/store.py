@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from gateway import private
 from gateway.errors import Damaged, Missing, NoRoom, StoreError
+from gateway.process import private
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -19,10 +19,7 @@ from importlib.metadata import version
 import structlog
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from gateway import crash, loops, outlet
 from gateway.bootstrap import Shell, now
-from gateway.copies import make_copy
-from gateway.decoder import Decoder, LastFilm
 from gateway.errors import (
     DecodeError,
     FilmgateError,
@@ -33,10 +30,13 @@ from gateway.errors import (
     StoreError,
 )
 from gateway.ledger.records import CopyMade, Job, Judged, Said
-from gateway.manners import Clerk
-from gateway.own_time import OwnTime
+from gateway.process import crash, loops, outlet
+from gateway.process.own_time import OwnTime
+from gateway.process.priority import Clerk
 from gateway.readings import Readings
-from gateway.reporter import Reporter, Systems
+from gateway.sandbox.copies import make_copy
+from gateway.sandbox.decoder import Decoder, LastFilm
+from gateway.sandbox.reporter import Reporter, Systems
 from gateway.settings import WebhookDestination
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason, Sender
 from pipelines.gates import GATES, Gates, load

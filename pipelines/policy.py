@@ -20,9 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-from models import lined_yaml
-from models.lined_yaml import KeyTwice, YamlError
-from pipelines import facts, regions, vocabulary
+from pipelines import facts, lined_yaml, regions, vocabulary
 from pipelines.film import (
     REASON_TEXT,
     Act,
@@ -40,6 +38,7 @@ from pipelines.film import (
 )
 from pipelines.header import part_named
 from pipelines.kinds import OTHER_PART_MODALITIES, header_findings
+from pipelines.lined_yaml import KeyTwice, YamlError
 from pipelines.regions import CHEST
 
 Mode = Literal["observe", "enforce", "alone"]  # alone: without a gateway, nothing is made, held or sent

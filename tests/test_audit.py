@@ -18,7 +18,7 @@ from gateway.ledger.tables import associations
 from gateway.listener import audit
 from gateway.listener.audit import MOST_COUNTS, Audit, Ended
 from gateway.listener.pdu import CALLED_UNKNOWN, NOT_ALLOWED
-from gateway.muffler import Muffler
+from gateway.process.muffler import Muffler
 
 RELEASE = b"\5\0\0\0\0\4\0\0\0\0"
 

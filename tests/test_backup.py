@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from disks import small_disk
 
-from gateway import fsck
-from gateway.backup import back_up, read_manifest, restore
 from gateway.errors import BackupError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.store import Store
+from gateway.upkeep import fsck
+from gateway.upkeep.backup import back_up, read_manifest, restore
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EXPLICIT = "1.2.840.10008.1.2.1"

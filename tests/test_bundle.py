@@ -19,8 +19,9 @@ from monai.bundle import ConfigParser, scripts
 from monai.transforms import LoadImage, ScaleIntensityRange
 from PIL import Image
 
-from models import bundle, nets, phantom
+from models import bundle, nets
 from models.bundle import BundleError, Card
+from pipelines.lab.films import phantom
 from pipelines.transforms import gate_input
 
 

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models import budget, bundle, calibrate, nets, platt, rates, rounds, scores
-from models.budget import Share
-from models.scores import Score
-from pipelines.gates import site
+from models import bundle, nets
+from pipelines.lab.ask import rounds, site
+from pipelines.lab.measure import binomial, budget, calibrate, platt, scores
+from pipelines.lab.measure.budget import Share
+from pipelines.lab.measure.scores import Score
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHARE = Share("rotation", 20_000, 0.05, "2 % of the clean, 5 % of the faulty")  # what 60 patients can show
@@ -71,8 +72,8 @@ def table(site: str, good: Sequence[float], bad: Sequence[float]) -> list[Score]
 )
 def test_the_numbers_of_patients_in_the_literature(rate: float, errors: int, n: int) -> None:
     """99.9 % at 95 % takes 2,995 patients without an error, 4,742 with one; and not one fewer."""
-    assert rates.needed(rate, errors) == n
-    assert rates.upper(errors, n) <= rate < rates.upper(errors, n - 1)
+    assert binomial.needed(rate, errors) == n
+    assert binomial.upper(errors, n) <= rate < binomial.upper(errors, n - 1)
 
 
 @settings(deadline=None)
@@ -82,7 +83,7 @@ def test_the_bound_is_the_rate_at_which_so_few_errors_are_a_chance_of_5_percent(
 ) -> None:
     """Clopper and Pearson's definition, summed term by term."""
     errors = data.draw(st.integers(0, n))
-    bound = rates.upper(errors, n)
+    bound = binomial.upper(errors, n)
     assert bound == 1 if errors == n else tail(errors, n, bound) == pytest.approx(0.05, rel=1e-6)
 
 
@@ -91,7 +92,7 @@ def test_the_bound_is_the_rate_at_which_so_few_errors_are_a_chance_of_5_percent(
 def test_the_errors_a_budget_allows_are_those_of_trying_each(n: int, rate: float) -> None:
     """The most whose bound keeps it; where not even none is proof, the most by the observed share."""
     kept = [k for k in range(n) if tail(k, n, rate) <= 0.05]
-    assert rates.allowed(n, rate) == (max(kept) if kept else math.floor(rate * n))
+    assert binomial.allowed(n, rate) == (max(kept) if kept else math.floor(rate * n))
 
 
 @settings(max_examples=300, deadline=None)
@@ -99,8 +100,8 @@ def test_the_errors_a_budget_allows_are_those_of_trying_each(n: int, rate: float
 def test_the_search_finds_what_trying_every_threshold_finds(good: list[float], bad: list[float]) -> None:
     """The budget of clean films is always kept, that of faults whenever any threshold keeps both."""
     found = calibrate.search(np.array(good), np.array(bad), SHARE)
-    may_lose = rates.allowed(len(good), SHARE.loss)
-    may_miss = rates.allowed(len(bad), 0.05)
+    may_lose = binomial.allowed(len(good), SHARE.loss)
+    may_miss = binomial.allowed(len(bad), 0.05)
     tried = [h for h in {*good, *np.nextafter(bad, 2)} if lost(good, h) <= may_lose]
     assert found.missed is not None
     assert found.lost.errors == lost(good, found.high) <= may_lose
@@ -119,7 +120,7 @@ def test_the_promise_holds_in_95_of_100_samples() -> None:
     rng = np.random.default_rng(0)
     share = Share("rotation", 10_000, 0.0, "")
     found = [calibrate.search(rng.random(800), np.ones(1), share).high for _ in range(2000)]
-    bound = rates.upper(rates.allowed(800, 0.01), 800)
+    bound = binomial.upper(binomial.allowed(800, 0.01), 800)
     assert np.mean(np.array(found) > bound) == pytest.approx(0.05, abs=0.015)
     assert np.mean(np.array(found) > 0.01) <= 0.05 + 0.015
 
@@ -134,7 +135,7 @@ def test_low_lies_below_high_and_calls_no_more_clean_films_faulty_than_it_may(
     assert 0 <= found.low <= found.high <= 1
     assert found.wrong.errors <= found.lost.errors
     if found.low > 1 - calibrate.SURE_AT_MOST:
-        assert found.wrong.errors <= rates.allowed(len(good), SHARE.wrong)
+        assert found.wrong.errors <= binomial.allowed(len(good), SHARE.wrong)
 
 
 def test_between_separated_films_each_side_keeps_a_third_of_the_gap() -> None:
@@ -174,7 +175,7 @@ def test_too_few_patients_are_told_with_how_many_are_missing() -> None:
 
 def test_a_budget_that_is_proven_says_so() -> None:
     """3,000 patients without an error are enough for 0.1 %."""
-    rate = rates.Rate(0, 3000, 0.001)
+    rate = binomial.Rate(0, 3000, 0.001)
     assert rate.proven
     assert rate.missing == 0
     assert rate.text() == "0 of 3,000 patients, at most 0.0998 %: within 0.1 %"
@@ -389,7 +390,7 @@ def test_the_manual_gives_the_numbers_of_patients_that_are_needed() -> None:
     assert len(lines) == 5
     for rate, *told in lines:
         assert [int(n.replace(",", "")) for n in told] == [
-            rates.needed(float(rate) / 100, k) for k in range(3)
+            binomial.needed(float(rate) / 100, k) for k in range(3)
         ]
 
 

@@ -10,10 +10,11 @@ from dicom_files import dx, ramp, real_radiographs
 from pydicom import dcmread
 from readings import AT, EQUIPMENT, again, errors, needs_dciodvfy, reading
 
-from models.phantom import render
 from pipelines.decode import decode_film
 from pipelines.film import Box, Operations
 from pipelines.header import read_header
+from pipelines.lab.films.phantom import render
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.reading import WHOLE, Condition
 from pipelines.report.capture import (
     ABOVE,
@@ -28,7 +29,6 @@ from pipelines.report.capture import (
     capture,
     painted,
 )
-from pipelines.report.phantom_dx import phantom_dx
 
 GREY = np.full((320, 240), 0.5, np.float32)
 FILM = 424  # px: the width of a film that is broad enough

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import bundle, nets, phantom, scores
+from models import bundle, nets
 from models.bundle import BundleError, Card
-from models.data import Row
-from models.scores import Score
 from pipelines import gates
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.gates import Gates, chain
+from pipelines.gates import Gates
+from pipelines.lab.ask import chain
+from pipelines.lab.films import phantom
+from pipelines.lab.films.data import Row
+from pipelines.lab.measure import scores
+from pipelines.lab.measure.scores import Score
 
 NETWORKS = {"rotation": ("Turns", 8), "inversion": ("Polarity", 1), "anatomy": ("Parts", 10)}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from gateway.dispatcher import Checkpoints
+from gateway.dispatcher.dispatcher import Checkpoints
 from gateway.ledger import Checkpoint, Ledger, has_wal_reset_bug
 from gateway.ledger.records import Received
 
@@ -174,7 +174,7 @@ def test_a_reader_of_an_old_state_delays_it_and_stops_nobody(ledger: Ledger) -> 
 def test_a_wal_that_stays_long_is_told_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gateway.dispatcher.LONG_WAL_BYTES", 1)
+    monkeypatch.setattr("gateway.dispatcher.dispatcher.LONG_WAL_BYTES", 1)
     copying = Checkpoints(ledger, small_bytes=0)
     write(ledger, 0, 5)
     with ledger.reading() as db:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models import phantom
-from models.classifiers.augmentation import AUGMENTATIONS, COMPLEX, NONE, Augmentation, Dice, smoothed
 from models.classifiers.inputs import prepared
+from pipelines.lab.films import phantom
+from pipelines.lab.films.augmentation import AUGMENTATIONS, COMPLEX, NONE, Augmentation, Dice, smoothed
 
 ALTERING = ("basic", "complex")
 

@@ -19,10 +19,10 @@ from PIL import Image
 from torch import nn
 
 from models import bundle as files
-from models import phantom
 from models.bundle import BundleError
 from models.classifiers import bundle, nets
 from models.classifiers.bundle import ClassifierCard, Input
+from pipelines.lab.films import phantom
 
 CLASSES = ("Effusion", "Mass", "No Finding")
 CARD = ClassifierCard(

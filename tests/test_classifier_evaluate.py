@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.errors import FilmgateError
-from models.classifiers import bundle, carding, evaluate, figures, measure, nets, rules, scores, sweep
+from models.classifiers import bundle, nets
 from models.classifiers.bundle import ClassifierCard
-from models.classifiers.evaluate import Evaluation
-from models.classifiers.scores import Scores
+from pipelines.lab.measure import classifier_scores, discrimination, rules, threshold_sweep
+from pipelines.lab.measure.classifier_scores import Scores
+from pipelines.lab.report import carding, classifier_report, figures
+from pipelines.lab.report.classifier_report import Evaluation
 
 CHEST, CHILD = ("Mass", "Hernia"), ("Normal", "Bacterial", "Viral")
 
@@ -40,7 +42,7 @@ def chest(path: Path, n: int = 300, sets: tuple[str, ...] = ("cv",), seed: int =
             has = [float(rng.random() < 0.3), float(i < 12)]
             truth.append(has)
             said.append([1 / (1 + np.exp(-rng.normal(1.5 * has[0] - 1))), rng.uniform(0, 0.2) + 0.1 * has[1]])
-    scores.write(path, CHEST, films, np.array(truth), np.array(said))
+    classifier_scores.write(path, CHEST, films, np.array(truth), np.array(said))
     return path
 
 
@@ -55,7 +57,7 @@ def child(path: Path) -> Path:
             films.append({"file": f"{set_}{i}", "patient": f"{set_}{i}", "fold": str(i % 3), "set": set_})
             truth.append(np.eye(3)[true])
             said.append(odds / odds.sum())
-    scores.write(path, CHILD, films, np.array(truth), np.array(said))
+    classifier_scores.write(path, CHILD, films, np.array(truth), np.array(said))
     return path
 
 
@@ -63,7 +65,7 @@ def child(path: Path) -> Path:
 def of_chest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     folder = tmp_path_factory.mktemp("chest")
     table = chest(folder / "scores.csv")
-    return evaluate.evaluate(
+    return classifier_report.evaluate(
         table, folder / "page", title="chest14", rule="youden", draws=100
     ), folder / "page"
 
@@ -72,7 +74,7 @@ def of_chest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path
 def of_child(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     folder = tmp_path_factory.mktemp("child")
     table = child(folder / "scores.csv")
-    return evaluate.evaluate(
+    return classifier_report.evaluate(
         table, folder / "page", title="pneumonia3", draws=100, pictures=False
     ), folder / "page"
 
@@ -117,18 +119,20 @@ def test_the_frequent_condition_gets_a_threshold_and_the_rare_one_a_reason(
 def test_thresholds_come_from_the_films_that_are_not_set_aside(of_chest: tuple[Evaluation, Path]) -> None:
     """Those of "cv", on scaled probabilities."""
     made, folder = of_chest
-    table = scores.read(folder.parent / "scores.csv")
-    films = measure.scaled(table.of("cv"), measure.fit_scalings(table.of("cv")))
+    table = classifier_scores.read(folder.parent / "scores.csv")
+    films = discrimination.scaled(table.of("cv"), discrimination.fit_scalings(table.of("cv")))
     truth, p, _ = films.known("Mass")
     chosen = rules.choose(rules.parse("youden"), truth, p)
     assert made.thresholds["Mass"] == pytest.approx(chosen.value, abs=1e-6)
-    assert made.evidence["sets"]["cv"]["judged"] == evaluate.CROSSED
+    assert made.evidence["sets"]["cv"]["judged"] == classifier_report.CROSSED
 
 
 def test_what_is_put_on_the_card_is_also_written_as_json(of_chest: tuple[Evaluation, Path]) -> None:
     """Plain JSON: no nan in it."""
     made, folder = of_chest
-    told = json.loads((folder / evaluate.EVIDENCE).read_text(), parse_constant=lambda word: pytest.fail(word))
+    told = json.loads(
+        (folder / classifier_report.EVIDENCE).read_text(), parse_constant=lambda word: pytest.fail(word)
+    )
     assert told["thresholds"] == made.thresholds
     assert told["chosen on"] == "cv"
     low, high = told["sets"]["cv"]["labels"]["Mass"]["AUC"][1:]
@@ -151,7 +155,7 @@ def test_of_three_classes_there_is_a_confusion_matrix_and_any_but_normal(
     """Pneumonia against normal has its area and a threshold fixed on training patients."""
     made, folder = of_child
     test = made.evidence["sets"]["test"]
-    assert test["judged"] == evaluate.FIXED
+    assert test["judged"] == classifier_report.FIXED
     assert np.sum(test["exclusive"]["confusion"]) == 150
     assert "any but Normal" in test["labels"]
     assert "any but Normal" in test["points"]
@@ -175,10 +179,13 @@ def test_a_fold_is_judged_by_the_others(tmp_path: Path) -> None:
         rng.random((n, 1)),
     )
     rule = rules.parse("youden")
-    fitted = evaluate.fit(films, rule)
-    itself, crossed = evaluate.judge(films, "cv", fitted, None), evaluate.judge(films, "cv", fitted, rule)
+    fitted = classifier_report.fit(films, rule)
+    itself, crossed = (
+        classifier_report.judge(films, "cv", fitted, None),
+        classifier_report.judge(films, "cv", fitted, rule),
+    )
 
-    def youden(judged: evaluate.Judged) -> float:
+    def youden(judged: classifier_report.Judged) -> float:
         point = rules.point("A", judged.thresholds["A"], truth[:, 0], judged.called["A"])
         return point.sensitivity + point.specificity - 1
 
@@ -190,8 +197,8 @@ def test_without_folds_the_patients_are_dealt_to_parts() -> None:
     patients = np.array([f"p{i // 3}" for i in range(60)])
     blank = np.full(60, "")
     films = Scores(("A",), patients, patients, blank, blank, blank, np.zeros((60, 1)), np.zeros((60, 1)))
-    dealt = list(evaluate.parts(films))
-    assert len(dealt) == evaluate.PARTS
+    dealt = list(classifier_report.parts(films))
+    assert len(dealt) == classifier_report.PARTS
     assert np.sum(dealt, axis=0).tolist() == [1] * 60
     assert all(len(set(here[patients == name])) == 1 for here in dealt for name in patients)
 
@@ -199,14 +206,14 @@ def test_without_folds_the_patients_are_dealt_to_parts() -> None:
 def test_nothing_is_chosen_where_every_film_is_set_aside(tmp_path: Path) -> None:
     """A table of a test set gives areas, and no threshold; to ask for one is refused."""
     table = chest(tmp_path / "scores.csv", 60, sets=("test",))
-    made = evaluate.evaluate(table, tmp_path / "page", draws=20, pictures=False)
+    made = classifier_report.evaluate(table, tmp_path / "page", draws=20, pictures=False)
     assert made.thresholds == {}
     assert made.evidence["chosen on"] is None
     assert "Every set of the table is set aside" in made.markdown
     with pytest.raises(ValueError, match="set aside: nothing is chosen on it"):
-        evaluate.evaluate(table, tmp_path / "page", chosen_on="test")
+        classifier_report.evaluate(table, tmp_path / "page", chosen_on="test")
     with pytest.raises(ValueError, match="no set 'dev'"):
-        evaluate.evaluate(table, tmp_path / "page", chosen_on="dev")
+        classifier_report.evaluate(table, tmp_path / "page", chosen_on="dev")
 
 
 def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
@@ -216,7 +223,7 @@ def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
     blank = np.full(4, "")
     films = Scores(("A", "B"), np.arange(4).astype(str), blank, blank, blank, blank, truth, said)
     called = {"A": said[:, 0] >= 0.7, "B": said[:, 1] >= 0.2}
-    found = sweep.swept(films, called)
+    found = threshold_sweep.swept(films, called)
     assert (found.macro_each, found.micro_each) == (1.0, 1.0)
     assert found.best[1] == pytest.approx((2 / 3 + 1) / 2)  # at 0.2 to 0.3: A is right half the time
     assert found.macro[0] == pytest.approx(2 / 3)  # everything is called positive
@@ -225,9 +232,11 @@ def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
 
 def test_a_confusion_matrix_and_a_learning_curve_are_drawn(tmp_path: Path) -> None:
     """Each in two looks, with what it says as text."""
-    some = measure.Value(0.8)
-    found = measure.Exclusive(("Normal", "Viral"), np.array([[7, 1], [2, 8]]), some, (0, 1), some, 0.5)
-    curve = measure.learning_curve([measure.Learned(n, 0.8 - n**-0.4, 0.01) for n in (100, 200, 400)])
+    some = discrimination.Value(0.8)
+    found = discrimination.Exclusive(("Normal", "Viral"), np.array([[7, 1], [2, 8]]), some, (0, 1), some, 0.5)
+    curve = discrimination.learning_curve(
+        [discrimination.Learned(n, 0.8 - n**-0.4, 0.01) for n in (100, 200, 400)]
+    )
     drawn = [*figures.draw_confusion(tmp_path, found), *figures.draw_learning(tmp_path, curve, goal=0.777)]
     texts = [(tmp_path / name).read_text() for name in drawn]
     assert all("80.0%" in text for text in texts[:2])

@@ -10,9 +10,10 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn import functional
 
-from models.classifiers import imbalance, ranking
-from models.classifiers.imbalance import IMBALANCES, MOST_COPIES, MOST_WEIGHT, Plan, plan
-from models.classifiers.labels import Task
+from pipelines.lab.films.labels import Task
+from pipelines.lab.measure import ranking
+from pipelines.lab.train import imbalance
+from pipelines.lab.train.imbalance import IMBALANCES, MOST_COPIES, MOST_WEIGHT, Plan, plan
 
 ONE_OF = Task("one", ("a", "b", "c"), exclusive=True)
 EACH = Task("each", ("often", "rare", "partly"))

@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.bundle import BundleError
-from models.classifiers import bundle, engine, imports, txv
+from models.classifiers import bundle, engine
 from models.classifiers.bundle import Accepts, Input
-from models.classifiers.imports import Foreign, Terms
-from models.classifiers.monai_axes import axes_of
 from pipelines.film import Film, Header
+from pipelines.lab.train import imports, txv
+from pipelines.lab.train.imports import Foreign, Terms
+from pipelines.lab.train.monai_axes import axes_of
 from pipelines.reader import Reader
 from pipelines.reading import Reading
 

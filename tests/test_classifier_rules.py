@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.classifiers import rules, scores
-from models.classifiers.rules import Threshold, choose, parse, point
+from pipelines.lab.measure import classifier_scores, rules
+from pipelines.lab.measure.rules import Threshold, choose, parse, point
 
 HEAD = "file,patient,fold,group,set,y:Mass,p:Mass"
 
@@ -20,7 +20,9 @@ def table(folder: Path, *lines: str, head: str = HEAD) -> Path:
     return path
 
 
-def ladder(positives: int = 40, negatives: int = 60) -> tuple[scores.Flags, scores.Doubles]:
+def ladder(
+    positives: int = 40, negatives: int = 60
+) -> tuple[classifier_scores.Flags, classifier_scores.Doubles]:
     """All positives above all negatives but for the ten lowest positives, which lie among the negatives."""
     truth = np.array([True] * positives + [False] * negatives)
     low, high = np.full(10, 0.30), np.full(positives - 10, 0.80)
@@ -33,9 +35,9 @@ def ladder(positives: int = 40, negatives: int = 60) -> tuple[scores.Flags, scor
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Truth that is unknown stays unknown, and a film of an unknown patient is a patient of its own."""
     path = table(tmp_path, "a.png,p1,0,PA,cv,1,0.75", "b.png,,1,AP,cv,,0.5", "c.png,p2,,PA,test,0,0.25")
-    read = scores.read(path)
-    scores.save(tmp_path / "again.csv", read)
-    again = scores.read(tmp_path / "again.csv")
+    read = classifier_scores.read(path)
+    classifier_scores.save(tmp_path / "again.csv", read)
+    again = classifier_scores.read(tmp_path / "again.csv")
     assert again.labels == ("Mass",)
     assert list(again.patients) == ["p1", "film b.png", "p2"]
     np.testing.assert_array_equal(again.truth[:, 0], [1, math.nan, 0])
@@ -48,8 +50,8 @@ def test_scores_that_differ_stay_different(tmp_path: Path) -> None:
     """Sure networks say 0.9999998 and 0.9999997; rounded to one they would tie, and cost area."""
     said = np.array([[0.9999998], [0.9999997]])
     films = [{"file": name, "patient": name, "set": "cv"} for name in "ab"]
-    scores.write(tmp_path / "scores.csv", ("A",), films, np.array([[1.0], [0.0]]), said)
-    np.testing.assert_array_equal(scores.read(tmp_path / "scores.csv").said, said)
+    classifier_scores.write(tmp_path / "scores.csv", ("A",), films, np.array([[1.0], [0.0]]), said)
+    np.testing.assert_array_equal(classifier_scores.read(tmp_path / "scores.csv").said, said)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_scores_that_differ_stay_different(tmp_path: Path) -> None:
 def test_a_fault_is_named_with_file_and_line(tmp_path: Path, line: str, says: str) -> None:
     """Nobody looks for a wrong cell among thousands."""
     with pytest.raises(ValueError, match=says):
-        scores.read(table(tmp_path, "z.png,p0,0,PA,cv,0,0.5", line))
+        classifier_scores.read(table(tmp_path, "z.png,p0,0,PA,cv,0,0.5", line))
 
 
 @pytest.mark.parametrize(
@@ -84,15 +86,15 @@ def test_a_fault_is_named_with_file_and_line(tmp_path: Path, line: str, says: st
 def test_a_head_that_lacks_something_is_refused(tmp_path: Path, head: str, says: str) -> None:
     """A probability without its truth is as useless as the other way round."""
     with pytest.raises(ValueError, match=f"line 1: {says}"):
-        scores.read(table(tmp_path, "x", head=head))
+        classifier_scores.read(table(tmp_path, "x", head=head))
 
 
 def test_labels_are_exclusive_when_each_film_has_one_and_the_shares_sum_to_one(tmp_path: Path) -> None:
     """So nobody need say of a table that it is one of three."""
     head = "file,patient,fold,group,set,y:A,p:A,y:B,p:B"
-    assert scores.read(table(tmp_path, "f,p,,,cv,1,0.7,0,0.3", head=head)).exclusive
-    assert not scores.read(table(tmp_path, "f,p,,,cv,1,0.7,1,0.3", head=head)).exclusive
-    assert not scores.read(table(tmp_path, "f,p,,,cv,1,0.7,0,0.7", head=head)).exclusive
+    assert classifier_scores.read(table(tmp_path, "f,p,,,cv,1,0.7,0,0.3", head=head)).exclusive
+    assert not classifier_scores.read(table(tmp_path, "f,p,,,cv,1,0.7,1,0.3", head=head)).exclusive
+    assert not classifier_scores.read(table(tmp_path, "f,p,,,cv,1,0.7,0,0.7", head=head)).exclusive
 
 
 # --- rules --------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from models.classifiers import samples as films
 from models.classifiers.inputs import prepared
-from models.classifiers.labels import CHEST14, TASKS, Task
-from models.classifiers.samples import Listing, Sample, Samples, SamplesError
+from pipelines.lab.films import samples as films
+from pipelines.lab.films.labels import CHEST14, TASKS, Task
+from pipelines.lab.films.samples import Listing, Sample, Samples, SamplesError
 from pipelines.transforms import as_batch
 
 CHEST, CHILD = TASKS["chest14"], TASKS["pneumonia3"]

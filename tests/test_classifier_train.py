@@ -14,25 +14,18 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from gateway.cli import app, classifiers
+from gateway.cli import app
+from gateway.cli.lab import classifiers
 from gateway.errors import FilmgateError
-from models import phantom
-from models.classifiers import (
-    augmentation,
-    bundle,
-    bundling,
-    crossval,
-    finder,
-    imbalance,
-    lessons,
-    nets,
-    scores,
-    train,
-)
-from models.classifiers import samples as films
-from models.classifiers.labels import TASKS, Task
-from models.classifiers.samples import Sample, Samples, SamplesError
-from models.classifiers.train import Settings
+from models.classifiers import bundle, nets
+from pipelines.lab.ask import crossval
+from pipelines.lab.films import augmentation, phantom
+from pipelines.lab.films import samples as films
+from pipelines.lab.films.labels import TASKS, Task
+from pipelines.lab.films.samples import Sample, Samples, SamplesError
+from pipelines.lab.measure import classifier_scores
+from pipelines.lab.train import bundling, classifier_train, finder, imbalance, lessons
+from pipelines.lab.train.classifier_train import Settings
 
 PX = 32
 ASK = Task("shadows", ("left", "low", "nobody"))
@@ -74,7 +67,7 @@ def shadows(chests: np.ndarray) -> Samples:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / train.MODEL)
+    return load_file(out / classifier_train.MODEL)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -83,14 +76,14 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_it_learns_and_says_how(shadows: Samples, tmp_path: Path) -> None:
     """The shadows are found in films of other patients; the label that nobody has is absent."""
-    train.train(shadows, ASK, replace(FAST, epochs_all=6), tmp_path, quiet=True)
-    net, task, settings = train.restored(tmp_path)
+    classifier_train.train(shadows, ASK, replace(FAST, epochs_all=6), tmp_path, quiet=True)
+    net, task, settings = classifier_train.restored(tmp_path)
     told = json.loads((tmp_path / "train.json").read_text())
     assert task.labels == ("left", "low")
     assert told["not_trained"] == ["nobody"]
     assert told["valid_auc"] > 0.9
     assert told["data"]["learned"]["films"] + told["data"]["validated"]["films"] == 88
-    said = train.predict(net, shadows, shadows.set_aside("test"), settings.px)
+    said = classifier_train.predict(net, shadows, shadows.set_aside("test"), settings.px)
     assert said.shape == (8, 2)
     assert said[shadows.targets[88:, 0] == 1, 0].min() > said[shadows.targets[88:, 0] == 0, 0].max()
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
@@ -105,10 +98,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(shadows: Samples, tmp_path: Path, unt
     settings = replace(FAST, epochs_all=2, batch=15)
     patient = np.arange(88) % 60
     rows = np.flatnonzero(patient < 45), np.flatnonzero(patient >= 45)  # 73 films to learn from: 5 steps
-    train.train(shadows, ASK, settings, tmp_path / "whole", quiet=True, picture=False, rows=rows)
-    train.train(shadows, ASK, settings, tmp_path / "parts", quiet=True, picture=False, rows=rows, until=until)
+    classifier_train.train(shadows, ASK, settings, tmp_path / "whole", quiet=True, picture=False, rows=rows)
+    classifier_train.train(
+        shadows, ASK, settings, tmp_path / "parts", quiet=True, picture=False, rows=rows, until=until
+    )
     torch.rand(5)  # whatever happened between does not matter
-    train.train(shadows, ASK, settings, tmp_path / "parts", quiet=True, picture=False, rows=rows, resume=True)
+    classifier_train.train(
+        shadows, ASK, settings, tmp_path / "parts", quiet=True, picture=False, rows=rows, resume=True
+    )
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     ends = [
         torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["net"] for name in ("whole", "parts")
@@ -124,8 +121,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(shadows: Samples, tmp_path: Path, unt
 def test_first_the_head_learns_alone(shadows: Samples, tmp_path: Path) -> None:
     """Until the first phase is over, no number of the trunk has moved, not even of its batch norms."""
     settings = replace(FAST, ema=False)
-    train.train(shadows, ASK, settings, tmp_path, quiet=True, picture=False, until=3)
-    begun = train.network(settings, 2).state_dict()
+    classifier_train.train(shadows, ASK, settings, tmp_path, quiet=True, picture=False, until=3)
+    begun = classifier_train.network(settings, 2).state_dict()
     after = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["net"]
     moved = {key for key, value in begun.items() if not torch.equal(value, after[key])}
     assert moved == {"head.weight", "head.bias"}
@@ -134,7 +131,7 @@ def test_first_the_head_learns_alone(shadows: Samples, tmp_path: Path) -> None:
 def test_a_run_stops_when_nothing_gets_better(shadows: Samples, tmp_path: Path) -> None:
     """With a rate that moves nothing, after as many epochs as its patience; the best weights are kept."""
     settings = replace(FAST, epochs_head=0, epochs_all=12, rate=1e-12, patience=2, ema=False)
-    train.train(shadows, ASK, settings, tmp_path, quiet=True, picture=False)
+    classifier_train.train(shadows, ASK, settings, tmp_path, quiet=True, picture=False)
     epochs = [
         json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines() if "epoch" in line
     ]
@@ -146,21 +143,21 @@ def test_a_run_stops_when_nothing_gets_better(shadows: Samples, tmp_path: Path) 
 def test_weights_to_begin_with_are_taken_where_they_fit(shadows: Samples, tmp_path: Path) -> None:
     """A head for other labels begins anew; a file of another network is refused."""
     net = nets.KINDS["small"](7)
-    train.keep(net, tmp_path / "begin.safetensors")
-    begun = train.network(replace(FAST, init=str(tmp_path / "begin.safetensors")), 2).state_dict()
+    classifier_train.keep(net, tmp_path / "begin.safetensors")
+    begun = classifier_train.network(replace(FAST, init=str(tmp_path / "begin.safetensors")), 2).state_dict()
     for key, value in net.state_dict().items():
         assert torch.equal(begun[key], value) != key.startswith("head.")
     with pytest.raises(ValueError, match="of another network"):
-        train.network(replace(FAST, network="lite", init=str(tmp_path / "begin.safetensors")), 2)
+        classifier_train.network(replace(FAST, network="lite", init=str(tmp_path / "begin.safetensors")), 2)
 
 
 def test_films_set_aside_and_patients_on_two_sides_are_refused(shadows: Samples, tmp_path: Path) -> None:
     """Whoever names rows by hand cannot train with the test split, nor validate on a patient learned from."""
     everything = np.arange(len(shadows))
     with pytest.raises(SamplesError, match="set aside as test"):
-        train.train(shadows, ASK, FAST, tmp_path, rows=(everything, everything[:0]))
+        classifier_train.train(shadows, ASK, FAST, tmp_path, rows=(everything, everything[:0]))
     with pytest.raises(SamplesError, match="both sides"):
-        train.train(shadows, ASK, FAST, tmp_path, rows=(everything[:40], everything[60:88]))
+        classifier_train.train(shadows, ASK, FAST, tmp_path, rows=(everything[:40], everything[60:88]))
     with pytest.raises(ValueError, match="none of"):
         replace(FAST, imbalance="magic")
 
@@ -169,7 +166,7 @@ def test_cross_validation_asks_each_film_once_and_goes_on(shadows: Samples, tmp_
     """Every film that may be trained with is in one fold, with its patient; parts that are done are kept."""
     quick = replace(FAST, epochs_head=0, epochs_all=1)
     path = crossval.cross_validate(shadows, ASK, quick, tmp_path, 3, quiet=True, picture=False)
-    found = scores.read(path)
+    found = classifier_scores.read(path)
     assert found.labels == ("left", "low")
     assert sorted(map(int, found.of("cv").files)) == list(range(88))
     assert sorted(map(int, found.of("test").files)) == list(range(88, 96))
@@ -267,14 +264,16 @@ def test_the_command_trains_from_a_table_of_nih(tmp_path: Path, chests: np.ndarr
 
 def test_a_bundle_does_not_say_where_a_run_lay(shadows: Samples, tmp_path: Path) -> None:
     """The weights it began with are named by file and digest, not by their place on somebody's machine."""
-    train.train(shadows, ASK, FAST, tmp_path / "first", quiet=True, picture=False)
-    begin = str(tmp_path / "first" / train.MODEL)
+    classifier_train.train(shadows, ASK, FAST, tmp_path / "first", quiet=True, picture=False)
+    begin = str(tmp_path / "first" / classifier_train.MODEL)
     chests = replace(shadows.task, name="chest14")
-    train.train(shadows, chests, replace(FAST, init=begin), tmp_path / "run", quiet=True, picture=False)
+    classifier_train.train(
+        shadows, chests, replace(FAST, init=begin), tmp_path / "run", quiet=True, picture=False
+    )
     bundling.bundled(tmp_path / "run", tmp_path / "bundle")
     said = (tmp_path / "bundle/configs/train.json").read_text()
     assert str(tmp_path) not in said
-    assert json.loads(said)["begun_with"]["file"] == train.MODEL
+    assert json.loads(said)["begun_with"]["file"] == classifier_train.MODEL
     assert len(json.loads(said)["begun_with"]["sha256"]) == 64
 
 

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.cli.classify import MAX_MPX
 from gateway.errors import FilmgateError
-from models import phantom, pictures
+from models import pictures
 from models.classifiers import bundle, nets
 from models.classifiers.bundle import Accepts, ClassifierCard, Input
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films import phantom
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 CARD = ClassifierCard(
     "tiny",

@@ -26,7 +26,7 @@ from gateway.listener import Listener
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
 from pipelines.film import Act, Decision, Finding, Reason, Verdict
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 3, 2, 8, 15, tzinfo=UTC)
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -446,9 +446,9 @@ def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None
 
 
 def test_training_knows_the_rounds_without_loading_them() -> None:
-    """The names that `--help` shows are those of models.data."""
-    from gateway.cli import training
-    from models import data
+    """The names that `--help` shows are those of pipelines.lab.films.data."""
+    from gateway.cli.lab import training
+    from pipelines.lab.films import data
 
     assert tuple(data.ROUNDS) == training.ROUNDS
 
@@ -457,7 +457,7 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round without its sites, pose networks first."""
-    from pipelines.gates import training
+    from pipelines.lab.ask import asking
 
     asked: list[str] = []
 
@@ -469,8 +469,8 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
         asked.append(f"ask {name} without {round_}")
         return runs / round_ / name / "scores.csv"
 
-    monkeypatch.setattr(training, "train_round", trained)
-    monkeypatch.setattr(training, "score_round", scored)
+    monkeypatch.setattr(asking, "train_round", trained)
+    monkeypatch.setattr(asking, "score_round", scored)
     where = ("--films", tmp_path, "--runs", tmp_path / "runs", "--cache", tmp_path / "cache")
     shown = items(run("rounds", "mirror", "--json", *where))
     assert [item["round"] for item in shown] == ["nih", "web", "kermany"]
@@ -482,8 +482,9 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
 @pytest.fixture
 def rounds_of_rotation(tmp_path: Path) -> Path:
     """Two rounds of thirty patients each, and a bundle that they are about."""
-    from models import bundle, nets, scores
-    from models.scores import Score
+    from models import bundle, nets
+    from pipelines.lab.measure import scores
+    from pipelines.lab.measure.scores import Score
 
     bundle.save(
         tmp_path / "bundles" / "rotation",
@@ -556,8 +557,8 @@ def test_evaluate_writes_a_page_and_the_summary_into_the_card(run: Run, rounds_o
 LIGHT = {
     "gateway.cli": ("torch", "monai", "celery", "pynetdicom", "sqlalchemy", "rich.table"),
     "gateway.listener": ("torch", "monai", "celery"),
-    "gateway.dispatcher": ("torch", "monai"),
-    "gateway.supervisor": ("torch", "monai", "celery", "pynetdicom"),
+    "gateway.dispatcher.dispatcher": ("torch", "monai"),
+    "gateway.supervisor.supervisor": ("torch", "monai", "celery", "pynetdicom"),
 }
 
 

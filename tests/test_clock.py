@@ -17,9 +17,9 @@ from dicom_files import dx, part10, ramp
 from pydicom import Dataset, dcmread
 from readings import NOT_READ, again, errors, needs_dciodvfy, reading
 
-from gateway import clock
-from gateway.decoder import Decoder
-from gateway.reporter import Occasion, Reporter
+from gateway.process import clock
+from gateway.sandbox.decoder import Decoder
+from gateway.sandbox.reporter import Occasion, Reporter
 from pipelines.film import Operations
 from pipelines.report.capture import capture
 from pipelines.report.derived import derive

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import controls
-from models.data import ROUNDS, Films, Row, decode, read_rows
-from models.probes import shown, some_patients
+from pipelines.lab.ask import controls
+from pipelines.lab.ask.shortcut_probes import shown, some_patients
+from pipelines.lab.films.data import ROUNDS, Films, Row, decode, read_rows
 
 SHARED = Path(__file__).parents[2] / "shared" / "films"
 SITES = {"nih": "nih_talo", "web": "cohen", "kermany": "kermany"}

@@ -17,12 +17,12 @@ import pytest
 from storage_peers import DX, WAIT_S, storage_scp
 from structlog.testing import capture_logs
 
-from gateway import courier as module
-from gateway.courier import Courier, Lane
 from gateway.destinations import Destination, build
 from gateway.destinations.association import Interrupted, TimedOut, Unwelcome
 from gateway.destinations.dicom import Duplicate, NotAccepted, OutOfResources
 from gateway.destinations.retry import HORIZON_S, next_delay_s, tries_within
+from gateway.dispatcher import courier as module
+from gateway.dispatcher.courier import Courier, Lane
 from gateway.errors import Busy, Declined, DeliveryError, LedgerBusy, Refused, Rejected, Unreachable
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery, DeliveryState, Received

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import data
+from pipelines.lab.films import data
 
 FIELDS = ("file", "source", "site", "split", "body_part", "view")
 FIELDS += ("age", "group", "terms", "lung_mask", "note", "flag")

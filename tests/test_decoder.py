@@ -22,9 +22,9 @@ from dicom_files import change, dx, part10, ramp
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from gateway import sandbox as parent
-from gateway.decoder import Decoder
 from gateway.errors import DecodeError, NoTime
+from gateway.sandbox import parent as parent
+from gateway.sandbox.decoder import Decoder
 from pipelines.decode import decode_film, pixel_digest
 from pipelines.film import Box, Operations, Reason
 
@@ -245,7 +245,7 @@ def test_the_child_ends_with_close_and_with_its_parent(film, tmp_path):
     decoder.close()
     assert not alive(pid)
     script = (
-        "import sys, time; from pathlib import Path; from gateway.decoder import Decoder\n"
+        "import sys, time; from pathlib import Path; from gateway.sandbox.decoder import Decoder\n"
         f"d = Decoder(); d.film(Path({str(film)!r})); print(d.pid, flush=True); time.sleep(60)"
     )
     root = str(Path(__file__).parents[1])

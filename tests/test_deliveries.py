@@ -17,10 +17,10 @@ import pytest
 from storage_peers import DX, WAIT_S, Script, accept, answer, answers, raw_peer, storage_scp, take_pdu
 from typer.testing import CliRunner, Result
 
-from gateway import courier as module
 from gateway.cli import app
-from gateway.courier import Courier
 from gateway.destinations import build
+from gateway.dispatcher import courier as module
+from gateway.dispatcher.courier import Courier
 from gateway.errors import Trouble
 from gateway.ledger import Ledger
 from gateway.ledger.records import DeliveryState, Received, Undelivered

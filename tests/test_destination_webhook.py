@@ -23,10 +23,10 @@ from storage_peers import NOW, WAIT_S, kept, raw_peer
 
 from gateway import logs
 from gateway.cli.doctor import _destinations
-from gateway.courier import Courier
 from gateway.destinations import WebhookDestination, build, build_or_wait, webhook
 from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
+from gateway.dispatcher.courier import Courier
 from gateway.errors import Busy, Damaged, Declined, DeliveryError, Refused, SettingsError, Unreachable
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery, Received

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dispatcher import Dispatcher, LeaseWatch, _alone
+from gateway.dispatcher.dispatcher import Dispatcher, LeaseWatch, _alone
 from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Judged, Received

@@ -30,7 +30,7 @@ from gateway.cli.doctor import (
 )
 from gateway.ledger import Ledger
 from gateway.settings import BundleName, Settings
-from gateway.supervisor import _alone, write_snapshot
+from gateway.supervisor.supervisor import _alone, write_snapshot
 
 WEIGHTS = b"weights"
 

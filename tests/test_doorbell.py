@@ -52,7 +52,7 @@ import sys
 from threading import Event
 import gateway.doorbell
 from gateway.doorbell import Doorbell
-from gateway.supervised import Pulse, stop_on_signals
+from gateway.process.supervised import Pulse, stop_on_signals
 gateway.doorbell.LISTEN_AGAIN_S = 0.2
 stop = Event()
 stop_on_signals(stop, Pulse(lambda: None))

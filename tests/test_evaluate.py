@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import evaluate, phantom, scores
-from models.data import Row
-from models.evaluate import CASES, Pixels, Span
+from pipelines.lab.ask import evaluate
+from pipelines.lab.ask.evaluate import CASES, Pixels, Span
+from pipelines.lab.films import phantom
+from pipelines.lab.films.data import Row
+from pipelines.lab.measure import scores
 
 
 def row(file: str, group: str = "", site: str = "nih", view: str = "frontal", **other: str) -> Row:

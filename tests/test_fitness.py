@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway import fitness
 from gateway.cli import app
 from gateway.errors import SettingsError
-from gateway.fitness import closed, in_numbers, is_ourselves, troubles
 from gateway.settings import DicomDestination, GatewaySettings, Settings, load
-from gateway.supervisor import load_all
+from gateway.supervisor import fitness
+from gateway.supervisor.fitness import closed, in_numbers, is_ourselves, troubles
+from gateway.supervisor.supervisor import load_all
 from models.classifiers.terms import BUNDLES
 from pipelines.policy import DEFAULT_RULES
 

@@ -10,10 +10,10 @@ from threading import Event
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.fsck import Found, Trouble, check, recent, recover
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.store import Store
+from gateway.upkeep.fsck import Found, Trouble, check, recent, recover
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EXPLICIT = "1.2.840.10008.1.2.1"

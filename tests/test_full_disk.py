@@ -16,7 +16,7 @@ from gateway.errors import LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.tables import SCHEMA
 from gateway.settings import Settings
-from gateway.supervisor import _alone, write_snapshot
+from gateway.supervisor.supervisor import _alone, write_snapshot
 
 OLD = Path(__file__).with_name("ledger_0002.sql").read_text(encoding="utf-8")
 

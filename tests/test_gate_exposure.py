@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import phantom
-from models.exposure_faults import FAULTS, Fault, Frame, exposed, framed, resized
 from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
 from pipelines.gates.exposure import JUDGED_PX, ExposureGate, exposed_area, reduced
+from pipelines.lab.films import phantom
+from pipelines.lab.films.exposure_faults import FAULTS, Fault, Frame, exposed, framed, resized
 
 FILMS = Path(__file__).parents[2] / "shared" / "films"
 A_SITE = 25  # about so many real films of each site are looked at

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import bundle, nets, phantom
+from models import bundle, nets
 from models.bundle import Bundle, Card
 from pipelines import gates
 from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
@@ -19,6 +19,7 @@ from pipelines.gates.inversion import InversionGate, told_twice
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate, claimed
 from pipelines.gates.rotation import RotationGate
+from pipelines.lab.films import phantom
 
 SURE = {"low": 0.1, "high": 0.9, "least": 0.02, "touching": 0.2}
 DX = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage, for presentation

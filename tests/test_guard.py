@@ -36,7 +36,7 @@ from structlog.testing import capture_logs
 from gateway.destinations import scu
 from gateway.listener.guard import MOST_WAITING_BYTES, Door
 from gateway.listener.receive import neighbourhood
-from gateway.muffler import Muffler
+from gateway.process.muffler import Muffler
 from gateway.settings import GatewaySettings
 
 OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"

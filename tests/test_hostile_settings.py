@@ -15,13 +15,13 @@ from dicom_peers import film
 from structlog.testing import capture_logs
 from test_supervisor import Events, events, stand_ins, supervise
 
-from gateway import fitness, supervisor
 from gateway.destinations import scu
 from gateway.errors import SettingsError
 from gateway.ledger import Ledger
 from gateway.settings import PREFIX, Settings, keys, load, read, values
-from gateway.supervisor import load_all, plan
-from models.lined_yaml import MOST_VALUES, YamlError, parse
+from gateway.supervisor import fitness, supervisor
+from gateway.supervisor.supervisor import load_all, plan
+from pipelines.lined_yaml import MOST_VALUES, YamlError, parse
 from pipelines.policy import Policy
 
 __all__ = ["events"]

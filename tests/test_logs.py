@@ -19,7 +19,7 @@ from test_supervisor import Events
 
 from gateway.cli.doctor import _threads
 from gateway.ledger import Ledger
-from gateway.outlet import Outlet
+from gateway.process.outlet import Outlet
 from gateway.settings import Settings
 
 CANARY = "ZZCANARY"

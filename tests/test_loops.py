@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import health, loops
 from gateway.cli.doctor import Check, _threads
 from gateway.errors import LedgerBusy
-from gateway.health import Health
 from gateway.ledger import Ledger
+from gateway.process import health, loops
+from gateway.process.health import Health
 from gateway.settings import Settings
 
 PATIENCE_S = 60.0  # on a busy machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import machine
+from gateway.supervisor import machine
 
 GIB = 1 << 30
 MEMINFO = "MemTotal:       65536000 kB\nMemFree:  1000 kB\nMemAvailable:   33554432 kB\n"

@@ -14,15 +14,15 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ComputedRadiographyImageStorage
 from readings import AT, EQUIPMENT, NOT_READ, again, dumped, errors, needs_dciodvfy, needs_dsrdump, reading
 
-from models.classifiers.labels import TASKS
 from pipelines.film import Box, Operations
 from pipelines.header import read_header
+from pipelines.lab.films.labels import TASKS
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.reading import Condition, NotRead, Unread
 from pipelines.report import codes
 from pipelines.report.derived import derive
 from pipelines.report.identity import NotReportable, on_original
 from pipelines.report.measurement_report import not_analysed_report, reading_report
-from pipelines.report.phantom_dx import phantom_dx
 
 HARD = {
     "nothing of the patient": dict.fromkeys(

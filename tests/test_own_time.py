@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from busy import busy, starve
 
-from gateway.own_time import OwnTime
+from gateway.process.own_time import OwnTime
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from models.phantom import KINDS, UNTRAINED, mirrored, render
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom import KINDS, UNTRAINED, mirrored, render
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 
 @pytest.mark.parametrize("kind", KINDS)

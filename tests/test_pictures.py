@@ -15,12 +15,12 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import data, phantom, pictures
-from models.classifiers import samples
+from models import pictures
 from models.pictures import Known, PictureError
 from pipelines import gates
 from pipelines.film import Reason
-from pipelines.gates import site
+from pipelines.lab.ask import site
+from pipelines.lab.films import data, phantom, samples
 from pipelines.pictures import picture_film
 
 FILM = phantom.render("frontal", 3)  # (H, W) in [0, 1], brightest 0.97

@@ -17,16 +17,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway import private, redis_server, supervisor
+from gateway import redis_server
 from gateway.bootstrap import Shell
 from gateway.cli.doctor import _private
 from gateway.errors import FilmgateError
-from gateway.health import Health
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
-from gateway.processes import Child, Spec
+from gateway.process import private
+from gateway.process.health import Health
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
+from gateway.supervisor import supervisor
+from gateway.supervisor.processes import Child, Spec
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import probes
-from models.data import Films, Row
-from models.probes import Ask
-from models.probes import probes as probe
+from pipelines.lab.ask import shortcut_probes
+from pipelines.lab.ask.shortcut_probes import Ask
+from pipelines.lab.ask.shortcut_probes import probes as probe
+from pipelines.lab.films.data import Films, Row
 
 
 def films(patients: int = 16) -> Films:
@@ -31,7 +31,7 @@ def films(patients: int = 16) -> Films:
 
 def marked(some: Films) -> Films:
     """The same films with an L at the upper right."""
-    letter = probes._letter(192).numpy()
+    letter = shortcut_probes._letter(192).numpy()
     greys = (some.greys * (1 - letter) + 250 * letter).astype(np.uint8)
     return Films(some.rows, greys, some.masks)
 
@@ -144,8 +144,8 @@ def test_features_that_hold_the_site_are_told() -> None:
     bright = np.array([row.site == "nih" for row in some.rows])
     greys = np.where(bright[:, None, None], 250, some.greys // 2).astype(np.uint8)
     told = Films(some.rows, greys, some.masks)
-    sharp, chance = probes.site_probe(lambda x: x.mean((1, 2))[:, None], told)
-    blunt, _ = probes.site_probe(lambda x: torch.zeros(len(x), 1), told)
+    sharp, chance = shortcut_probes.site_probe(lambda x: x.mean((1, 2))[:, None], told)
+    blunt, _ = shortcut_probes.site_probe(lambda x: torch.zeros(len(x), 1), told)
     assert (sharp.value, chance.value, sharp.n) == (1.0, 0.5, 16)
     assert blunt.value < 0.7
     assert sharp.passes is None
@@ -154,7 +154,7 @@ def test_features_that_hold_the_site_are_told() -> None:
 def test_one_film_of_a_patient_and_view_is_taken() -> None:
     """At most so many patients of a source, each with one film."""
     some = films(6).plus(films(6))
-    few = probes.some_patients(some, 2)
+    few = shortcut_probes.some_patients(some, 2)
     assert [row.group for row in few.rows] == ["p0", "p1", "p2", "p3"]
 
 
@@ -163,7 +163,7 @@ def test_an_area_is_what_pairs_say() -> None:
     rng = np.random.default_rng(1)
     good, bad = rng.integers(2, 9, 30).astype(float), rng.integers(0, 7, 50).astype(float)
     pairs = (good[:, None] > bad).mean() + 0.5 * (good[:, None] == bad).mean()
-    value, low, high = probes.auroc(good, np.arange(30).astype(str), bad, np.arange(50).astype(str))
+    value, low, high = shortcut_probes.auroc(good, np.arange(30).astype(str), bad, np.arange(50).astype(str))
     assert value == pytest.approx(pairs)
     assert low < value < high
 
@@ -172,9 +172,9 @@ def test_turned_copies_of_a_film_do_not_narrow_the_interval() -> None:
     """A film shown ten times is one patient: the interval stays as wide as with one showing."""
     rng = np.random.default_rng(2)
     good, bad, names = rng.normal(1, 1, 40), rng.normal(0, 1, 40), np.arange(40).astype(str)
-    _, low, high = probes.auroc(good, names, bad, np.char.add("b", names))
+    _, low, high = shortcut_probes.auroc(good, names, bad, np.char.add("b", names))
     again = np.tile(names, 10), np.char.add("b", np.tile(names, 10))
-    _, low10, high10 = probes.auroc(np.tile(good, 10), again[0], np.tile(bad, 10), again[1])
+    _, low10, high10 = shortcut_probes.auroc(np.tile(good, 10), again[0], np.tile(bad, 10), again[1])
     assert high10 - low10 == pytest.approx(high - low, rel=0.02)
 
 
@@ -184,25 +184,25 @@ def test_the_interval_is_that_of_the_bootstrap() -> None:
     effect = rng.normal(0, 1, 60)
     good, bad = effect + rng.normal(1, 0.7, 60), effect + rng.normal(0, 0.7, 60)
     names = np.arange(60).astype(str)
-    _, low, high = probes.auroc(good, names, bad, names)
+    _, low, high = shortcut_probes.auroc(good, names, bad, names)
     draws = [rng.integers(0, 60, 60) for _ in range(600)]
-    areas = [probes.placements(good[i], bad[i]).area for i in draws]
+    areas = [shortcut_probes.placements(good[i], bad[i]).area for i in draws]
     assert (high - low) / 3.92 == pytest.approx(np.std(areas), rel=0.2)
 
 
 def test_nothing_confused_is_not_certainty() -> None:
     """Twenty patients without an error leave room for the rule of three; no pictures are no area."""
     names = np.arange(20).astype(str)
-    value, low, high = probes.auroc(np.ones(20), names, np.zeros(20), names)
+    value, low, high = shortcut_probes.auroc(np.ones(20), names, np.zeros(20), names)
     assert (value, high) == (1.0, 1.0)
     assert 0.8 < low < 0.85
     with pytest.raises(ValueError, match="0 and 20"):
-        probes.auroc(np.ones(0), names[:0], np.zeros(20), names)
+        shortcut_probes.auroc(np.ones(0), names[:0], np.zeros(20), names)
 
 
 def test_fine_and_coarse_make_up_the_picture() -> None:
     """What lies under and over a limit adds up, and a slow wave is not among the fine ones."""
     ramp = torch.linspace(0, 2 * torch.pi, 192)
     x = (0.5 + 0.4 * torch.sin(3 * ramp)).expand(192, 192)[None]
-    assert torch.allclose(probes.low_passed(x, 40), x, atol=0.02)
-    assert probes.low_passed(x, 0.5).std() < 0.06
+    assert torch.allclose(shortcut_probes.low_passed(x, 40), x, atol=0.02)
+    assert shortcut_probes.low_passed(x, 0.5).std() < 0.06

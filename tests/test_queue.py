@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gateway.dispatcher import Dispatcher, LeaseWatch
+from gateway.dispatcher.dispatcher import Dispatcher, LeaseWatch
 from gateway.errors import StaleLease
 from gateway.ledger import Ledger
 from gateway.ledger.claiming import LONGEST_DELAY_S

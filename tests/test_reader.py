@@ -10,12 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import phantom
 from models.classifiers import bundle, framing, inputs, nets
 from models.classifiers.bundle import ClassifierCard, Input, Loaded
 from models.classifiers.engine import Answer, Eager
 from pipelines.film import Box, Film, Finding, Header, Verdict
 from pipelines.gates.lungs import crop_of
+from pipelines.lab.films import phantom
 from pipelines.reader import Reader, condition_to_show, probabilities, rescaled
 from pipelines.reading import WHOLE, Condition, NotRead, Reading, Unread
 

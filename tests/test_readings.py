@@ -30,20 +30,20 @@ from test_tasks import Says, receive
 
 from gateway import bootstrap
 from gateway.bootstrap import Shell
-from gateway.classifiers import acceptance
-from gateway.decoder import Decoder
+from gateway.destinations.classifier import acceptance
 from gateway.errors import Missing, SettingsError
 from gateway.ledger.records import Received
-from gateway.manners import Clerk
-from gateway.reporter import Reporter
+from gateway.process.priority import Clerk
+from gateway.sandbox.decoder import Decoder
+from gateway.sandbox.reporter import Reporter
 from gateway.settings import Settings, load
-from gateway.supervisor import load_all, write_snapshot
+from gateway.supervisor.supervisor import load_all, write_snapshot
 from gateway.tasks import Examiner
 from models.classifiers import bundle, nets, terms
 from models.classifiers.bundle import Accepts, ClassifierCard, Input
 from pipelines.film import Operations, Reason
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
-from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CLASSES = ("Effusion", "Mass", "No Finding")

@@ -17,9 +17,9 @@ import redis
 
 from gateway import redis_server
 from gateway.errors import SettingsError
-from gateway.processes import Spec
 from gateway.settings import GatewaySettings, RedisSettings, Settings
-from gateway.supervisor import Supervisor
+from gateway.supervisor.processes import Spec
+from gateway.supervisor.supervisor import Supervisor
 
 
 def test_a_given_url_is_used_and_nothing_is_embedded(tmp_path: Path) -> None:

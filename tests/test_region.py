@@ -16,14 +16,22 @@ from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from gateway.cli import regions as cli
+from gateway.cli.lab import regions as cli
 from gateway.errors import FilmgateError
-from models import augment, bundle, region_data, region_report
-from models.augment import Dice
+from models import bundle
 from models.bundle import Bundle, Card
-from models.data import Films, Row
-from models.recipes.base import pool_of
-from models.recipes.region import (
+from models.region_net import GRID, OUTPUTS, RegionNet, boxes_of, objects, overlap
+from pipelines.film import Film, Header, Reason, Verdict
+from pipelines.gates.eyes import Eyes
+from pipelines.gates.region import RegionGate
+from pipelines.lab.films import augment, region_data
+from pipelines.lab.films.augment import Dice
+from pipelines.lab.films.data import Films, Row
+from pipelines.lab.films.phantom_dx import phantom_dx
+from pipelines.lab.films.region_data import RegionError
+from pipelines.lab.report import region_report
+from pipelines.lab.train.recipes.base import pool_of
+from pipelines.lab.train.recipes.region import (
     DOUBT,
     UNKNOWN,
     focal,
@@ -33,13 +41,7 @@ from models.recipes.region import (
     region_recipe,
     turned_boxes,
 )
-from models.region_data import RegionError
-from models.region_net import GRID, OUTPUTS, RegionNet, boxes_of, objects, overlap
-from models.region_train import Seen
-from pipelines.film import Film, Header, Reason, Verdict
-from pipelines.gates.eyes import Eyes
-from pipelines.gates.region import RegionGate
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.train.region_train import Seen
 
 HIP = Path(__file__).parent.parent / "config" / "regions" / "hip"
 FILMS = Path(__file__).parent.parent.parent / "shared" / "films"

@@ -11,14 +11,14 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from gateway.decoder import Decoder
 from gateway.errors import PersonDecided
 from gateway.ledger import Ledger
 from gateway.ledger.records import CopyMade, CopyState, Job, Judged, Outcome, Received, Said
+from gateway.sandbox.decoder import Decoder
 from pipelines.film import Act, Decision, Reason
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.rejected import TITLES, Rejected, rejected_by
 from pipelines.report.identity import Equipment
-from pipelines.report.phantom_dx import phantom_dx
 from pipelines.report.rejection import rejection_note
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

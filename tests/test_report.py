@@ -14,11 +14,14 @@ from PIL import Image
 from scipy.stats import fisher_exact
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from models import evaluate, phantom, report
-from models.data import Row
-from models.evaluate import BoxScore, Pixels
-from models.report import bars, curves, page, sheets, slices, tables
-from models.scores import Score
+from pipelines.lab import report
+from pipelines.lab.ask import evaluate
+from pipelines.lab.ask.evaluate import BoxScore, Pixels
+from pipelines.lab.films import phantom
+from pipelines.lab.films.data import Row
+from pipelines.lab.measure import binomial, tables
+from pipelines.lab.measure.scores import Score
+from pipelines.lab.report import claims, curves, page, sheets, slices
 
 LOW, HIGH = THRESHOLDS = (0.1, 0.9)
 
@@ -52,7 +55,7 @@ def score(group: str, value: float, case: str = "upright", wanted: str = "good",
     return Score(group=group, case=case, wanted=wanted, score=value, **(known | other))  # type: ignore[arg-type]
 
 
-def named(found: Iterable[bars.Claim], claim: str) -> bars.Claim:
+def named(found: Iterable[claims.Claim], claim: str) -> claims.Claim:
     """The claim of that name."""
     return next(one for one in found if one.claim == claim)
 
@@ -68,9 +71,9 @@ def test_the_bound_is_the_one_sided_one() -> None:
 
 def test_the_intervals_are_the_textbook_ones() -> None:
     """Clopper and Pearson for eight in ten; none and all have one open end."""
-    assert evaluate.clopper_pearson(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
-    assert evaluate.clopper_pearson(0, 10) == pytest.approx((0.0, 1 - 0.025**0.1))
-    assert evaluate.clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1.0))
+    assert binomial.clopper_pearson(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert binomial.clopper_pearson(0, 10) == pytest.approx((0.0, 1 - 0.025**0.1))
+    assert binomial.clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1.0))
 
 
 def test_all_turns_of_a_patient_count_as_one() -> None:
@@ -88,7 +91,7 @@ def test_all_turns_of_a_patient_count_as_one() -> None:
     (line, whole) = tables.by_site("turns", tables.judge(shown, THRESHOLDS))
     assert (line.site, line.patients, line.misjudged, line.unsure) == ("nih", 4, 2, 1)
     assert (whole.site, whole.errors) == (tables.ALL_FRONTALS, 3)
-    assert line.interval == evaluate.clopper_pearson(1, 4)
+    assert line.interval == binomial.clopper_pearson(1, 4)
 
 
 def test_another_part_that_is_held_is_right_and_a_chest_that_is_held_is_not() -> None:
@@ -293,9 +296,9 @@ def rotation_scores(patients: int, misjudged: int, site: str = "nih") -> list[Sc
 )
 def test_one_error_in_two_thousand(patients: int, errors: int, verdict: str) -> None:
     """Observed and proven are two things: no error in 6,000 proves it, in ten it does not."""
-    found = report.claims("rotation", rotation_scores(patients, errors), THRESHOLDS, [])
+    found = claims.judged_claims("rotation", rotation_scores(patients, errors), THRESHOLDS, [])
     claim = named(found, "all four turns: misjudged")
-    assert bars.verdict(claim) == verdict
+    assert claims.verdict(claim) == verdict
     assert claim.measured == f"{errors} errors in {patients} patients"
 
 
@@ -303,7 +306,7 @@ def test_no_adult_site_may_have_two_errors_and_children_do_not_count_there() -> 
     """Two misjudged adults of one site break the bar; a child is judged elsewhere."""
     shown = rotation_scores(30, 2) + rotation_scores(30, 2, "web")
     rows = [row(f"web {i}.png", f"web {i}", "web", age="3") for i in range(1, 30)]
-    found = report.claims("rotation", shown, THRESHOLDS, rows)
+    found = claims.judged_claims("rotation", shown, THRESHOLDS, rows)
     assert named(found, "all four turns: adults of nih").holds is False
     assert named(found, "all four turns: adults of web").holds is True
 
@@ -312,7 +315,7 @@ def test_unsure_counts_apart_and_against_the_budget() -> None:
     """A held upright film is no misjudgement, but it is a lost film."""
     shown = [score(str(i), 0.5 if i == 0 else 0.95) for i in range(100)]
     rows = [row(f"{i}.png", str(i), age="5") for i in range(100)]
-    found = report.claims("rotation", shown, THRESHOLDS, rows, budget=0.02)
+    found = claims.judged_claims("rotation", shown, THRESHOLDS, rows, budget=0.02)
     assert named(found, "all four turns: misjudged").measured == "0 errors in 100 patients"
     assert named(found, "all four turns: misjudged or unsure").measured == "1 errors in 100 patients"
     assert named(found, "clean films lost, against the budget").holds is True
@@ -342,7 +345,7 @@ def test_the_bars_of_the_anatomy_gate() -> None:
     shown += [other(f"s{i}", 0.92 if i == 0 else 0.01, "cadma_spine", "spine") for i in range(100)]
     shown += [other(f"d{i}", 0.5, "ufba425_dental", "dental panoramic") for i in range(100)]
     shown += [other(f"m{i}", 0.001, "mednist_nonxray", "non-radiograph:HeadCT") for i in range(100)]
-    found = report.claims("anatomy", shown, THRESHOLDS, [])
+    found = claims.judged_claims("anatomy", shown, THRESHOLDS, [])
     assert named(found, "laterals passed as frontal").measured == "1 passed in 10 patients"
     assert named(found, "laterals passed as frontal").holds is False
     assert named(found, "frontals called lateral").measured == "1 called so in 100 patients"
@@ -361,7 +364,7 @@ def test_the_mirror_gates_recall_is_printed_at_both_rates() -> None:
     values = [0.1] * 8 + [0.5011, 0.9]
     shown += [score(str(i), v, "mirrored", "MIRROR_SUSPECTED", gate="mirror") for i, v in enumerate(values)]
     shown = [replace(one, named="MIRROR_SUSPECTED") for one in shown]
-    found = report.claims("mirror", shown, (0.2, 0.2), [])
+    found = claims.judged_claims("mirror", shown, (0.2, 0.2), [])
     assert named(found, "as published: recall at 0.02 % false alarms").measured == "recall 0.8000"
     assert named(found, "as published: recall at 1 % false alarms").measured == "recall 0.9000"
     assert named(found, "false alarms at the thresholds").measured == "0 alarms in 1000 patients"
@@ -372,7 +375,7 @@ def test_the_chain_may_lose_one_clean_film_in_five_hundred() -> None:
     """Counted like a gate: what passes scores 1, what does not scores 0."""
     shown = [score(str(i), float(i > 0), "as it is", gate="chain", named="OTHER_PART") for i in range(500)]
     shown.append(score("hand", 1.0, "as it is", "OTHER_PART", gate="chain", view="not_chest"))
-    found = report.claims("chain", shown, (0.5, 0.5), [])
+    found = claims.judged_claims("chain", shown, (0.5, 0.5), [])
     lost = named(found, "clean films lost, against the budget")
     assert (lost.bar, lost.measured, lost.holds, lost.proven) == (
         "at most 0.2 %",
@@ -395,7 +398,7 @@ def boxes(overlaps: Iterable[float], site: str = "web") -> list[BoxScore]:
 
 def test_the_bars_of_the_lung_box() -> None:
     """The median holds; one film in fifty far off breaks the first percentile."""
-    found = report.claims("lungs", [], THRESHOLDS, [], boxes([0.95] * 98 + [0.3, 0.3]))
+    found = claims.judged_claims("lungs", [], THRESHOLDS, [], boxes([0.95] * 98 + [0.3, 0.3]))
     assert named(found, "box IoU, median: web").holds is True
     low = named(found, "box IoU, 1st percentile: web")
     assert (low.measured, low.holds) == ("0.3000", False)

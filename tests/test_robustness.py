@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import phantom
-from models.classifiers import robustness
-from models.classifiers.robustness import CLEAN, MIX, WRONG_PART, Film, Gated, Row
 from pipelines import gates
 from pipelines.film import Box, Operations, Reason
-from pipelines.gates import robust
+from pipelines.lab.films import phantom
+from pipelines.lab.report import robustness, with_gates
+from pipelines.lab.report.robustness import CLEAN, MIX, WRONG_PART, Film, Gated, Row
 
 LABELS = ("Mass", "No Finding")
 
@@ -182,7 +181,7 @@ def test_table_and_plot_are_written(rows: list[Row], tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def shipped() -> robustness.Gate:
     """The gates that ship and the default policy."""
-    return robust.gate_of(gates.load())
+    return with_gates.gate_of(gates.load())
 
 
 def test_the_gates_put_a_turned_film_right(shipped: robustness.Gate) -> None:
@@ -204,16 +203,16 @@ def test_the_gates_hold_a_hand(shipped: robustness.Gate) -> None:
 def test_a_correction_crops_first_and_turns_then() -> None:
     """As the corrected copy of a DICOM film is made."""
     film = np.arange(40, dtype=np.float32).reshape(4, 10) / 40
-    made = robust.corrected(film, Operations(Box(0.5, 0.0, 1.0, 0.5), turn=90, invert=True))
+    made = with_gates.corrected(film, Operations(Box(0.5, 0.0, 1.0, 0.5), turn=90, invert=True))
     np.testing.assert_allclose(made, 1 - np.rot90(film[:2, 5:], -1))
 
 
 def test_a_label_that_nobody_looked_for_is_no_negative() -> None:
     """Of imported classes only those are judged that the manifest tells of."""
-    assert robust.task_of(("Mass", "Lung Opacity")).labels == ("Mass",)
-    assert robust.task_of(("Normal", "Viral")).exclusive
+    assert with_gates.task_of(("Mass", "Lung Opacity")).labels == ("Mass",)
+    assert with_gates.task_of(("Normal", "Viral")).exclusive
     with pytest.raises(ValueError, match="tells nothing of Fracture"):
-        robust.task_of(("Fracture",))
+        with_gates.task_of(("Fracture",))
 
 
 def test_only_films_that_are_set_aside_are_shown(tmp_path: Path) -> None:
@@ -227,9 +226,9 @@ def test_only_films_that_are_set_aside_are_shown(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("\n".join((head, *lines)))
     for n in range(4):
         (tmp_path / f"c{n}").touch()
-    shown = robust.films_of(tmp_path, robust.task_of(("Mass", "Edema")), "accept")
+    shown = with_gates.films_of(tmp_path, with_gates.task_of(("Mass", "Edema")), "accept")
     assert sorted(film.file for film in shown[:2]) == ["c0", "c1"]
     assert [film.truth for film in shown] == [(1.0, 0.0), (1.0, 0.0), (), ()]
     assert all(film.file.startswith("h") for film in shown[2:])
     with pytest.raises(ValueError, match="set aside as 'test'"):
-        robust.films_of(tmp_path, robust.task_of(("Mass",)), "test")
+        with_gates.films_of(tmp_path, with_gates.task_of(("Mass",)), "test")

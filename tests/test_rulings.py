@@ -11,12 +11,12 @@ from pydicom.dataset import Dataset
 from test_tasks import NOW, Says, examine, hip, shell
 
 from gateway.bootstrap import Shell, now
-from gateway.decoder import Decoder
 from gateway.errors import StaleLease
 from gateway.ledger.records import HoldState, Judged, Received
+from gateway.sandbox.decoder import Decoder
 from pipelines.film import Act, Answer, Decision, Film, Finding, Reason
 from pipelines.kinds import header_findings
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 
 class Looks(Says):

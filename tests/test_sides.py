@@ -10,8 +10,8 @@ import torch
 
 from models import bundle, nets
 from models.bundle import Card
-from models.data import CACHE_PX, Films, Row
-from pipelines.gates import sides
+from pipelines.lab.ask import advice_quality
+from pipelines.lab.films.data import CACHE_PX, Films, Row
 
 
 @pytest.fixture
@@ -54,14 +54,14 @@ def films(patients: int) -> Films:
 
 def test_the_tilt_is_compared_with_the_one_that_was_applied(runs: Path) -> None:
     """Only the unseen site counts, and an untrained network is off by degrees."""
-    median, most = sides.tilt_rows(runs, films(12))
+    median, most = advice_quality.tilt_rows(runs, films(12))
     assert (median.n, most.n) == (12, 12)
     assert 0 < median.value < most.value
 
 
 def test_ap_and_pa_are_told_apart_or_not_told_of(runs: Path) -> None:
     """Too few patients of either kind give no figure, and where there is no child there is none."""
-    (row,) = sides.view_rows(runs, films(12))
+    (row,) = advice_quality.view_rows(runs, films(12))
     assert row.name == "AP against PA, without nih"
     assert 0 <= row.low <= row.value <= row.high <= 1
-    assert not list(sides.view_rows(runs, films(4)))
+    assert not list(advice_quality.view_rows(runs, films(4)))

@@ -23,7 +23,7 @@ from gateway.bootstrap import Shell
 from gateway.ledger.records import Received
 from gateway.redis_server import program
 from gateway.settings import Settings
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 ROOT = Path(__file__).parents[1]
 WAIT_S = 60.0

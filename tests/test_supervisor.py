@@ -23,12 +23,11 @@ from busy import busy, starve
 from dicom_peers import RawPeer, SlowSender, echo
 from structlog.testing import capture_logs
 
-from gateway import health, supervisor
 from gateway.errors import FilmgateError, SettingsError
-from gateway.health import HERE
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
-from gateway.processes import FIRST_BACKOFF_S, Child, Silence, Spec
+from gateway.process import health
+from gateway.process.health import HERE
 from gateway.settings import (
     ClassifierDestination,
     FolderDestination,
@@ -37,7 +36,15 @@ from gateway.settings import (
     Settings,
     load,
 )
-from gateway.supervisor import Supervisor, check_port, child_environment, plan, write_snapshot
+from gateway.supervisor import supervisor
+from gateway.supervisor.processes import FIRST_BACKOFF_S, Child, Silence, Spec
+from gateway.supervisor.supervisor import (
+    Supervisor,
+    check_port,
+    child_environment,
+    plan,
+    write_snapshot,
+)
 
 ROLES = ("redis", "listener", "dispatcher", "worker")
 WAIT_S = 90.0  # on a machine that others use
@@ -620,8 +627,8 @@ def test_workers_are_as_many_as_memory_is_for(
     says: str,
 ) -> None:
     """A number that the settings name is taken, with a warning; a container's limit bounds the default."""
-    monkeypatch.setattr("gateway.machine.cores", lambda: 16)
-    monkeypatch.setattr("gateway.machine.memory_mb", lambda: memory_mb)
+    monkeypatch.setattr("gateway.supervisor.machine.cores", lambda: 16)
+    monkeypatch.setattr("gateway.supervisor.machine.memory_mb", lambda: memory_mb)
     work = settings.work.model_copy(update={"workers": wanted})
     specs = plan(settings.model_copy(update={"work": work}), Path("settings.json"))
     assert sum(spec.role == "worker" for spec in specs) == running

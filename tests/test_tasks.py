@@ -22,19 +22,20 @@ from busy import CPU, busy
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway import bootstrap, loops, tasks
+from gateway import bootstrap, tasks
 from gateway.bootstrap import Shell
-from gateway.decoder import Decoder
 from gateway.errors import LedgerBusy, NoRoom, NoTime
 from gateway.ledger.records import Received
-from gateway.manners import LOWEST, Clerk, give_way
+from gateway.process import loops
+from gateway.process.priority import LOWEST, Clerk, give_way
+from gateway.sandbox.decoder import Decoder
 from gateway.settings import Settings
 from gateway.tasks import Examiner
 from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
 from pipelines.gates.inversion import told_twice
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import DEFAULT_RULES, Policy
-from pipelines.report.phantom_dx import phantom_dx
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ALL = ("header", "exposure", "anatomy", "inversion", "rotation", "mirror", "lungs")

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from models import augment, bundle, card, recipes, train
-from models.augment import Dice
-from models.data import CACHE_PX, Films, Row
-from models.recipes import anatomy, frontal
+from models import bundle, card
+from models.parts import PARTS
+from pipelines.lab.films import augment, data
+from pipelines.lab.films.augment import Dice
+from pipelines.lab.films.data import CACHE_PX, Films, Row
+from pipelines.lab.train import gate_train, recipes
+from pipelines.lab.train.recipes import anatomy, frontal
 from pipelines.transforms import as_batch
 
 VIEWS = ("frontal", "lateral", "not_chest")
@@ -36,27 +39,29 @@ def films() -> Films:
 @pytest.fixture(autouse=True)
 def small_and_invented(films: Films, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training reads the invented films, draws no phantoms, and takes small batches."""
-    monkeypatch.setattr(train, "load", lambda *_: films)
-    monkeypatch.setattr(train, "PHANTOM_SEEDS", range(1000, 1001))
-    monkeypatch.setattr(train, "SAVE_EVERY", 2)
+    monkeypatch.setattr(gate_train, "load", lambda *_: films)
+    monkeypatch.setattr(gate_train, "PHANTOM_SEEDS", range(1000, 1001))
+    monkeypatch.setattr(gate_train, "SAVE_EVERY", 2)
 
 
 def run(name: str, out: Path, steps: int = 3, resume: bool = False) -> Path:
     cache = out.parent / "cache"
     cache.mkdir(exist_ok=True)
-    few = replace(train.RECIPES[name], films=4)
-    return train.train(name, Path("unused"), out, cache, as_batch, recipe=few, resume=resume, steps=steps)
+    few = replace(gate_train.RECIPES[name], films=4)
+    return gate_train.train(
+        name, Path("unused"), out, cache, as_batch, recipe=few, resume=resume, steps=steps
+    )
 
 
-@pytest.mark.parametrize("name", train.RECIPES)
+@pytest.mark.parametrize("name", gate_train.RECIPES)
 def test_every_recipe_gives_finite_batches_in_range(name: str, films: Films) -> None:
     """(B, 128, 128) in [0, 1] and a target of the kind its loss takes; the loss has gradients."""
-    recipe, dice = train.RECIPES[name], Dice(8, torch.Generator().manual_seed(0))
+    recipe, dice = gate_train.RECIPES[name], Dice(8, torch.Generator().manual_seed(0))
     pool = recipes.pool_of(films, recipe, dice.generator)
     x, target = recipe.batch(pool, dice)
     assert x.shape == (8, 128, 128)
     assert 0 <= x.min() <= x.max() <= 1
-    net = train.KINDS[recipe.network](len(recipe.outputs))
+    net = gate_train.KINDS[recipe.network](len(recipe.outputs))
     loss = recipe.loss(net(as_batch(x)[:, None]), target)
     loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
@@ -97,20 +102,20 @@ def test_a_tilt_is_clockwise_and_lies_between_two_turns() -> None:
 
 def test_a_round_never_sees_its_sites_and_open_terms_are_kept(films: Films) -> None:
     """`without` and `terms` choose the films before anything is drawn."""
-    recipe = train.RECIPES["rotation"]
+    recipe = gate_train.RECIPES["rotation"]
     cache = Path("unused")
-    assert len(train.training_films(replace(recipe, phantoms=()), cache, cache)) == 10
-    assert len(train.training_films(replace(recipe, phantoms=()), cache, cache, without="nih")) == 0
-    assert len(train.training_films(replace(recipe, phantoms=()), cache, cache, without="web")) == 10
-    assert len(train.training_films(replace(recipe, phantoms=()), cache, cache, terms="open")) == 10
+    assert len(gate_train.training_films(replace(recipe, phantoms=()), cache, cache)) == 10
+    assert len(gate_train.training_films(replace(recipe, phantoms=()), cache, cache, without="nih")) == 0
+    assert len(gate_train.training_films(replace(recipe, phantoms=()), cache, cache, without="web")) == 10
+    assert len(gate_train.training_films(replace(recipe, phantoms=()), cache, cache, terms="open")) == 10
 
 
 def test_a_chest_that_is_cut_off_is_none_of_the_kinds(films: Films) -> None:
     """Targets of the anatomy recipe: one kind, several that nobody told apart, or none at all."""
-    recipe, dice = train.RECIPES["anatomy"], Dice(400, torch.Generator().manual_seed(0))
+    recipe, dice = gate_train.RECIPES["anatomy"], Dice(400, torch.Generator().manual_seed(0))
     pool = recipes.pool_of(films, recipe, dice.generator)
     _, target = recipe.batch(pool, dice)
-    kinds = target[:, : len(anatomy.PARTS)]
+    kinds = target[:, : len(PARTS)]
     none = (kinds == 0).all(dim=1)
     assert 0.05 < none.float().mean() < 0.3
     assert ((kinds == 1).sum(dim=1)[~none] == 1).all()
@@ -141,5 +146,5 @@ def test_the_card_keeps_what_people_wrote_round_the_tables(tmp_path: Path) -> No
 
 def test_the_card_names_the_terms_of_every_source(films: Films) -> None:
     """Films and patients are counted by source, view and terms."""
-    table = card.data_table(films.rows)
+    table = data.data_table(films.rows)
     assert "| nih_talo | frontal | open | 10 | 10 |" in table

@@ -13,27 +13,23 @@ from typing import Any
 
 import typer
 
-from gateway import outlet, private
 from gateway.cli import (
     backup,
-    classifiers,
     classify,
     config,
     deliveries,
     demo,
     doctor,
     films,
-    judging,
-    models,
     options,
     quarantine,
-    regions,
     serve,
-    training,
     transfer,
 )
+from gateway.cli.lab import classifiers, judging, models, regions, training
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
+from gateway.process import outlet, private
 
 app = typer.Typer(
     name="filmgate",

@@ -18,7 +18,7 @@ from gateway.errors import BackupError, NotFound, SettingsError
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
-    from gateway.backup import Done
+    from gateway.upkeep.backup import Done
 
 Dest = Annotated[Path, typer.Argument(help="A folder of its own, on another disk; the same one every time.")]
 Source = Annotated[Path, typer.Argument(help="The folder that `filmgate backup` was given.", exists=True)]
@@ -33,7 +33,7 @@ def backup(
     state: options.State = None,
 ) -> None:
     """Copy ledger and films, checked, while the gateway runs; exit code 1 when something is lacking."""
-    from gateway.backup import back_up
+    from gateway.upkeep.backup import back_up
 
     settings = load(config, state)
     _require_sqlite(settings)
@@ -55,7 +55,7 @@ def restore(
     state: options.State = None,
 ) -> None:
     """Make a new state folder (--state) of a backup, checked; exit code 1 when something is lacking."""
-    from gateway.backup import restore as restore_backup
+    from gateway.upkeep.backup import restore as restore_backup
 
     settings = load(config, state)
     options.quiet_logs()

@@ -18,7 +18,7 @@ from gateway.errors import FilmgateError, NotFound
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
-    from gateway.decoder import Decoder
+    from gateway.sandbox.decoder import Decoder
     from models.pictures import Known
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
@@ -203,7 +203,7 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
     """
     import torch
 
-    from gateway.decoder import Decoder
+    from gateway.sandbox.decoder import Decoder
     from models.bundle import BundleError
     from models.classifiers.bundle import find
     from pipelines import gates

@@ -41,8 +41,8 @@ def check(config: options.Config = None, state: options.State = None) -> None:
 
     What can be used but keeps films from where they should go is a warning, with its line as well.
     """
-    from gateway import fitness
-    from gateway.supervisor import load_all
+    from gateway.supervisor import fitness
+    from gateway.supervisor.supervisor import load_all
 
     options.quiet_logs(errors_alone=True)
     load_all(config, state)

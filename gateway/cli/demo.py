@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway import private
 from gateway.cli import options
 from gateway.cli.films import deliveries_text
 from gateway.cli.output import print_table, say
 from gateway.errors import FilmgateError
+from gateway.process import private
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _send(settings: Settings, folder: Path) -> list[str]:
 
 
 def _film(sample: Sample, seed: int, salt: str) -> Dataset:
-    from pipelines.report.phantom_dx import phantom_dx
+    from pipelines.lab.films.phantom_dx import phantom_dx
 
     dataset = phantom_dx(
         sample.kind,
@@ -178,7 +178,7 @@ def _settled(row: FilmRow) -> bool:
 @contextmanager
 def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
     """`filmgate up` as a child, ready; Ctrl-C reaches it through us."""
-    from gateway.processes import own_code, tie_to_parent
+    from gateway.supervisor.processes import own_code, tie_to_parent
 
     command = [
         sys.executable,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway import clock, fitness, health, private
 from gateway.cli import options
 from gateway.cli.output import print_json, print_table, say, when
 from gateway.errors import (
@@ -28,6 +27,7 @@ from gateway.errors import (
     Rejected,
     SettingsError,
 )
+from gateway.process import clock, health, private
 from gateway.settings import (
     DicomDestination,
     FolderDestination,
@@ -35,6 +35,7 @@ from gateway.settings import (
     WebhookDestination,
     load,
 )
+from gateway.supervisor import fitness
 from models import plain_files
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def fsck(
     state: options.State = None,
 ) -> None:
     """Compare the store with the ledger, both ways; exit code 1 when something is left that is not right."""
-    from gateway.fsck import check
+    from gateway.upkeep.fsck import check
 
     with options.open_shell(load(config, state)) as shell:
         found = list(
@@ -215,7 +216,7 @@ def _sqlite(settings: Settings) -> Iterator[Check]:
 
 def _port(settings: Settings) -> Check:
     from gateway.destinations import scu
-    from gateway.supervisor import check_port, running
+    from gateway.supervisor.supervisor import check_port, running
 
     gateway = settings.gateway
     try:
@@ -309,7 +310,7 @@ def _is_classifier(folder: Path) -> bool:
 
 def _classifiers(settings: Settings) -> Iterator[Check]:
     """Each classifier's weights against its card, and what it waits for."""
-    from gateway.classifiers import bundle_of
+    from gateway.destinations.classifier import bundle_of
     from models.classifiers import terms
 
     for name, block in settings.classifiers.items():

@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from gateway import supervised
 from gateway.cli import options
 from gateway.cli.output import say
-from gateway.health import HERE
+from gateway.process import supervised
+from gateway.process.health import HERE
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ COURIER_DRAIN_S = 10.0  # deliveries under way
 
 def up(config: options.Config = None, state: options.State = None) -> None:
     """Run the gateway on this machine: listener, Redis, dispatcher and workers, supervised."""
-    from gateway import logs, supervisor
+    from gateway import logs
+    from gateway.supervisor import supervisor
 
     def log_as_told(settings: Settings) -> None:
         logs.configure(settings.log, process="supervisor")
@@ -39,8 +40,8 @@ def up(config: options.Config = None, state: options.State = None) -> None:
 def listen(config: options.Config = None, state: options.State = None) -> None:
     """Run one listener: it receives objects and keeps them safely."""
     settings, pulse, stop = _settings(config, state), _pulse("listener"), Event()
-    from gateway.fsck import recover_later
     from gateway.listener import serve
+    from gateway.upkeep.fsck import recover_later
 
     with _shell(settings, "listener") as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
@@ -63,7 +64,7 @@ def listen(config: options.Config = None, state: options.State = None) -> None:
 def dispatch(config: options.Config = None, state: options.State = None) -> None:
     """Run the dispatcher: it wakes workers, frees dead leases and sends what is owed."""
     settings, pulse, stop = _settings(config, state), _pulse("dispatcher"), Event()
-    from gateway import dispatcher
+    from gateway.dispatcher import dispatcher
 
     with _shell(settings, "dispatcher") as shell:
         supervised.stop_on_signals(stop, pulse)
@@ -72,7 +73,7 @@ def dispatch(config: options.Config = None, state: options.State = None) -> None
 
 def work(config: options.Config = None, state: options.State = None) -> None:
     """Run one worker: it decodes films, asks the gates and decides."""
-    from gateway.manners import Clerk, give_way
+    from gateway.process.priority import Clerk, give_way
 
     settings, pulse = _settings(config, state), _pulse("worker")
     clerk = Clerk()

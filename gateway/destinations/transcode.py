@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.errors import DecodeError, FilmgateError, TookTooLong
-from gateway.sandbox import BLOCK, Sandbox, integer_told, short_text
+from gateway.sandbox.parent import BLOCK, Sandbox, integer_told, short_text
 
 TIMEOUT_S = 60.0
 MEMORY_MB = 3072
@@ -32,7 +32,7 @@ class NotTranscodedNow(OSError):
 class Transcoder(Sandbox):
     """Makes datasets for peers in a child process; one at a time."""
 
-    module = "gateway.decoder_child"
+    module = "gateway.sandbox.decoder_child"
     who = "decoder"
 
     def __init__(self) -> None:

@@ -25,9 +25,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gateway import private
 from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
 from gateway.ledger.tables import SCHEMA
+from gateway.process import private
 
 LONG_WAL_BYTES = 256 << 20  # a WAL beyond this is worth a warning
 RESTORING = ".restoring"  # ends the name of a ledger that is being put back

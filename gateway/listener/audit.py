@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gateway import loops
 from gateway.ledger.records import Tally
 from gateway.listener.pdu import Rejection
 from gateway.listener.recorder import ReceiveLedger
-from gateway.muffler import Muffler
+from gateway.process import loops
+from gateway.process.muffler import Muffler
 
 MOST_WAITING = 4096  # ends of associations that wait for the ledger; more are only counted
 MOST_COUNTS = 64  # rows a window; what further addresses do is counted in one

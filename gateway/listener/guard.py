@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.muffler import Muffler
-from gateway.supervised import BACKLOG
+from gateway.process.muffler import Muffler
+from gateway.process.supervised import BACKLOG
 from gateway.upper_layer import AbortReason, BadPdu, PduType, abort
 
 MOST_WAITING = 1024  # connections without a whole A-ASSOCIATE-RQ

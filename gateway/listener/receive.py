@@ -19,7 +19,6 @@ from ipaddress import IPv6Address
 import structlog
 from pynetdicom.presentation import PresentationContext
 
-from gateway import crash
 from gateway.errors import FilmgateError, LedgerError, NoRoom, StoreError
 from gateway.ledger.records import Received
 from gateway.listener.audit import Audit, Ended
@@ -46,7 +45,8 @@ from gateway.listener.pdu import (
     encode_associate_ac,
 )
 from gateway.listener.recorder import ReceiveLedger, Recorder
-from gateway.muffler import Muffler
+from gateway.process import crash
+from gateway.process.muffler import Muffler
 from gateway.settings import GatewaySettings
 from gateway.store import Incoming, Kept, Store
 from gateway.upper_layer import (

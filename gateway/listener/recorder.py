@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from gateway import crash
 from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger.records import Received, Recorded, Tally
+from gateway.process import crash
 
 
 class ReceiveLedger(Protocol):

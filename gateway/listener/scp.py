@@ -31,7 +31,7 @@ from gateway.listener.pdu import (
 )
 from gateway.listener.receive import Association, House, neighbourhood
 from gateway.listener.recorder import ReceiveLedger, Recorder
-from gateway.muffler import Muffler
+from gateway.process.muffler import Muffler
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.bundle import Bundle
-from models.recipes.anatomy import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
+from models.parts import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
 from pipelines.film import Film, Finding, Reason, Verdict
 from pipelines.gates.eyes import Eyes, Pose
 

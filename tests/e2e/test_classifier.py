@@ -46,7 +46,7 @@ def configured(folder: Path, workers: int = 2) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def lots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file here kills the worker that passes the stage which it names: see gateway/crash.py."""
+    """A file here kills the worker that passes the stage which it names: see gateway/process/crash.py."""
     return tmp_path_factory.mktemp("lots")
 
 

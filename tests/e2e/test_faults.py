@@ -30,7 +30,7 @@ from test_line import at, copies_of
 
 from gateway.destinations import scu
 from gateway.ledger import Ledger
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.redis, pytest.mark.slow]
 
@@ -43,7 +43,7 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def lots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file here kills the worker that passes the stage which it names: see gateway/crash.py."""
+    """A file here kills the worker that passes the stage which it names: see gateway/process/crash.py."""
     return tmp_path_factory.mktemp("lots")
 
 

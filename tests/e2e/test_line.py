@@ -19,7 +19,7 @@ from pydicom.uid import generate_uid
 from rig import DCMSEND, Gateway, Receiver, wait_for
 
 from gateway.destinations import scu
-from pipelines.report.phantom_dx import phantom_dx
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 _numbers = count()
 

@@ -14,8 +14,8 @@ from rig import DCMSEND, ROOT, STORESCP, Gateway, gateway
 from test_line import at, film, sent
 
 from models import bundle
-from models.data import read_rows
 from models.pictures import read_pixels
+from pipelines.lab.films.data import read_rows
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.redis, pytest.mark.slow]
 

@@ -11,11 +11,11 @@ from orthanc_peer import ORTHANC, orthanc
 from readings import AT, EQUIPMENT, NOT_READ, reading, written
 from rig import free_port
 
-from models.phantom import render
 from pipelines.film import Reason
+from pipelines.lab.films.phantom import render
+from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.report.capture import capture
 from pipelines.report.measurement_report import not_analysed_report, reading_report
-from pipelines.report.phantom_dx import phantom_dx
 from pipelines.report.presentation import presentation_state
 from pipelines.report.rejection import rejection_note
 

@@ -1,0 +1,326 @@
+"""`filmgate region`: a gate for another body region from a folder of labels and boxes (docs/new-gate.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import options
+from gateway.cli.output import print_json, print_table, say
+from gateway.errors import FilmgateError, NotFound
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipelines.lab.films.region_data import Film, Region
+    from pipelines.lab.train.region_train import Run
+
+app = typer.Typer(no_args_is_help=True, help="A gate for another body region, from labels and boxes alone.")
+
+Manifest = Annotated[Path, typer.Argument(help="region.yaml; labels.csv and boxes.csv lie beside it.")]
+Films = Annotated[Path, typer.Option("--films", help="Folder of the films that labels and boxes name.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the bundle; ./bundles/NAME unless told.")]
+Cache = Annotated[Path, typer.Option("--cache", help="Folder of the runs and of films made small once.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed and films give the same network.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches; else as the recipe says.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor cores to train with.")]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds", min=1, max=3, help="Thirds tested; with 1 the network tested is the one that ships."
+    ),
+]
+Sheets = Annotated[Path, typer.Option("--out", help="Folder of the sheets.")]
+Grid = Annotated[bool, typer.Option("--grid", help="Lines at every tenth, to read coordinates off.")]
+Label = Annotated[str, typer.Option("--label", help="Films with this label: yes, turned or no.")]
+Pictures = Annotated[Path, typer.Option("--films", help="Folder that the pictures are written to.")]
+
+CACHE = Path("work/cache")
+CELL_PX, COLUMNS, ROWS = 440, 3, 2
+LINES_TOLD = 20
+
+STARTER = """# A gate for {name}. What each line means: docs/new-gate.md
+name: {name}
+what: ""
+most: 2  # boxes a film has at most
+test_only: []  # sources that are kept to test with
+terms:
+  {source}: unclear  # open, nc (non-commercial or research only) or unclear
+"""
+
+
+@app.command()
+def begin(
+    dicom: Annotated[Path, typer.Argument(help="Folder of DICOM films.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="Where to write region.yaml, such as regions/hip/region.yaml.")
+    ],
+    films: Pictures,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Turn DICOM films into pictures as displayed, and write a manifest to fill in. No name is kept."""
+    del config, state
+    import csv
+
+    from pipelines.decode import Undecodable
+
+    with _told():
+        if manifest.exists():
+            raise FilmgateError(f"{manifest} is there already. Nothing was done. Choose another folder.")
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        lines, unread = [], []
+        for path in sorted(p for p in dicom.rglob("*") if p.is_file()):
+            try:
+                lines.append(_picture(path, path.relative_to(dicom), films))
+            except (Undecodable, ValueError) as error:
+                unread.append({"file": str(path), "why": str(error)})
+        if not lines:
+            raise NotFound(f"there is no DICOM film in {dicom}. Nothing was written.")
+        manifest.write_text(STARTER.format(name=manifest.parent.name, source=films.name))
+        with (manifest.parent / "labels.csv").open("w", newline="") as handle:
+            out = csv.DictWriter(handle, ("file", "label", "patient", "source"), lineterminator="\n")
+            out.writeheader()
+            out.writerows({**line, "label": "", "source": films.name} for line in lines)
+        (manifest.parent / "boxes.csv").write_text("file,x0,y0,x1,y1,which\n")
+    if json:
+        print_json([{"films": len(lines), "unread": unread, "manifest": manifest}])
+    else:
+        say(f"{len(lines)} films in {films}; fill in {manifest.parent / 'labels.csv'}")
+        for one in unread[:LINES_TOLD]:
+            say(f"not read: {one['file']}: {one['why']}")
+
+
+@app.command()
+def check(
+    manifest: Manifest,
+    films: Films,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Read a manifest and name everything that is wrong in it; else count what is there."""
+    del config, state
+    from pipelines.lab.films.region_data import NO, TURNED, YES
+
+    with _told():
+        region = _region(manifest, films)
+    counts = [
+        {
+            "label": label,
+            "used": "train" if trained else "test only",
+            "films": len(group),
+            "patients": len({film.row.group for film in group}),
+            "boxes": sum(len(film.boxes) for film in group),
+        }
+        for label in (YES, TURNED, NO)
+        for trained in (True, False)
+        if (group := _labelled(region, label, trained))
+    ]
+    if json:
+        print_json(counts)
+    else:
+        print_table(tuple(counts[0]), (tuple(count.values()) for count in counts))
+        say(f"{region.name} can be trained; {region.excluded} films are excluded")
+
+
+@app.command()
+def sheet(
+    manifest: Manifest,
+    films: Films,
+    out: Sheets = Path("sheets"),
+    grid: Grid = False,
+    label: Label = "yes",
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Draw films with their boxes on contact sheets, to look at; wrong boxes are seen at once."""
+    del config, state
+    with _told():
+        from pipelines.lab.films import region_data
+
+        region = region_data.read(manifest, films, ready=False)
+        shown = [film for film in region.films if film.row.view == label]
+        out.mkdir(parents=True, exist_ok=True)
+        paths = list(_sheets(shown, out, grid=grid))
+    if json:
+        print_json([{"sheet": path} for path in paths])
+    else:
+        say(f"{len(shown)} films on {len(paths)} sheets in {out}")
+
+
+@app.command()
+def train(
+    manifest: Manifest,
+    films: Films,
+    out: Out = None,
+    cache: Cache = CACHE,
+    seed: Seed = 0,
+    steps: Steps = None,
+    threads: Threads = 1,
+    folds: Folds = 3,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """Train and test the gate of a manifest: a bundle for `work.regions`. A stopped run goes on."""
+    del config, state
+    with _told():
+        from pipelines.lab.report import region_report
+        from pipelines.lab.train import region_train
+
+        run = replace(_run(_region(manifest, films), cache, seed, steps, threads), folds=folds)
+        folder = out or Path("bundles") / run.region.name
+        crossed = region_train.cross_checked(run)
+        apart = region_train.shipped(run, folder)
+        chosen = region_report.write(folder, run.region, crossed, apart, folds)
+    if json:
+        print_json([{"name": run.region.name, "bundle": folder, "thresholds": chosen}])
+    else:
+        say(region_report.report(crossed, apart, chosen, folds))
+        say(f"bundle: {folder}   use it: `work: {{regions: [{folder}]}}` in filmgate.yaml")
+
+
+@app.command()
+def curve(
+    manifest: Manifest,
+    films: Films,
+    cache: Cache = CACHE,
+    seed: Seed = 0,
+    steps: Steps = None,
+    threads: Threads = 1,
+    json: options.Json = False,
+    config: options.Config = None,
+    state: options.State = None,
+) -> None:
+    """What more boxes would give: two thirds of the patients, with 25, 50 and 100 % of their boxes."""
+    del config, state
+    with _told():
+        from pipelines.lab.report import region_report
+        from pipelines.lab.train import region_train
+
+        points = region_train.learning_curve(_run(_region(manifest, films), cache, seed, steps, threads))
+        lines = [
+            {
+                "share": share,
+                "boxes": drawn,
+                "found": (found := region_report.boxes(seen, region_report.best_box(seen))).found,
+                "of": len(found.overlaps),
+                "median overlap": round(found.percentile(50), 3),
+                "10th percentile": round(found.percentile(10), 3),
+            }
+            for share, drawn, seen in points
+        ]
+    if json:
+        print_json(lines)
+    else:
+        print_table(tuple(lines[0]), (tuple(line.values()) for line in lines))
+
+
+def _region(manifest: Path, films: Path) -> Region:
+    from pipelines.lab.films import region_data
+
+    return region_data.read(manifest, films)
+
+
+def _run(region: Region, cache: Path, seed: int, steps: int | None, threads: int) -> Run:
+    if any(find_spec(module) is None for module in ("scipy", "PIL")):
+        raise FilmgateError("training needs more packages. Nothing was done. pip install 'filmgate[train]'.")
+    from pipelines.lab.train.region_train import STEPS, Run
+    from pipelines.transforms import as_batch, gate_input
+
+    cache.mkdir(parents=True, exist_ok=True)
+    return Run(region, cache, as_batch, gate_input, seed, steps or STEPS, threads)
+
+
+def _labelled(region: Region, label: str, trained: bool) -> list[Film]:
+    return [
+        film
+        for film in region.films
+        if film.row.view == label and (film.row.source not in region.test_only) == trained
+    ]
+
+
+def _picture(path: Path, name: Path, films: Path) -> dict[str, str]:
+    """Writes one DICOM film as a picture; returns its name and a number for its patient, not their ID."""
+    import numpy as np
+    from PIL import Image
+
+    from pipelines.decode import decode_film
+    from pipelines.part10 import parse
+
+    film = decode_film(path)
+    patient = str(parse(path).ds.get("PatientID") or path)
+    target = (films / name).with_suffix(".png")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.round(film.pixels * 255).astype(np.uint8)).save(target)
+    shown = target.relative_to(films).as_posix()
+    return {"file": shown, "patient": hashlib.sha256(patient.encode()).hexdigest()[:12]}
+
+
+def _sheets(shown: list[Film], out: Path, *, grid: bool) -> Iterator[Path]:
+    from PIL import Image
+
+    per = COLUMNS * ROWS
+    for number in range(math.ceil(len(shown) / per)):
+        page = Image.new("RGB", (COLUMNS * CELL_PX, ROWS * CELL_PX), (64, 0, 64))
+        for place, film in enumerate(shown[number * per : (number + 1) * per]):
+            at = (place % COLUMNS * CELL_PX, place // COLUMNS * CELL_PX)
+            page.paste(_cell(film, grid=grid), at)
+        path = out / f"sheet-{number + 1:03}.png"
+        page.save(path)
+        yield path
+
+
+def _cell(film: Film, *, grid: bool) -> Image.Image:
+    """One film with its boxes, its name above it."""
+    from PIL import Image, ImageDraw, ImageOps
+
+    from models.pictures import read
+
+    grey = ImageOps.autocontrast(Image.fromarray(read(Path(film.row.file), film.row.known).eights), cutoff=1)
+    room = CELL_PX - 20
+    scale = room / max(grey.size)
+    shown = grey.resize((round(grey.width * scale), round(grey.height * scale))).convert("RGB")
+    cell = Image.new("RGB", (CELL_PX, CELL_PX), (64, 0, 64))
+    pen = ImageDraw.Draw(shown)
+    wide, high = shown.size
+    for k in range(1, 10) if grid else ():
+        colour = (255, 255, 0) if k == 5 else (0, 130, 130)
+        pen.line((k * wide / 10, 0, k * wide / 10, high), fill=colour)
+        pen.line((0, k * high / 10, wide, k * high / 10), fill=colour)
+        pen.text((k * wide / 10 + 2, 0), f".{k}", fill=(255, 255, 0))
+        pen.text((1, k * high / 10 + 1), f".{k}", fill=(255, 255, 0))
+    for x0, y0, x1, y1 in film.boxes:
+        pen.rectangle((x0 * wide, y0 * high, x1 * wide - 1, y1 * high - 1), outline=(255, 60, 60), width=2)
+    cell.paste(shown, (2, 18))
+    ImageDraw.Draw(cell).text((2, 3), film.name, fill=(255, 255, 255))
+    return cell
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """
+    Raises:
+        FilmgateError: the manifest, the films or a bundle cannot be used.
+    """
+    from models.bundle import BundleError
+    from models.pictures import PictureError
+    from pipelines.lab.films.region_data import RegionError
+
+    try:
+        yield
+    except (RegionError, BundleError, PictureError, OSError) as error:
+        raise FilmgateError(
+            f"{error}\nNothing was trained. `filmgate region check` reads it again."
+        ) from error

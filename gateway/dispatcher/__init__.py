@@ -1,0 +1,1 @@
+"""The dispatcher: it wakes workers, frees dead leases, and has deliveries carried out."""

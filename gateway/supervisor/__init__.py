@@ -1,0 +1,1 @@
+"""`filmgate up`: the processes of one machine, and its embedded Redis."""

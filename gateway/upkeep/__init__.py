@@ -1,0 +1,1 @@
+"""Care of what is kept: backup and restore, and whether store and ledger agree."""

@@ -1,0 +1,1 @@
+"""The laboratory's films: which there are, phantoms, and what is done to them for training."""

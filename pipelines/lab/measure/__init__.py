@@ -1,0 +1,1 @@
+"""The laboratory's statistics: tables of scores, areas, exact intervals, budgets, thresholds."""
