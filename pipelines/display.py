@@ -10,10 +10,10 @@ from math import isfinite, isnan
 import numpy as np
 from pydicom import Dataset
 
-from pipelines.codecs import Layout
+from pipelines.codecs.layout import Layout
 from pipelines.header import upper
-from pipelines.luts import VOI, Grey, Span, Window, modality, read_luts, windows
-from pipelines.percentiles import outer_percentiles
+from pipelines.pixels.luts import VOI, Grey, Span, Window, modality, read_luts, windows
+from pipelines.pixels.percentiles import outer_percentiles
 
 UNWINDOWED_PERCENT = (0.5, 99.5)  # without window or LUT, this part of the values fills the grey scale
 

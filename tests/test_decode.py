@@ -27,10 +27,12 @@ from pydicom.uid import (
 )
 
 from pipelines import decode
-from pipelines.codecs import Layout, stored_frame
-from pipelines.decode import Undecodable, _shrink, decode_film, file_digest, pixel_digest, stored_pixels
+from pipelines.codecs.frames import stored_frame
+from pipelines.codecs.layout import Layout
+from pipelines.decode import Undecodable, decode_film, file_digest, pixel_digest, stored_pixels
 from pipelines.film import Reason
-from pipelines.part10 import parse
+from pipelines.instance.part10 import parse
+from pipelines.pixels.shrinking import most_shrink
 
 
 def shown(ds: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> np.ndarray:
@@ -545,7 +547,7 @@ def _reduced_shape(data: bytes) -> tuple[int, ...]:
     """What the codec is asked for, for a preview."""
     part = parse(data)
     layout = Layout.of(part.ds)
-    return stored_frame(part, layout, shrink=_shrink(part.ds, layout, 512)).shape
+    return stored_frame(part, layout, shrink=most_shrink(part.ds, layout, 512)).shape
 
 
 @pytest.mark.parametrize("behind", [b"\0" * 7, b"\0" * 4096, b"\xff" * 64, b"\0\xff" * 8, b" "])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.percentiles import FEW, outer_percentiles
+from pipelines.pixels.percentiles import FEW, outer_percentiles
 
 MANY = 8 * FEW
 RNG = np.random.default_rng(0)

@@ -173,7 +173,7 @@ class Desk:
     def _pictured(self, path: Path) -> tuple[Film, tuple[str, ...]]:
         """Raises PictureError or OSError."""
         from models import pictures
-        from pipelines.pictures import picture_film
+        from pipelines.pixels.pictures import picture_film
 
         picture = pictures.read(path, self.look.known, most_px=self.look.most_px)
         return picture_film(picture), picture.notes

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines.film import Decision, Finding, Header, Operations
-from pipelines.rejected import Rejected
+from pipelines.instance.rejected import Rejected
 
 
 class JobState(StrEnum):

@@ -18,7 +18,7 @@ from gateway.ledger.moves import FROM_THE_START, allowed, note
 from gateway.ledger.records import HoldState, JobState, Judged, Said
 from gateway.ledger.tables import copies, decisions, events, holds, instances, jobs, rejections, versions
 from pipelines.film import REASON_TEXT, Act, Decision, Reason
-from pipelines.rejected import TITLES
+from pipelines.instance.rejected import TITLES
 
 RULE = "rejected"
 TAKEN_BACK = "rejection taken back"

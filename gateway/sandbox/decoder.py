@@ -12,7 +12,7 @@ import numpy as np
 from gateway.sandbox.parent import Sandbox, header_told, integer_told, short_text
 from gateway.store import Store
 from pipelines.film import PREVIEW_PX, Box, Damage, Film, Operations
-from pipelines.rejected import MOST, TITLES, Rejected
+from pipelines.instance.rejected import MOST, TITLES, Rejected
 
 MAX_COPY = 2**30  # bytes of a corrected copy
 

@@ -19,7 +19,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from gateway.sandbox.child import Actions, Answer, equipment_told, operations_told, our_version, serve
 from gateway.sandbox.reporter import MEDIA_TYPES
 from pipelines.film import Box, Reason
-from pipelines.part10 import parse
+from pipelines.instance.part10 import parse
 from pipelines.reading import Condition, NotRead, Reading, Unread
 from pipelines.report.capture import capture
 from pipelines.report.fhir import diagnostic_report

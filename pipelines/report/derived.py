@@ -34,12 +34,12 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import DSfloat
 
-from pipelines.codecs import GREY, Layout, Pixels
+from pipelines.codecs.layout import GREY, Layout, Pixels
 from pipelines.decode import pixel_digest
 from pipelines.display import is_inverse
 from pipelines.film import Box, Operations
 from pipelines.header import first, items, number, numbers, quietly, text, upper, values
-from pipelines.luts import MODALITY, VOI, mend, modality, read_lut, windows
+from pipelines.pixels.luts import MODALITY, VOI, mend, modality, read_lut, windows
 from pipelines.report.identity import (
     IMPLEMENTATION_CLASS,
     canonical,

@@ -257,7 +257,7 @@ def _picture(path: Path, name: Path, films: Path) -> dict[str, str]:
     from PIL import Image
 
     from pipelines.decode import decode_film
-    from pipelines.part10 import parse
+    from pipelines.instance.part10 import parse
 
     film = decode_film(path)
     patient = str(parse(path).ds.get("PatientID") or path)

@@ -18,6 +18,7 @@ from rich.progress import Progress
 from models import bundle
 from models.pictures import NOTHING, Known, is_picture, read_pixels
 from pipelines.decode import Undecodable, decode_film
+from pipelines.instance.part10 import parse
 from pipelines.lab.ask.asking import asks
 from pipelines.lab.ask.evaluate import CASES, Ask, Case, Pixels
 from pipelines.lab.films.data import Row
@@ -25,7 +26,6 @@ from pipelines.lab.measure import calibrate
 from pipelines.lab.measure.budget import PPM, share_of
 from pipelines.lab.measure.calibrate import Found, is_stress
 from pipelines.lab.measure.scores import Score
-from pipelines.part10 import parse
 
 DICOM = (".dcm", ".dicom", "")  # modalities often give no ending
 PREFIX, MAGIC = 128, b"DICM"  # PS3.10 section 7.1

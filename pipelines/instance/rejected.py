@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from pipelines.header import first, items, quietly, text, values
-from pipelines.part10 import Source, parse
+from pipelines.instance.part10 import Source, parse
 
 TITLES = {
     "113001": "Rejected for Quality Reasons",
