@@ -30,6 +30,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from gateway.errors import Damaged, Missing, NoRoom, StoreError
 from gateway.process import private
+from pipelines.instance.first_elements import (
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLEMENTATION_VERSION,
+    LAST_OF_GROUP_2,
+    MEDIA_SOP_CLASS,
+    MEDIA_SOP_INSTANCE,
+    TRANSFER_SYNTAX,
+    elements,
+    has_prefix,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -585,23 +595,17 @@ def read_meta(file: BinaryIO) -> Meta:
         StoreError: this is not a Part 10 file with a File Meta group length.
     """
     start = file.read(144)
-    if start[128:132] != b"DICM" or start[132:138] != b"\2\0\0\0UL":
+    if not has_prefix(start) or start[132:138] != b"\2\0\0\0UL":
         raise StoreError("not a Part 10 file")
     group = file.read(int.from_bytes(start[140:144], "little"))
-    found: dict[int, str] = {}
-    at = 0
-    while at + 8 <= len(group):
-        element, vr, length = struct.unpack_from("<2xH2sH", group, at)
-        at += 8
-        if vr in (b"OB", b"UN"):
-            length = int.from_bytes(group[at : at + 4], "little")
-            at += 4
-        found[element] = group[at : at + length].decode("ascii", "replace").rstrip("\0 ")
-        at += length
-    if not {0x02, 0x03, 0x10} <= found.keys():
+    texts = {
+        one.tag: one.text(group) for one in elements(group, 0, EXPLICIT_LITTLE_ENDIAN, last=LAST_OF_GROUP_2)
+    }
+    if not {MEDIA_SOP_CLASS, MEDIA_SOP_INSTANCE, TRANSFER_SYNTAX} <= texts.keys():
         raise StoreError("the File Meta group of a Part 10 file is not complete")
-    copy = found.get(0x13) == COPY_VERSION_NAME
-    return Meta(found[0x02], found[0x03], found[0x10], 144 + len(group), copy)
+    copy = texts.get(IMPLEMENTATION_VERSION) == COPY_VERSION_NAME
+    uids = texts[MEDIA_SOP_CLASS], texts[MEDIA_SOP_INSTANCE], texts[TRANSFER_SYNTAX]
+    return Meta(*uids, 144 + len(group), copy)
 
 
 def _element(element: int, vr: bytes, text: str) -> bytes:

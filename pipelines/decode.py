@@ -24,7 +24,8 @@ from pipelines.codecs.syntaxes import JPEG2000_FAMILY, JPEG_FAMILY, JPEGXL_FAMIL
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
 from pipelines.header import quietly, text
-from pipelines.instance.part10 import UNDEFINED_LENGTH, Part10, Source, Undecodable, parse
+from pipelines.instance.first_elements import UNDEFINED_LENGTH
+from pipelines.instance.part10 import Part10, Source, Undecodable, parse
 from pipelines.pixels.colour import grey, luminance, palette_colours
 from pipelines.pixels.damage import damage
 from pipelines.pixels.percentiles import outer_percentiles

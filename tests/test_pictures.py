@@ -21,7 +21,7 @@ from pipelines import gates
 from pipelines.film import Reason
 from pipelines.lab.ask import site
 from pipelines.lab.films import data, phantom, samples
-from pipelines.pixels.pictures import picture_film
+from pipelines.pixels.film_files import picture_film
 
 FILM = phantom.render("frontal", 3)  # (H, W) in [0, 1], brightest 0.97
 

@@ -11,7 +11,8 @@ from pipelines.codecs.codestream import whole
 from pipelines.codecs.layout import Layout
 from pipelines.codecs.syntaxes import ENCAPSULATED, JPEG2000_FAMILY, JPEG_FAMILY, NATIVE
 from pipelines.film import Reason
-from pipelines.instance.part10 import UNDEFINED_LENGTH, Part10, Undecodable
+from pipelines.instance.first_elements import UNDEFINED_LENGTH
+from pipelines.instance.part10 import Part10, Undecodable
 
 Fragment = tuple[int, int]  # where its value is, and how long
 MAX_FRAGMENTS = 2**20

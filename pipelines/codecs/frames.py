@@ -24,7 +24,8 @@ from pipelines.codecs.syntaxes import (
     NATIVE_FRAMES,
 )
 from pipelines.film import Reason
-from pipelines.instance.part10 import FLOAT_PIXEL_DATA, UNDEFINED_LENGTH, Part10, Undecodable
+from pipelines.instance.first_elements import UNDEFINED_LENGTH
+from pipelines.instance.part10 import FLOAT_PIXEL_DATA, Part10, Undecodable
 
 
 def stored_frame(part: Part10, layout: Layout, *, shrink: int = 1) -> Pixels:

@@ -34,9 +34,9 @@ from pipelines.codecs.syntaxes import NATIVE_FRAMES
 from pipelines.decode import film_of, lossy_attributes, values_digest
 from pipelines.film import Film, Header, Reason
 from pipelines.header import quietly
+from pipelines.instance.first_elements import UNDEFINED_LENGTH
 from pipelines.instance.part10 import (
     PIXEL_DATA,
-    UNDEFINED_LENGTH,
     Part10,
     Source,
     Undecodable,

@@ -73,13 +73,14 @@ def begin(
     import csv
 
     from pipelines.decode import Undecodable
+    from pipelines.instance.first_elements import files_below, is_part10
 
     with _told():
         if manifest.exists():
             raise FilmgateError(f"{manifest} is there already. Nothing was done. Choose another folder.")
         manifest.parent.mkdir(parents=True, exist_ok=True)
         lines, unread = [], []
-        for path in sorted(p for p in dicom.rglob("*") if p.is_file()):
+        for path in filter(is_part10, files_below(dicom)):
             try:
                 lines.append(_picture(path, path.relative_to(dicom), films))
             except (Undecodable, ValueError) as error:
