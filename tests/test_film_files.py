@@ -9,7 +9,8 @@ import pytest
 from dicom_files import dx, part10, ramp
 from PIL import Image
 
-from models.pictures import Known, PictureError
+from models.picture_files import PictureError
+from models.pictures import Known
 from pipelines.decode import Undecodable, decode_film
 from pipelines.film import PREVIEW_PX
 from pipelines.pixels.film_files import film_files, read_film

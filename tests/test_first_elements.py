@@ -64,18 +64,7 @@ def explicit(element: int, vr: bytes, value: bytes, length: int | None = None) -
         struct.pack("<HH2s", 8, 0x16, b"UN") + b"\0\0",
         explicit(0x20, b"DA", b"20260101"),
     ],
-    ids=[
-        "end",
-        "half-a-tag",
-        "too-long",
-        "no-VR",
-        "falls",
-        "twice",
-        "sequence",
-        "4-GiB",
-        "no-length",
-        "behind-the-last",
-    ],
+    ids=["end", "half a tag", "long", "no VR", "falls", "twice", "sequence", "4 GiB", "no length", "behind"],
 )
 def test_what_is_not_clear_ends_it(behind: bytes) -> None:
     """Only what stands before it is there."""
