@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float32]
 
-SAMPLED = 4096  # values that tell where the ends of the scale lie
+SAMPLED = 2048  # values that tell where the ends of the scale lie
 REACH = 2.0  # times the percentage; a sample that is off by more than that costs time, no correctness
-FEW = 4 * SAMPLED
+FEW = 8 * SAMPLED
 
 
 def outer_percentiles(values: Values, low: float, high: float) -> tuple[float, float]:
