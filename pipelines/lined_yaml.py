@@ -32,14 +32,6 @@ class YamlError(ValueError):
         self.words = words
 
 
-class KeyTwice(YamlError):
-    """Raised when a block has `key` a second time: YAML would silently keep the last."""
-
-    def __init__(self, line: int, key: str, first: int) -> None:
-        super().__init__(line, f"{key!r} stands here a second time (line {first})")
-        self.key = key
-
-
 @dataclass(frozen=True, slots=True)
 class Tree:
     """A YAML document: plain values, and the line of every key and list item by its path."""
@@ -139,7 +131,8 @@ class _Walk:
                 continue
             key = _whole(key_node.value)
             if key in out:
-                raise KeyTwice(line, key, self.lines[*loc, key])
+                first = self.lines[*loc, key]  # YAML would silently keep the last of them
+                raise YamlError(line, f"{key!r} stands here a second time (line {first})")
             self._fits(key, line)
             self.lines[*loc, key] = line
             out[key] = self.value(value_node, (*loc, key))
@@ -153,14 +146,14 @@ class _Walk:
         self._merging += 1
         if self._merging > MAX_DEPTH:
             raise YamlError(_line(node), "nested too deep")
-        found: dict[str, Any] = {}
+        taken: dict[str, Any] = {}
         for block in reversed(blocks):
             self._count(block)
             before = dict(self.lines)
-            found |= self._mapping(block, loc)
+            taken |= self._mapping(block, loc)
             self.lines |= before  # a key's own line, where it has one
         self._merging -= 1
-        return found
+        return taken
 
     def _scalar(self, node: yaml.Node) -> Any:
         line = _line(node)

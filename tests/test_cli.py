@@ -334,6 +334,7 @@ def test_settings_that_cannot_be_used_exit_with_2(tmp_path: Path) -> None:
     shown = filmgate("config", "check", "--config", config)
     assert shown.returncode == 2
     assert "policy.file" in shown.stderr
+    assert "rules.yaml:3: the policy: unknown key 'odd'" in shown.stderr
 
 
 def test_config_show_tells_where_each_value_was_said(tmp_path: Path, run: Run) -> None:

@@ -29,7 +29,7 @@ from gateway.cli import (
 from gateway.cli.lab import classifiers, judging, models, regions, training
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
-from gateway.process import outlet, private
+from gateway.process import private, standard_streams
 
 app = typer.Typer(
     name="filmgate",
@@ -69,7 +69,7 @@ app.command()(demo.demo)
 
 def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
-    outlet.need_standard_files()
+    standard_streams.need_standard_files()
     warnings.showwarning = _show_warning
     private.dump_no_core()
     try:

@@ -20,11 +20,12 @@ from gateway.settings import Settings, load
 if TYPE_CHECKING:
     from gateway.sandbox.decoder import Decoder
     from models.pictures import Known
+    from pipelines.examine import Examination
     from pipelines.film import Decision, Film, Finding
     from pipelines.gates import Gates
     from pipelines.policy import Correct, Policy
-    from pipelines.reader import Reader
     from pipelines.reading import Condition, NotRead, Reading
+    from pipelines.reading.classifier import Classifier
 
 DEFAULT = "chest14"
 MAX_MPX = 400  # models.pictures.MOST_PX; models.pictures, which knows both, is not loaded for --help
@@ -129,7 +130,7 @@ class Look:
 class Desk:
     """All that is needed to read a file."""
 
-    reader: Reader
+    reader: Classifier
     gates: Gates | None  # None: none of their models can be used
     policy: Policy
     decoder: Decoder
@@ -155,7 +156,8 @@ class Desk:
             film, notes = self._pictured(path) if picture else (self.decoder.film(path), ())
         except (DecodeError, NoTime, ValueError, OSError) as error:
             return Told(path, self.reader.not_read(Unread.NOT_DECODED, str(error)))
-        findings, decision = self._gated(film)
+        examined = self._examined(film)
+        findings, decision = (examined.findings, examined.decision) if examined else ((), None)
         words = _words(decision, findings)
         if decision and decision.act is not Act.PASS and not self.no_gates:
             return Told(
@@ -178,22 +180,14 @@ class Desk:
         picture = pictures.read(path, self.look.known, most_px=self.look.most_px)
         return picture_film(picture), picture.notes
 
-    def _gated(self, film: Film) -> tuple[tuple[Finding, ...], Decision | None]:
-        from pipelines.policy import decide
+    def _examined(self, film: Film) -> Examination[Any] | None:
+        """None where no gate can be asked."""
+        from pipelines.examine import Rules, examine
 
         if self.gates is None:
-            return (), None
-        findings = self.gates.look(film)
-        decision = decide(
-            self.policy,
-            film.header,
-            findings,
-            destinations={},
-            today=date.max,
-            mode="alone",
-            correct=self.correct,
-        )
-        return findings, decision
+            return None
+        rules = Rules(self.policy, date.max, mode="alone", correct=self.correct)
+        return examine(film, self.gates.look, rules)
 
 
 def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates: bool) -> Desk:
@@ -208,12 +202,12 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
     from models.classifiers.bundle import find
     from pipelines import gates
     from pipelines.policy import Policy
-    from pipelines.reader import Reader
+    from pipelines.reading.classifier import Classifier
 
     torch.set_num_threads(threads)
     work = settings.work
     try:
-        reader = Reader.open(find(model), cache=settings.state / "engines", threads=threads)
+        reader = Classifier.open(find(model), cache=settings.state / "engines", threads=threads)
     except BundleError as error:
         raise FilmgateError(
             f"{error}. Nothing was read. `filmgate models list` shows what there is."
@@ -342,7 +336,7 @@ def _judged(condition: Condition) -> tuple[str, str]:
 # Shown to programs
 
 
-def _item(reader: Reader, one: Told) -> dict[str, Any]:
+def _item(reader: Classifier, one: Told) -> dict[str, Any]:
     """One film of `--json`."""
     from pipelines.reading import Reading
 

@@ -216,7 +216,8 @@ def _sqlite(settings: Settings) -> Iterator[Check]:
 
 def _port(settings: Settings) -> Check:
     from gateway.destinations import scu
-    from gateway.supervisor.supervisor import check_port, running
+    from gateway.supervisor.lock import running
+    from gateway.supervisor.port import check_port
 
     gateway = settings.gateway
     try:

@@ -14,8 +14,8 @@ import typer
 from gateway.cli import options
 from gateway.cli.output import clean, complain, print_json, print_lines, print_table, say, when
 from gateway.errors import PersonDecided
-from pipelines.facts import in_words
 from pipelines.film import REASON_TEXT, Act, Reason
+from pipelines.words.facts import in_words
 
 if TYPE_CHECKING:
     from gateway.ledger import Ledger

@@ -16,7 +16,7 @@ from gateway.cli.output import clean, complain, print_json, print_table, say, wh
 from gateway.errors import FilmgateError, NotFound
 from gateway.settings import load
 from pipelines.film import REASON_TEXT, Answer, Operations, Reason, Ruling
-from pipelines.special_words import SPELLINGS, word_named
+from pipelines.words.special_words import SPELLINGS, word_named
 
 if TYPE_CHECKING:
     from gateway.ledger.records import Hold, Question
@@ -270,7 +270,7 @@ def item(hold: Hold) -> dict[str, Any]:
 
 
 def _known(text: str) -> str:
-    """The word of pipelines.special_words that is meant.
+    """The word of pipelines.words.special_words that is meant.
 
     Raises:
         NotFound: none is, or it may be several.

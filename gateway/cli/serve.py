@@ -39,14 +39,14 @@ def up(config: options.Config = None, state: options.State = None) -> None:
 
 def listen(config: options.Config = None, state: options.State = None) -> None:
     """Run one listener: it receives objects and keeps them safely."""
-    settings, pulse, stop = _settings(config, state), _pulse("listener"), Event()
+    settings, pipe, stop = _settings(config, state), _pipe("listener"), Event()
     from gateway.listener import serve
     from gateway.upkeep.fsck import recover_later
 
     with _shell(settings, "listener") as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
         settings = shell.settings.model_copy(update={"routes": routes})
-        supervised.stop_on_signals(stop, pulse)
+        supervised.stop_on_signals(stop, pipe)
         recover_later(shell.ledger, shell.store, always=shell.always, stop=stop)
         serve(
             settings,
@@ -54,8 +54,8 @@ def listen(config: options.Config = None, state: options.State = None) -> None:
             shell.store,
             listening=supervised.listening_socket(),
             reuse_port=True,  # with others that were started by hand
-            ready=pulse.ready,
-            beat=pulse.beat,
+            ready=pipe.ready,
+            beat=pipe.beat,
             stop=stop,
             drain_s=LISTENER_DRAIN_S,
         )
@@ -63,28 +63,28 @@ def listen(config: options.Config = None, state: options.State = None) -> None:
 
 def dispatch(config: options.Config = None, state: options.State = None) -> None:
     """Run the dispatcher: it wakes workers, frees dead leases and sends what is owed."""
-    settings, pulse, stop = _settings(config, state), _pulse("dispatcher"), Event()
+    settings, pipe, stop = _settings(config, state), _pipe("dispatcher"), Event()
     from gateway.dispatcher import dispatcher
 
     with _shell(settings, "dispatcher") as shell:
-        supervised.stop_on_signals(stop, pulse)
-        dispatcher.run(shell, ready=pulse.ready, beat=pulse.beat, stop=stop, drain_s=COURIER_DRAIN_S)
+        supervised.stop_on_signals(stop, pipe)
+        dispatcher.run(shell, ready=pipe.ready, beat=pipe.beat, stop=stop, drain_s=COURIER_DRAIN_S)
 
 
 def work(config: options.Config = None, state: options.State = None) -> None:
     """Run one worker: it decodes films, asks the gates and decides."""
-    from gateway.process.priority import Clerk, give_way
+    from gateway.process.priority import LedgerThread, give_way
 
-    settings, pulse = _settings(config, state), _pulse("worker")
-    clerk = Clerk()
+    settings, pipe = _settings(config, state), _pipe("worker")
+    ledger_thread = LedgerThread()
     give_way(settings.work.nice)  # before torch is loaded: that alone keeps a core busy for seconds
-    from gateway import tasks
+    from gateway import worker
 
     # Celery warns of root because pickled messages could run code as root; ours are JSON and carry nothing.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     with _shell(settings, "worker") as shell:
-        hear_stop = partial(supervised.stop_on_signals, pulse=pulse)
-        tasks.run_worker(shell, clerk, ready=pulse.ready, beat=pulse.beat, hear_stop=hear_stop)
+        hear_stop = partial(supervised.stop_on_signals, pipe=pipe)
+        worker.run_worker(shell, ledger_thread, ready=pipe.ready, beat=pipe.beat, hear_stop=hear_stop)
 
 
 def _settings(config: Path | None, state: Path | None) -> Settings:
@@ -103,5 +103,5 @@ def _shell(settings: Settings, role: str) -> Iterator[Shell]:
         yield shell
 
 
-def _pulse(name: str) -> supervised.Pulse:
-    return supervised.Pulse(lambda: say(f"{name} is ready"))
+def _pipe(name: str) -> supervised.SupervisorPipe:
+    return supervised.SupervisorPipe(lambda: say(f"{name} is ready"))
