@@ -39,8 +39,12 @@ from pydicom.uid import (
 )
 
 from gateway.sandbox.decoder import Decoder
-from pipelines import codecs, decode, display, part10
+from pipelines import decode, display
+from pipelines.codecs.frames import stored_frame
+from pipelines.codecs.layout import Layout
 from pipelines.film import PREVIEW_PX, Operations
+from pipelines.instance.part10 import parse
+from pipelines.pixels.shrinking import shrunk
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 ENCODERS: dict[UID, Callable[[np.ndarray], bytes]] = {
@@ -84,12 +88,12 @@ def write(path: Path, pixels: np.ndarray, syntax: UID) -> None:
 def stages(path: Path) -> dict[str, float]:
     """One run, in milliseconds."""
     marks = [time.perf_counter()]
-    part = part10.parse(path)
-    layout = codecs.Layout.of(part.ds)
+    part = parse(path)
+    layout = Layout.of(part.ds)
     marks.append(time.perf_counter())
-    stored = codecs.stored_frame(part, layout, shrink=max(layout.rows, layout.columns) // PREVIEW_PX)
+    stored = stored_frame(part, layout, shrink=max(layout.rows, layout.columns) // PREVIEW_PX)
     marks.append(time.perf_counter())
-    values, _ = decode._shrunk(stored, part.ds, layout, PREVIEW_PX)  # noqa: SLF001
+    values, _ = shrunk(stored, part.ds, layout, PREVIEW_PX)
     marks.append(time.perf_counter())
     display.displayed(values, part.ds, layout)
     marks.append(time.perf_counter())

@@ -11,37 +11,28 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGLSLossless, JPEGLSNearLossless
 
-from pipelines.codecs import (
-    GREY,
-    JPEG2000_FAMILY,
-    JPEG_FAMILY,
-    JPEGXL_FAMILY,
-    Layout,
-    Pixels,
-    check_there,
-    decoded_photometric,
-    is_lossy,
-    pixels_end,
-    stored_frame,
-    stored_frames,
-)
-from pipelines.damage import damage
+from pipelines.codecs.fragments import pixels_end
+from pipelines.codecs.frames import check_there, decoded_photometric, is_lossy, stored_frame, stored_frames
+from pipelines.codecs.layout import GREY, Layout, Pixels
+from pipelines.codecs.syntaxes import JPEG2000_FAMILY, JPEG_FAMILY, JPEGXL_FAMILY
 from pipelines.display import displayed
 from pipelines.film import PREVIEW_PX, Film, Reason
-from pipelines.header import integer, numbers, quietly, text
-from pipelines.part10 import UNDEFINED_LENGTH, Part10, Source, Undecodable, parse
+from pipelines.header import quietly, text
+from pipelines.instance.first_elements import UNDEFINED_LENGTH
+from pipelines.instance.part10 import Part10, Source, Undecodable, parse
+from pipelines.pixels.colour import grey, luminance, palette_colours
+from pipelines.pixels.damage import damage
+from pipelines.pixels.percentiles import outer_percentiles
+from pipelines.pixels.shrinking import most_shrink, shrunk
 
 __all__ = ["Undecodable", "decode_film", "file_digest", "pixel_digest", "stored_pixels"]
 
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as PS3.3 C.7.6.3.1.2 uses it
-SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 METHODS = (  # Lossy Image Compression Method, PS3.3 C.7.6.1.1.5.1
     ({JPEGLSLossless, JPEGLSNearLossless}, "ISO_14495_1"),
     ({HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}, "ISO_15444_15"),
@@ -51,7 +42,6 @@ METHODS = (  # Lossy Image Compression Method, PS3.3 C.7.6.1.1.5.1
 )
 MAX_COMPARED = 2**25  # pixels of all frames that are decoded to compare them: a few seconds of JPEG 2000
 MOST_IN_FULL = 2**25  # pixels; stitched films are larger, and take half a minute of JPEG 2000
-SANE_ASPECT = (0.1, 10.0)  # a spacing ratio beyond this is a typing error, not a detector
 
 
 def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
@@ -64,7 +54,7 @@ def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
         check_there(part)
         layout = Layout.of(part.ds)
         large = layout.rows * layout.columns > MOST_IN_FULL
-        stored = stored_frame(part, layout, shrink=_shrink(part.ds, layout, long_side) if large else 1)
+        stored = stored_frame(part, layout, shrink=most_shrink(part.ds, layout, long_side) if large else 1)
         coded = part.pixel_length == UNDEFINED_LENGTH
         wavelets = coded and part.transfer_syntax in JPEG2000_FAMILY
         blocks = coded and part.transfer_syntax in JPEG_FAMILY and is_lossy(part, layout)
@@ -75,14 +65,15 @@ def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
 def film_of(part: Part10, layout: Layout, stored: Pixels, *, long_side: int = PREVIEW_PX) -> Film:
     """The film that these stored values of its first frame show. Raises Undecodable."""
     layout = replace(layout, photometric=decoded_photometric(part, layout))
-    values, empty = _shrunk(_grey(stored, part.ds, layout), part.ds, layout, long_side)
-    pixels = displayed(values, part.ds, layout) if layout.photometric in GREY else _plain(values, layout)
-    pixels[empty] = 0.0
+    values, empty = shrunk(grey(stored, part.ds, layout), part.ds, layout, long_side)
+    pixels = displayed(values, part.ds, layout) if layout.photometric in GREY else luminance(values, layout)
+    if empty is not None:
+        pixels[empty] = 0.0
     return Film(
         header=part.header,
         pixels=np.ascontiguousarray(pixels),
         scale=(layout.rows / pixels.shape[0], layout.columns / pixels.shape[1]),
-        stored_range=_stored_range(values[~empty], layout),
+        stored_range=_stored_range(values if empty is None else values[~empty], layout),
     )
 
 
@@ -155,7 +146,7 @@ def _digest(frames: Iterable[Pixels], layout: Layout, ds: Dataset) -> str:
         digest.update(np.ascontiguousarray(pixels, dtype=f"<{'i' if layout.signed else 'u'}{size}").data)
     if layout.photometric == "PALETTE COLOR":
         with suppress(Undecodable):  # a broken palette shows nothing, but its indices are there
-            digest.update(_palette_colours(ds).data)
+            digest.update(palette_colours(ds).data)
     elif layout.photometric.startswith("YBR_FULL"):
         digest.update(b"YBR_FULL")
     return digest.hexdigest()
@@ -190,241 +181,10 @@ def _header_in_errors(part: Part10) -> Iterator[None]:
         raise
 
 
-# Colour to grey
-
-
-def _grey(stored: Pixels, ds: Dataset, layout: Layout) -> Pixels:
-    """One value a pixel; colour is reduced to its luminance."""
-    if layout.photometric == "PALETTE COLOR":
-        index = stored.astype(np.int32) - layout.lowest
-        grey: Pixels = _palette(ds)[index.clip(0, 65535)]
-        return grey
-    if layout.samples == 1:
-        return stored
-    native_ybr = layout.photometric.startswith("YBR") and layout.photometric not in ("YBR_ICT", "YBR_RCT")
-    return stored[..., 0] if native_ybr else (stored @ LUMINANCE).astype(np.float32)
-
-
-def _palette(ds: Dataset) -> NDArray[np.float32]:
-    """Index -> grey in [0, 1], 65,536 entries (C.7.9.2)."""
-    return _palette_colours(ds) @ LUMINANCE
-
-
-def _palette_colours(ds: Dataset) -> NDArray[np.float32]:
-    channels = [_palette_channel(ds, colour) for colour in ("Red", "Green", "Blue")]
-    return np.stack(channels, axis=1)
-
-
-def _palette_channel(ds: Dataset, colour: str) -> NDArray[np.float32]:
-    descriptor = numbers(ds, f"{colour}PaletteColorLookupTableDescriptor")
-    raw = ds.get(f"{colour}PaletteColorLookupTableData")
-    if len(descriptor) != 3 or not isinstance(raw, bytes) or not raw:
-        raise Undecodable(Reason.UNSUPPORTED, "a palette without its plain lookup tables")
-    entries, start, bits = int(descriptor[0]) % 65536 or 65536, int(descriptor[1]), int(descriptor[2])
-    if len(raw) < 2 * entries:  # 8-bit entries, packed
-        table, top = np.frombuffer(raw, np.uint8), 255
-    else:
-        table = np.frombuffer(raw, _word(ds), len(raw) // 2)
-        top = 65535 if bits > 8 and int(table.max()) > 255 else 255
-    index = (np.arange(65536) - start).clip(0, min(entries, len(table)) - 1)
-    channel: NDArray[np.float32] = table[index].astype(np.float32) / np.float32(top)
-    return channel.clip(0.0, 1.0)
-
-
-def _word(ds: Dataset) -> str:
-    """The byte order of OW values as they were read."""
-    return ">u2" if ds.original_encoding[1] is False else "<u2"
-
-
-def _plain(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
-    """Colour has no window: luminance over its full range."""
-    top = 1.0 if layout.photometric == "PALETTE COLOR" else float(layout.highest)
-    return (values / np.float32(top)).clip(0.0, 1.0)
-
-
-# Shrinking
-
-
-def _shrink(ds: Dataset, layout: Layout, long_side: int) -> int:
-    """How much smaller a codec may make the picture; 1 (not at all) where overlays lie in its values."""
-    embedded = any((group, 0x0102) in ds for group in range(0x6000, 0x6020, 2))  # Overlay Bit Position
-    return 1 if embedded else max(1, int(_squared(layout, ds, long_side)[2]))
-
-
-def _shrunk(
-    stored: Pixels, ds: Dataset, layout: Layout, long_side: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Average down to square pixels and `long_side`; also where there is nothing but padding."""
-    height, width = _target(stored.shape, layout, ds, long_side)
-    padding = _padding(ds, layout)
-    if padding is None:
-        values = _averaged(stored, height, width, most=layout.highest)
-        return values, np.zeros(values.shape, dtype=bool)
-    film = (stored < padding[0]) | (stored > padding[1])
-    if stored.shape != layout.shape:
-        film, stored = _unmixed(stored, film, padding)
-    share = _averaged(film.astype(np.uint8), height, width)
-    values = _averaged(np.where(film, stored, 0), height, width)
-    empty = share < 0.5
-    values = np.where(empty, values[~empty].min(initial=np.inf), values / np.maximum(share, 0.5))
-    return np.nan_to_num(values, posinf=0.0).astype(np.float32), empty
-
-
-def _target(shape: tuple[int, ...], layout: Layout, ds: Dataset, long_side: int) -> tuple[int, int]:
-    """Rows and columns of the preview; the longer pixel side sets the grid, nothing is enlarged."""
-    tall, wide, shrink = _squared(layout, ds, long_side)
-    height, width = round(tall / shrink), round(wide / shrink)
-    return min(max(1, height), shape[0]), min(max(1, width), shape[1])
-
-
-def _squared(layout: Layout, ds: Dataset, long_side: int) -> tuple[float, float, float]:
-    """Rows and columns in units of the longer pixel side, and how much they shrink to fit `long_side`.
-
-    That side shrinks so much, the other one no less.
-    """
-    row_mm, column_mm = _spacing(ds)
-    pitch = max(row_mm, column_mm)
-    tall, wide = layout.rows * row_mm / pitch, layout.columns * column_mm / pitch
-    return tall, wide, max(1.0, max(tall, wide) / long_side)
-
-
-def _spacing(ds: Dataset) -> tuple[float, float]:
-    """Distance between rows and between columns; only the ratio counts (PS3.3 10.7.1.3, C.7.6.3.1.7)."""
-    for keyword in SPACINGS:
-        spacing = numbers(ds, keyword)
-        if len(spacing) == 2 and all(isfinite(value) and value > 0 for value in spacing):
-            sane = SANE_ASPECT[0] <= spacing[0] / spacing[1] <= SANE_ASPECT[1]
-            return (spacing[0], spacing[1]) if sane else (1.0, 1.0)
-    return 1.0, 1.0
-
-
-def _averaged(values: Pixels, height: int, width: int, *, most: int | None = None) -> NDArray[np.float32]:
-    """Area average to (height, width): whole blocks first, because that is fast, then exactly.
-
-    `most`: what no value exceeds, where that is known.
-    """
-    blocks = _block_sums(values, values.shape[0] // height, values.shape[1] // width, most)
-    count = (values.shape[0] // height) * (values.shape[1] // width)
-    small = blocks.astype(np.float32) * np.float32(1 / count)
-    upright = _area(small, height)
-    return _area(np.ascontiguousarray(upright.T), width).T
-
-
-def _block_sums(values: Pixels, rows: int, columns: int, most: int | None = None) -> Pixels:
-    """Sums of rows x columns blocks; a remainder smaller than a block is left out at the far edges.
-
-    Strided additions read the film once and are ten times as fast as a mean over a reshaped array.
-    """
-    height, width = values.shape[0] // rows, values.shape[1] // columns
-    values = values[: height * rows, : width * columns]
-    if rows * columns == 1:
-        return values
-    lines = values[::rows].astype(_sum_type(values, rows, most))
-    for i in range(1, rows):
-        lines += values[i::rows]
-    sums = lines[:, ::columns].astype(_sum_type(lines, columns, None if most is None else rows * most))
-    for i in range(1, columns):
-        sums += lines[:, i::columns]
-    return sums
-
-
-def _sum_type(values: Pixels, count: int, most: int | None) -> np.dtype[np.generic]:
-    """The narrowest type that holds a sum of `count` of these values, none above `most`, if known."""
-    if values.dtype.kind == "f":
-        return np.dtype(np.float32)
-    if values.dtype.kind == "i":
-        return np.dtype(np.int64 if values.dtype.itemsize > 2 else np.int32)
-    if most is None or most * count >= 2**16:
-        most = int(values.max())
-    largest = most * count
-    return np.dtype(np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64)
-
-
-def _area(values: NDArray[np.float32], height: int) -> NDArray[np.float32]:
-    """Exact area average along the rows, to no fewer than half: three rows reach into each new one."""
-    rows = values.shape[0]
-    if rows == height:
-        return values
-    edges = np.linspace(0.0, rows, height + 1)
-    start = edges[:-1].astype(np.intp)
-    averaged = np.zeros((height, values.shape[1]), dtype=np.float32)
-    for tap in range(3):
-        overlap = np.minimum(edges[1:], start + tap + 1) - np.maximum(edges[:-1], start + tap)
-        weight = (overlap.clip(0.0) * (height / rows)).astype(np.float32)
-        averaged += values[np.minimum(start + tap, rows - 1)] * weight[:, None]
-    return averaged
-
-
-# Padding and range
-
-
-def _padding(ds: Dataset, layout: Layout) -> tuple[int, int] | None:
-    """Lowest and highest padding value (C.7.5.1.1.2), or None."""
-    value, limit = integer(ds, "PixelPaddingValue"), integer(ds, "PixelPaddingRangeLimit")
-    if value is None or layout.photometric not in GREY:
-        return None
-    ends = sorted(_as_stored(v, layout) for v in (value, value if limit is None else limit))
-    return ends[0], ends[1]
-
-
-FILTER_REACH = 5  # pixels of a lower resolution that wavelet filters mix across an edge, with some to spare
-
-
-def _unmixed(
-    stored: Pixels, film: NDArray[np.bool_], padding: tuple[int, int]
-) -> tuple[NDArray[np.bool_], Pixels]:
-    """Film or padding at a lower resolution, where filters have mixed the two along their edges.
-
-    An area of nothing but padding keeps its value. What lies along one is film when it is nearer to the film
-    beyond than to the padding, and then takes that film's value where it was drawn towards the padding.
-    """
-    area = ~_grown(film, 1)
-    edge = _grown(area, FILTER_REACH) & ~area
-    beyond = _spread(stored.astype(np.float32), ~area & ~edge)
-    off_padding = np.abs(stored - stored.clip(*padding).astype(np.float32))
-    film_off = np.abs(beyond - beyond.clip(*padding))
-    is_film = ~area & (~edge | (np.abs(stored - beyond) < off_padding))  # false where beyond is NaN
-    return is_film, np.where(edge & (off_padding < film_off), beyond, stored).astype(np.float32)
-
-
-def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
-    """The mask and `by` pixels round it."""
-    for axis in (0, 1):
-        grown = mask.copy()
-        ahead, behind = grown.swapaxes(0, axis), mask.swapaxes(0, axis)
-        for step in range(1, by + 1):
-            ahead[step:] |= behind[:-step]
-            ahead[:-step] |= behind[step:]
-        mask = grown
-    return mask
-
-
-def _spread(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """`values` where known; within twice FILTER_REACH of there the mean of known neighbours; NaN beyond."""
-    total, count = np.where(known, values, 0), known.astype(np.float32)
-    for _ in range(2 * FILTER_REACH):
-        sums, counts = np.zeros_like(total), np.zeros_like(count)
-        for near, far in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-            sums[near] += total[far]
-            counts[near] += count[far]
-            sums[:, near] += total[:, far]
-            counts[:, near] += count[:, far]
-        new = (count == 0) & (counts > 0)
-        total[new], count[new] = sums[new] / counts[new], 1
-    return np.where(count > 0, total, np.nan).astype(np.float32)
-
-
-def _as_stored(value: int, layout: Layout) -> int:
-    """US read as SS, or SS as US, mended."""
-    if layout.signed and value > layout.highest:
-        return value - (1 << layout.allocated)
-    return value + (1 << layout.allocated) if not layout.signed and value < 0 else value
-
-
 def _stored_range(values: NDArray[np.float32], layout: Layout) -> float:
     """The part of the stored range that the central 98 % of the (averaged) pixels use."""
     if not values.size:
         return 0.0
-    low, high = np.percentile(values, (1.0, 99.0))
+    low, high = outer_percentiles(values, 1.0, 99.0)
     bits = 0 if layout.photometric == "PALETTE COLOR" else layout.stored
     return float(np.clip((high - low) / max(1, (1 << bits) - 1), 0.0, 1.0))

@@ -5,14 +5,15 @@ Values that cannot be used end in a flat picture, never in NaN: the exposure gat
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, isnan
 
 import numpy as np
 from pydicom import Dataset
 
-from pipelines.codecs import Layout
+from pipelines.codecs.layout import Layout
 from pipelines.header import upper
-from pipelines.luts import VOI, Grey, Span, Window, modality, read_luts, windows
+from pipelines.pixels.luts import VOI, Grey, Span, Window, modality, read_luts, windows
+from pipelines.pixels.percentiles import outer_percentiles
 
 UNWINDOWED_PERCENT = (0.5, 99.5)  # without window or LUT, this part of the values fills the grey scale
 
@@ -21,8 +22,12 @@ def displayed(stored: Grey, ds: Dataset, layout: Layout) -> Grey:
     """(H, W) stored values -> (H, W) in [0, 1], black 0, white 1."""
     stage = modality(ds)
     shown = _voi(stage.applied(stored), ds, layout, stage.span)
-    shown = np.nan_to_num(shown, copy=False, nan=0.0, posinf=1.0, neginf=0.0).clip(0.0, 1.0)
-    return (1.0 - shown if is_inverse(ds) else shown).astype(np.float32, copy=False)
+    np.clip(shown, 0.0, 1.0, out=shown)
+    if isnan(shown.min()):
+        np.nan_to_num(shown, copy=False, nan=0.0)
+    if is_inverse(ds):
+        np.subtract(1.0, shown, out=shown)
+    return shown
 
 
 def is_inverse(ds: Dataset) -> bool:
@@ -41,19 +46,21 @@ def is_inverse(ds: Dataset) -> bool:
 
 
 def _voi(values: Grey, ds: Dataset, layout: Layout, span: Span) -> Grey:
-    """The first LUT, else the first window, else (8 bits) everything or (more) all but the outermost."""
+    """By the first LUT, else the first window, else (8 bits) everything or (more) all but the outermost.
+
+    A new array, 0 to 1 where the values lie within.
+    """
     for _, lut in read_luts(ds, VOI, span):
         return lut.applied(values) / np.float32(lut.top)
     for window in windows(ds):
         return _windowed(values, window)
     if layout.stored > 8:
-        low, high = np.percentile(values, UNWINDOWED_PERCENT)
-        span = float(low), float(high)
+        span = outer_percentiles(values, *UNWINDOWED_PERCENT)
     return _ramp(values, *span)
 
 
 def _windowed(values: Grey, window: Window) -> Grey:
-    """To [0, 1], by LINEAR, LINEAR_EXACT or SIGMOID."""
+    """The window to [0, 1], by LINEAR, LINEAR_EXACT or SIGMOID."""
     center, width = window.center, window.width
     if window.function == "SIGMOID":
         exponent = (-4.0 / width * (values - np.float32(center))).clip(-80, 80)
@@ -65,10 +72,11 @@ def _windowed(values: Grey, window: Window) -> Grey:
 
 
 def _ramp(values: Grey, low: float, high: float) -> Grey:
-    """0 up to `low`, 1 above `high`; a step where they meet, as a window of width 1 is."""
+    """0 at `low`, 1 at `high`; a step where they meet, as a window of width 1 is."""
     if not isfinite(high - low):
         return np.zeros_like(values)
     if high <= low:
         return (values > np.float32(high)).astype(np.float32)
-    ramp: Grey = ((values - np.float32(low)) * np.float32(1 / (high - low))).clip(0.0, 1.0)
+    ramp: Grey = values - np.float32(low)
+    ramp *= np.float32(1 / (high - low))
     return ramp

@@ -16,6 +16,7 @@ from datetime import MAXYEAR, MINYEAR, date
 from math import floor, isfinite
 
 from pydicom import Dataset, charset, config
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import (
     DigitalIntraOralXRayImageStorageForProcessing,
     DigitalMammographyXRayImageStorageForProcessing,
@@ -216,8 +217,11 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 def value_of(ds: Dataset, keyword: str) -> object:
     """The value of an attribute; None where it is absent or cannot be read."""
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in ds.keys():  # noqa: SIM118 - of the two the dictionary's own look-up is ten times as fast
+        return None
     try:
-        return ds.get(keyword)
+        return ds[tag].value
     except Exception:  # noqa: BLE001 - pydicom converts here; hostile values raise nearly anything
         return None
 
@@ -245,7 +249,10 @@ def _in_character_set(ds: Dataset, coded: bytes) -> str:
 
 
 def _clean(value: str) -> str:
-    return "".join(c for c in value[: 4 * MAX_TEXT] if c.isprintable()).strip()[:MAX_TEXT]
+    value = value[: 4 * MAX_TEXT]
+    if not value.isprintable():
+        value = "".join(c for c in value if c.isprintable())
+    return value.strip()[:MAX_TEXT]
 
 
 def _letters(value: str) -> str:

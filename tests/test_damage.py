@@ -16,11 +16,12 @@ from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
 
 from models import jpeg
-from pipelines.damage import damage, inversion
 from pipelines.decode import Undecodable, decode_film, stored_pixels
 from pipelines.film import Film, Header, Reason, Verdict
 from pipelines.gates.integrity import IntegrityGate
 from pipelines.lab.films import phantom
+from pipelines.pixels.damage import damage
+from pipelines.pixels.wavelets import inversion
 from tests.dicom_files import dx, part10
 
 FILMS = Path(__file__).parents[2] / "shared" / "films"

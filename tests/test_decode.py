@@ -27,10 +27,12 @@ from pydicom.uid import (
 )
 
 from pipelines import decode
-from pipelines.codecs import Layout, stored_frame
-from pipelines.decode import Undecodable, _shrink, decode_film, file_digest, pixel_digest, stored_pixels
+from pipelines.codecs.frames import stored_frame
+from pipelines.codecs.layout import Layout
+from pipelines.decode import Undecodable, decode_film, file_digest, pixel_digest, stored_pixels
 from pipelines.film import Reason
-from pipelines.part10 import parse
+from pipelines.instance.part10 import parse
+from pipelines.pixels.shrinking import most_shrink
 
 
 def shown(ds: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> np.ndarray:
@@ -319,6 +321,21 @@ def test_the_preview_is_an_area_average(rows, columns):
     assert film.pixels.mean() == pytest.approx(stored.mean() / 4095, abs=0.01)
 
 
+@pytest.mark.parametrize("white", [False, True], ids=["noise", "all white"])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 6, 8, 12])
+def test_blocks_of_any_size_add_up(times, bits, white):
+    """Sums in words that are as narrow as may be: each pixel is the mean of its block, white included."""
+    top = (1 << bits) - 1
+    noise = np.random.default_rng(times).integers(0, top + 1, (60 * times, 64 * times))
+    stored = (np.full_like(noise, top) if white else noise).astype("u1" if bits == 8 else "<u2")
+    depth = {"BitsAllocated": 8 if bits == 8 else 16, "BitsStored": bits, "HighBit": bits - 1}
+    whole = {"WindowCenter": (top + 1) / 2, "WindowWidth": top + 1}
+    film = decode_film(part10(dx(stored, **depth, **whole)), long_side=64)
+    means = stored.reshape(60, times, 64, times).mean(axis=(1, 3))
+    assert film.pixels == pytest.approx(means / top, abs=1e-6)
+
+
 def test_a_gradient_stays_in_its_place():
     """The average does not shift the picture."""
     stored = np.broadcast_to(np.linspace(0, 4095, 1500).astype("<u2"), (1100, 1500))
@@ -530,7 +547,7 @@ def _reduced_shape(data: bytes) -> tuple[int, ...]:
     """What the codec is asked for, for a preview."""
     part = parse(data)
     layout = Layout.of(part.ds)
-    return stored_frame(part, layout, shrink=_shrink(part.ds, layout, 512)).shape
+    return stored_frame(part, layout, shrink=most_shrink(part.ds, layout, 512)).shape
 
 
 @pytest.mark.parametrize("behind", [b"\0" * 7, b"\0" * 4096, b"\xff" * 64, b"\0\xff" * 8, b" "])

@@ -14,7 +14,7 @@ from dicom_files import change, dx, part10, ramp, real_radiographs
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from pipelines.codecs import Pixels
+from pipelines.codecs.layout import Pixels
 from pipelines.decode import decode_film, stored_pixels
 from pipelines.film import Box, Operations
 from pipelines.header import read_header

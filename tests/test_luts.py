@@ -21,10 +21,10 @@ from storage_peers import DX
 from gateway.store import file_meta
 from pipelines.decode import decode_film, stored_pixels
 from pipelines.film import Operations
-from pipelines.luts import Lut, mend, read_lut, write_lut
+from pipelines.instance.transcode import transcode
+from pipelines.pixels.luts import Lut, mend, read_lut, write_lut
 from pipelines.report.derived import derive
 from pipelines.report.presentation import presentation_state
-from pipelines.transcode import transcode
 
 NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 NO_WINDOW = {"WindowCenter": None, "WindowWidth": None}

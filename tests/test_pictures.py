@@ -15,13 +15,14 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import pictures
-from models.pictures import Known, PictureError
+from models import picture_files, pictures
+from models.picture_files import PictureError
+from models.pictures import Known
 from pipelines import gates
 from pipelines.film import Reason
 from pipelines.lab.ask import site
 from pipelines.lab.films import data, phantom, samples
-from pipelines.pictures import picture_film
+from pipelines.pixels.film_files import picture_film
 
 FILM = phantom.render("frontal", 3)  # (H, W) in [0, 1], brightest 0.97
 
@@ -37,7 +38,7 @@ def colours(values: NDArray[Any], *more: NDArray[Any]) -> NDArray[Any]:
 
 def exif(orientation: int) -> Image.Exif:
     made = Image.Exif()
-    made[pictures.ORIENTATION] = orientation
+    made[picture_files.ORIENTATION] = orientation
     return made
 
 
@@ -179,7 +180,7 @@ def test_a_large_film_is_averaged_in_strips_as_in_one(monkeypatch: pytest.Monkey
     """No float copy of the whole is made, and the result does not show it."""
     picture = pictures.read(folder / "12in16.png")
     at_once = picture.reduced(200)
-    monkeypatch.setattr(pictures, "STRIP_PX", 7 * FILM.shape[1])
+    monkeypatch.setattr(picture_files, "STRIP_PX", 7 * FILM.shape[1])
     assert np.array_equal(picture.reduced(200), at_once)
 
 
@@ -259,7 +260,7 @@ def test_transparent_parts_are_shown_over_black(tmp_path: Path) -> None:
         picture = pictures.read(tmp_path / name)
         assert picture.pixels[:100].max() == 0
         assert np.abs(picture.pixels[100:] - FILM[100:]).max() <= EIGHT
-        assert pictures.OVER_BLACK in picture.notes
+        assert picture_files.OVER_BLACK in picture.notes
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -278,7 +279,7 @@ def test_every_orientation_is_turned_as_viewers_do(orientation: int, tmp_path: P
     }
     for name, how in tiffs.items():
         made = Image.fromarray(whole(8)).convert(how.pop("mode"))
-        made.save(tmp_path / name, tiffinfo={pictures.ORIENTATION: orientation}, **how)
+        made.save(tmp_path / name, tiffinfo={picture_files.ORIENTATION: orientation}, **how)
         seen = pictures.read(tmp_path / name).eights
         assert seen.shape == shown.shape
         assert np.abs(seen.astype(int) - shown).max() <= 1  # CMYK goes by way of three colours

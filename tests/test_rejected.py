@@ -16,8 +16,8 @@ from gateway.ledger import Ledger
 from gateway.ledger.records import CopyMade, CopyState, Job, Judged, Outcome, Received, Said
 from gateway.sandbox.decoder import Decoder
 from pipelines.film import REJECTION_TITLES, Act, Decision, Reason, Rejected
+from pipelines.instance.rejected import rejected_by
 from pipelines.lab.films.phantom_dx import phantom_dx
-from pipelines.rejected import rejected_by
 from pipelines.report.identity import Equipment
 from pipelines.report.rejection import rejection_note
 

@@ -57,7 +57,7 @@ from gateway.settings import GatewaySettings, Peer, Settings
 from gateway.store import Store
 from gateway.upper_layer import acceptor, dimse
 from gateway.upper_layer.pdu import BadPdu
-from pipelines import codecs
+from pipelines.codecs import syntaxes
 
 IMPLICIT = "1.2.840.10008.1.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -738,7 +738,7 @@ def test_every_syntax_that_pixels_travel_in_is_welcome() -> None:
 
 def test_what_can_be_decoded_is_preferred() -> None:
     """All in the list, and nothing else, the decoder reads; video comes after the last of them."""
-    assert set(negotiate.PREFERENCE) == codecs.NATIVE | codecs.ENCAPSULATED
+    assert set(negotiate.PREFERENCE) == syntaxes.NATIVE | syntaxes.ENCAPSULATED
     video, frames = "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.1.98"
     plain = GatewaySettings()
     for syntax in negotiate.PREFERENCE:

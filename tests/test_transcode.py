@@ -39,7 +39,8 @@ from test_derived import errors, needs_dciodvfy
 from gateway.store import file_meta
 from pipelines.decode import Undecodable, decode_film, file_digest, stored_pixels
 from pipelines.film import Reason
-from pipelines.transcode import transcode
+from pipelines.instance import transcode as transcoding
+from pipelines.instance.transcode import transcode
 
 TARGETS = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
 EIGHT = {"BitsStored": 8, "HighBit": 7, "WindowCenter": 128, "WindowWidth": 256}
@@ -440,9 +441,7 @@ def test_overlays_beside_the_values_stay():
 
 def test_what_was_written_wrong_is_not_sent(monkeypatch):
     """One value of the written pixels is another one: the check that reads them again finds it."""
-    from pipelines import transcode as module
-
-    real = module.native_frames
+    real = transcoding.native_frames
 
     def wrong(*args: Any) -> Iterator[tuple[np.ndarray, bytes]]:
         for stored, held in real(*args):
@@ -450,7 +449,7 @@ def test_what_was_written_wrong_is_not_sent(monkeypatch):
             spoiled[100] ^= 1
             yield stored, bytes(spoiled)
 
-    monkeypatch.setattr(module, "native_frames", wrong)
+    monkeypatch.setattr(transcoding, "native_frames", wrong)
     data = part10(dx(ramp(64, 48)), JPEGLSLossless, frames=[imagecodecs.jpegls_encode(ramp(64, 48))])
     with pytest.raises(Undecodable, match="does not show") as caught:
         transcode(data, ExplicitVRLittleEndian)

@@ -175,7 +175,7 @@ class Desk:
     def _pictured(self, path: Path) -> tuple[Film, tuple[str, ...]]:
         """Raises PictureError or OSError."""
         from models import pictures
-        from pipelines.pictures import picture_film
+        from pipelines.pixels.film_files import picture_film
 
         picture = pictures.read(path, self.look.known, most_px=self.look.most_px)
         return picture_film(picture), picture.notes
@@ -227,20 +227,13 @@ def _desk(settings: Settings, model: str, threads: int, look: Look, *, no_gates:
 
 def _files(paths: list[Path]) -> Iterator[Path]:
     """Files as they are named; of a folder, all that may be films."""
-    from models.pictures import is_picture
+    from pipelines.pixels.film_files import film_files
 
     for path in paths:
-        if path.is_file():
+        if path.is_dir():
+            yield from film_files(path)
+        else:
             yield path
-            continue
-        for found in sorted(p for p in path.rglob("*") if p.is_file()):
-            if is_picture(found) or _is_dicom(found):
-                yield found
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return handle.read(132)[128:] == b"DICM"
 
 
 def _with_bar(files: list[Path]) -> Iterator[Path]:

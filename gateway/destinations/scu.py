@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import BinaryIO
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
@@ -24,13 +22,26 @@ from gateway.errors import DeliveryError, FilmgateError, Refused
 from gateway.upper_layer.association import Association, Interrupted, Target
 from gateway.upper_layer.dimse import VERIFICATION
 from gateway.upper_layer.requestor import MAX_CONTEXTS, Proposal
+from pipelines.instance.first_elements import (
+    EXPLICIT_LITTLE_ENDIAN,
+    GROUP_2_AT,
+    LAST_OF_GROUP_2,
+    MEDIA_SOP_CLASS,
+    MEDIA_SOP_INSTANCE,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    TRANSFER_SYNTAX,
+    elements,
+    encoding_of,
+    files_below,
+    has_prefix,
+)
 
 CALLING = "FILMGATE"
 
 _AHEAD = 256  # files looked at before they are sent, so that one association has contexts for all of them
 _HEAD_BYTES = 64 << 10  # SOP class and instance stand at a dataset's beginning
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _UID = re.compile(r"[0-9.]{1,64}")
 _TARGET = re.compile(
     r"(?P<ae_title>[^@\\\s](?:[^@\\]{0,14}[^@\\\s])?)@(?P<host>\[[^\]]+\]|[^:@\s\[\]]+):(?P<port>[0-9]{1,5})"
@@ -209,15 +220,12 @@ class _Sender:
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as named, and those below folders in order; hidden ones and DICOMDIR are left out of folders."""
+    """Files as named, and those below folders."""
     for path in paths:
-        if not path.is_dir():
+        if path.is_dir():
+            yield from files_below(path)
+        else:
             yield path
-            continue
-        for file in sorted(path.rglob("*")):
-            parts = file.relative_to(path).parts
-            if file.is_file() and file.name != "DICOMDIR" and not any(part.startswith(".") for part in parts):
-                yield file
 
 
 def _looked_at(path: Path) -> _Object | SentResult:
@@ -238,17 +246,19 @@ def _read(path: Path, file: BinaryIO) -> _Object:
         NotDicom: there is no object in it.
     """
     head = file.read(_HEAD_BYTES)
-    at = 132 if head[128:132] == b"DICM" else 0
-    meta, offset = _elements(head, at, 0x0002, str(ExplicitVRLittleEndian))
+    offset, meta = GROUP_2_AT if has_prefix(head) else 0, dict[int, str]()
+    for element in elements(head, offset, EXPLICIT_LITTLE_ENDIAN, last=LAST_OF_GROUP_2):
+        meta[element.tag], offset = element.text(head), element.end
     if head[offset : offset + 2] == b"\2\0":
         raise NotDicom("not DICOM: its File Meta group is cut off, or far too long")
-    syntax = meta.get(0x0010, "") or _guessed_syntax(head[offset:])
+    syntax = meta.get(TRANSFER_SYNTAX, "") or _guessed_syntax(head[offset:])
     own: dict[int, str] = {}
     if syntax != DeflatedExplicitVRLittleEndian:
-        own, _ = _elements(head, offset, 0x0008, syntax)
-    sop_class = own.get(0x0016) or meta.get(0x0002, "")
-    sop_instance = own.get(0x0018) or meta.get(0x0003, "")
-    if sop_class == _MEDIA_DIRECTORY or meta.get(0x0002) == _MEDIA_DIRECTORY:
+        first = elements(head, offset, encoding_of(syntax), last=SOP_INSTANCE)
+        own = {element.tag: element.text(head) for element in first}
+    sop_class = own.get(SOP_CLASS) or meta.get(MEDIA_SOP_CLASS, "")
+    sop_instance = own.get(SOP_INSTANCE) or meta.get(MEDIA_SOP_INSTANCE, "")
+    if _MEDIA_DIRECTORY in (sop_class, meta.get(MEDIA_SOP_CLASS)):
         raise NotDicom("no object to send: a DICOMDIR names objects and is none")
     if not all(_UID.fullmatch(uid) for uid in (sop_class, sop_instance, syntax)):
         if not syntax:
@@ -263,26 +273,3 @@ def _guessed_syntax(dataset: bytes) -> str:
         return ""
     explicit = dataset[4:6].isalpha() and dataset[4:6].isupper()
     return str(ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian)
-
-
-def _elements(data: bytes, at: int, group: int, syntax: str) -> tuple[dict[int, str], int]:
-    """Short texts of the leading elements of one group, and where they end; of group 8 up to (0008,0018)."""
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
-    found: dict[int, str] = {}
-    while at + 12 <= len(data):
-        its_group, element = struct.unpack_from(order + "HH", data, at)
-        if its_group != group or (group == 0x0008 and element > 0x0018):
-            break
-        vr = data[at + 4 : at + 6]
-        if syntax == ImplicitVRLittleEndian or vr in _LONG:
-            start = at + (8 if syntax == ImplicitVRLittleEndian else 12)
-            length = struct.unpack_from(order + "I", data, start - 4)[0]
-        else:
-            start = at + 8
-            length = struct.unpack_from(order + "H", data, at + 6)[0]
-        if start + length > len(data):  # undefined length among them
-            break
-        if length <= 64:
-            found[element] = data[start : start + length].decode("ascii", "replace").strip("\0 ")
-        at = start + length
-    return found, at

@@ -32,6 +32,7 @@ from gateway.ledger.records import Delivery
 from gateway.settings import WebhookDestination as WebhookSettings
 from gateway.store import Outgoing
 from gateway.upper_layer.association import Interrupted, TimedOut
+from pipelines.instance.first_elements import GROUP_2_AT, has_prefix
 
 KINDS = {"application/json": "json", "application/fhir+json": "fhir"}  # media type: X-Filmgate-Result
 
@@ -317,7 +318,7 @@ def _after_s(response: httpx.Response) -> float:
 
 def _payload(path: Path, digest: str) -> bytes:
     with path.open("rb") as file:
-        if not file.read(132).endswith(b"DICM"):
+        if not has_prefix(file.read(GROUP_2_AT)):
             file.seek(0)
             return file.read()
     with Outgoing(path, digest) as kept:

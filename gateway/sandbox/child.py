@@ -24,7 +24,7 @@ from pydicom import config
 from gateway.process import clock
 from gateway.sandbox import ANSWER, REQUEST
 from pipelines.film import Box, Operations, Reason
-from pipelines.part10 import Undecodable
+from pipelines.instance.part10 import Undecodable
 from pipelines.report.identity import Equipment
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

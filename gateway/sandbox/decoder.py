@@ -12,8 +12,8 @@ import numpy as np
 from gateway.sandbox.parent import Sandbox, integer_in, value_in
 from gateway.store import Store
 from pipelines.film import PREVIEW_PX, REJECTION_TITLES, WHOLE, Damage, Film, Header, Operations, Rejected
+from pipelines.instance.rejected import MOST
 from pipelines.json_values import plain
-from pipelines.rejected import MOST
 
 MAX_COPY = 2**30  # bytes of a corrected copy
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
-from pipelines.rejected import rejected_by
+from pipelines.instance.rejected import rejected_by
+from pipelines.instance.transcode import transcode
 from pipelines.report.derived import NotDerivable, derive
-from pipelines.transcode import transcode
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:

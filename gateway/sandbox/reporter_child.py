@@ -18,7 +18,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, our_version, serve
 from pipelines.film import Box, Reason
-from pipelines.part10 import parse
+from pipelines.instance.part10 import parse
 from pipelines.reading import Condition, NotRead, Reading, Unread
 from pipelines.report.capture import capture
 from pipelines.report.fhir import diagnostic_report

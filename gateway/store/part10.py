@@ -8,6 +8,16 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from gateway.errors import StoreError
+from pipelines.instance.first_elements import (
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLEMENTATION_VERSION,
+    LAST_OF_GROUP_2,
+    MEDIA_SOP_CLASS,
+    MEDIA_SOP_INSTANCE,
+    TRANSFER_SYNTAX,
+    elements,
+    has_prefix,
+)
 
 IMPLEMENTATION_CLASS_UID = "2.25.90830521677406739298854848985053473188"
 IMPLEMENTATION_VERSION_NAME = "FILMGATE_0_1"
@@ -32,7 +42,7 @@ def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: 
         StoreError: a UID is not ASCII.
     """
     try:
-        elements = b"".join(
+        group = b"".join(
             (
                 struct.pack("<HH2sHL2s", 2, 0x01, b"OB", 0, 2, b"\0\1"),
                 _element(0x02, b"UI", sop_class),
@@ -44,7 +54,7 @@ def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: 
         )
     except UnicodeEncodeError as error:
         raise StoreError("a UID holds characters that no UID has") from error
-    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(group)) + group
 
 
 def read_meta(file: BinaryIO) -> Meta:
@@ -54,23 +64,16 @@ def read_meta(file: BinaryIO) -> Meta:
         StoreError: this is not a Part 10 file with a File Meta group length.
     """
     start = file.read(144)
-    if start[128:132] != b"DICM" or start[132:138] != b"\2\0\0\0UL":
+    if not has_prefix(start) or start[132:138] != b"\2\0\0\0UL":
         raise StoreError("not a Part 10 file")
     group = file.read(int.from_bytes(start[140:144], "little"))
-    found: dict[int, str] = {}
-    at = 0
-    while at + 8 <= len(group):
-        element, vr, length = struct.unpack_from("<2xH2sH", group, at)
-        at += 8
-        if vr in (b"OB", b"UN"):
-            length = int.from_bytes(group[at : at + 4], "little")
-            at += 4
-        found[element] = group[at : at + length].decode("ascii", "replace").rstrip("\0 ")
-        at += length
-    if not {0x02, 0x03, 0x10} <= found.keys():
+    found = elements(group, 0, EXPLICIT_LITTLE_ENDIAN, last=LAST_OF_GROUP_2)
+    texts = {element.tag: element.text(group) for element in found}
+    if not {MEDIA_SOP_CLASS, MEDIA_SOP_INSTANCE, TRANSFER_SYNTAX} <= texts.keys():
         raise StoreError("the File Meta group of a Part 10 file is not complete")
-    copy = found.get(0x13) == COPY_VERSION_NAME
-    return Meta(found[0x02], found[0x03], found[0x10], 144 + len(group), copy)
+    copy = texts.get(IMPLEMENTATION_VERSION) == COPY_VERSION_NAME
+    uids = texts[MEDIA_SOP_CLASS], texts[MEDIA_SOP_INSTANCE], texts[TRANSFER_SYNTAX]
+    return Meta(*uids, 144 + len(group), copy)
 
 
 def _element(element: int, vr: bytes, text: str) -> bytes:

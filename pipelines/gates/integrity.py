@@ -1,6 +1,6 @@
 """Integrity gate: whether all stored values show a picture that is whole.
 
-They are looked at where they are decoded (`pipelines.damage`), row by row as they lie in the file: the
+They are looked at where they are decoded (`pipelines.pixels.damage`), row by row as they lie in the file: the
 preview that the other gates see shows too little of it. A broken codestream never comes as far as this.
 """
 

@@ -19,7 +19,7 @@ from pydicom.valuerep import DSfloat
 from pipelines.display import is_inverse
 from pipelines.film import Box, Operations
 from pipelines.header import integer, numbers, quietly, text, upper
-from pipelines.luts import (
+from pipelines.pixels.luts import (
     VOI,
     WORD,
     Span,

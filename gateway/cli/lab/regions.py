@@ -73,13 +73,14 @@ def begin(
     import csv
 
     from pipelines.decode import Undecodable
+    from pipelines.instance.first_elements import files_below
 
     with _told():
         if manifest.exists():
             raise FilmgateError(f"{manifest} is there already. Nothing was done. Choose another folder.")
         manifest.parent.mkdir(parents=True, exist_ok=True)
         lines, unread = [], []
-        for path in sorted(p for p in dicom.rglob("*") if p.is_file()):
+        for path in files_below(dicom):
             try:
                 lines.append(_picture(path, path.relative_to(dicom), films))
             except (Undecodable, ValueError) as error:
@@ -257,7 +258,7 @@ def _picture(path: Path, name: Path, films: Path) -> dict[str, str]:
     from PIL import Image
 
     from pipelines.decode import decode_film
-    from pipelines.part10 import parse
+    from pipelines.instance.part10 import parse
 
     film = decode_film(path)
     patient = str(parse(path).ds.get("PatientID") or path)
@@ -315,7 +316,7 @@ def _told() -> Iterator[None]:
         FilmgateError: the manifest, the films or a bundle cannot be used.
     """
     from models.bundle import BundleError
-    from models.pictures import PictureError
+    from models.picture_files import PictureError
     from pipelines.lab.films.region_data import RegionError
 
     try:

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from models import bundle
-from models.pictures import NOTHING, Known, is_picture, read_pixels
-from pipelines.decode import Undecodable, decode_film
+from models.pictures import NOTHING, Known, is_picture
+from pipelines.decode import Undecodable
+from pipelines.instance.part10 import parse
 from pipelines.lab.ask.asking import asks
 from pipelines.lab.ask.evaluate import CASES, Ask, Case, Pixels
 from pipelines.lab.films.data import Row
@@ -25,10 +26,7 @@ from pipelines.lab.measure import calibrate
 from pipelines.lab.measure.budget import PPM, share_of
 from pipelines.lab.measure.calibrate import Found, is_stress
 from pipelines.lab.measure.scores import Score
-from pipelines.part10 import parse
-
-DICOM = (".dcm", ".dicom", "")  # modalities often give no ending
-PREFIX, MAGIC = 128, b"DICM"  # PS3.10 section 7.1
+from pipelines.pixels.film_files import film_files, read_film
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def site_films(folder: Path) -> tuple[SiteFilm, ...]:
     """
     manifest = folder / "manifest.csv"
     if not manifest.exists():
-        found = sorted(path for path in folder.rglob("*") if path.is_file() and _is_film(path))
+        found = film_files(folder)
         return tuple(SiteFilm(path.relative_to(folder).as_posix(), "frontal", "", "") for path in found)
     with manifest.open(newline="") as handle:
         lines = list(csv.DictReader(handle))
@@ -117,17 +115,9 @@ def _scores(
 
 def _read(path: Path, known: Known) -> tuple[Pixels, str, str]:
     """Pixels as displayed, patient and study date, where the header has them."""
-    if is_picture(path):
-        return read_pixels(path, known), "", ""
-    film = decode_film(path)
-    return film.pixels, str(parse(path).ds.get("PatientID") or ""), film.header.study_date
-
-
-def _is_film(path: Path) -> bool:
-    if path.suffix.lower() not in DICOM:
-        return is_picture(path)
-    with path.open("rb") as handle:
-        return handle.read(PREFIX + len(MAGIC))[PREFIX:] == MAGIC
+    film = read_film(path, known)
+    patient = "" if is_picture(path) else str(parse(path).ds.get("PatientID") or "")
+    return film.pixels, patient, film.header.study_date
 
 
 def _period(dates: Iterable[str]) -> str:

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import pictures
-from models.pictures import NOTHING, Known, PictureError, is_picture
+from models.picture_files import PictureError
+from models.pictures import NOTHING, Known, is_picture
 from pipelines.lab.films.labels import NO_FINDING, Task
 
 ADULT = 10.0  # years from which chest14 takes a film: younger chests look otherwise

@@ -27,28 +27,23 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from pipelines.codecs import (
-    NATIVE_FRAMES,
-    Layout,
-    Pixels,
-    decoded_photometric,
-    native_frames,
-    pixels_end,
-    stored_frames,
-)
+from pipelines.codecs.fragments import pixels_end
+from pipelines.codecs.frames import decoded_photometric, native_frames, stored_frames
+from pipelines.codecs.layout import Layout, Pixels
+from pipelines.codecs.syntaxes import NATIVE_FRAMES
 from pipelines.decode import film_of, lossy_attributes, values_digest
 from pipelines.film import Film, Header, Reason
 from pipelines.header import quietly
-from pipelines.luts import modality, read_lut, stored_span
-from pipelines.part10 import (
+from pipelines.instance.first_elements import UNDEFINED_LENGTH
+from pipelines.instance.part10 import (
     PIXEL_DATA,
-    UNDEFINED_LENGTH,
     Part10,
     Source,
     Undecodable,
     elements,
     parse,
 )
+from pipelines.pixels.luts import modality, read_lut, stored_span
 
 TARGETS = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 MAX_VALUE = 0xFFFFFFFE  # bytes of a value of defined length

@@ -14,7 +14,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from pipelines.film import REJECTION_TITLES, Rejected
 from pipelines.header import first, items, quietly, text, values
-from pipelines.part10 import Source, parse
+from pipelines.instance.part10 import Source, parse
 
 MOST = 50_000  # instances of one document; a long CT study has 5,000
 _NAMES = frozenset(

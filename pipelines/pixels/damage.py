@@ -19,20 +19,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.film import Box, Damage
+from pipelines.film import Damage
+from pipelines.pixels.repeats import repeated
+from pipelines.pixels.rows import GREYS, PARTS, Floats, Rows, Values, band, means
+from pipelines.pixels.wavelets import inverted
 
-Values = NDArray[Any]  # (rows, columns), stored values, an integer type
-Floats = NDArray[np.float32]
-
-PARTS = 8  # of a row ...
-SAMPLES = 32  # ... and columns looked at in each ...
-FEWER_SAMPLES, MANY_ROWS = 16, 1280  # ... where there are many rows, for time
 LEAST_SIDE = 160  # rows and columns: a smaller picture, a thumbnail, says too little
 LIKE = 0.03  # of the range: so near to the value that fills, the picture shows nothing
 GOES_ON = 4  # rows for which the picture must have been steady where it breaks off ...
@@ -60,18 +56,8 @@ SHEARED = 0.03  # of the range, standard deviation across rows that run on ...
 RUNS_ON = 0.7  # r squared of a sample and the one beside it, or more, but ...
 SHEARED_ALIKE = 0.1  # ... no more than this of a row and the next ...
 SHEARED_ROWS = 24  # ... one after the other: the tip of a finger, or a lamp, may do so for a dozen
-WINDOW = 16  # bytes that are compared at first
-STRETCHES = 32  # places in a film at which windows begin at every value; elsewhere at some
-ROWS_TWICE = 2.0  # so much is no chance
 GREYS_PART = 5  # differences, in one of the PARTS of a row
 GREYS_PARTS = 0.75  # of the parts of a row have as many
-FEW_ROWS = 8  # and multiples of so few rows are a film that was enlarged
-NOISY = 0.3  # of the values differ from the one before, and from the one above ...
-GREYS = 16  # ... and so many are different: what is drawn has few
-TRIED = 16  # distances
-CODE_BLOCK = 64  # coefficients a side, of nearly all encoders; 32 are seen, too
-INVERTED = 2.5  # mean detail of a level over that of the next coarser one
-LEVELS = 5
 
 
 def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> Damage | None:
@@ -82,51 +68,26 @@ def damage(stored: Values, *, wavelets: bool = False, blocks: bool = False) -> D
     """
     if stored.ndim == 3 or min(stored.shape) < LEAST_SIDE:  # films are grey
         return None
-    rows = _Rows.of(stored)
+    rows = Rows.of(stored)
     if not rows.span:
         return None
-    marks = [_filled(stored, rows), _noise(rows), _moved(rows)]
-    if not (blocks or wavelets):  # a codec with loss makes equal blocks of noise
-        marks.append(_repeated(stored))
-    if wavelets:
-        marks.append(_inverted(stored))
-    return next((mark for mark in marks if mark), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """All rows at some of their columns."""
-
-    values: Floats  # (rows, PARTS * n)
-    change: Floats  # (rows - 1, PARTS) mean change to the next row
-    span: float  # the central 98 % of the values
-
-    @classmethod
-    def of(cls, stored: Values) -> _Rows:
-        """SAMPLES columns in each of the PARTS, fewer where there are none."""
-        columns = stored.shape[1]
-        samples = SAMPLES if len(stored) < MANY_ROWS else FEWER_SAMPLES
-        count = PARTS * min(samples, columns // PARTS)
-        values = np.ascontiguousarray(stored[:, :: columns // count][:, :count], dtype=np.float32)
-        change = np.diff(values, axis=0)
-        change = np.abs(change, out=change).reshape(len(values) - 1, PARTS, -1).mean(axis=2)
-        some = values[:: max(1, len(values) // 64)].flatten()
-        low, high = round(0.01 * (len(some) - 1)), round(0.99 * (len(some) - 1))
-        some.partition((low, high))
-        return cls(values, change, float(some[high] - some[low]))
-
-
-def _box(first: int, last: int, rows: int) -> Box:
-    """Rows `first` to before `last`."""
-    return Box(0.0, first / rows, 1.0, last / rows)
+    return (
+        _filled(stored, rows)
+        or _noise(rows)
+        or _moved(rows)
+        # a codec with loss makes equal blocks of noise
+        or (None if blocks or wavelets else repeated(stored))
+        or (inverted(stored) if wavelets else None)
+    )
 
 
 # --- filled -------------------------------------------------------------------------------------------------
 
 
-def _filled(stored: Values, rows: _Rows) -> Damage | None:
-    even = (rows.values == rows.values[:, :1]).all(axis=1)
+def _filled(stored: Values, rows: Rows) -> Damage | None:
     height, width = stored.shape
+    even = rows.values[:, 0] == rows.values[:, -1]  # most rows are not, and need no closer look
+    even[even] = (rows.values[even] == rows.values[even, :1]).all(axis=1)
     for first, last in _runs(even):
         if not (stored[first:last] == stored[first, 0]).all():
             continue
@@ -141,7 +102,7 @@ def _filled(stored: Values, rows: _Rows) -> Damage | None:
         if odd:
             share, row = (end - begin) / stored.size, begin // width
             words = f"{share:.1%} of the picture, from within row {row} on, is one value"
-            return Damage(words, _box(begin // width, -(-end // width), height))
+            return Damage(words, band(begin // width, -(-end // width), height))
     return None
 
 
@@ -200,19 +161,20 @@ def _near(values: Values, value: Any, near: float) -> NDArray[np.bool_]:
 # --- noise and moved ----------------------------------------------------------------------------------------
 
 
-def _noise(rows: _Rows) -> Damage | None:
+def _noise(rows: Rows) -> Damage | None:
     centred = rows.values
-    centred = centred - centred.mean(axis=1, keepdims=True)
+    centred = centred - means(centred)[:, None]
     power = np.einsum("ij,ij->i", centred, centred)
     both = np.einsum("ij,ij->i", centred[1:], centred[:-1])
     least = np.minimum(power[1:], power[:-1])
     shows = least > (NOISE_SPREAD * rows.span) ** 2 * centred.shape[1]
     alike = both * np.abs(both) / np.maximum(power[1:] * power[:-1], np.finfo(np.float32).tiny)
     noisy = shows & (alike < NOISE_ALIKE)
-    beside = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1])
-    runs_on = (least > (SHEARED * rows.span) ** 2 * centred.shape[1]) & (alike < SHEARED_ALIKE)
-    smooth = beside * np.abs(beside) > RUNS_ON * power**2
-    sheared = runs_on & smooth[1:] & smooth[:-1]
+    sheared = (least > (SHEARED * rows.span) ** 2 * centred.shape[1]) & (alike < SHEARED_ALIKE)
+    if sheared.any():
+        beside = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1])
+        smooth = beside * np.abs(beside) > RUNS_ON * power**2
+        sheared &= smooth[1:] & smooth[:-1]
     looks = (noisy, NOISE_ROWS, "as noise has"), (sheared, SHEARED_ROWS, "as rows of another length have")
     for which, least_rows, like in looks:
         near = np.convolve(which, np.ones(least_rows, dtype=np.intp), "valid") >= NOISE_MOST * least_rows
@@ -226,11 +188,11 @@ def _noise(rows: _Rows) -> Damage | None:
             if np.median(many.mean(axis=1)) < GREYS_PARTS:  # printed over the film
                 continue
             words = f"rows {first} to {last - 1} have nothing to do with each other, {like}"
-            return Damage(words, _box(first, last, len(rows.values)))
+            return Damage(words, band(first, last, len(rows.values)))
     return None
 
 
-def _moved(rows: _Rows) -> Damage | None:
+def _moved(rows: Rows) -> Damage | None:
     """Parts in the file's order: a line may begin within a row, and then goes on in the next."""
     change, width = rows.change, rows.values.shape[1]
     usual = np.full_like(change, LEAST_JUMP * rows.span / JUMP)
@@ -255,7 +217,7 @@ def _moved(rows: _Rows) -> Damage | None:
         if _unlike(flat, at, width, rows.span) or _crossed(flat, at, width, rows.span):
             row = int(line) // PARTS + 1
             words = f"at row {row} the picture breaks: what is below does not go on from what is above"
-            return Damage(words, _box(row, len(rows.values), len(rows.values)))
+            return Damage(words, band(row, len(rows.values), len(rows.values)))
     return None
 
 
@@ -313,71 +275,6 @@ def _crossed(flat: Floats, at: slice, width: int, span: float) -> bool:
     return min(_alike(around[n], around[n + 1]) for n in (0, 1, 2, 6, 7, 8)) > CROSSED_ALIKE
 
 
-def _repeated(stored: Values) -> Damage | None:
-    """Noise that comes twice, at whatever distance: windows at every value of some stretches, as long as the
-    step at which windows begin everywhere, meet each other in any piece that is longer than what lies between
-    two stretches."""
-    height, width = stored.shape
-    flat = np.ascontiguousarray(stored).ravel()
-    count = WINDOW // flat.itemsize
-    step = max(32, 1 << math.isqrt(flat.size // STRETCHES).bit_length())
-    apart = max(4, height // STRETCHES) * width
-    windows = np.lib.stride_tricks.sliding_window_view(flat, count)
-    some = windows[::step]
-    at = np.flatnonzero(np.count_nonzero(some[:, 1:] != some[:, :-1], axis=1) > NOISY * count)
-    starts = np.arange(0, len(windows) - step, apart)
-    every = np.concatenate([windows[start : start + step] for start in starts])
-    hashed, known = _hashed(every), _hashed(some[at])
-    found, met = np.flatnonzero(_among(hashed, known)), np.flatnonzero(_among(known, hashed))
-    if not len(found) or not len(met):
-        return None
-    met = met[np.argsort(known[met])]
-    place = np.searchsorted(known[met], hashed[found]).clip(max=len(met) - 1)
-    same = known[met[place]] == hashed[found]
-    one, other = starts[found // step] + found % step, at[met[place]] * step
-    one, other = one[same & (one != other)], other[same & (one != other)]
-    far, first, counts = np.unique(np.abs(one - other), return_index=True, return_counts=True)
-    for index in np.argsort(-counts)[:TRIED]:
-        begin = int(min(one[first[index]], other[first[index]]))
-        if run := _twice(flat, width, begin, int(far[index])):
-            row, again = (run[0] // width, (run[0] + int(far[index])) // width)
-            words = f"rows from {row} on come a second time from row {again} on, their noise included"
-            return Damage(words, _box(again, min(height, again + -(-(run[1] - run[0]) // width)), height))
-    return None
-
-
-def _hashed(windows: Values) -> NDArray[np.uint64]:
-    """Of WINDOW bytes each."""
-    halves = np.ascontiguousarray(windows).view(np.uint64)
-    mixed = halves[:, 0] * np.uint64(0x9E3779B97F4A7C15) + halves[:, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
-    return np.asarray(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
-
-
-def _among(hashed: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Those that may be among the others, by their upper bits: all that are, and few that are not."""
-    held = np.zeros(1 << 17, dtype=np.bool_)
-    held[others >> np.uint64(47)] = True
-    return np.asarray(held[hashed >> np.uint64(47)])
-
-
-def _twice(flat: Values, width: int, at: int, far: int) -> tuple[int, int] | None:
-    """Where noise begins and ends that is the same `far` values later, if it is enough and of a film."""
-    if far < width or (far % width == 0 and far < FEW_ROWS * width):
-        return None
-    least, reach = int(ROWS_TWICE * width), 64 * width
-    low, high = max(0, at - reach), min(len(flat) - far, at + reach)
-    unlike = np.flatnonzero(flat[low:high] != flat[low + far : high + far]) + low
-    place = int(np.searchsorted(unlike, at))
-    begin = int(unlike[place - 1]) + 1 if place else low
-    end = int(unlike[place]) if place < len(unlike) else high
-    piece = flat[begin:end]
-    if end - begin < least or len(np.unique(piece)) < GREYS:
-        return None
-    if min(np.mean(piece[1:] != piece[:-1]), np.mean(piece[width:] != piece[:-width])) < NOISY:
-        return None
-    return begin, end
-
-
 def _alike(one: Floats, other: Floats) -> float:
     """r squared; 0 where one is even."""
     a, b = one - one.mean(), other - other.mean()
@@ -387,64 +284,3 @@ def _alike(one: Floats, other: Floats) -> float:
 
 
 # --- wavelets -----------------------------------------------------------------------------------------------
-
-
-def inversion(stored: Values) -> tuple[float, Box | None]:
-    """The most that detail outweighs the next coarser one in any code block, and where."""
-    smooth = stored.astype(np.float32)
-    details: list[tuple[Floats, ...]] = []
-    for _ in range(LEVELS):
-        if min(smooth.shape) < 8:
-            break
-        smooth, *detail = _split(smooth)
-        details.append(tuple(detail))
-    most, where = 0.0, None
-    for level in range(len(details) - 1):
-        for fine, coarse in zip(details[level], details[level + 1], strict=True):
-            ratio = _block_means(fine, CODE_BLOCK) / (_block_means(coarse, CODE_BLOCK // 2) + 0.5)
-            if ratio.max() > most:
-                most = float(ratio.max())
-                y, x = np.unravel_index(int(ratio.argmax()), ratio.shape)
-                h, w = ratio.shape
-                where = Box(float(x / w), float(y / h), float((x + 1) / w), float((y + 1) / h))
-    return most, where
-
-
-def _inverted(stored: Values) -> Damage | None:
-    most, where = inversion(stored)
-    if most < INVERTED or where is None:
-        return None
-    return Damage(f"fine detail is {most:.1f} times as strong as coarse: code blocks are broken", where)
-
-
-def _split(values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Smooth, and detail across, down and both, by the 5/3 filter (ISO 15444-1 F.4.8.1)."""
-    low, high = _lifted(values)
-    ll, hl = _lifted(np.ascontiguousarray(low.T))
-    lh, hh = _lifted(np.ascontiguousarray(high.T))
-    return ll.T, hl.T, lh.T, hh.T
-
-
-def _lifted(values: Floats) -> tuple[Floats, Floats]:
-    """Along the first axis, of an even number of lines."""
-    even = values[: len(values) // 2 * 2 : 2]
-    high: Floats = values[1::2][: len(even)] - np.float32(0.5) * even
-    high[:-1] -= np.float32(0.5) * even[1:]
-    high[-1] -= np.float32(0.5) * even[-1]
-    low: Floats = even + np.float32(0.25) * high
-    low[1:] += np.float32(0.25) * high[:-1]
-    low[0] += np.float32(0.25) * high[0]
-    return low, high
-
-
-def _block_means(detail: Floats, side: int) -> NDArray[np.float64]:
-    """Mean size in blocks; what is left at the far edges belongs to the last ones."""
-    total: NDArray[Any] = np.abs(detail)
-    area = np.ones((1, 1))
-    for axis in (0, 1):
-        length = detail.shape[axis]
-        starts = np.arange(max(1, length // side)) * side
-        total = np.add.reduceat(total, starts, axis=axis)
-        sizes = np.diff(starts, append=length).astype(np.float64)
-        area = area * (sizes[:, None] if axis == 0 else sizes[None, :])
-    return np.asarray(total / area, dtype=np.float64)

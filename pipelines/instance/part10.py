@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from pipelines.film import Header, Reason
 from pipelines.header import quietly, read_header, text
+from pipelines.instance.first_elements import GROUP_2_AT, UNDEFINED_LENGTH, has_prefix
 
 Source = bytes | mmap.mmap | memoryview | Path
 Buffer = bytes | mmap.mmap | memoryview
@@ -31,7 +32,6 @@ MAX_INFLATED = 256 * 2**20  # bytes; the largest films are near 100 MB, and moda
 MAX_READS = (
     800_000  # by the parser, two an element; a film has hundreds of elements, a large enhanced MR 200,000
 )
-UNDEFINED_LENGTH = 0xFFFFFFFF
 _AT_ONCE = 1 << 16
 PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
@@ -136,7 +136,7 @@ def _read(stream: _Stream, syntax: UID) -> Dataset:
 
 def _file_meta(buffer: Buffer) -> tuple[FileMetaDataset, int]:
     """Group 2 and the offset of the dataset; a missing preamble is forgiven, missing group 2 is not."""
-    start = 132 if buffer[128:132] == b"DICM" else 0
+    start = GROUP_2_AT if has_prefix(bytes(buffer[:GROUP_2_AT])) else 0
     if buffer[start : start + 2] != b"\x02\x00":
         raise Undecodable(Reason.UNREADABLE, "not a DICOM file: no file meta information")
     stream = _Stream(buffer, start)

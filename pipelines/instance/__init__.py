@@ -1,0 +1,1 @@
+"""Instances as files: reading them up to their pixels, and writing them in another transfer syntax."""

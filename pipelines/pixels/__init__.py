@@ -1,0 +1,1 @@
+"""Stored values to what the gates see, and what shows in them that bytes are missing."""
