@@ -123,7 +123,7 @@ def _insertion_with_id(dialect: Dialect, table: Table, columns: tuple[str, ...])
 
 def inserted(db: Connection, table: Table, row: dict[str, Any]) -> int:
     """Write one row; its id."""
-    if db.dialect.postfetch_lastrowid:  # SQLite plans looks through other tables for RETURNING
+    if db.dialect.name == "sqlite":  # it plans looks through other tables for RETURNING
         return int(_insertion(db.dialect, table, tuple(row)).run(db, row).lastrowid)
     return int(_insertion_with_id(db.dialect, table, tuple(row)).run(db, row).scalar_one())
 
