@@ -559,6 +559,7 @@ LIGHT = {
     "gateway.cli": ("torch", "monai", "celery", "pynetdicom", "sqlalchemy", "rich.table"),
     "gateway.listener": ("torch", "monai", "celery"),
     "gateway.dispatcher.dispatcher": ("torch", "monai"),
+    "gateway.worker": ("pynetdicom", "httpx", "onnxruntime", "pipelines.reader", "pipelines.lab", "scipy"),
     "gateway.supervisor.supervisor": ("torch", "monai", "celery", "pynetdicom"),
 }
 
