@@ -257,6 +257,23 @@ class Finding:
     facts: tuple[tuple[str, float], ...] = ()
 
 
+# PS3.16 CID 7010: the titles of Key Object Selection documents that reject, by code (DCM)
+REJECTION_TITLES = {
+    "113001": "Rejected for Quality Reasons",
+    "113037": "Rejected for Patient Safety Reasons",
+    "113038": "Incorrect Modality Worklist Entry",
+    "113039": "Data Retention Policy Expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The instances that one document rejects, and the code of its title."""
+
+    code: str
+    instances: tuple[str, ...]  # SOP Instance UIDs
+
+
 class Answer(StrEnum):
     """What a person says of the films of one sender whose headers have one word."""
 

@@ -169,7 +169,9 @@ def test_probabilities_are_those_that_the_library_would_tell(imported: Path) -> 
     """Sigmoid, then op_norm: below its point p / (2 t), above it 1 - (1 - p) / (2 (1 - t))."""
     loaded = bundle.load(imported)
     assert loaded.net
-    one = Classifier(loaded, engine.Eager(loaded.card, loaded.net))  # an export would take longer than all else
+    one = Classifier(
+        loaded, engine.Eager(loaded.card, loaded.net)
+    )  # an export would take longer than all else
     film = Film(Header(modality="DX", age_years=50.0), films(1)[0, 0].numpy())
     reading = one.read(film, heat=False)
     assert isinstance(reading, Reading)
