@@ -10,9 +10,9 @@ from pathlib import Path
 
 from gateway.cli.options import Common
 from gateway.cli.output import clean, print_json, say
-from gateway.destinations.classifier import bundle_of
 from gateway.errors import FilmgateError
 from gateway.settings import Settings, load
+from gateway.settings.classifier import bundle_of
 from gateway.settings.lined_yaml import text_of
 from gateway.supervisor import fitness
 from models import plain_files

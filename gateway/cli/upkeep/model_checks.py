@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.cli.upkeep.check import Check
-from gateway.destinations.classifier import bundle_of
 from gateway.settings import Settings
+from gateway.settings.classifier import bundle_of
 from gateway.supervisor import fitness
 from models import plain_files
 from models.classifiers import terms
