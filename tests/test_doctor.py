@@ -237,11 +237,11 @@ def test_it_names_sqlite_and_what_guards_from_its_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(state=tmp_path)
-    monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: True)
+    monkeypatch.setattr(ledger_checks, "has_wal_reset_bug", lambda: True)
     assert [
         (c.result, "nobody can commit meanwhile" in c.detail) for c in ledger_checks.sqlite(settings)
     ] == [("ok", True)]
-    monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: False)
+    monkeypatch.setattr(ledger_checks, "has_wal_reset_bug", lambda: False)
     assert [c.detail for c in ledger_checks.sqlite(settings)] == [sqlite3.sqlite_version]
 
 

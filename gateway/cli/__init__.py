@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.commands import COMMANDS
-from gateway.cli.lazy import LazyGroup, attribute
+from gateway.cli.lazy import LazyGroup, attribute, pass_over_what_is_not_given
 from gateway.cli.options import Common
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
@@ -28,6 +28,7 @@ class Root(LazyGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.add(COMMANDS)
+        pass_over_what_is_not_given(self.params)
 
 
 app = typer.Typer(

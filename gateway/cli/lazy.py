@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -62,7 +63,9 @@ class Lazy(TyperCommand):
         alone.command(entry.name, help=entry.help if entry.first else inspect.getdoc(function))(
             _plain(function)
         )
-        return get_command(alone)
+        command = get_command(alone)
+        pass_over_what_is_not_given(command.params)
+        return command
 
 
 class LazyGroup(TyperGroup):
@@ -79,14 +82,36 @@ class LazyGroup(TyperGroup):
         return name, command.loaded() if isinstance(command, Lazy) else command, rest
 
 
+def pass_over_what_is_not_given(parameters: Iterable[Any]) -> None:
+    """Have options without a value convert nothing: typer builds a pydantic model for each that does."""
+    for parameter in parameters:
+        if not parameter.required:
+            parameter.process_value = functools.partial(_if_given, parameter.process_value)
+
+
+def _if_given(process: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    return None if value is None else process(context, value)
+
+
 def _group(entry: Group) -> LazyGroup:
     return LazyGroup(name=entry.name, help=entry.help, no_args_is_help=True).add(entry.commands)
 
 
 def attribute(target: str) -> Any:
-    """What "module:name" names; its module is imported for that."""
+    """What "module:name" names; its module is imported for that.
+
+    What modules make stays, so garbage is not looked for meanwhile, and later not among all that: to do so again
+    and again, and once more when the process ends, would take a third of the time of `films list`.
+    """
     module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return getattr(import_module(module), name)
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
 
 
 def _plain(function: Callable[..., None]) -> Callable[..., None]:

@@ -119,6 +119,11 @@ class Listing(Database):
         with self.reading() as db:
             return {name: sum(db.scalar(one) or 0 for one in queries) for name, queries in asked.items()}
 
+    def count_films(self) -> int:
+        """How many films there are."""
+        with self.reading() as db:
+            return db.scalar(select(func.count()).select_from(instances)) or 0
+
     def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
         """The latest associations that were not accepted."""
         query = select(associations).where(associations.c.outcome == "refused")
