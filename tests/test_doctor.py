@@ -84,7 +84,7 @@ def test_each_region_is_looked_at(tmp_path: Path) -> None:
         (["chest", "hip"], ["models/hip"], "ok", "hip"),
         (["hip"], [], "warning", "accept hip: work.regions has no gate"),
         (["knee"], ["models/hip"], "warning", "accept knee: work.regions has no gate"),
-        (["chest"], ["models/hip"], "warning", "accepts hip: the gate is for nothing"),
+        (["chest"], ["models/hip"], "warning", "accepts hip: the gate has no use"),
     ],
 )
 def test_what_destinations_accept_must_be_able_to_come(

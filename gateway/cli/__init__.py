@@ -7,6 +7,7 @@ command is asked for: `films list` is polled, and must not wait for a network li
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from pathlib import Path
@@ -68,6 +69,7 @@ def filmgate(
 
 def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
+    gc.disable()  # until the command is loaded: see `lazy.collect_garbage_again`
     outlet.need_standard_files()
     warnings.showwarning = _show_warning
     private.dump_no_core()

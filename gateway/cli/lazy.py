@@ -79,7 +79,10 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command.loaded() if isinstance(command, Lazy) else command, rest
+        if isinstance(command, Lazy):
+            command = command.loaded()
+            collect_garbage_again()
+        return name, command, rest
 
 
 def pass_over_what_is_not_given(parameters: Iterable[Any]) -> None:
@@ -98,20 +101,20 @@ def _group(entry: Group) -> LazyGroup:
 
 
 def attribute(target: str) -> Any:
-    """What "module:name" names; its module is imported for that.
-
-    What modules make stays, so garbage is not looked for meanwhile, and later not among all that: to do so again
-    and again, and once more when the process ends, would take a third of the time of `films list`.
-    """
+    """What "module:name" names; its module is imported for that."""
     module, _, name = target.partition(":")
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return getattr(import_module(module), name)
-    finally:
+    return getattr(import_module(module), name)
+
+
+def collect_garbage_again() -> None:
+    """End a pause of garbage collection, and pass over all that was made in it.
+
+    What modules make stays: to look for garbage among it while they load, and once more when the process
+    ends, would take half the time of `films list`.
+    """
+    if not gc.isenabled():
         gc.freeze()
-        if collecting:
-            gc.enable()
+        gc.enable()
 
 
 def _plain(function: Callable[..., None]) -> Callable[..., None]:
@@ -121,8 +124,9 @@ def _plain(function: Callable[..., None]) -> Callable[..., None]:
     """
     values, options = dict[str, type](), list[inspect.Parameter]()
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        if is_dataclass(parameter.annotation):
-            values[parameter.name] = parameter.annotation
+        annotation = parameter.annotation
+        if isinstance(annotation, type) and is_dataclass(annotation):
+            values[parameter.name] = annotation
         else:
             options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     for value in sorted(values.values(), key=lambda value: value is Common):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from gateway import logs
 from gateway.cli.options import Common
-from gateway.cli.output import print_json, say
+from gateway.cli.output import say
 from gateway.process import supervised
 from gateway.settings import Settings, load
 
@@ -24,8 +25,8 @@ def pulse(name: str, common: Common) -> supervised.Pulse:
 
 
 def say_ready(name: str, text: str, common: Common) -> None:
-    """The one line that a process prints, for people or for programs."""
+    """The one line that a process prints: a sentence, or with --json an array of one item."""
     if common.json:
-        print_json([{"process": name, "state": "ready", "pid": os.getpid(), "text": text}])
+        say(json.dumps([{"process": name, "state": "ready", "pid": os.getpid(), "text": text}]))
     else:
         say(text)
