@@ -20,7 +20,8 @@ from gateway.cli.upkeep import ledger_checks, machine_checks, model_checks, peer
 from gateway.cli.upkeep.check import Check
 from gateway.ledger import Ledger
 from gateway.settings import BundleName, Settings
-from gateway.supervisor.supervisor import _alone, write_snapshot
+from gateway.supervisor.lock import alone
+from gateway.supervisor.snapshot import write_snapshot
 
 WEIGHTS = b"weights"
 
@@ -220,7 +221,7 @@ def test_a_gateway_knows_itself_on_its_port(
     gateway = {"port": free_port} | ({"allow": allow} if allow else {})
     tree = {"state": tmp_path / "state", "gateway": gateway, "store": {"min_free_mb": free_mb}}
     settings = Settings.model_validate(tree)
-    with _alone(settings.state) if own else nullcontext(), listening(settings):
+    with alone(settings.state) if own else nullcontext(), listening(settings):
         found = machine_checks.port(settings)
     assert (found.result, words.format(port=free_port) in found.detail) == (result, True), found
     assert ("Stop the program" in found.detail) is not own

@@ -20,7 +20,7 @@ from gateway.cli.lazy import LazyGroup, attribute, pass_over_what_is_not_given
 from gateway.cli.options import Common
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
-from gateway.process import outlet, private
+from gateway.process import private, standard_streams
 
 
 class Root(LazyGroup):
@@ -70,7 +70,7 @@ def filmgate(
 def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
     gc.disable()  # until the command is loaded: see `lazy.collect_garbage_again`
-    outlet.need_standard_files()
+    standard_streams.need_standard_files()
     warnings.showwarning = _show_warning
     private.dump_no_core()
     try:

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from gateway.cli.output import clean, say
 from gateway.cli.tables import draw
-from pipelines.classifier import Classifier
 from pipelines.film import Film, Finding
 from pipelines.reading import Condition, NotRead, Reading
+from pipelines.reading.classifier import Classifier
 
 NO_TERMINAL = 120  # columns where output goes to a file or a pipe
 BAR = 30  # characters of a bar from 0 to 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -201,7 +202,7 @@ def _model(folder: Path) -> dict[str, Any]:
     try:
         if kind == classifiers.CLASSIFIER:
             card = classifiers.read_card(folder)
-            item |= {"accepts": _accepts(card), "off": card.off}
+            item |= {"accepts": asdict(card.accepts), "off": card.off}
             known: Any = card
             classifiers.load(folder)
         else:
@@ -210,17 +211,6 @@ def _model(folder: Path) -> dict[str, Any]:
     except BundleError as error:
         return item | {"usable": str(error)}
     return item | {"network": known.network, "labels": list(known.classes), "sha256": known.weights_sha256}
-
-
-def _accepts(card: ClassifierCard) -> dict[str, Any]:
-    takes = card.accepts
-    return {
-        "views": list(takes.views),
-        "min_age": takes.min_age,
-        "max_age": takes.max_age,
-        "unknown_age": takes.unknown_age,
-        "modalities": list(takes.modalities),
-    }
 
 
 def _row(item: dict[str, Any]) -> Iterator[object]:
@@ -249,7 +239,7 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
         raise FilmgateError(f"{error}\nNothing was written.") from error
     if json:
         told = {"name": card.name, "bundle": out, "labels": list(card.classes), "sha256": card.weights_sha256}
-        print_json([told | {"origin": card.origin, "accepts": _accepts(card)}])
+        print_json([told | {"origin": card.origin, "accepts": asdict(card.accepts)}])
         return
     say(f"bundle: {out}   {card.network}, {len(card.classes)} labels: {', '.join(card.classes)}")
     say(f"from {card.origin['file']}, sha256 {card.origin['sha256']}")
@@ -259,12 +249,11 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
 
 
 def _terms(name: str, sha256: str, views: str, min_age: float, max_age: float, *, unknown_age: bool) -> Terms:
-    from models.classifiers import terms
-    from models.classifiers.bundle import Accepts
+    from models.classifiers.accepts import Accepts, view
     from pipelines.lab.train.imports import Terms
 
     try:
-        words = tuple(map(terms.view, _listed(views)))
+        words = tuple(map(view, _listed(views)))
     except ValueError as error:
         raise FilmgateError(f"--views: {error}\nNothing was written.") from error
     return Terms(name, sha256, Accepts(words, min_age, max_age, unknown_age))

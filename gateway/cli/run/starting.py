@@ -19,9 +19,9 @@ def settings_of(common: Common) -> Settings:
     return settings
 
 
-def pulse(name: str, common: Common) -> supervised.Pulse:
+def supervisor_pipe(name: str, common: Common) -> supervised.SupervisorPipe:
     """Says once that the process is ready: to its supervisor, else on standard output."""
-    return supervised.Pulse(lambda: say_ready(name, f"{name} is ready", common))
+    return supervised.SupervisorPipe(lambda: say_ready(name, f"{name} is ready", common))
 
 
 def say_ready(name: str, text: str, common: Common) -> None:

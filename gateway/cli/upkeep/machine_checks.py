@@ -20,7 +20,8 @@ from gateway.process import clock as clocks
 from gateway.process import health
 from gateway.process import private as privacy
 from gateway.settings import Settings
-from gateway.supervisor.supervisor import check_port, running
+from gateway.supervisor.lock import running
+from gateway.supervisor.port import check_port
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
 FAILS_AGAIN_AND_AGAIN = 3  # failures in a row: it will not go by itself

@@ -120,7 +120,7 @@ def box_finder(bundles: Path) -> FindBox:
         found = _lung_field(eyes, nets["lungs"], pixels)
         if found is None:
             return None
-        box = lungs.turned(found.box, eyes.pose(pixels).turn)
+        box = found.box.turned(eyes.pose(pixels).turn)
         return box.x0, box.y0, box.x1, box.y1
 
     return find

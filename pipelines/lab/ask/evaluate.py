@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy import ndimage  # type: ignore[import-untyped]
 
 from models.pictures import read_pixels
+from pipelines.film import Box
 from pipelines.lab.films.data import Row
 from pipelines.lab.measure import scores
 from pipelines.lab.measure.scores import UNSURE, Score
@@ -345,9 +346,7 @@ def read_boxes(path: Path) -> list[BoxScore]:
 
 def overlap(a: Span, b: Span) -> float:
     """Intersection over union of two boxes."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / (_area(a) + _area(b) - both)
+    return Box(*a).iou(Box(*b))
 
 
 def covered(mask: NDArray[np.bool_], box: Span) -> float:
@@ -419,10 +418,6 @@ def _box_score(find: FindBox, films: Path, row: Row, left_out: str) -> BoxScore:
         _text(found) if found else "",
         _text(true),
     )
-
-
-def _area(a: Span) -> float:
-    return (a[2] - a[0]) * (a[3] - a[1])
 
 
 def _text(box: Span) -> str:

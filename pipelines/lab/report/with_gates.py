@@ -22,8 +22,8 @@ from models.classifiers import bundle
 from models.pictures import NOTHING, read_pixels
 from pipelines import film as gated
 from pipelines import gates
-from pipelines.classifier import Classifier
-from pipelines.film import PREVIEW_PX, Act, Decision, Finding, Header, Operations, Verdict
+from pipelines.examine import Rules, examine
+from pipelines.film import PREVIEW_PX, WHOLE, Act, Finding, Header, Operations, Reason, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
 from pipelines.lab.ask.chain import CLAIMS
@@ -34,13 +34,14 @@ from pipelines.lab.measure import discrimination
 from pipelines.lab.measure.classifier_scores import Doubles
 from pipelines.lab.report import robustness
 from pipelines.lab.report.robustness import Ask, Film, Gate, Gated, Greys, Written
-from pipelines.policy import Acceptance, Policy, decide
+from pipelines.policy import Acceptance, Policy
 from pipelines.reading import Reading
+from pipelines.reading.classifier import Classifier
 
 SPLIT = "accept"  # films that neither gates nor classifiers were trained with
 EVERYBODY = Acceptance(min_age=0.0, unknown_age=True)
 ADULT, CHILD = 50.0, 3.0  # years: what the header says of the people whom a classifier was made for
-NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=gates.WHOLE)
+NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=WHOLE)
 
 
 def evaluate_robustness(
@@ -113,23 +114,25 @@ def films_of(films: Path, task: Task, split: str, most: int | None = None) -> li
 
 def gate_of(ready: Gates, header: Header = CLAIMS) -> Gate:
     """The gates and the default policy as one question."""
-    policy, ai, today = Policy.default(), {"classifier": EVERYBODY}, date.max  # no film has one
+    rules = Rules(Policy.default(), date.max, {"classifier": EVERYBODY})  # no film has a date
 
-    def decision(pixels: Greys) -> Decision:
-        findings = ready.look(gated.Film(header, pixels))
-        return decide(policy, header, findings, destinations=ai, today=today)
+    def put_right(film: gated.Film, operations: Operations) -> tuple[gated.Film, Greys]:
+        pixels = corrected(film.pixels, operations)
+        return gated.Film(header, pixels), pixels
 
     def gate(pixels: Greys) -> Gated:
-        first = decision(pixels)
-        if first.act is Act.PASS:
-            return Gated("pass", pixels)
-        reason = "|".join(first.reasons) or first.rule
-        if first.act is not Act.CORRECT:
-            return Gated("held", reason=reason)
-        mended = corrected(pixels, first.operations)
-        if decision(mended).act is not Act.PASS:
-            return Gated("held", reason=gated.Reason.COPY_FAILED.value)
-        return Gated("correct", mended, reason)
+        examined = examine(gated.Film(header, pixels), ready.look, rules, correct=put_right)
+        decision = examined.decision
+        reason = "|".join(decision.reasons) or decision.rule
+        match decision.act:
+            case Act.PASS:
+                return Gated("pass", pixels)
+            case Act.CORRECT if examined.corrected:
+                return Gated("correct", examined.corrected.copy, reason)
+            case _ if Reason.COPY_FAILED in decision.reasons:
+                return Gated("held", reason=Reason.COPY_FAILED.value)
+            case _:
+                return Gated("held", reason=reason)
 
     return gate
 
@@ -137,14 +140,14 @@ def gate_of(ready: Gates, header: Header = CLAIMS) -> Gate:
 def corrected(pixels: Greys, operations: Operations) -> Greys:
     """The film cropped, then turned clockwise, then inverted."""
     if box := operations.crop:
-        height, width = pixels.shape
-        rows = slice(math.floor(box.y0 * height), math.ceil(box.y1 * height))
-        pixels = pixels[rows, math.floor(box.x0 * width) : math.ceil(box.x1 * width)]
+        pixels = pixels[box.cut(*pixels.shape)]
     pixels = np.rot90(pixels, -operations.turn // 90)
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
 
-def asks(reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
+def asks(
+    reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS
+) -> Ask:
     """The classifier as a question: pixels -> probabilities of these labels, in their order.
 
     One that reads the lung field is given the box that the gates `ready` find, whatever else they say; where

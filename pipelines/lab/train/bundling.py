@@ -10,7 +10,8 @@ from typing import Any
 
 from models import card as cards
 from models.classifiers import bundle
-from models.classifiers.bundle import Accepts, ClassifierCard, Input
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.train import classifier_train
 
 
