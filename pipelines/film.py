@@ -314,7 +314,6 @@ class Finding:
     facts: tuple[tuple[str, float], ...] = ()
 
 
-
 class Answer(StrEnum):
     """What a person says of the films of one sender whose headers have one word."""
 
