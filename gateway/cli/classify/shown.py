@@ -55,7 +55,7 @@ def say_result(one: Result) -> None:
     reading = one.answer
     say(f"  {reading.classifier} {reading.version}, sha256 {reading.model_digest[:16]}. Not for diagnosis.")
     if one.heatmap:
-        said = f"heat for {reading.shown}" if reading.shown else "no heat, as nothing spoke for a condition"
+        said = f"heat map of {reading.shown}" if reading.shown else "no heat map, as no condition was likely"
         say(f"  picture in {clean(str(one.heatmap))}: {said}")
 
 

@@ -43,7 +43,7 @@ def classifiers(settings: Settings) -> Iterator[Check]:
     for name, block in settings.classifiers.items():
         what, lost = (
             f"classifier {name}",
-            "what is owed to it fails until it is repaired and the deliveries are queued again",
+            "deliveries to it fail until it is repaired and they are sent again",
         )
         try:
             card = terms.read(bundle_of(block, name))
