@@ -15,7 +15,7 @@ from storage_peers import WAIT_S
 from web_peer import CANARY, FHIR, PAYLOAD, TOKEN, Connect, Web, certificate, result, to, web, web_server
 
 from gateway import logs
-from gateway.cli.doctor import _destinations
+from gateway.cli.upkeep import peer_checks
 from gateway.destinations import WebhookDestination, build_or_wait
 from gateway.dispatcher.courier import Courier
 from gateway.errors import Unreachable
@@ -141,7 +141,7 @@ def test_doctor_connects_and_sends_nothing(
     web: Web, certificate: Path, tmp_path: Path, free_port: int
 ) -> None:
     def found(url: str, **more: object) -> tuple[str, str]:
-        (check,) = _destinations(settings_with(url, **more))
+        (check,) = peer_checks.destinations(settings_with(url, **more))
         return check.result, check.detail
 
     assert found(web.url)[0] == "ok"

@@ -122,6 +122,11 @@ class Listing(Database):
                 for name, queries in queries_by_name.items()
             }
 
+    def count_films(self) -> int:
+        """How many films there are."""
+        with self.reading() as db:
+            return db.scalar(select(func.count()).select_from(instances)) or 0
+
     def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
         """The latest associations that were not accepted."""
         query = select(associations).where(associations.c.outcome == "refused")
