@@ -1,6 +1,6 @@
 # filmgate: `make run` sets everything up and shows it at work; `make test` sets everything up and tests it.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean docs constraints peers venv
+.PHONY: help run test test-sqlalchemy lint format bench clean docs constraints peers venv
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STATE ?= state
 JOBS ?= 2
+OTHER_SQLALCHEMY := $(VENV)/sqlalchemy-2.0
 
 # the first of these that is Python 3.11, 3.12 or 3.13
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -22,6 +23,14 @@ run: $(STAMP) ## a gateway on this machine, sample films pushed through it, verd
 
 test: lint peers ## lint, then every test, two files at a time (JOBS=0: one after the other)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	@$(MAKE) test-sqlalchemy
+
+# The ledger on the SQLAlchemy before the one that is installed: both are allowed, so both are tested.
+test-sqlalchemy: $(STAMP)
+	@test -d $(OTHER_SQLALCHEMY) || $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
+	  --target $(OTHER_SQLALCHEMY) 'SQLAlchemy>=2.0.40,<2.1'
+	@PYTHONPATH=$(OTHER_SQLALCHEMY) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile \
+	  $(wildcard tests/test_ledger*.py) tests/test_queue.py tests/test_listing.py tests/test_rulings.py
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check --quiet .
