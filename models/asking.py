@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from models import graphs
 from models.graphs import IN, NEAR, USUAL, Graph
 
+PROBE_PX = 128
+SAME = 1e-3  # of log-odds between two ways of reckoning; 1e-5 is usual
+
 Greys = NDArray[np.float32]  # (B, 1, S, S) in [0, 1]
 Numbers = NDArray[np.float32]
 Ask = Callable[[Greys], Numbers]  # a network as a gate knows it: films in, its answers (B, ...) out
@@ -47,14 +50,23 @@ class Net:
 
 
 def opened(network: str, outputs: int, weights: Mapping[str, Numbers]) -> Net:
-    """The network of this kind with its checked weights. Raises AskError."""
-    return Net(Look(graphs.graph(network, outputs, weights)), ANSWERS[network])
+    """The network of this kind with its checked weights.
+
+    Raises:
+        AskError: ncnn cannot build it, or answers otherwise by its quick ways than without them.
+    """
+    graph = graphs.graph(network, outputs, weights)
+    look = Look(graph)
+    for quick, plain in zip(look(_probe()), Look(graph, quick=False)(_probe()), strict=True):
+        if not (apart := float(np.abs(quick - plain).max())) <= SAME:
+            raise AskError(f"on this processor the answers of ncnn's quick ways are {apart:.2g} off")
+    return Net(look, ANSWERS[network])
 
 
 class Look:
-    """One network in ncnn."""
+    """One network in ncnn; `quick` with all the ways of convolving that are written for this processor."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, quick: bool = True) -> None:
         self._outputs, self.tail = graph.outputs, graph.tail
         self._net = ncnn.Net()
         options = self._net.opt
@@ -63,6 +75,8 @@ class Look:
         options.use_vulkan_compute = False
         for half in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "bf16_packed"):
             setattr(options, f"use_{half}", False)  # on some processors they are on, and cost three digits
+        for way in ("winograd_convolution", "sgemm_convolution", "packing_layout"):
+            setattr(options, f"use_{way}", quick)
         if self._net.load_param_mem(graph.text) != 0 or _loaded(self._net, graph.weights) != 0:
             raise AskError("ncnn cannot build this network")
 
@@ -84,6 +98,13 @@ class Look:
 def probability(odds: float) -> float:
     """Log-odds as a probability; beyond 30 it is all the same, and exp() would not bear it."""
     return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))
+
+
+def _probe() -> Numbers:
+    """A picture (1, PROBE_PX, PROBE_PX) that is no film but has all greys, always the same."""
+    x = np.linspace(0, 1, PROBE_PX, dtype=np.float32)
+    wave: Numbers = np.sin(7 * x)[:, None] * np.cos(5 * x)[None]
+    return wave[None]
 
 
 def _loaded(net: ncnn.Net, weights: bytes) -> int:

@@ -1,9 +1,9 @@
 """MONAI's transforms without the packages that other parts of MONAI work with.
 
 `import monai` loads all of MONAI, and each part of it every optional package that it finds installed: SciPy,
-matplotlib, scikit-learn, ignite and theirs. The input chain of the gates uses none of them, and they cost each
-worker two and a half seconds and 160 MB. MONAI works without a package that is not installed, so while it is
-imported these look as if they were not. Afterwards anybody can import them.
+matplotlib, scikit-learn, ignite and theirs. The input chain of the gates uses none of them, and they cost
+each worker two and a half seconds and 160 MB. MONAI works without a package that is not installed, so while
+MONAI is imported these look as if they were not. Afterwards anybody can import them.
 """
 
 from __future__ import annotations

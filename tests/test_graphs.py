@@ -71,6 +71,18 @@ def test_a_bundle_that_ships_answers_as_in_torch(name: str) -> None:
     np.testing.assert_allclose(bundle.load(folder).net(films), in_torch(nets.load(folder), films), atol=SAME)
 
 
+def test_a_network_whose_quick_answers_are_off_does_not_load(tmp_path: Path) -> None:
+    """Answers so large that rounding shows: the quick ways of convolving and the plain one disagree."""
+    net = random_net("Polarity")
+    head = net.get_submodule("one_side.head")
+    head.weight.data *= 1e7  # type: ignore[operator]
+    bundle.save(tmp_path, Card("loud", "Polarity", ("inverted",)), net)
+    with pytest.raises(
+        BundleError, match="loud: on this processor the answers of ncnn's quick ways are .* off"
+    ):
+        bundle.load(tmp_path)
+
+
 def test_the_same_film_gets_the_same_answer_each_time() -> None:
     """Nothing of one look is left for the next."""
     net, (one, other) = bundle.load(bundle.BUNDLES / "anatomy").net, random_films(2)[:, None]
