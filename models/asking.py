@@ -1,9 +1,8 @@
 """Asking a gate's network: ncnn on one core, a film at a time.
 
-ncnn convolves by Winograd's minimal filtering (Lavin and Gray 2016), in float32. A gate's classifier takes two
-thirds of the time that it takes in ONNX Runtime or OpenVINO, which convolve directly, as long as its weights
-stay in the processor's cache, and half of torch's; in torch's stead it is loaded in a fiftieth of a second.
-Nothing here imports torch.
+ncnn convolves by Winograd's minimal filtering (Lavin and Gray 2016), in float32. A gate's classifier takes
+half of the time that it takes in torch, and two thirds of that in ONNX Runtime or OpenVINO, which convolve
+directly, as long as its weights stay in the processor's cache. Nothing here imports torch.
 
 Each function below is the `forward` of the network of the same name in `models.nets` or `models.region_net`:
 how often a film is looked at, and what is made of the answers.

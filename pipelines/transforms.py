@@ -62,7 +62,7 @@ def gate_input(pixels: NDArray[np.float32], size: int = GATE_PX) -> NDArray[np.f
 def as_batch(greys: Tensor, size: int = GATE_PX) -> Tensor:
     """Films of one size (B, H, W) in [0, 1] -> (B, size, size) float32 in [0, 1], each treated alone."""
     with _without_metadata():
-        for step in gate_chain(size).transforms:  # Compose itself would spend a quarter of the time on its log
+        for step in gate_chain(size).transforms:  # Compose's bookkeeping takes as long as a step
             greys = step(greys)
     return greys
 
