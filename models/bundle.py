@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 
 from models import asking, graphs
 from models.asking import Ask, AskError
-from models.graphs import GRAPHS, GRID
+from models.graphs import GRID, NETWORKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +54,7 @@ class Card:
     """What the program must know of a network; the rest of the card is for people."""
 
     name: str
-    network: str  # a key of graphs.GRAPHS and, where it is trained, of nets.KINDS
+    network: str  # a key of graphs.NETWORKS and, where it is trained, of nets.KINDS
     classes: tuple[str, ...]
     thresholds: dict[str, float] = field(default_factory=dict)
     weights_sha256: str = ""
@@ -110,7 +110,7 @@ def read_card(folder: Path) -> Card:
         raise BundleError(
             f"{folder.name}: the card cannot be read: {type(error).__name__} {error}"
         ) from error
-    if card.network not in GRAPHS:
+    if card.network not in NETWORKS:
         raise BundleError(f"{folder.name}: unknown network {card.network!r}")
     return card
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +30,12 @@ USUAL = 0.12  # of the film's side: half a usual box, where the region network's
 
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]
+Widths = tuple[int, int, int, int]
 Take = Callable[[str, Shape], Array]
 
 MAGIC = 7767517
-IN = "in"
+IN, MASK = "in", "mask"
+GAP = 2  # empty lines between the maps of two looks where they are stacked, so that no look sees another
 BATCH_NORM_EPS = 1e-5  # torch's
 FLOAT32 = b"\0\0\0\0"  # before the weights of each layer: they are stored as they are
 RELU = "9=1"
@@ -42,14 +43,26 @@ RELU = "9=1"
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A network for ncnn: one film (1, S, S) under the name IN, and the answers under `outputs`.
-
-    `tail` are the tensors of what follows the graph and is reckoned without ncnn (`models.asking`).
-    """
+    """Layers for ncnn: what they are shown under the name IN, and their answers under `outputs`."""
 
     text: str
     weights: bytes
     outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network for ncnn and what is reckoned without it (`models.asking`).
+
+    `first` is shown one picture (1, S, S). In a classifier its maps go on to `deep`: those of all looks at
+    once, one below the other with GAP empty lines between (C, looks * (n + GAP), n), and with a mask under
+    the name MASK that empties the gap again after each layer. The deep layers have most of the weights and
+    the smallest maps, so reading the weights anew for each look would take longer than using them.
+    `tail` are the tensors of what follows.
+    """
+
+    first: Graph
+    deep: Graph | None
     tail: dict[str, Array]
 
 
@@ -64,15 +77,10 @@ class _Layer:
 class _Plan:
     """The layers so far. A method adds one or more and returns the name of the blob that they put out."""
 
-    def __init__(self, take: Take) -> None:
-        self._take = take
-        self._layers = [_Layer("Input", (), IN)]
+    def __init__(self, take: Take, *inputs: str) -> None:
+        self.take = take
+        self._layers = [_Layer("Input", (), name) for name in inputs or (IN,)]
         self._packed: list[bytes] = []
-        self.tail: dict[str, Array] = {}
-
-    def keep(self, name: str, shape: Shape) -> None:
-        """A tensor of the tail."""
-        self.tail[name] = self._take(name, shape)
 
     def normed(
         self,
@@ -99,20 +107,25 @@ class _Plan:
     def plain(self, x: str, name: str, before: int, after: int, *, kernel: int = 1, stride: int = 1) -> str:
         """torch's Conv2d with a bias."""
         weight, offset = (
-            self._take(f"{name}.weight", (after, before, kernel, kernel)),
+            self.take(f"{name}.weight", (after, before, kernel, kernel)),
             self._bias(name, after),
         )
         settings = f"0={after} 1={kernel} 3={stride} 4={kernel // 2} 5=1 6={weight.size}"
         return self._weighted("Convolution", x, settings, weight, offset)
 
+    def masked(self, x: str) -> str:
+        """Emptied where the mask is 0."""
+        return self._add("BinaryOp", (x, MASK), "0=2")
+
     def linear(self, x: str, name: str, before: int, after: int) -> str:
         """torch's Linear."""
-        weight, offset = self._take(f"{name}.weight", (after, before)), self._bias(name, after)
+        weight, offset = self.take(f"{name}.weight", (after, before)), self._bias(name, after)
         return self._weighted("InnerProduct", x, f"0={after} 1=1 2={weight.size}", weight, offset)
 
-    def residual(self, x: str, name: str, width: int) -> str:
+    def residual(self, x: str, name: str, width: int, *, masked: bool = False) -> str:
         """Two convolutions round a shortcut, as models.nets.Residual."""
         inner = self.normed(x, f"{name}.first", width, width)
+        inner = self.masked(inner) if masked else inner
         return self.relu(self.sum(x, self.normed(inner, f"{name}.second", width, width, relu=False)))
 
     def sum(self, one: str, other: str) -> str:
@@ -137,7 +150,7 @@ class _Plan:
         lines = list(self._lines())
         blobs = sum(int(line.split()[3]) for line in lines)
         text = "\n".join([str(MAGIC), f"{len(lines)} {blobs}", *lines]) + "\n"
-        return Graph(text, b"".join(self._packed), outputs, self.tail)
+        return Graph(text, b"".join(self._packed), outputs)
 
     def _lines(self) -> list[str]:
         """ncnn gives a blob to one layer only; for more of them a Split makes copies in name."""
@@ -165,19 +178,19 @@ class _Plan:
         return self._add(kind, (x,), settings)
 
     def _bias(self, name: str, after: int) -> Array:
-        return self._take(f"{name}.bias", (after,))
+        return self.take(f"{name}.bias", (after,))
 
     def _folded(
         self, name: str, shape: Shape, after: int, *, bias: bool, transposed: bool = False
     ) -> tuple[Array, Array]:
         """A convolution's weights (after, before, 3, 3) and bias with the batch norm that follows in them."""
-        weight = self._take(f"{name}.conv.weight", shape)
+        weight = self.take(f"{name}.conv.weight", shape)
         weight = weight.swapaxes(0, 1) if transposed else weight
         offset = self._bias(f"{name}.conv", after) if bias else np.zeros(after, np.float32)
         norm = f"{name}.adn.N"
-        gain, shift = self._take(f"{norm}.weight", (after,)), self._bias(norm, after)
-        mean, spread = (self._take(f"{norm}.running_{what}", (after,)) for what in ("mean", "var"))
-        self._take(f"{norm}.num_batches_tracked", ())
+        gain, shift = self.take(f"{norm}.weight", (after,)), self._bias(norm, after)
+        mean, spread = (self.take(f"{norm}.running_{what}", (after,)) for what in ("mean", "var"))
+        self.take(f"{norm}.num_batches_tracked", ())
         scale = gain / np.sqrt(spread + np.float32(BATCH_NORM_EPS))
         return weight * scale[:, None, None, None], (offset - mean) * scale + shift
 
@@ -191,62 +204,67 @@ def _line(kind: str, name: str, inputs: list[str], outputs: list[str], settings:
 
 
 def tensors(network: str, outputs: int) -> dict[str, Shape]:
-    """The name and shape of every tensor that the network's bundle must hold."""
+    """The name and shape of every tensor that the network's bundle must hold.
+
+    Raises:
+        ValueError: it cannot have so many outputs.
+    """
     shapes: dict[str, Shape] = {}
 
     def noted(name: str, shape: Shape) -> Array:
         shapes[name] = shape
         return np.zeros(shape, np.float32)
 
-    GRAPHS[network](_Plan(noted), outputs)
+    NETWORKS[network](noted, outputs)
     return shapes
 
 
-def graph(network: str, outputs: int, weights: Mapping[str, Array]) -> Graph:
+def built(network: str, outputs: int, weights: Mapping[str, Array]) -> Network:
     """The network with these weights, whose names and shapes are those of `tensors`."""
-    return GRAPHS[network](_Plan(lambda name, _: weights[name]), outputs)
+    return NETWORKS[network](lambda name, _: weights[name], outputs)
 
 
-def _turns(plan: _Plan, outputs: int) -> Graph:
+def _turns(take: Take, outputs: int) -> Network:
     if outputs != 8:
         raise ValueError(f"Turns has 8 outputs, not {outputs}")
-    return plan.graph(_classifier(plan, "one_way", 2, FEW))
+    return _classifier(take, "one_way", FEW, {"head": 2})
 
 
-def _polarity(plan: _Plan, outputs: int) -> Graph:
-    return plan.graph(_classifier(plan, "one_side", outputs, FEW))
+def _polarity(take: Take, outputs: int) -> Network:
+    return _classifier(take, "one_side", FEW, {"head": outputs})
 
 
-def _antisymmetric(plan: _Plan, outputs: int) -> Graph:
-    return plan.graph(_classifier(plan, "one_side", outputs, WIDTHS))
+def _antisymmetric(take: Take, outputs: int) -> Network:
+    return _classifier(take, "one_side", WIDTHS, {"head": outputs})
 
 
-def _parts(plan: _Plan, outputs: int) -> Graph:
-    features, kinds, width = _features(plan, "body", WIDTHS), outputs - 2, WIDTHS[-1]
-    plan.keep("centres", (kinds, PLACE))
-    plan.keep("scale", (kinds,))
-    return plan.graph(
-        plan.linear(features, "place", width, PLACE), plan.linear(features, "body.head", width, 2)
-    )
+def _parts(take: Take, outputs: int) -> Network:
+    found, kinds = _classifier(take, "body", WIDTHS, {"head": 2}), outputs - 2
+    more = {"place.weight": (PLACE, WIDTHS[-1]), "place.bias": (PLACE,)}
+    shapes = more | {"centres": (kinds, PLACE), "scale": (kinds,)}
+    return replace(found, tail=found.tail | {name: take(name, shape) for name, shape in shapes.items()})
 
 
-def _classifier(plan: _Plan, name: str, classes: int, widths: tuple[int, ...]) -> str:
-    """models.nets.Classifier: the logits (classes,)."""
-    return plan.linear(_features(plan, name, widths), f"{name}.head", widths[-1], classes)
+def _classifier(take: Take, name: str, widths: Widths, linear: Mapping[str, int]) -> Network:
+    """models.nets.Classifier: the tail turns the mean of the last maps by `linear` layers into answers."""
+    stem, fine, middle, coarse = widths
+    first, deep = _Plan(take), _Plan(take, IN, MASK)
+    x = first.normed(IN, f"{name}.body.0", 1, stem, stride=2)
+    x = first.residual(first.normed(x, f"{name}.body.1", stem, fine, stride=2), f"{name}.body.2", fine)
+    x = first.residual(first.normed(x, f"{name}.body.3", fine, middle, stride=2), f"{name}.body.4", middle)
+    y = deep.masked(deep.normed(IN, f"{name}.body.5", middle, coarse, stride=2))
+    y = deep.masked(deep.residual(y, f"{name}.body.6", coarse, masked=True))
+    y = deep.residual(y, f"{name}.body.7", coarse, masked=True)
+    tail = {}
+    for layer, answers in linear.items():
+        tail[f"{layer}.weight"] = take(f"{name}.{layer}.weight", (answers, coarse))
+        tail[f"{layer}.bias"] = take(f"{name}.{layer}.bias", (answers,))
+    return Network(first.graph(x), deep.graph(y), tail)
 
 
-def _features(plan: _Plan, name: str, widths: tuple[int, ...]) -> str:
-    """models.nets.Classifier.features: (widths[-1],)."""
-    x, layer = plan.normed(IN, f"{name}.body.0", 1, widths[0], stride=2), 1
-    for before, after in pairwise(widths):
-        x = plan.normed(x, f"{name}.body.{layer}", before, after, stride=2)
-        x = plan.residual(x, f"{name}.body.{layer + 1}", after)
-        layer += 2
-    return plan.mean(plan.residual(x, f"{name}.body.{layer}", widths[-1]))
-
-
-def _lung_net(plan: _Plan, outputs: int) -> Graph:
+def _lung_net(take: Take, outputs: int) -> Network:
     """MONAI's UNet: each level goes down with stride 2, is followed by the levels below it, and comes up."""
+    plan = _Plan(take)
 
     def level(x: str, name: str, depth: int, before: int, after: int) -> str:
         width = LUNG_WIDTHS[depth]
@@ -264,7 +282,7 @@ def _lung_net(plan: _Plan, outputs: int) -> Graph:
             return plan.sum(up, plan.normed(up, last, after, after, bias=True))
         return plan.sum(up, plan.plain(up, f"{last}.conv", after, after, kernel=3))
 
-    return plan.graph(level(IN, "model", 0, 1, outputs))
+    return Network(plan.graph(level(IN, "model", 0, 1, outputs)), None, {})
 
 
 def _unit(plan: _Plan, x: str, name: str, before: int, after: int, *, stride: int = 1) -> str:
@@ -273,8 +291,9 @@ def _unit(plan: _Plan, x: str, name: str, before: int, after: int, *, stride: in
     return plan.sum(plan.normed(x, f"{name}.conv.unit0", before, after, stride=stride, bias=True), aside)
 
 
-def _region_net(plan: _Plan, outputs: int) -> Graph:
+def _region_net(take: Take, outputs: int) -> Network:
     """models.region_net.RegionNet: the maps (5, GRID, GRID) and the log-odds (1,) of the region."""
+    plan = _Plan(take)
     first, fine, middle, coarse = REGION_WIDTHS
     x = plan.normed(plan.normed(IN, "stem.0", 1, first, stride=2), "stem.1", first, fine, stride=2)
     near = plan.residual(x, "stem.2", fine)
@@ -288,10 +307,11 @@ def _region_net(plan: _Plan, outputs: int) -> Graph:
         plan.sum(near, plan.twice(plan.plain(up, "from_middle", middle, fine))), "up_fine", fine, fine
     )
     maps = plan.plain(up, "maps", fine, outputs - 1)
-    return plan.graph(maps, plan.linear(plan.joined(plan.mean(far), plan.most(far)), "region", 2 * coarse, 1))
+    region = plan.linear(plan.joined(plan.mean(far), plan.most(far)), "region", 2 * coarse, 1)
+    return Network(plan.graph(maps, region), None, {})
 
 
-GRAPHS: dict[str, Callable[[_Plan, int], Graph]] = {
+NETWORKS: dict[str, Callable[[Take, int], Network]] = {
     "Turns": _turns,
     "Polarity": _polarity,
     "Parts": _parts,

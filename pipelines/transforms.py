@@ -62,8 +62,9 @@ def gate_input(pixels: NDArray[np.float32], size: int = GATE_PX) -> NDArray[np.f
 def as_batch(greys: Tensor, size: int = GATE_PX) -> Tensor:
     """Films of one size (B, H, W) in [0, 1] -> (B, size, size) float32 in [0, 1], each treated alone."""
     with _without_metadata():
-        out: Tensor = gate_chain(size)(greys)
-    return out
+        for step in gate_chain(size).transforms:  # Compose's bookkeeping takes as long as a step
+            greys = step(greys)
+    return greys
 
 
 @contextmanager

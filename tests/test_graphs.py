@@ -49,7 +49,7 @@ def random_films(count: int) -> np.ndarray:
 
 
 def test_every_network_that_a_card_may_name_can_be_asked_and_trained() -> None:
-    assert graphs.GRAPHS.keys() == asking.ANSWERS.keys() == nets.KINDS.keys() == OUTPUTS.keys()
+    assert graphs.NETWORKS.keys() == asking.ANSWERS.keys() == nets.KINDS.keys() == OUTPUTS.keys()
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)
@@ -69,6 +69,18 @@ def test_a_bundle_that_ships_answers_as_in_torch(name: str) -> None:
     folder = bundle.BUNDLES / name
     films = np.stack([gate_input(phantom.render(what, 3)) for what in ("frontal", "hand")])
     np.testing.assert_allclose(bundle.load(folder).net(films), in_torch(nets.load(folder), films), atol=SAME)
+
+
+def test_a_network_whose_quick_answers_are_off_does_not_load(tmp_path: Path) -> None:
+    """Answers so large that rounding shows: the quick ways of convolving and the plain one disagree."""
+    net = random_net("Polarity")
+    head = net.get_submodule("one_side.head")
+    head.weight.data *= 1e9  # type: ignore[operator]
+    bundle.save(tmp_path, Card("loud", "Polarity", ("inverted",)), net)
+    with pytest.raises(
+        BundleError, match=r"loud: on this processor the answers of ncnn's quick ways are .* off"
+    ):
+        bundle.load(tmp_path)
 
 
 def test_the_same_film_gets_the_same_answer_each_time() -> None:
