@@ -33,7 +33,7 @@ def tracked(*rooms: str) -> set[str]:
 
 
 def test_the_wheel_holds_every_file_of_what_ships(names: list[str]) -> None:
-    """Modules, rules, migrations, bundles with their weights: a file that is forgotten fails at a customer."""
+    """Modules, rules, migrations, bundles with weights: what is forgotten fails at a customer."""
     if not (ROOT / ".git").exists():
         pytest.skip("a source archive has no list of its files")
     assert tracked(*ROOMS) - set(names) == set()
