@@ -457,7 +457,8 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round without its sites, pose networks first."""
-    from pipelines.lab.ask import asking
+    from pipelines.lab.ask import gate_ask
+    from pipelines.lab.train import gate_train
 
     asked: list[str] = []
 
@@ -469,8 +470,8 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
         asked.append(f"ask {name} without {round_}")
         return runs / round_ / name / "scores.csv"
 
-    monkeypatch.setattr(asking, "train_round", trained)
-    monkeypatch.setattr(asking, "score_round", scored)
+    monkeypatch.setattr(gate_train, "train_round", trained)
+    monkeypatch.setattr(gate_ask, "score_round", scored)
     where = ("--films", tmp_path, "--runs", tmp_path / "runs", "--cache", tmp_path / "cache")
     shown = items(run("rounds", "mirror", "--json", *where))
     assert [item["round"] for item in shown] == ["nih", "web", "kermany"]

@@ -24,6 +24,7 @@ from models.region_net import GRID, OUTPUTS, RegionNet, boxes_of, objects, overl
 from pipelines.film import Film, Header, Reason, Verdict
 from pipelines.gates.eyes import Eyes
 from pipelines.gates.region import RegionGate
+from pipelines.lab.ask.region_ask import Seen
 from pipelines.lab.films import augment, region_data
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import Films, Row
@@ -41,7 +42,6 @@ from pipelines.lab.train.recipes.region import (
     region_recipe,
     turned_boxes,
 )
-from pipelines.lab.train.region_train import Seen
 
 HIP = Path(__file__).parent.parent / "config" / "regions" / "hip"
 FILMS = Path(__file__).parent.parent.parent / "shared" / "films"

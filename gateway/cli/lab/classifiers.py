@@ -16,7 +16,7 @@ from gateway.errors import FilmgateError
 
 if TYPE_CHECKING:
     from pipelines.lab.films.samples import Listing, Samples
-    from pipelines.lab.train.classifier_train import Settings
+    from pipelines.lab.train.classifier_run import Settings
 
 # The names that `--help` shows; models.classifiers, which knows them, is not loaded for --help.
 TASKS = ("chest14", "pneumonia3")
@@ -197,7 +197,7 @@ def train(
         "threads": threads,
     }
     with _ready_to_train([path for path in (films, nih, *(images or ()), folders, init) if path]):
-        from pipelines.lab.train.classifier_train import Settings
+        from pipelines.lab.train.classifier_run import Settings
 
         settings = Settings(**{key: value for key, value in said.items() if value is not None})  # type: ignore[arg-type]
         listing = _listed(task, films, nih, images or [], folders, min_age)
@@ -314,17 +314,17 @@ def _loaded(listing: Listing, px: int, cache: Path, *, quiet: bool) -> Samples:
 def _trained(samples: Samples, settings: Settings, out: Path, resume: bool, *, quiet: bool) -> dict[str, Any]:
     import json
 
-    from pipelines.lab.ask import scoring
-    from pipelines.lab.train import bundling
+    from pipelines.lab.ask import classifier_ask
+    from pipelines.lab.train import classifier_run
     from pipelines.lab.train import classifier_train as training
 
     weights = training.train(samples, samples.task, settings, out, resume=resume, quiet=quiet)
-    bundling.bundled(out, out / "bundle")
-    told = json.loads((out / training.TOLD).read_text())
+    classifier_run.bundled(out, out / "bundle")
+    told = json.loads((out / classifier_run.TRAIN).read_text())
     return {
         "weights": weights,
         "bundle": out / "bundle",
-        "scores": scoring.score(out, samples),
+        "scores": classifier_ask.score(out, samples),
         "labels": told["labels"],
         "not_trained": told["not_trained"],
         "films": told["data"]["learned"]["films"],
@@ -334,19 +334,19 @@ def _trained(samples: Samples, settings: Settings, out: Path, resume: bool, *, q
 
 
 def _rate_found(samples: Samples, settings: Settings, out: Path) -> dict[str, Any]:
-    from pipelines.lab.train import finder
+    from pipelines.lab.train import classifier_train, live
 
-    curve = finder.find_rate(samples, settings)
-    finder.draw(out / "rate.png", curve)
+    curve = classifier_train.find_rate(samples, settings)
+    live.draw_rates(out / "rate.png", curve.rates, curve.losses, curve.suggestion)
     return {"rate": float(f"{curve.suggestion:.2g}"), "picture": out / "rate.png"}
 
 
 def _cross_validated(
     samples: Samples, settings: Settings, out: Path, folds: int, *, quiet: bool
 ) -> dict[str, Any]:
-    from pipelines.lab.ask import crossval
+    from pipelines.lab.ask import classifier_ask
 
-    return {"scores": crossval.cross_validate(samples, samples.task, settings, out, folds, quiet=quiet)}
+    return {"scores": classifier_ask.cross_validate(samples, samples.task, settings, out, folds, quiet=quiet)}
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from gateway.cli.output import print_json, print_table, say
 from gateway.errors import FilmgateError
 
 if TYPE_CHECKING:
-    from pipelines.lab.measure.discrimination import LearningCurve
+    from pipelines.lab.measure.learning_curve import LearningCurve
     from pipelines.lab.report.classifier_report import Evaluation
-    from pipelines.lab.report.robustness import Written
+    from pipelines.lab.report.robustness_report import Written
 
 Scores = Annotated[
     list[Path],
@@ -90,7 +90,7 @@ def classifier(
             pictures=pictures,
         )
         if bundle:
-            from pipelines.lab.report.carding import into_card
+            from pipelines.lab.report.classifier_report import into_card
 
             into_card(bundle, made)
     if json:
@@ -116,7 +116,7 @@ def robustness(
     """Show damaged films to a classifier, with gates off and on: one table and one plot."""
     del config, state
     with _ready_to_judge([films]):
-        from pipelines.lab.report.with_gates import evaluate_robustness
+        from pipelines.lab.report.robustness_report import evaluate_robustness
 
         folder = out or Path("report") / f"{Path(model).name}-robustness"
         made = evaluate_robustness(
@@ -135,7 +135,7 @@ def robustness(
 def _curve(path: Path | None) -> LearningCurve | None:
     if path is None:
         return None
-    from pipelines.lab.measure.discrimination import learning_curve, read_learned
+    from pipelines.lab.measure.learning_curve import learning_curve, read_learned
 
     return learning_curve(read_learned(path))
 

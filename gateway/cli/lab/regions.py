@@ -176,13 +176,13 @@ def train(
     """Train and test the gate of a manifest: a bundle for `work.regions`. A stopped run goes on."""
     del config, state
     with _told():
+        from pipelines.lab.ask import region_ask
         from pipelines.lab.report import region_report
-        from pipelines.lab.train import region_train
 
         run = replace(_run(_region(manifest, films), cache, seed, steps, threads), folds=folds)
         folder = out or Path("bundles") / run.region.name
-        crossed = region_train.cross_checked(run)
-        apart = region_train.shipped(run, folder)
+        crossed = region_ask.cross_checked(run)
+        apart = region_ask.shipped(run, folder)
         chosen = region_report.write(folder, run.region, crossed, apart, folds)
     if json:
         print_json([{"name": run.region.name, "bundle": folder, "thresholds": chosen}])
@@ -206,10 +206,10 @@ def curve(
     """What more boxes would give: two thirds of the patients, with 25, 50 and 100 % of their boxes."""
     del config, state
     with _told():
+        from pipelines.lab.ask import region_ask
         from pipelines.lab.report import region_report
-        from pipelines.lab.train import region_train
 
-        points = region_train.learning_curve(_run(_region(manifest, films), cache, seed, steps, threads))
+        points = region_ask.learning_curve(_run(_region(manifest, films), cache, seed, steps, threads))
         lines = [
             {
                 "share": share,
@@ -237,10 +237,9 @@ def _run(region: Region, cache: Path, seed: int, steps: int | None, threads: int
     if any(find_spec(module) is None for module in ("scipy", "PIL")):
         raise FilmgateError("training needs more packages. Nothing was done. pip install 'filmgate[train]'.")
     from pipelines.lab.train.region_train import STEPS, Run
-    from pipelines.transforms import as_batch, gate_input
 
     cache.mkdir(parents=True, exist_ok=True)
-    return Run(region, cache, as_batch, gate_input, seed, steps or STEPS, threads)
+    return Run(region, cache, seed, steps or STEPS, threads)
 
 
 def _labelled(region: Region, label: str, trained: bool) -> list[Film]:

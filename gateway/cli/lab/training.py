@@ -115,10 +115,10 @@ def train(
     """Train a gate; the result is a bundle without thresholds, which `calibrate` chooses."""
     del config, state
     with _ready_to_train(films):
-        from pipelines.lab.ask import asking
+        from pipelines.lab.train import gate_train
 
         cache.mkdir(parents=True, exist_ok=True)
-        bundle = asking.train_gate(
+        bundle = gate_train.train(
             name,
             films,
             out or BUNDLES / name,
@@ -242,7 +242,8 @@ for gate in (*NAMES, CHAIN):
 
 def _asked(name: str, films: Path, runs: Path, cache: Path) -> Iterator[Path]:
     """The table of each round, as it is done."""
-    from pipelines.lab.ask import asking, chain
+    from pipelines.lab.ask import chain, gate_ask
+    from pipelines.lab.train import gate_train
 
     if name == CHAIN:
         with _readable():
@@ -251,17 +252,16 @@ def _asked(name: str, films: Path, runs: Path, cache: Path) -> Iterator[Path]:
         if name == CHAIN:
             yield chain.score_chain(films, runs, round_)
             continue
-        for need in asking.NEEDS[name]:  # a gate is asked with the pose networks of its own round
-            asking.train_round(need, films, runs, round_, cache)
-        yield asking.score_round(name, films, runs, round_)
+        for need in gate_ask.NEEDS[name]:  # a gate is asked with the pose networks of its own round
+            gate_train.train_round(need, films, runs, round_, cache)
+        yield gate_ask.score_round(name, films, runs, round_)
 
 
 def _from_scores(name: str, tables: list[Path], bundles: Path) -> tuple[Found, Path]:
-    from pipelines.lab.ask import rounds as runs
     from pipelines.lab.measure import calibrate as thresholds
 
     folder = bundles / name
-    return thresholds.calibrate(folder, runs.named_tables(tables, name)), folder
+    return thresholds.calibrate(folder, tables), folder
 
 
 def _on_site(

@@ -6,8 +6,8 @@ the finest grain alone) the answer must be chance; where only an accident was ch
 JPEG grid) nothing may be lost. Every picture is turned first and altered and re-encoded afterwards, whatever
 its class, so that no class betrays itself by its resampling.
 
-Figures are in patients: intervals of areas under the ROC curve are DeLong's with the pictures of one patient
-as a cluster (Obuchowski 1997, Biometrics 53:567), those of shares are Clopper and Pearson's.
+Figures are in patients: intervals of areas under the ROC curve come from drawing patients again, with all
+their pictures; those of shares are Clopper and Pearson's.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from torch import Tensor
 from pipelines.lab.films import augment
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import Films
+from pipelines.lab.measure import areas
 from pipelines.lab.measure.binomial import clopper_pearson
 
 SIZE = 128  # px, what a network is asked about
@@ -64,56 +65,20 @@ class Row:
     passes: bool | None  # None: told, not judged
 
 
-# --- areas and their intervals ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Placements:
-    """Of each good picture the share of bad ones below it; of each bad one that of good ones above it."""
-
-    good: Scores  # (M,)
-    bad: Scores  # (N,)
-
-    @property
-    def area(self) -> float:
-        return float(self.good.mean())
-
-
-def placements(good: Scores, bad: Scores) -> Placements:
-    """DeLong's structural components; a tie counts half. Raises ValueError when either side is empty."""
-    if not len(good) or not len(bad):
-        raise ValueError(f"an area needs good and bad pictures, not {len(good)} and {len(bad)}")
-    return Placements(_beaten(good, bad), 1 - _beaten(bad, good))
+# --- areas --------------------------------------------------------------------------------------------------
 
 
 def auroc(good: Scores, good_patients: Names, bad: Scores, bad_patients: Names) -> tuple[float, float, float]:
-    """Area under the ROC curve and its 95 % interval, pictures of a patient counted as one cluster.
+    """Area under the ROC curve and its 95 % interval, pictures of a patient drawn together (measure.areas).
 
-    Where DeLong's variance is nought, because nothing was confused, the bound is that of as many patients
-    without an error.
+    Raises ValueError when either side is empty.
     """
-    parts = placements(good, bad)
-    deviation = _deviation(parts, good_patients, bad_patients)
-    least = min(len(np.unique(good_patients)), len(np.unique(bad_patients)))
-    if deviation == 0 and parts.area in {0.0, 1.0}:
-        return (parts.area, *clopper_pearson(round(parts.area * least), least))
-    return parts.area, max(0.0, parts.area - 1.96 * deviation), min(1.0, parts.area + 1.96 * deviation)
-
-
-def _beaten(a: Scores, b: Scores) -> Scores:
-    """Of each score in `a`, the share of `b` below it, ties half."""
-    order = np.sort(b)
-    return np.asarray((np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")) / (2 * len(b)))
-
-
-def _deviation(parts: Placements, good_patients: Names, bad_patients: Names) -> float:
-    """Standard error of the area (or of a difference of areas) over clusters; Obuchowski 1997, eq. 3."""
-    names, index = np.unique(np.concatenate([good_patients, bad_patients]), return_inverse=True)
-    m, n = len(good_patients), len(bad_patients)
-    good = np.bincount(index[:m], parts.good - parts.good.mean(), len(names))
-    bad = np.bincount(index[m:], parts.bad - parts.bad.mean(), len(names))
-    few = max(len(names) - 1, 1)
-    return float(np.sqrt(np.sum((good / m + bad / n) ** 2) * len(names) / few))
+    if not len(good) or not len(bad):
+        raise ValueError(f"an area needs good and bad pictures, not {len(good)} and {len(bad)}")
+    is_good = np.repeat([True, False], [len(good), len(bad)])
+    patients = np.concatenate([good_patients, bad_patients])
+    area = areas.area(is_good, np.concatenate([good, bad]), patients)
+    return area.value, *area.interval
 
 
 # --- what is shown ------------------------------------------------------------------------------------------
@@ -419,16 +384,17 @@ def _area(name: str, scores: Scores, seen: Shown, judged: bool) -> Row:
 
 def _cost(name: str, plain: Scores, altered: Scores, seen: Shown, cut: float) -> tuple[Row, Row]:
     """What an alteration cost: area lost, and patients newly wrong."""
-    good, names = seen.good, seen.patients
-    before, after = (placements(scores[good], scores[~good]) for scores in (plain, altered))
-    lost = before.area - after.area
-    paired = Placements(before.good - after.good, before.bad - after.bad)
-    spread = 1.96 * _deviation(paired, names[good], names[~good])
+    good = seen.good
+    lost = areas.auc(good, plain) - areas.auc(good, altered)
+    spread = areas.Draws(seen.patients).each(
+        np.ones(len(good), dtype=bool),
+        lambda weights: areas.aucs(good, plain, weights) - areas.aucs(good, altered, weights),
+    )
     right, still = (_right(scores, seen, cut) for scores in (plain, altered))
     newly, healed, n = int((right & ~still).sum()), int((~right & still).sum()), len(right)
     low, high = clopper_pearson(newly, n)
     return (
-        Row(name, "AUC lost", lost, n, lost - spread, lost + spread, lost <= LOSS),
+        Row(name, "AUC lost", lost, n, *areas.interval_of(spread), lost <= LOSS),
         Row(name, "patients newly wrong", newly / n, n, low, high, (newly - healed) / n <= LOSS),
     )
 

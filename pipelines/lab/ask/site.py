@@ -18,8 +18,8 @@ from rich.progress import Progress
 from models import bundle
 from models.pictures import NOTHING, Known, is_picture, read_pixels
 from pipelines.decode import Undecodable, decode_film
-from pipelines.lab.ask.asking import asks
-from pipelines.lab.ask.evaluate import CASES, Ask, Case, Pixels
+from pipelines.lab.ask.gate_ask import Ask, asks
+from pipelines.lab.ask.gate_cases import CASES, Case, Pixels
 from pipelines.lab.films.data import Row
 from pipelines.lab.measure import calibrate
 from pipelines.lab.measure.budget import PPM, share_of

@@ -248,6 +248,18 @@ def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:
     return out
 
 
+def without_site(table: Sequence[Score], share: Share) -> dict[str, Found]:
+    """What each round's patients get from thresholds chosen on the others; nothing with a single round."""
+    if len({row.left_out for row in table}) < 2:
+        return {}
+    out = {}
+    for round_, chosen in frozen(table, share).items():
+        here = patients(row for row in table if row.left_out == round_)
+        if here.good:
+            out[round_] = counted(here.goods, here.bads, share, chosen.low, chosen.high)
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class SiteLine:
     """What the thresholds do to the patients of one site."""
@@ -291,6 +303,14 @@ POOLED = (
 )
 
 
+def thresholds_of(card_: bundle.Card) -> tuple[float, float] | None:
+    """(low, high) of a card, the same twice for a gate with one threshold; None when it has none yet."""
+    known = card_.thresholds
+    if "least" in known:
+        return known["least"], known["least"]
+    return (known["low"], known.get("high", known["low"])) if "low" in known else None
+
+
 def digest(paths: Sequence[Path]) -> str:
     """The sha256 of the tables one after the other; of one table what `sha256sum` says."""
     sha = hashlib.sha256()
@@ -302,10 +322,12 @@ def digest(paths: Sequence[Path]) -> str:
 def calibrate(folder: Path, tables: Sequence[Path]) -> Found:
     """Chooses the thresholds of the bundle in `folder` on tables of scores and writes them into its card.
 
-    Raises BundleError, OSError, or ValueError when the tables hold no scores of this gate to choose by.
+    A folder among them stands for the tables of the rounds in it. Raises BundleError, OSError, or ValueError
+    when the tables hold no scores of this gate to choose by.
     """
     ours = bundle.read_card(folder)
-    table = of_gate([row for path in tables for row in scores.read(path)], ours.name)
+    tables = scores.named_tables(tables, ours.name)
+    table = scores.pooled(tables, ours.name)
     found = choose(table, share_of(ours.name))
     counted_ = evidence(ours.name, table, found) | {"tables sha256": digest(tables), "note": POOLED}
     write(folder, ours, table, found, counted_)
@@ -321,7 +343,7 @@ def calibrate_on_site(
     is written. Raises BundleError as well.
     """
     ours = bundle.read_card(folder)
-    seen = patients(of_gate(table, ours.name))
+    seen = patients(scores.of_gate(table, ours.name))
     enough(ours.name, len(seen.good), share)
     begin = (ours.thresholds["low"], ours.thresholds["high"]) if "low" in ours.thresholds else None
     found = search(seen.goods, seen.bads, share, begin=begin)
@@ -346,14 +368,6 @@ def enough(gate: str, n: int, share: Share, confidence: float = CONFIDENCE) -> N
             f"clean films are lost takes {needs:,} patients without an error at {percent(confidence)} "
             f"confidence; these films show {n:,}, enough for {percent(upper(0, n, confidence))} at best"
         )
-
-
-def of_gate(table: Iterable[Score], gate: str) -> list[Score]:
-    """The rows of one gate. Raises ValueError when there are none."""
-    rows = [row for row in table if row.gate == gate]
-    if not rows:
-        raise ValueError(f"there are no scores of the gate {gate} in the tables")
-    return rows
 
 
 def rows_digest(table: Sequence[Score]) -> str:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.lab.ask.evaluate import BoxScore
 from pipelines.lab.films.data import Row
-from pipelines.lab.measure.binomial import clopper_pearson
-from pipelines.lab.measure.scores import GOOD, Score
+from pipelines.lab.measure.binomial import clopper_pearson, upper
+from pipelines.lab.measure.scores import GOOD, BoxScore, Score
 from pipelines.lab.measure.tables import (
     GROUPS,
     MISJUDGED,
@@ -32,9 +31,8 @@ from pipelines.lab.measure.tables import (
     patients,
     share,
     span,
-    upper_bound,
 )
-from pipelines.lab.report.curves import ALL, Roc, rocs
+from pipelines.lab.report.gate_curves import ALL, Roc, rocs
 
 ONE_IN_2000 = 1 / 2000
 FRONTALS_LOST = 0.0005  # of the anatomy gate
@@ -106,7 +104,7 @@ def at_most(claim: str, bar: float, count: Line, what: str = "errors") -> Claim:
         count.patients,
         span((low, high)),
         count.errors / count.patients <= bar,
-        upper_bound(count.errors, count.patients) <= bar,
+        upper(count.errors, count.patients) <= bar,
     )
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from models import bundle, card
+from pipelines.lab.ask.region_ask import LEAST_BOX, Seen
 from pipelines.lab.films.data import TERMS
 from pipelines.lab.films.region_data import MOST_OTHERS, NO, TURNED, YES, Film, Region, Span
 from pipelines.lab.measure.binomial import allowed, clopper_pearson
 from pipelines.lab.measure.budget import REGION
-from pipelines.lab.train.region_train import LEAST_BOX, Seen
 
 AS_IT_IS = "as it is"
 FOUND = 0.5  # intersection over union from which an object counts as found

@@ -12,12 +12,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pipelines.lab.measure import discrimination, rules
+from pipelines.lab.measure import platt, rules
+from pipelines.lab.measure.areas import Areas, Exclusive, Value
 from pipelines.lab.measure.classifier_scores import Scores
-from pipelines.lab.measure.discrimination import Areas, Exclusive, LearningCurve
-from pipelines.lab.measure.rules import Threshold
-from pipelines.lab.measure.threshold_sweep import Sweep
-from pipelines.lab.report.curves import LINES, LOOKS, STROKES, save
+from pipelines.lab.measure.learning_curve import LearningCurve
+from pipelines.lab.measure.rules import Sweep, Threshold
+from pipelines.lab.report.drawing import LINES, LOOKS, STROKES, save
 
 HALVES = (0.0, 0.5, 1.0)
 COLUMNS = 4  # panels side by side
@@ -76,12 +76,12 @@ def draw_reliability(folder: Path, before: Scores, after: Scores, areas: Areas, 
         errors = []
         for index, (name, scores) in enumerate((("as it is", before), ("scaled", after))):
             truth, p, _ = scores.known(label)
-            bins = discrimination.reliability(truth, p)
+            bins = platt.reliability(truth, p)
             if not bins:
                 continue
             said, was = np.array([one.said for one in bins]), np.array([one.was.value for one in bins])
             ends = np.array([one.was.interval for one in bins]).T
-            errors.append(f"{discrimination.calibration_error(truth, p):.3f}")
+            errors.append(f"{platt.calibration_error(truth, p):.3f}")
             axes.errorbar(
                 said,
                 was,
@@ -280,7 +280,7 @@ def _told(axes: Axes, text: str, look: str, where: str) -> None:
     )
 
 
-def _value(value: discrimination.Value) -> str:
+def _value(value: Value) -> str:
     if math.isnan(value.value):
         return "–"
     low, high = value.interval
