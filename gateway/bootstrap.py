@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import redis_server
-from gateway.destinations import Destination, build_or_wait, classifier
+from gateway.destinations import Destination, build_or_wait
 from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
@@ -17,7 +17,7 @@ from gateway.process import clock, private
 from gateway.quarantine import Quarantine
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
-from gateway.settings import ClassifierDestination, Settings, WebhookDestination
+from gateway.settings import ClassifierDestination, Settings, WebhookDestination, classifier
 from gateway.settings.lined_yaml import text_of
 from gateway.store import Store
 from pipelines.policy import Acceptance, Policy

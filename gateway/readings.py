@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 
-from gateway.destinations.classifier import bundle_of
 from gateway.errors import DecodeError
 from gateway.ledger.records import Job, Judged, Made, Read
 from gateway.process import crash
 from gateway.sandbox.decoder import LastFilm
 from gateway.sandbox.reporter import Occasion, Reporter, Systems
 from gateway.settings import ClassifierDestination
+from gateway.settings.classifier import bundle_of
 from gateway.store import Store
 from models.bundle import BundleError
 from models.classifiers import terms

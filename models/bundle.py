@@ -15,18 +15,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib import metadata as installed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import monai
 import numpy as np
-import safetensors.torch
-import torch
+import safetensors.numpy
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import Tensor, nn
 
-from models import nets
+from models import asking, graphs
+from models.asking import Ask, AskError
+from models.graphs import GRAPHS, GRID
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BUNDLES = Path(__file__).parent / "bundles"
 METADATA, INFERENCE, TRAIN = "configs/metadata.json", "configs/inference.json", "configs/train.json"
@@ -35,8 +40,9 @@ SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
 AUTHORS = "the filmgate authors"
+
+Weights = dict[str, NDArray[Any]]  # the tensors of a bundle by name
 SIZE = 128  # px, pipelines.transforms.GATE_PX
-MAPS = 32  # px, models.region_net.GRID
 
 
 class BundleError(Exception):
@@ -48,7 +54,7 @@ class Card:
     """What the program must know of a network; the rest of the card is for people."""
 
     name: str
-    network: str  # a key of nets.KINDS
+    network: str  # a key of graphs.GRAPHS and, where it is trained, of nets.KINDS
     classes: tuple[str, ...]
     thresholds: dict[str, float] = field(default_factory=dict)
     weights_sha256: str = ""
@@ -57,20 +63,31 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A network ready to look at one film at a time, and its card."""
+    """A network ready to be asked, and its card."""
 
     card: Card
-    net: nn.Module
+    net: Ask
 
 
 def load(folder: Path) -> Bundle:
     """Reads and checks a bundle. Raises BundleError, and nothing else, when it cannot be used."""
+    card, weights = read_checked(folder)
+    try:
+        return Bundle(card, asking.opened(card.network, len(card.classes), weights))
+    except AskError as error:
+        raise BundleError(f"{card.name}: {error}") from error
+
+
+def read_checked(folder: Path) -> tuple[Card, Weights]:
+    """The card and its tensors, all that the network needs, finite, in shape. Raises BundleError."""
     card = read_card(folder)
     weights = read_weights(folder, card.name, card.weights_sha256)
-    net = nets.KINDS[card.network](len(card.classes))
-    check_tensors(card.name, net.state_dict(), weights)
-    net.load_state_dict(weights)
-    return Bundle(card, nets.fused(net))
+    try:
+        expected = graphs.tensors(card.network, len(card.classes))
+    except ValueError as error:
+        raise BundleError(f"{card.name}: {card.network} cannot answer {len(card.classes)} classes") from error
+    check_tensors(card.name, expected, weights)
+    return card, weights
 
 
 def read_card(folder: Path) -> Card:
@@ -93,15 +110,15 @@ def read_card(folder: Path) -> Card:
         raise BundleError(
             f"{folder.name}: the card cannot be read: {type(error).__name__} {error}"
         ) from error
-    if card.network not in nets.KINDS:
+    if card.network not in GRAPHS:
         raise BundleError(f"{folder.name}: unknown network {card.network!r}")
     return card
 
 
-def read_weights(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
+def read_weights(folder: Path, name: str, sha256: str) -> Weights:
     """The tensors of `models/model.safetensors`, if its digest is the card's. Raises BundleError."""
     try:
-        weights: dict[str, Tensor] = safetensors.torch.load(read_packed(folder / WEIGHTS, name, sha256))
+        weights: Weights = safetensors.numpy.load(read_packed(folder / WEIGHTS, name, sha256))
     except (SafetensorError, ValueError, KeyError) as error:
         raise BundleError(f"{name}: the weights are not a safetensors file: {error}") from error
     return weights
@@ -130,8 +147,8 @@ def save(folder: Path, card: Card, net: nn.Module, training: dict[str, Any] | No
     """Writes weights, card and configs; returns the card with the digest of the weights."""
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().contiguous() for key, value in net.state_dict().items()}
-    packed = safetensors.torch.save(state)
+    state = {key: value.detach().contiguous().numpy() for key, value in net.state_dict().items()}
+    packed = safetensors.numpy.save(state)
     (folder / WEIGHTS).write_bytes(packed)
     card = replace(card, weights_sha256=hashlib.sha256(packed).hexdigest())
     write_json(folder / INFERENCE, inference_config(card))
@@ -174,7 +191,7 @@ def metadata(card: Card, evidence: dict[str, Any]) -> dict[str, Any]:
         "type": "image" if segmentation or maps else "probabilities",
         "format": "segmentation" if segmentation else "magnitude" if maps else "classes",
         "num_channels": len(card.classes),
-        "spatial_shape": [SIZE, SIZE] if segmentation else [MAPS, MAPS] if maps else [],
+        "spatial_shape": [SIZE, SIZE] if segmentation else [GRID, GRID] if maps else [],
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": False,
@@ -204,8 +221,8 @@ def monai_fields(version: str, inputs: dict[str, Any], outputs: dict[str, Any]) 
         "schema": SCHEMA,
         "version": version,
         "changelog": {version: "see CHANGELOG.md"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
+        "monai_version": installed.version("monai"),
+        "pytorch_version": installed.version("torch").split("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": {"safetensors": safetensors.__version__},
         "copyright": "see LICENSE",
@@ -248,17 +265,15 @@ def picture_config() -> dict[str, Any]:
     }
 
 
-def check_tensors(name: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def check_tensors(name: str, expected: Mapping[str, tuple[int, ...]], found: Weights) -> None:
     """Whether the tensors are those of the network, and finite. Raises BundleError."""
     if expected.keys() != found.keys():
         odd = sorted(expected.keys() ^ found.keys())
         raise BundleError(f"{name}: {len(odd)} tensors are missing or too many, the first is {odd[0]}")
     for key, tensor in found.items():
-        if tensor.shape != expected[key].shape:
-            raise BundleError(
-                f"{name}: {key} has shape {tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
-            )
-        if not torch.isfinite(tensor).all():
+        if tensor.shape != expected[key]:
+            raise BundleError(f"{name}: {key} has shape {tensor.shape}, not {expected[key]}")
+        if not np.isfinite(tensor).all():
             raise BundleError(f"{name}: {key} holds NaN or infinity")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from monai.networks.blocks.convolutions import Convolution
@@ -10,14 +11,11 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from models import bundle
+from models.graphs import FEW, LUNG_WIDTHS, NEAR, PLACE, WIDTHS
 from models.region_net import RegionNet
 
-WIDTHS = (16, 32, 64, 96)  # 0.5 M parameters, some 2 ms a look on one core at 128 px
-FEW = (16, 24, 48, 80)  # 0.33 M: enough for which way is up, and what is black
-LUNG_WIDTHS = (16, 32, 64, 96)
 DROPOUT = 0.2  # before the last layer: the sites are few, the network should not lean on one feature
-PLACE = 16  # dimensions in which the anatomy network lays films out: kinds near their own centre
-NEAR = 4.0  # log-odds of a film that lies right on a centre
 
 
 class Residual(nn.Module):
@@ -63,8 +61,6 @@ class Turns(nn.Module):
     asked of the same film four times, so neither site nor style nor format can prefer an answer: turning
     the film by a quarter turns the answers, exactly, and changes nothing else (Cohen and Welling 2016).
     """
-
-    TILT_UNIT = 20.0  # degrees
 
     def __init__(self, outputs: int = 8, widths: tuple[int, ...] = FEW) -> None:
         super().__init__()
@@ -165,6 +161,14 @@ KINDS: dict[str, Callable[[int], nn.Module]] = {
     "lung_net": lung_net,
     "RegionNet": RegionNet,
 }
+
+
+def load(folder: Path) -> nn.Module:
+    """The network of a bundle in torch, for those who train and probe it. Raises BundleError."""
+    card, weights = bundle.read_checked(folder)
+    net = KINDS[card.network](len(card.classes))
+    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return fused(net)
 
 
 def fused(net: nn.Module) -> nn.Module:

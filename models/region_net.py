@@ -7,26 +7,25 @@ import torch.nn.functional as F
 from monai.networks.blocks.convolutions import Convolution
 from torch import Tensor, nn
 
-OUTPUTS = ("region", "centre", "left", "top", "right", "bottom")
-GRID = 32  # cells a side of the map: a quarter of the input
-WIDTHS = (12, 20, 32, 56)  # 0.17 M parameters
-USUAL = 0.12  # of the film's side: half a usual box, where the sizes begin
+from models.graphs import GRID, REGION_OUTPUTS, REGION_WIDTHS, USUAL
+
 RARE = -3.0  # log-odds of a centre before any training: most cells have none (Lin et al. 2017)
-OVERLAP = 0.3  # two boxes that share more (intersection over union) are the same object
 
 
 class RegionNet(nn.Module):
-    """A film (B, 1, 128, 128) in [0, 1] -> (B, 6, GRID, GRID), the maps named in OUTPUTS.
+    """A film (B, 1, 128, 128) in [0, 1] -> (B, 6, GRID, GRID), the maps named in REGION_OUTPUTS.
 
     `region`: log-odds that the film shows the region, the same in every cell. `centre`: log-odds that an
     object has its centre in this cell (Zhou et al. 2019). The others: how far from the middle of the cell
     the object's box reaches, in fractions of the film (Tian et al. 2019).
     """
 
-    def __init__(self, outputs: int = len(OUTPUTS), widths: tuple[int, int, int, int] = WIDTHS) -> None:
+    def __init__(
+        self, outputs: int = len(REGION_OUTPUTS), widths: tuple[int, int, int, int] = REGION_WIDTHS
+    ) -> None:
         super().__init__()
-        if outputs != len(OUTPUTS):
-            raise ValueError(f"RegionNet has {len(OUTPUTS)} outputs, not {outputs}")
+        if outputs != len(REGION_OUTPUTS):
+            raise ValueError(f"RegionNet has {len(REGION_OUTPUTS)} outputs, not {outputs}")
         fine, middle, coarse = widths[1:]
         self.stem = nn.Sequential(
             _conv(1, widths[0], stride=2), _conv(widths[0], fine, stride=2), _Residual(fine)
@@ -35,7 +34,7 @@ class RegionNet(nn.Module):
         self.coarse = nn.Sequential(_conv(middle, coarse, stride=2), _Residual(coarse), _Residual(coarse))
         self.from_coarse, self.up_middle = nn.Conv2d(coarse, middle, 1), _conv(middle, middle)
         self.from_middle, self.up_fine = nn.Conv2d(middle, fine, 1), _conv(fine, fine)
-        self.maps = nn.Conv2d(fine, len(OUTPUTS) - 1, 1)
+        self.maps = nn.Conv2d(fine, len(REGION_OUTPUTS) - 1, 1)
         nn.init.constant_(self.maps.bias, RARE)  # type: ignore[arg-type]
         nn.init.zeros_(self.maps.bias[1:])  # type: ignore[index]
         self.region = nn.Linear(2 * coarse, 1)
@@ -73,36 +72,6 @@ def boxes_of(reach: Tensor) -> Tensor:
     """How far each cell reaches left, up, right, down (..., 4, GRID, GRID) -> its box x0, y0, x1, y1."""
     middle = middles().to(reach.device)
     return torch.cat([middle - reach[..., :2, :, :], middle + reach[..., 2:, :, :]], dim=-3)
-
-
-def objects(maps: Tensor, least: float, most: int) -> Tensor:
-    """The objects in one film's maps (6, GRID, GRID) -> (n, 5), n <= most: x0, y0, x1, y1, probability.
-
-    A peak of `centre` of probability `least` or more is an object; its box is the mean of those of the cells
-    round the peak, weighted by their probabilities. The surest comes first; boxes are cut to the film.
-    """
-    sure = maps[1].sigmoid()
-    peaks = (sure == F.max_pool2d(sure[None], 3, stride=1, padding=1)[0]) & (sure >= least)
-    cells = peaks.nonzero()[sure[peaks].argsort(descending=True)]
-    boxes = boxes_of(maps[2:])
-    found: list[Tensor] = []
-    for y, x in cells.tolist():
-        near = (slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2))
-        weight = sure[near] / sure[near].sum()
-        box = (boxes[:, *near] * weight).sum(dim=(1, 2)).clamp(0, 1)
-        if all(float(overlap(box, other[:4])) <= OVERLAP for other in found):
-            found.append(torch.cat([box, sure[y, x][None]]))
-        if len(found) == most:
-            break
-    return torch.stack(found) if found else torch.zeros(0, 5)
-
-
-def overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4), x0, y0, x1, y1."""
-    low, high = torch.maximum(one[..., :2], other[..., :2]), torch.minimum(one[..., 2:], other[..., 2:])
-    both = (high - low).clamp(min=0).prod(dim=-1)
-    areas = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(dim=-1) for box in (one, other)]
-    return both / (areas[0] + areas[1] - both).clamp(min=1e-9)
 
 
 def _twice(x: Tensor) -> Tensor:

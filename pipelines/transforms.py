@@ -8,18 +8,18 @@ no cue here, for any class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import torch
-from monai.transforms.compose import Compose
-from monai.transforms.spatial.array import Resize
-from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
-See = Callable[[NDArray[np.float32]], Tensor]  # (H, W) -> (1, GATE_PX, GATE_PX)
+from pipelines.lean_monai import Compose, Resize, Transform, get_track_meta, set_track_meta
+
+See = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (H, W) -> (1, GATE_PX, GATE_PX)
 
 GATE_PX = 128  # side of the square that every gate sees
 LOWEST, HIGHEST = 0.005, 0.995  # percentiles that become black and white; outside lie markers and dead pixels
@@ -52,29 +52,27 @@ def gate_chain(size: int = GATE_PX) -> Compose:
     return Compose([Cleaned(), Resize((size, size), mode="area"), Spread()])
 
 
-def gate_input(pixels: NDArray[np.float32], size: int = GATE_PX) -> Tensor:
+def gate_input(pixels: NDArray[np.float32], size: int = GATE_PX) -> NDArray[np.float32]:
     """One film (H, W) in [0, 1], as displayed -> (1, size, size) float32 in [0, 1]."""
-    return as_batch(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None], size)
-
-
-class SeenOnce:
-    """`gate_input` that remembers the last film, because five gates ask for the same one.
-
-    Films are frozen: an array that is the same object holds the same picture. What it returns is shared
-    and must not be written to.
-    """
-
-    def __init__(self) -> None:
-        self._last: tuple[NDArray[np.float32], Tensor] | None = None
-
-    def __call__(self, pixels: NDArray[np.float32]) -> Tensor:
-        last = self._last
-        if last is None or last[0] is not pixels:
-            last = self._last = (pixels, gate_input(pixels))
-        return last[1]
+    greys = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
+    seen: NDArray[np.float32] = as_batch(greys[None], size).numpy()
+    return seen
 
 
 def as_batch(greys: Tensor, size: int = GATE_PX) -> Tensor:
     """Films of one size (B, H, W) in [0, 1] -> (B, size, size) float32 in [0, 1], each treated alone."""
-    out: Tensor = gate_chain(size)(greys)
-    return out.as_tensor() if hasattr(out, "as_tensor") else out
+    with _without_metadata():
+        out: Tensor = gate_chain(size)(greys)
+    return out
+
+
+@contextmanager
+def _without_metadata() -> Iterator[None]:
+    """MONAI's transforms give plain tensors: a film has no affine matrix to keep, and one kept at each step
+    takes as much time as the step itself."""
+    tracked = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(tracked)

@@ -192,7 +192,7 @@ def test_reports_and_copies_follow_the_machine_unless_a_zone_is_named(
         assert " ".join(told) == expected
 
 
-def elsewhere(zone: str, words: str, imports: str = "from gateway import clock") -> str:
+def elsewhere(zone: str, words: str, imports: str = "from gateway.process import clock") -> str:
     """What a Python of another zone prints of an expression."""
     code = f"from datetime import *; {imports}; print({words})"
     told = {**os.environ, "TZ": zone}
@@ -221,7 +221,7 @@ def test_the_day_is_that_of_the_zone(here: str, name: str, expected: str) -> Non
 )
 def test_the_machines_zone_knows_its_summers(study: str, expected: str) -> None:
     """By the rules of its C library; beyond the end of its days it counts as no day."""
-    imports = "from gateway import clock; from pydicom import Dataset; "
+    imports = "from gateway.process import clock; from pydicom import Dataset; "
     imports += "from pipelines.report.identity import *; ds = Dataset(); "
     imports += f"ds.StudyDate, ds.StudyTime = '{study}', '235900'; at = datetime(2026, 11, 27, tzinfo=UTC)"
     words = "local_time(ds, at, Equipment('1', {}, clock.zone(''))).strftime('%z')"

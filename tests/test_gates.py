@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import bundle, nets
+from models import asking, bundle, nets
 from models.bundle import Bundle, Card
 from pipelines import gates
 from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
 from pipelines.gates import Gates, anatomy, lungs, rotation
 from pipelines.gates.anatomy import AnatomyGate
-from pipelines.gates.eyes import Eyes, Pose
 from pipelines.gates.inversion import InversionGate, told_twice
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate, claimed
+from pipelines.gates.pose import Eyes, Pose
 from pipelines.gates.rotation import RotationGate
 from pipelines.lab.films import phantom
 
@@ -36,7 +36,8 @@ def model(kind: str, classes: int) -> Bundle:
     """A network that was never trained, with ordinary thresholds."""
     torch.manual_seed(0)
     card = Card(kind, kind, tuple(map(str, range(classes))), SURE, "digest")
-    return Bundle(card, nets.fused(nets.KINDS[kind](classes)))
+    weights = {name: value.numpy() for name, value in nets.KINDS[kind](classes).state_dict().items()}
+    return Bundle(card, asking.opened(kind, classes, weights))
 
 
 def film(pixels: np.ndarray) -> Film:
@@ -199,28 +200,22 @@ def test_what_the_pose_networks_doubt_is_less_of_a_chest() -> None:
 
 def pose_of(turn_odds: float, polarity_odds: float) -> Pose:
     """An upright pose of such certainty."""
-    return Pose((1, 0, 0, 0), 0.0, 1.0, turn_odds, polarity_odds, torch.zeros(1, 1, 128, 128))
+    return Pose((1, 0, 0, 0), 0.0, 1.0, turn_odds, polarity_odds, np.zeros((1, 1, 128, 128), np.float32))
 
 
 def test_a_turned_film_is_seen_upright_and_of_right_polarity() -> None:
     """The pose takes back the likeliest turn and polarity; the box of lungs is told as the film lies."""
 
-    class Turn(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([[0.0, 9.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0]])
-
-    class Negative(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([[5.0]])
-
+    turn = np.array([[0.0, 9.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0]], np.float32)
+    negative = np.array([[5.0]], np.float32)
     upright = phantom.render("frontal", 4)[:256, :256]
-    eyes = Eyes(Turn(), Negative())
+    eyes = Eyes(lambda _: turn, lambda _: negative)
     shown = 1 - np.ascontiguousarray(np.rot90(upright, -1))
     pose = eyes.pose(shown)
     assert pose.turn == 1
     assert pose.tilt_deg == pytest.approx(2.0)
     assert pose.right < 0.01
-    assert torch.allclose(pose.upright, eyes.see(upright), atol=0.02)
+    assert np.allclose(pose.upright, eyes.see(upright), atol=0.02)
     assert lungs.turned(Box(0.1, 0.2, 0.3, 0.6), 1) == Box(0.4, 0.1, 0.8, 0.3)
     assert lungs.turned(Box(0.1, 0.2, 0.3, 0.6), 4) == Box(0.1, 0.2, 0.3, 0.6)
 
@@ -266,15 +261,14 @@ def test_the_crop_for_a_classifier_stays_inside_the_film() -> None:
 def child(score: float, age: float | None) -> list[Reason | None]:
     """The reasons of the anatomy gate for a sure frontal chest that looks so much like a child's."""
 
-    class Sure(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            odds = torch.full((len(x), 10), -12.0)
-            odds[:, 0], odds[:, 9] = 12.0, float(np.log(score / (1 - score)))
-            return odds
+    def sure(films: np.ndarray) -> np.ndarray:
+        odds = np.full((len(films), 10), -12.0, np.float32)
+        odds[:, 0], odds[:, 9] = 12.0, float(np.log(score / (1 - score)))
+        return odds
 
     turns, polarity = model("Turns", 8), model("Polarity", 1)
     card = Card("anatomy", "Parts", tuple("abcdefghij"), SURE, "digest")
-    gate = AnatomyGate(Eyes(turns.net, polarity.net), Bundle(card, Sure()))
+    gate = AnatomyGate(Eyes(turns.net, polarity.net), Bundle(card, sure))
     header = Header(sop_class_uid=DX, modality="DX", age_years=age)
     return [finding.reason for finding in gate(Film(header, phantom.render("frontal", 3)))]
 
@@ -338,17 +332,6 @@ def test_a_header_that_says_the_polarity_twice_must_say_one_thing(
     assert [finding.reason for finding in found] == [Reason.POLARITY_AMBIGUOUS] * ambiguous
 
 
-class Sees(torch.nn.Module):
-    """A mirror network that gives one probability of being mirrored."""
-
-    def __init__(self, mirrored: float) -> None:
-        super().__init__()
-        self.answer = torch.logit(torch.tensor([[mirrored]], dtype=torch.float64))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.answer
-
-
 def mirrored(probability: float, *orientation: str) -> Finding:
     """What the gate says of an upright film, with the thresholds that ship."""
 
@@ -359,9 +342,8 @@ def mirrored(probability: float, *orientation: str) -> Finding:
     thresholds = {"low": 0.0016, "high": 0.0016}
     card = Card("mirror", "Antisymmetric", ("mirrored",), thresholds, "digest")
     header = Header(orientation=orientation)
-    (found,) = MirrorGate(Upright(), Bundle(card, Sees(probability)))(
-        Film(header, np.zeros((8, 8), np.float32))
-    )
+    odds = np.array([[np.log(probability / (1 - probability))]])
+    (found,) = MirrorGate(Upright(), Bundle(card, lambda _: odds))(Film(header, np.zeros((8, 8), np.float32)))
     return found
 
 

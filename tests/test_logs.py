@@ -229,7 +229,7 @@ cli.main()
 def test_a_closed_standard_error_is_no_open_file_of_ours(tmp_path: Path) -> None:
     """`2>&-`: the next file that is opened would get the log."""
     code = (
-        "from gateway import outlet; import sys; outlet.need_standard_files()\n"
+        "from gateway.process import outlet; import sys; outlet.need_standard_files()\n"
         f"kept = open({str(tmp_path / 'film')!r}, 'w')\n"
         "print('a line', file=sys.stderr); sys.exit(kept.fileno() < 3)"
     )

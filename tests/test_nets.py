@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models import nets
+from models.graphs import NEAR
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,6 @@ def test_a_film_far_from_every_centre_is_nothing_known() -> None:
     x = torch.rand(1, 1, 128, 128)
     for kind in range(net.kinds):
         net.place.bias.data = net.centres.data[kind].clone()
-        assert net(x)[0, kind].item() == pytest.approx(nets.NEAR)
+        assert net(x)[0, kind].item() == pytest.approx(NEAR)
     net.place.bias.data = net.centres.data[0] * -30
     assert net(x)[0, : net.kinds].max() < -20

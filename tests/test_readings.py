@@ -30,13 +30,13 @@ from test_tasks import Says, receive
 
 from gateway import bootstrap
 from gateway.bootstrap import Shell
-from gateway.destinations.classifier import acceptance
 from gateway.errors import Missing, SettingsError
 from gateway.ledger.records import Received
 from gateway.process.priority import Clerk
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
 from gateway.settings import Settings, load
+from gateway.settings.classifier import acceptance
 from gateway.supervisor.supervisor import load_all, write_snapshot
 from gateway.tasks import Examiner
 from models.classifiers import bundle, nets, terms

@@ -13,16 +13,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from typer.testing import CliRunner
 
 from gateway.cli.lab import regions as cli
 from gateway.errors import FilmgateError
 from models import bundle
+from models.asking import Ask
 from models.bundle import Bundle, Card
-from models.region_net import GRID, OUTPUTS, RegionNet, boxes_of, objects, overlap
+from models.graphs import GRID, REGION_OUTPUTS
+from models.region_boxes import Maps, objects, overlap
+from models.region_net import RegionNet, boxes_of
 from pipelines.film import Film, Header, Reason, Verdict
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 from pipelines.gates.region import RegionGate
 from pipelines.lab.ask.region_ask import Seen
 from pipelines.lab.films import augment, region_data
@@ -224,7 +227,7 @@ def test_the_loss_is_least_where_the_maps_are_right() -> None:
     """Two boxes; the right maps, shifted ones, and none."""
     boxes = torch.tensor([[[0.1, 0.2, 0.4, 0.6], [0.6, 0.2, 0.9, 0.6]]])
     target = torch.cat([torch.tensor([[1.0, 1.0]]), boxes.flatten(1)], dim=1)
-    right = maps_of(boxes[0])[None]
+    right = torch.from_numpy(maps_of(boxes[0]))[None]
     shifted = torch.cat([right[:, :2], right[:, 2:] + 0.05], dim=1)
     blank = torch.cat([torch.full_like(right[:, :2], -4.0), right[:, 2:]], dim=1)
     losses = [float(region_loss(maps, target)) for maps in (right, shifted, blank)]
@@ -267,7 +270,7 @@ def test_turned_and_inverted_films_of_the_region_are_taught_as_doubtful() -> Non
 # --- the network and the gate -------------------------------------------------------------------------------
 
 
-def maps_of(boxes: Tensor, sure: float = 6.0, region: float = 6.0) -> Tensor:
+def maps_of(boxes: Tensor, sure: float = 6.0, region: float = 6.0) -> Maps:
     """Maps (6, GRID, GRID) in which these boxes (n, 4) stand, as a perfect network would draw them."""
     maps = torch.full((6, GRID, GRID), -6.0)
     maps[0] = region
@@ -278,7 +281,7 @@ def maps_of(boxes: Tensor, sure: float = 6.0, region: float = 6.0) -> Tensor:
         near = (slice(y - 2, y + 3), slice(x - 2, x + 3))
         maps[2:, *near] = torch.cat([middle - box[:2], box[2:] - middle])[:, None, None]
         maps[1, y, x] = sure
-    return maps
+    return maps.numpy()
 
 
 TWO = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.6, 0.2, 0.9, 0.6]])
@@ -287,8 +290,8 @@ TWO = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.6, 0.2, 0.9, 0.6]])
 def test_objects_are_read_off_the_maps() -> None:
     found = objects(maps_of(TWO), least=0.3, most=2)
     assert len(found) == 2
-    for drawn in TWO:
-        assert float(overlap(found[:, :4], drawn[None]).max()) > 0.9
+    for box in TWO:
+        assert float(overlap(found[:, :4], box.numpy()).max()) > 0.9
     assert len(objects(maps_of(TWO), least=0.3, most=1)) == 1
     assert len(objects(maps_of(TWO, sure=-3), least=0.3, most=2)) == 0
 
@@ -303,26 +306,20 @@ def test_the_network_is_small_and_looks_at_any_film() -> None:
     assert sum(p.numel() for p in net.parameters()) <= 300_000
     with torch.inference_mode():
         out = net(torch.rand(2, 1, 128, 128))
-    assert out.shape == (2, len(OUTPUTS), GRID, GRID)
+    assert out.shape == (2, len(REGION_OUTPUTS), GRID, GRID)
     assert torch.equal(out[:, 0], out[:, 0, :1, :1].expand(-1, GRID, GRID))
     assert (boxes_of(out[:, 2:])[:, 2:] > boxes_of(out[:, 2:])[:, :2]).all()
 
 
-class Drawn(nn.Module):
+def drawn(maps: Maps) -> Ask:
     """A network that sees what it is told to."""
-
-    def __init__(self, maps: Tensor) -> None:
-        super().__init__()
-        self.maps = maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps[None].expand(len(x), -1, -1, -1)
+    return lambda films: np.broadcast_to(maps, (len(films), *maps.shape))
 
 
-def gate(maps: Tensor, **thresholds: float) -> RegionGate:
+def gate(maps: Maps, **thresholds: float) -> RegionGate:
     told = {"low": 0.1, "high": 0.9, "box": 0.3, "most": 2.0} | thresholds
-    card = Card("hip", "RegionNet", OUTPUTS, told, weights_sha256="abc")
-    return RegionGate(Eyes(), Bundle(card, Drawn(maps)))
+    card = Card("hip", "RegionNet", REGION_OUTPUTS, told, weights_sha256="abc")
+    return RegionGate(Eyes(), Bundle(card, drawn(maps)))
 
 
 def a_film() -> Film:
@@ -356,9 +353,9 @@ def test_what_is_not_surely_the_region_is_not_good(maps: Tensor, verdict: Verdic
 
 def test_a_bundle_without_the_thresholds_of_a_region_is_refused() -> None:
     """So that the gate is closed and says why, instead of guessing."""
-    card = Card("hip", "RegionNet", OUTPUTS, {"low": 0.1, "high": 0.9})
+    card = Card("hip", "RegionNet", REGION_OUTPUTS, {"low": 0.1, "high": 0.9})
     with pytest.raises(KeyError, match="box"):
-        RegionGate(Eyes(), Bundle(card, Drawn(maps_of(TWO))))
+        RegionGate(Eyes(), Bundle(card, drawn(maps_of(TWO))))
 
 
 # --- thresholds and counts ----------------------------------------------------------------------------------

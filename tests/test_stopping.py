@@ -34,7 +34,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 LISTEN = """
 import sys
 from threading import Event
-from gateway import supervised
+from gateway.process import supervised
 from gateway.bootstrap import Shell
 from gateway.listener import serve
 from gateway.settings import load
@@ -46,7 +46,8 @@ serve(shell.settings, shell.ledger, shell.store, reuse_port=True, ready=pulse.re
 DISPATCH = """
 import sys
 from threading import Event
-from gateway import dispatcher, supervised
+from gateway.dispatcher import dispatcher
+from gateway.process import supervised
 from gateway.bootstrap import Shell
 from gateway.settings import load
 stop, pulse = Event(), supervised.Pulse(lambda: print("ready", flush=True))
@@ -59,7 +60,7 @@ ANSWER = """
 import sys
 from functools import partial
 from threading import Event
-from gateway import supervised
+from gateway.process import supervised
 from gateway.doorbell import Doorbell
 bell = Doorbell(f"redis+socket://{sys.argv[1]}", f"unix://{sys.argv[1]}")
 say, stop = partial(print, flush=True), Event()

@@ -310,7 +310,7 @@ def _is_classifier(folder: Path) -> bool:
 
 def _classifiers(settings: Settings) -> Iterator[Check]:
     """Each classifier's weights against its card, and what it waits for."""
-    from gateway.destinations.classifier import bundle_of
+    from gateway.settings.classifier import bundle_of
     from models.classifiers import terms
 
     for name, block in settings.classifiers.items():

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import get_args
 
 from gateway import redis_server
-from gateway.destinations.classifier import bundle_of
 from gateway.errors import SettingsError
 from gateway.settings import (
     Accepts,
@@ -32,6 +31,7 @@ from gateway.settings import (
     GatewaySettings,
     Settings,
 )
+from gateway.settings.classifier import bundle_of
 from gateway.settings.lined_yaml import Loc, text_of
 from models import plain_files
 from models.classifiers import terms

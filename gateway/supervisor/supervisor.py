@@ -1,7 +1,7 @@
 """`filmgate up`: starts, restarts and stops the processes of one machine.
 
     supervisor ── redis          unless redis.url names another one
-               ├─ listener 1..n  gateway.supervisor.processes of them, on one port
+               ├─ listener 1..n  gateway.processes of them, on one port
                ├─ dispatcher
                └─ worker 1..n    work.workers of them; they alone load torch
 

@@ -178,13 +178,15 @@ def shipped() -> tuple[str, ...]:
 
 def weights_of(folder: Path, card: ClassifierCard) -> dict[str, Tensor]:
     """The tensors in float32; they may lie there in float16. Raises BundleError."""
-    tensors = files.read_weights(folder, card.name, card.weights_sha256)
+    weights = files.read_weights(folder, card.name, card.weights_sha256)
+    tensors = {key: torch.from_numpy(value) for key, value in weights.items()}
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
 def filled(name: str, net: nn.Module, weights: dict[str, Tensor]) -> None:
     """Gives a network that was built without memory its weights. Raises BundleError."""
-    files.check_tensors(name, net.state_dict(), weights)
+    shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    files.check_tensors(name, shapes, {key: value.numpy() for key, value in weights.items()})
     net.load_state_dict(weights, assign=True)
 
 

@@ -17,12 +17,12 @@ from models.bundle import Bundle, BundleError
 from pipelines.film import Box, Film, Finding, Reason, Verdict
 from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.exposure import ExposureGate
-from pipelines.gates.eyes import Eyes
 from pipelines.gates.header import HeaderGate
 from pipelines.gates.integrity import IntegrityGate
 from pipelines.gates.inversion import InversionGate
 from pipelines.gates.lungs import LungsGate
 from pipelines.gates.mirror import MirrorGate
+from pipelines.gates.pose import Eyes
 from pipelines.gates.region import RegionGate
 from pipelines.gates.rotation import RotationGate
 

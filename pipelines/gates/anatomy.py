@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
-import torch
-from torch import nn
-
+from models.asking import Ask, probability
 from models.bundle import Bundle
 from models.parts import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.gates.eyes import Eyes, Pose
+from pipelines.gates.pose import Eyes, Pose
 
 KNOWN = 0.5  # a kind is named from here on; below, the film is nothing that the network knows
 # The pose networks learned turn and polarity of frontal chests only, so they are seldom sure of anything
@@ -40,7 +38,7 @@ class AnatomyGate:
         pose = self.eyes.pose(film.pixels)
         odds = looked(self.net, pose)
         score, reason = judged(odds, pose)
-        shares = [_share(x) for x in odds]
+        shares = [probability(x) for x in odds]
         verdict = self._verdict(score, reason)
         if verdict is Verdict.GOOD:
             found = self._finding(verdict, score, None, shares)
@@ -94,10 +92,9 @@ class AnatomyGate:
         )
 
 
-def looked(net: nn.Module, pose: Pose) -> list[float]:
+def looked(net: Ask, pose: Pose) -> list[float]:
     """Log-odds of each kind, of AP and of child: the mean of the upright film and its mirror image."""
-    with torch.inference_mode():
-        out: list[float] = net(torch.cat([pose.upright, pose.upright.flip(-1)])).mean(dim=0).tolist()
+    out: list[float] = net(np.concatenate([pose.upright, pose.mirrored])).mean(axis=0).tolist()
     return out
 
 
@@ -107,12 +104,7 @@ def judged(odds: list[float], pose: Pose) -> tuple[float, Reason]:
     chest = min(odds[FRONTAL], -odds[other])
     chest += TURN_WEIGHT * (pose.turn_odds - TURN_ZERO)
     chest += POLARITY_WEIGHT * (pose.polarity_odds - POLARITY_ZERO)
-    score = _share(chest)
+    score = probability(chest)
     if odds[other] < 0:
         return score, Reason.UNKNOWN_ANATOMY
     return score, {LATERAL: Reason.LATERAL, NO_FILM: Reason.NOT_A_RADIOGRAPH}.get(other, Reason.OTHER_PART)
-
-
-def _share(odds: float) -> float:
-    """Log-odds as a probability; beyond 30 it is all the same, and exp() would not bear it."""
-    return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.bundle import Bundle
 from pipelines.film import Film, Finding, Header, Reason, Verdict
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 
 SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}  # PS3.3 C.8.11.3.1.2: what belongs together
 

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn import functional
 
+from models.asking import Ask
 from models.bundle import Bundle
 from pipelines.film import Box, Film, Finding, Reason, Verdict
-from pipelines.gates.eyes import Eyes, Pose
+from pipelines.gates.pose import Eyes, Pose
 
 LUNGS = 2
 COARSE = 4  # px a cell: lungs are further apart than that, or one piece anyway
@@ -76,11 +74,10 @@ class LungsGate:
         )
 
 
-def mask_of(net: nn.Module, pose: Pose) -> NDArray[np.bool_]:
+def mask_of(net: Ask, pose: Pose) -> NDArray[np.bool_]:
     """Where the upright film is lung (S, S): the mean of the film's logits and its mirror image's."""
-    with torch.inference_mode():
-        film, mirrored = net(torch.cat([pose.upright, pose.upright.flip(-1)]))[:, 0]
-        out: NDArray[np.bool_] = (film + mirrored.flip(-1)).numpy() > 0
+    film, mirrored = net(np.concatenate([pose.upright, pose.mirrored]))[:, 0]
+    out: NDArray[np.bool_] = film + mirrored[:, ::-1] > 0
     return out
 
 
@@ -143,18 +140,41 @@ def crop_of(box: Box) -> Box:
 def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
     """A number for each piece of the mask (S, S), 0 where there is none; and how many there are.
 
-    Pieces are told apart on a coarse grid: each cell takes the largest number of its neighbours until
-    nothing changes.
+    Pieces are told apart on a coarse grid, where cells that touch, at a corner too, are one piece.
     """
-    cells = functional.max_pool2d(torch.from_numpy(mask)[None, None].float(), COARSE)
-    labels = cells * torch.arange(1, cells.numel() + 1).view_as(cells)
-    before = torch.zeros_like(labels)
-    while not torch.equal(labels, before):
-        before, labels = labels, functional.max_pool2d(labels, 3, stride=1, padding=1) * cells
-    names, numbers = torch.unique(labels, return_inverse=True)
-    numbers = numbers if names[0] == 0 else numbers + 1
-    wide = functional.interpolate(numbers.float(), scale_factor=COARSE, mode="nearest")[0, 0].long().numpy()
-    return wide * mask, int(numbers.max())
+    side = mask.shape[0] // COARSE
+    whole = mask[: side * COARSE, : side * COARSE].reshape(side, COARSE, side, COARSE)
+    cells: NDArray[np.bool_] = np.asarray(whole.any(axis=(1, 3)))
+    labels = np.zeros(cells.shape, dtype=np.int64)
+    found = _touching(cells)
+    for number, piece in enumerate(found, start=1):
+        labels[piece] = number
+    wide = np.zeros(mask.shape, dtype=np.int64)
+    wide[: side * COARSE, : side * COARSE] = labels.repeat(COARSE, axis=0).repeat(COARSE, axis=1)
+    return wide * mask, len(found)
+
+
+def _touching(cells: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The pieces of a grid (n, n), each as a mask of it, in the order of their last cells.
+
+    The grid is one number with a bit a cell, so a piece grows by all its neighbours in a few shifts. A column
+    that is always empty keeps the end of a line from touching the next one's beginning.
+    """
+    height, width = cells.shape[0], cells.shape[1] + 1
+    padded = np.pad(cells, ((0, 0), (0, 1)))
+    left = int.from_bytes(np.packbits(padded, bitorder="little").tobytes(), "little")
+    found = []
+    while left:
+        grown, piece = 1 << (left.bit_length() - 1), 0
+        while grown != piece:
+            piece = grown
+            across = piece | piece << 1 | piece >> 1
+            grown = (across | across << width | across >> width) & left
+        left &= ~piece
+        packed = np.frombuffer(piece.to_bytes(-(-height * width // 8), "little"), dtype=np.uint8)
+        bits = np.unpackbits(packed, count=height * width, bitorder="little").astype(bool)
+        found.append(bits.reshape(height, width)[:, :-1])
+    return found[::-1]
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
+from models.asking import Ask, probability
 from models.bundle import Bundle
 from pipelines.film import Film, Finding, Header, Reason, Verdict
-from pipelines.gates.eyes import Eyes, Pose
+from pipelines.gates.pose import Eyes, Pose
 
 TURNED_LOW = 0.3  # a film that lies turned is suspected from here on: see the gate
 # So is one whose header calls it mirrored. Of 300 frontal films that trained nothing, 2 as they are and 282
@@ -56,10 +54,9 @@ class MirrorGate:
         )
 
 
-def looked(net: nn.Module, pose: Pose) -> float:
+def looked(net: Ask, pose: Pose) -> float:
     """The probability that the film, seen upright, is not mirrored."""
-    with torch.inference_mode():
-        return float(torch.sigmoid(-net(pose.upright)[0, 0]))
+    return probability(-float(net(pose.upright)[0, 0]))
 
 
 def claimed(header: Header) -> str:

@@ -6,13 +6,11 @@ it finds holds no chest; pipelines.regions says what follows from it.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
+from models.asking import probability
 from models.bundle import Bundle
-from models.region_net import objects
+from models.region_boxes import Boxes, objects
 from pipelines.film import Box, Film, Finding, Reason, Verdict
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 
 
 class RegionGate:
@@ -31,10 +29,9 @@ class RegionGate:
         self.least, self.most = thresholds["box"], int(thresholds["most"])
 
     def __call__(self, film: Film) -> tuple[Finding, ...]:
-        with torch.inference_mode():
-            maps = self.net(self.eyes.see(film.pixels))[0]  # (6, GRID, GRID)
-            sure = float(maps[0, 0, 0].sigmoid())
-            found = objects(maps, self.least, self.most)  # (n, 5)
+        maps = self.net(self.eyes.see(film.pixels))[0]  # (6, GRID, GRID)
+        sure = probability(float(maps[0, 0, 0]))
+        found = objects(maps, self.least, self.most)  # (n, 5)
         verdict, reason = self._verdict(sure, len(found))
         told = f"{self.name}, p {sure:.3f}, {len(found)} found"
         score = sure if len(found) else min(sure, (self.low + self.high) / 2)
@@ -61,15 +58,15 @@ class RegionGate:
         return Verdict.UNSURE, Reason.REGION_UNSURE
 
 
-def around(found: Tensor) -> Box | None:
+def around(found: Boxes) -> Box | None:
     """The box round all boxes (n, 5); None when there is none."""
     if not len(found):
         return None
-    (x0, y0), (x1, y1) = found[:, :2].amin(dim=0).tolist(), found[:, 2:4].amax(dim=0).tolist()
+    (x0, y0), (x1, y1) = found[:, :2].min(axis=0).tolist(), found[:, 2:4].max(axis=0).tolist()
     return Box(x0, y0, x1, y1)
 
 
-def _facts(found: Tensor) -> tuple[tuple[str, float], ...]:
+def _facts(found: Boxes) -> tuple[tuple[str, float], ...]:
     names = ("x0", "y0", "x1", "y1", "p")
     return tuple(
         (f"box{number}_{name}", round(value, 4))

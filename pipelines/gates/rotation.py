@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from models.bundle import Bundle
 from pipelines.film import Film, Finding, Reason, Verdict
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 
 TURNED = (Reason.ROTATION_UNSURE, Reason.ROTATED_90, Reason.ROTATED_180, Reason.ROTATED_270)
 

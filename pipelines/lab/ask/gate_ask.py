@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from models import bundle
+from models import bundle, nets
 from models.pictures import read_pixels
 from pipelines.film import Film, Finding, Header
 from pipelines.gates import GATES, Gate
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 from pipelines.lab.ask.gate_cases import CASES, Case, Pixels, frontal
 from pipelines.lab.films.data import Row, left_out, read_rows
 from pipelines.lab.measure import scores
@@ -99,7 +99,7 @@ def _first(gate: Gate, pixels: Pixels) -> Finding:
 
 def features(name: str, bundles: Path) -> Callable[[Tensor], Tensor]:
     """What the network `name` has before its last layer: (B, S, S) -> (B, F). For probes."""
-    net = bundle.load(bundles / name).net
+    net = nets.load(bundles / name)
     inner = next(getattr(net, part) for part in ("one_way", "one_side", "body") if hasattr(net, part))
 
     def ask(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from models import bundle
 from models.pictures import read_pixels
 from pipelines.film import Film as Shown
 from pipelines.film import Header
-from pipelines.gates.eyes import Eyes
+from pipelines.gates.pose import Eyes
 from pipelines.gates.region import RegionGate
 from pipelines.lab.films.data import Row
 from pipelines.lab.films.region_data import NO, YES, Film, Span, fraction

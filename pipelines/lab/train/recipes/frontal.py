@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.nets import Turns
+from models.graphs import TILT_UNIT
 from pipelines.lab.films import augment
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.train.recipes.base import SIZE, Pool, Recipe, frontal_share, posed, roughened, zooms
@@ -52,7 +52,7 @@ def rotation_loss(out: Tensor, target: Tensor) -> Tensor:
     named = F.cross_entropy(out[:, :4], shares * (1 - SMOOTHING) + SMOOTHING / 4)
     told = out[:, 4:].gather(1, turn[:, None])[:, 0]
     small = (tilt.abs() <= SLOUCH_DEG).float()
-    off = ((told - tilt / Turns.TILT_UNIT).abs() * small).sum() / small.sum().clamp(min=1)
+    off = ((told - tilt / TILT_UNIT).abs() * small).sum() / small.sum().clamp(min=1)
     return named + TILT_WEIGHT * off
 
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.region_net import GRID, OUTPUTS, boxes_of, middles
+from models.graphs import GRID, REGION_OUTPUTS
+from models.region_net import boxes_of, middles
 from pipelines.lab.films import augment
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import Row
@@ -66,7 +67,7 @@ def region_recipe(
         return region_batch(pool, dice, boxes, most)
 
     return Recipe(
-        outputs=OUTPUTS,
+        outputs=REGION_OUTPUTS,
         network="RegionNet",
         share=share,
         batch=batch,
