@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,8 +28,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+from gateway.ledger import Ledger
+from gateway.listener import serve
+from gateway.settings import GatewaySettings, Settings, StoreSettings
+from gateway.store import Store
 
 DCMSEND = "/usr/bin/dcmsend"
 STORESCP = "/usr/bin/storescp"
@@ -179,15 +186,6 @@ def one_round(target: str, films: list[Path], work: Path, how: argparse.Namespac
 
 def listen(state: Path, port: int, processes: int) -> None:
     """The filmgate side: `processes` listeners on one port, with the real ledger and store."""
-    import logging
-
-    import structlog
-
-    from gateway.ledger import Ledger
-    from gateway.listener import serve
-    from gateway.settings import GatewaySettings, Settings, StoreSettings
-    from gateway.store import Store
-
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     settings = Settings(gateway=GatewaySettings(port=port), store=StoreSettings(min_free_mb=100), state=state)
     Ledger.open(settings.ledger_url, migrate_first=True).close()

@@ -28,7 +28,9 @@ from typing import Any
 import psutil
 from rig import FILMGATE, cpu_model, free_port
 from sqlalchemy import event
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from gateway.ledger import Ledger
 from gateway.store import Store
 
@@ -193,10 +195,6 @@ def fastest(state: Path, *words: str) -> dict[str, float]:
 
 def in_process(state: Path, *words: str) -> float:
     """Seconds of a command once its modules are loaded."""
-    from typer.testing import CliRunner
-
-    from gateway.cli import app
-
     took = []
     for _ in range(4):
         start = time.perf_counter()

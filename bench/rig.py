@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from pipelines.lab.films.phantom_dx import phantom_dx
+
 ROOT = Path(__file__).parents[1]
 DCMSEND, STORESCP = "/usr/bin/dcmsend", "/usr/bin/storescp"
 FILMGATE = (sys.executable, "-m", "gateway.cli")
@@ -258,8 +260,6 @@ def big_films(
     folder: Path, count: int, *, rows: int = 2500, columns: int = 2048, salt: str = ""
 ) -> list[Path]:
     """Frontal phantoms of rows x columns, 12 bits in 16, each its own instance."""
-    from pipelines.lab.films.phantom_dx import phantom_dx
-
     folder.mkdir(parents=True, exist_ok=True)
     master = phantom_dx("frontal", 7, size=(rows, columns), salt=f"{salt}-master")
     paths = []

@@ -26,7 +26,7 @@ from typing import Any
 from rig import Gateway, cpu_model, gateway, wait_for
 from survive import films, report
 
-from gateway.cli.serve import LISTENER_DRAIN_S
+from gateway.cli.run.serving import LISTENER_DRAIN_S
 from gateway.destinations.association import Association, Interrupted, Proposal, Target
 from gateway.errors import DeliveryError
 from gateway.store import read_meta

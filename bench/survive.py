@@ -30,6 +30,8 @@ from typing import Any
 import pydicom
 from rig import DCMSEND, Gateway, cpu_model, gateway
 
+from pipelines.lab.films.phantom_dx import phantom_dx
+
 GIVEN_UP = {"ATTEMPTS_EXHAUSTED", "DECODE_FAILED", "COPY_FAILED"}
 # What a victim is called, what its command line holds, and how often it is drawn beside the others.
 VICTIMS = (
@@ -48,8 +50,6 @@ SETTLE_S = 900.0
 
 def films(folder: Path, count: int, salt: str) -> dict[str, Path]:
     """SOP Instance UID -> file: clean, turned, inverted, lateral and hand phantoms."""
-    from pipelines.lab.films.phantom_dx import phantom_dx
-
     made = {}
     kinds = (
         ("frontal", 0, False),

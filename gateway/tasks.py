@@ -1,7 +1,7 @@
 """THE FLOW: claim -> decode -> gate -> decide -> record -> act, for one film after the other.
 
 What qualified for a classifier of our own is claimed once more: decode -> read -> record. This and
-`gateway.readings` are the only modules of the gateway that load networks.
+`gateway.read_jobs` are the only modules of the gateway that load networks.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from gateway.ledger.records import CopyMade, Job, Judged, Said
 from gateway.process import crash, loops, outlet
 from gateway.process.own_time import OwnTime
 from gateway.process.priority import Clerk
-from gateway.readings import Readings
+from gateway.read_jobs import ReadJobs
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder, LastFilm
 from gateway.sandbox.reporter import Reporter, Systems
 from gateway.settings import WebhookDestination
 from pipelines.film import Act, Decision, Film, Finding, Header, Reason, Sender
 from pipelines.gates import GATES, Gates, load
-from pipelines.kinds import is_film
 from pipelines.policy import NOBODY, Policy, decide, decide_unreadable, sent_at_once, would_take
+from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()
 
@@ -406,14 +406,14 @@ def _other_pixels(judged: Judged, *, compared: bool) -> Judged:
     return replace(judged, decision=decision, send_original_to=(), send_copy_to=(), hold=hold)
 
 
-def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> Readings:
+def readings(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> ReadJobs:
     """The classifiers that the settings name."""
     webhooks = {
         name: block
         for name, block in shell.settings.destinations.items()
         if isinstance(block, WebhookDestination)
     }
-    return Readings(
+    return ReadJobs(
         shell.settings.classifiers,
         shell.acceptances(),
         {name: _systems(block) for name, block in webhooks.items()},

@@ -22,12 +22,17 @@ class Verdict(StrEnum):
 
 
 class Act(StrEnum):
-    """What is done with a film; `films list --json` shows these words."""
+    """What is done with a film; `films list --json` shows these words, and people read `text`."""
 
     PASS = "pass"  # noqa: S105
     CORRECT = "correct"
     WITHHOLD = "withhold"
     QUARANTINE = "quarantine"
+
+    @property
+    def text(self) -> str:
+        """The word for people: in a list of films "correct" would read as *right*."""
+        return "to correct" if self is Act.CORRECT else self.value
 
 
 class Reason(StrEnum):
@@ -181,7 +186,7 @@ class Header:
     study_date: str = ""  # YYYYMMDD
     urgent: bool = False
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
-    words: tuple[str, ...] = ()  # of pipelines.special_words: a computed or special picture
+    words: tuple[str, ...] = ()  # of pipelines.words.special_words: a computed or special picture
     no_pixels: bool = False  # the object holds no pixel data at all
 
 
@@ -252,6 +257,23 @@ class Finding:
     facts: tuple[tuple[str, float], ...] = ()
 
 
+# PS3.16 CID 7010: the titles of Key Object Selection documents that reject, by code (DCM)
+REJECTION_TITLES = {
+    "113001": "Rejected for Quality Reasons",
+    "113037": "Rejected for Patient Safety Reasons",
+    "113038": "Incorrect Modality Worklist Entry",
+    "113039": "Data Retention Policy Expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The instances that one document rejects, and the code of its title."""
+
+    code: str
+    instances: tuple[str, ...]  # SOP Instance UIDs
+
+
 class Answer(StrEnum):
     """What a person says of the films of one sender whose headers have one word."""
 
@@ -261,7 +283,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a person said, once for all, of a word of pipelines.special_words in headers of one sender."""
+    """What a person said, once for all, of one of the special words in headers of one sender."""
 
     sender: str  # the calling AE title
     word: str

@@ -3,7 +3,7 @@
 Headers lie, are empty, hold several values where one belongs, or come in the wrong VR or character set.
 A value that cannot be read is an absent value. The *claims* (`part`, `view`) follow one rule: attributes
 are asked in a fixed order and the first that says something wins; several values that disagree within one
-attribute say nothing, and nor does a word that stands in no table of `pipelines.vocabulary`.
+attribute say nothing, and nor does a word that stands in no table of `pipelines.words.vocabulary`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
 )
 
-from pipelines import vocabulary
 from pipelines.film import Header
-from pipelines.special_words import special_words
+from pipelines.words import vocabulary
+from pipelines.words.special_words import special_words
 
 OUR_NAME = "FILMGATE"  # Contributing Equipment: Manufacturer of everything that we make
 

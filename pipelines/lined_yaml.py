@@ -32,14 +32,6 @@ class YamlError(ValueError):
         self.words = words
 
 
-class KeyTwice(YamlError):
-    """Raised when a block has `key` a second time: YAML would silently keep the last."""
-
-    def __init__(self, line: int, key: str, first: int) -> None:
-        super().__init__(line, f"{key!r} stands here a second time (line {first})")
-        self.key = key
-
-
 @dataclass(frozen=True, slots=True)
 class Tree:
     """A YAML document: plain values, and the line of every key and list item by its path."""
@@ -139,7 +131,8 @@ class _Walk:
                 continue
             key = _whole(key_node.value)
             if key in out:
-                raise KeyTwice(line, key, self.lines[*loc, key])
+                first = self.lines[*loc, key]  # YAML would silently keep the last of them
+                raise YamlError(line, f"{key!r} stands here a second time (line {first})")
             self._fits(key, line)
             self.lines[*loc, key] = line
             out[key] = self.value(value_node, (*loc, key))

@@ -8,33 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
+from pipelines.film import REJECTION_TITLES, Rejected
 from pipelines.header import first, items, quietly, text, values
 from pipelines.part10 import Source, parse
 
-TITLES = {
-    "113001": "Rejected for Quality Reasons",
-    "113037": "Rejected for Patient Safety Reasons",
-    "113038": "Incorrect Modality Worklist Entry",
-    "113039": "Data Retention Policy Expired",
-}
 MOST = 50_000  # instances of one document; a long CT study has 5,000
 _NAMES = frozenset(
     {"IMAGE", "COMPOSITE", "WAVEFORM"}
 )  # value types of content items that reference an instance
 _UID = re.compile(r"[0-9.]{1,64}")  # with leading zeros, too: some senders write them
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The instances that one document rejects, and the code of its title."""
-
-    code: str
-    instances: tuple[str, ...]  # SOP Instance UIDs
 
 
 def rejected_by(source: Source) -> Rejected | None:
@@ -51,7 +37,7 @@ def rejected_by(source: Source) -> Rejected | None:
 def _title(ds: Dataset) -> str:
     for concept in items(ds, "ConceptNameCodeSequence"):
         code = text(concept, "CodeValue")
-        if code in TITLES and text(concept, "CodingSchemeDesignator") == "DCM":
+        if code in REJECTION_TITLES and text(concept, "CodingSchemeDesignator") == "DCM":
             return code
     return ""
 

@@ -29,8 +29,8 @@ from pydicom.uid import ComputedRadiographyImageStorage, SecondaryCaptureImageSt
 
 from pipelines.film import Act, Decision, Finding, Header, Reason, Verdict
 from pipelines.header import read_header
-from pipelines.kinds import header_findings
 from pipelines.policy import Policy, decide
+from pipelines.words.kinds import header_findings
 
 PAGE = Path(__file__).parents[1] / "docs" / "policy.md"
 BEGIN, END = "<!-- public headers -->", "<!-- end of public headers -->"

@@ -29,11 +29,11 @@ from torch.nn import functional
 from models.bundle import BundleError
 from models.classifiers import bundle, engine
 from models.classifiers.bundle import Accepts, Input
+from pipelines.classifier import Classifier
 from pipelines.film import Film, Header
 from pipelines.lab.train import imports, txv
 from pipelines.lab.train.imports import Foreign, Terms
 from pipelines.lab.train.monai_axes import axes_of
-from pipelines.reader import Reader
 from pipelines.reading import Reading
 
 ALL = "densenet121-res224-all"
@@ -169,7 +169,9 @@ def test_probabilities_are_those_that_the_library_would_tell(imported: Path) -> 
     """Sigmoid, then op_norm: below its point p / (2 t), above it 1 - (1 - p) / (2 (1 - t))."""
     loaded = bundle.load(imported)
     assert loaded.net
-    one = Reader(loaded, engine.Eager(loaded.card, loaded.net))  # an export would take longer than all else
+    one = Classifier(
+        loaded, engine.Eager(loaded.card, loaded.net)
+    )  # an export would take longer than all else
     film = Film(Header(modality="DX", age_years=50.0), films(1)[0, 0].numpy())
     reading = one.read(film, heat=False)
     assert isinstance(reading, Reading)

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.cli.classify import MAX_MPX
+from gateway.cli.classify.command import MAX_MPX
 from gateway.errors import FilmgateError
 from models import pictures
 from models.classifiers import bundle, nets

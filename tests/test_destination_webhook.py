@@ -22,7 +22,7 @@ import pytest
 from storage_peers import NOW, WAIT_S, kept, raw_peer
 
 from gateway import logs
-from gateway.cli.doctor import _destinations
+from gateway.cli.upkeep import peer_checks
 from gateway.destinations import WebhookDestination, build, build_or_wait, webhook
 from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
@@ -598,7 +598,7 @@ def test_doctor_connects_and_sends_nothing(
     web: Web, certificate: Path, tmp_path: Path, free_port: int
 ) -> None:
     def found(url: str, **more: object) -> tuple[str, str]:
-        (check,) = _destinations(settings_with(url, **more))
+        (check,) = peer_checks.destinations(settings_with(url, **more))
         return check.result, check.detail
 
     assert found(web.url)[0] == "ok"

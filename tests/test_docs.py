@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from gateway.cli import app
@@ -74,16 +73,6 @@ def test_the_examples_can_be_used(example: str, tmp_path: Path) -> None:
         path = ROOT / "config" / example
     result = CliRunner().invoke(app, ["config", "check", "--config", str(path), "--state", str(tmp_path)])
     assert result.exit_code == 0, result.output
-
-
-def test_every_command_is_in_the_manual() -> None:
-    """docs/commands.md names each command; a new one is not forgotten."""
-    text = (DOCS / "commands.md").read_text()
-    group = get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        for inner in getattr(command, "commands", {"": None}):
-            full = f"filmgate {name} {inner}".strip()
-            assert f"`{full}" in text, full
 
 
 def test_the_schema_for_editors_is_current() -> None:

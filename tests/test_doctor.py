@@ -16,18 +16,8 @@ from typing import get_args
 import pytest
 
 from gateway.bootstrap import Shell
-from gateway.cli.doctor import (
-    Check,
-    _bundles,
-    _classifiers,
-    _deliveries,
-    _ledger,
-    _port,
-    _regions,
-    _routes,
-    _sqlite,
-    _time_zone,
-)
+from gateway.cli.upkeep import ledger_checks, machine_checks, model_checks, peer_checks
+from gateway.cli.upkeep.check import Check
 from gateway.ledger import Ledger
 from gateway.settings import BundleName, Settings
 from gateway.supervisor.supervisor import _alone, write_snapshot
@@ -46,7 +36,7 @@ def make(folder: Path, *, whole: bool = True) -> None:
 
 def checks(folder: Path, **work: object) -> dict[str, Check]:
     settings = Settings.model_validate({"work": {"bundles": str(folder), **work}})
-    return {check.what: check for check in _bundles(settings)}
+    return {check.what: check for check in model_checks.bundles(settings)}
 
 
 def test_the_plain_bundle_is_in_use_unless_a_variant_is_named(tmp_path: Path) -> None:
@@ -107,7 +97,7 @@ def test_what_destinations_accept_must_be_able_to_come(
             "work": {"regions": regions},
         }
     )
-    found = _regions(settings)
+    found = model_checks.regions(settings)
     assert found.result == result
     assert words in found.detail
 
@@ -124,7 +114,7 @@ def test_a_region_has_the_name_on_its_card(tmp_path: Path) -> None:
             "work": {"regions": [str(tmp_path / "v7")]},
         }
     )
-    assert _regions(settings).result == "ok"
+    assert model_checks.regions(settings).result == "ok"
 
 
 def as_classifier(folder: Path, **words: object) -> None:
@@ -142,7 +132,7 @@ def with_classifier(folder: Path, **block: object) -> Settings:
 
 
 def of_classifier(folder: Path, **block: object) -> list[Check]:
-    return list(_classifiers(with_classifier(folder, **block)))
+    return list(model_checks.classifiers(with_classifier(folder, **block)))
 
 
 def test_a_classifier_is_looked_at_by_its_own_card(tmp_path: Path) -> None:
@@ -157,9 +147,13 @@ def test_a_classifier_is_looked_at_by_its_own_card(tmp_path: Path) -> None:
     assert (found.result, "sent again" in found.detail) == ("error", True)
     as_classifier(tmp_path / "kids", off=True)
     assert [one.result for one in of_classifier(tmp_path / "kids")] == ["ok"]
-    refused = [one.detail for one in _routes(with_classifier(tmp_path / "kids")) if one.result == "error"]
+    refused = [
+        one.detail for one in peer_checks.routes(with_classifier(tmp_path / "kids")) if one.result == "error"
+    ]
     assert ["this classifier is off" in words for words in refused] == [True]
-    assert "error" not in {one.result for one in _routes(with_classifier(tmp_path / "kids", on=True))}
+    assert "error" not in {
+        one.result for one in peer_checks.routes(with_classifier(tmp_path / "kids", on=True))
+    }
     make(tmp_path / "anatomy")
     assert "bundle chest14" not in checks(tmp_path)
 
@@ -180,7 +174,7 @@ def test_a_clock_that_shows_utc_unasked_is_no_hospitals(
     with monkeypatch.context() as patched:
         patched.setenv("TZ", here)
         time.tzset()
-        found = _time_zone(Settings.model_validate({"gateway": {"time_zone": name}}))
+        found = machine_checks.time_zone(Settings.model_validate({"gateway": {"time_zone": name}}))
     time.tzset()
     assert (found.result, words in found.detail) == (result, True)
 
@@ -227,14 +221,14 @@ def test_a_gateway_knows_itself_on_its_port(
     tree = {"state": tmp_path / "state", "gateway": gateway, "store": {"min_free_mb": free_mb}}
     settings = Settings.model_validate(tree)
     with _alone(settings.state) if own else nullcontext(), listening(settings):
-        found = _port(settings)
+        found = machine_checks.port(settings)
     assert (found.result, words.format(port=free_port) in found.detail) == (result, True), found
     assert ("Stop the program" in found.detail) is not own
 
 
 def test_doctor_says_that_there_is_no_archive(tmp_path: Path) -> None:
     """The default runs without a file, and originals are kept only here."""
-    (found,) = _routes(Settings(state=tmp_path))
+    (found,) = peer_checks.routes(Settings(state=tmp_path))
     assert (found.what, found.result) == ("archive", "warning")
     assert "kept only here" in found.detail
 
@@ -244,11 +238,11 @@ def test_it_names_sqlite_and_what_guards_from_its_bug(
 ) -> None:
     settings = Settings(state=tmp_path)
     monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: True)
-    assert [(c.result, "nobody can commit meanwhile" in c.detail) for c in _sqlite(settings)] == [
-        ("ok", True)
-    ]
+    assert [
+        (c.result, "nobody can commit meanwhile" in c.detail) for c in ledger_checks.sqlite(settings)
+    ] == [("ok", True)]
     monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: False)
-    assert [c.detail for c in _sqlite(settings)] == [sqlite3.sqlite_version]
+    assert [c.detail for c in ledger_checks.sqlite(settings)] == [sqlite3.sqlite_version]
 
 
 def test_a_ledger_that_cannot_be_read_is_a_line_and_not_the_end(tmp_path: Path) -> None:
@@ -257,7 +251,7 @@ def test_a_ledger_that_cannot_be_read_is_a_line_and_not_the_end(tmp_path: Path) 
     Ledger.open(settings.ledger_url, migrate_first=True).close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         db.execute("ALTER TABLE deliveries RENAME TO gone")
-    found = [_ledger(settings), *_deliveries(settings)]
+    found = [ledger_checks.ledger(settings), *ledger_checks.deliveries(settings)]
     assert {(c.result, "no such table" in c.detail) for c in found} == {("error", True)}
     assert [c.what for c in found] == ["ledger", "deliveries"]
 
@@ -265,6 +259,6 @@ def test_a_ledger_that_cannot_be_read_is_a_line_and_not_the_end(tmp_path: Path) 
 def test_it_warns_of_a_wal_that_nobody_copies(tmp_path: Path) -> None:
     with (tmp_path / "ledger.sqlite-wal").open("wb") as wal:
         wal.truncate(300 << 20)  # a hole: takes no room
-    told = {check.what: check for check in _sqlite(Settings(state=tmp_path))}
+    told = {check.what: check for check in ledger_checks.sqlite(Settings(state=tmp_path))}
     assert told["ledger's WAL"].result == "warning"
     assert "300 MiB" in told["ledger's WAL"].detail

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.ledger import Ledger
 from gateway.ledger.records import Judged, Received
-from pipelines.facts import in_words
 from pipelines.film import Act, Decision, Finding, Reason, Verdict
+from pipelines.words.facts import in_words
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

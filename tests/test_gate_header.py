@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from pipelines.film import Film, Header, Reason, Verdict
 from pipelines.gates.header import HeaderGate, header_findings
-from pipelines.kinds import is_film
+from pipelines.words.kinds import is_film
 
 DX = Header(
     sop_class_uid=DigitalXRayImageStorageForPresentation, modality="DX", image_type=("ORIGINAL", "PRIMARY")

@@ -17,7 +17,7 @@ from dicom_peers import echo
 from test_loops import until
 from test_supervisor import Events
 
-from gateway.cli.doctor import _threads
+from gateway.cli.upkeep.machine_checks import threads
 from gateway.ledger import Ledger
 from gateway.process.outlet import Outlet
 from gateway.settings import Settings
@@ -85,8 +85,8 @@ def test_a_listener_whose_log_cannot_be_written_receives_and_stops(
             assert os.read(heard, 6) == b"ready\n"
             assert all(echo(free_port) for _ in range(25))
             if nowhere is not nobody_reads:  # of one that hangs nobody is sure before HANGS_S
-                until(lambda: [check.result for check in _threads(Settings(state=tmp_path))] == ["error"])
-                (check,) = _threads(Settings(state=tmp_path))
+                until(lambda: [check.result for check in threads(Settings(state=tmp_path))] == ["error"])
+                (check,) = threads(Settings(state=tmp_path))
                 assert "the log cannot be written: " in check.detail
             child.terminate()
             assert child.wait(PATIENCE_S) == 0

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.cli.doctor import Check, _threads
+from gateway.cli.upkeep.check import Check
+from gateway.cli.upkeep.machine_checks import threads
 from gateway.errors import LedgerBusy
 from gateway.ledger import Ledger
 from gateway.process import health, loops
@@ -50,20 +51,20 @@ def test_doctor_names_a_thread_that_fails_in_a_running_process(tmp_path: Path) -
     try:
         os.close(told)
         assert select.select([heard], [], [], PATIENCE_S)[0]
-        assert list(_threads(settings)) == [
+        assert list(threads(settings)) == [
             Check("threads", "ok", "nothing fails in the processes that run (1)")
         ]
         rename(tmp_path, "deliveries", "elsewhere")
-        until(lambda: any(one.result == "error" for one in _threads(settings)))
-        (found,) = (one for one in _threads(settings) if "courier look" in one.detail)
+        until(lambda: any(one.result == "error" for one in threads(settings)))
+        (found,) = (one for one in threads(settings) if "courier look" in one.detail)
         assert found.what == "dispatcher"
         assert f"process {child.pid} failed" in found.detail
         assert "no such table: deliveries" in found.detail
         rename(tmp_path, "elsewhere", "deliveries")
-        until(lambda: [one.result for one in _threads(settings)] == ["ok"])
+        until(lambda: [one.result for one in threads(settings)] == ["ok"])
         child.kill()
         child.wait()
-        assert list(_threads(settings)) == []
+        assert list(threads(settings)) == []
     finally:
         child.kill()
         log = child.communicate()[1].decode()

@@ -19,7 +19,7 @@ import yaml
 
 from gateway import redis_server
 from gateway.bootstrap import Shell
-from gateway.cli.doctor import _private
+from gateway.cli.upkeep import machine_checks
 from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
@@ -72,7 +72,7 @@ def test_a_group_that_was_let_in_on_purpose_stays(folder: Path, on_purpose: int)
     state.chmod(on_purpose)
     assert private.claim(state) == ""
     assert mode(state) == on_purpose
-    assert "its group can reach" in _private(Settings(state=state)).detail
+    assert "its group can reach" in machine_checks.private(Settings(state=state)).detail
 
 
 def test_a_folder_that_holds_other_things_keeps_its_mode_and_ours_in_it_do_not(folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_one_of_another_user_is_refused_in_words(folder: Path) -> None:
     settings = Settings(state=state)
     with pytest.raises(FilmgateError, match=r"belongs to \S+ \(65534\), and this runs as root \(0\).*chown"):
         Shell.open(settings)
-    assert _private(settings).result == "warning"
+    assert machine_checks.private(settings).result == "warning"
     assert list(state.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from gateway.cli.lab import regions as cli
+from gateway.cli import app
 from gateway.errors import FilmgateError
 from models import bundle
 from models.asking import Ask
@@ -449,24 +449,24 @@ def test_a_gate_comes_out_of_a_manifest_without_code(disc_run: tuple[Path, Path]
     out = tmp_path / "bundle"
     words = ["train", str(manifest), "--films", str(films), "--out", str(out)]
     words += ["--cache", str(tmp_path / "cache"), "--steps", "1", "--folds", "2", "--json"]
-    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    result = CliRunner().invoke(app, ["region", *words], catch_exceptions=False)
     assert result.exit_code == 0
     assert (out / "LICENSE").exists()
     assert "of the region, as they are" in (out / "docs" / "README.md").read_text()
     gate_ = RegionGate(Eyes(), bundle.load(out))
     assert gate_(a_film())[0].gate == "disc"
     weights = (out / "models" / "model.safetensors").read_bytes()
-    assert CliRunner().invoke(cli.app, words).exit_code == 0
+    assert CliRunner().invoke(app, ["region", *words]).exit_code == 0
     assert (out / "models" / "model.safetensors").read_bytes() == weights
 
 
 def test_check_counts_or_complains(disc_run: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, films = disc_run
-    good = CliRunner().invoke(cli.app, ["check", str(manifest), "--films", str(films)])
+    good = CliRunner().invoke(app, ["region", "check", str(manifest), "--films", str(films)])
     assert good.exit_code == 0, good.output
     assert "disc can be trained" in good.output
     (tmp_path / "boxes.csv").write_text("file,x0,y0,x1,y1\nwith/0.png,10,10,20,20\n")
-    bad = CliRunner().invoke(cli.app, ["check", str(manifest), "--films", str(films)])
+    bad = CliRunner().invoke(app, ["region", "check", str(manifest), "--films", str(films)])
     assert isinstance(bad.exception, FilmgateError)
     assert "write fractions of the film, not pixels" in str(bad.exception)
 
@@ -475,7 +475,7 @@ def test_sheets_show_every_film_with_its_boxes(disc_run: tuple[Path, Path], tmp_
     """Red lines where boxes are drawn: an error in a box is seen, not computed."""
     manifest, films = disc_run
     words = ["sheet", str(manifest), "--films", str(films), "--out", str(tmp_path / "sheets"), "--grid"]
-    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    result = CliRunner().invoke(app, ["region", *words], catch_exceptions=False)
     assert result.exit_code == 0
     sheets = sorted((tmp_path / "sheets").glob("*.png"))
     assert len(sheets) == 2
@@ -493,7 +493,7 @@ def test_a_folder_of_dicom_becomes_a_manifest_to_fill_in(tmp_path: Path) -> None
     (tmp_path / "dicom" / "letter.txt").write_text("no film")
     manifest = tmp_path / "knee" / "region.yaml"
     words = ["begin", str(tmp_path / "dicom"), str(manifest), "--films", str(tmp_path / "pictures")]
-    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    result = CliRunner().invoke(app, ["region", *words], catch_exceptions=False)
     assert result.exit_code == 0
     assert "letter.txt" in result.output
     (line,) = _table(tmp_path / "knee" / "labels.csv")

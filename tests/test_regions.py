@@ -9,9 +9,9 @@ from itertools import product
 import pytest
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
-from pipelines import regions
 from pipelines.film import Act, Box, Claim, Decision, Finding, Header, Operations, Reason, Verdict
-from pipelines.policy import ACCEPTS, Acceptance, Policy, accepts, decide, would_take
+from pipelines.policy import Acceptance, Policy, accepts, decide, regions, would_take
+from pipelines.policy.deciding import ACCEPTS
 
 TODAY = date(2026, 11, 20)
 SILENT = Header(

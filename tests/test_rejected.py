@@ -15,9 +15,9 @@ from gateway.errors import PersonDecided
 from gateway.ledger import Ledger
 from gateway.ledger.records import CopyMade, CopyState, Job, Judged, Outcome, Received, Said
 from gateway.sandbox.decoder import Decoder
-from pipelines.film import Act, Decision, Reason
+from pipelines.film import REJECTION_TITLES, Act, Decision, Reason, Rejected
 from pipelines.lab.films.phantom_dx import phantom_dx
-from pipelines.rejected import TITLES, Rejected, rejected_by
+from pipelines.rejected import rejected_by
 from pipelines.report.identity import Equipment
 from pipelines.report.rejection import rejection_note
 
@@ -57,7 +57,7 @@ def saved(ds: Dataset, path: Path) -> Path:
 def test_what_it_names_is_rejected(tmp_path: Path, title: str, code: str) -> None:
     """All titles of CID 7010 that reject."""
     film = phantom_dx("frontal", 3, size=(64, 64))
-    assert code in TITLES
+    assert code in REJECTION_TITLES
     found = rejected_by(saved(key_object(film, title), tmp_path / "ko.dcm"))
     assert found == Rejected(code, (film.SOPInstanceUID,))
 

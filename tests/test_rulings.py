@@ -15,8 +15,8 @@ from gateway.errors import StaleLease
 from gateway.ledger.records import HoldState, Judged, Received
 from gateway.sandbox.decoder import Decoder
 from pipelines.film import Act, Answer, Decision, Film, Finding, Reason
-from pipelines.kinds import header_findings
 from pipelines.lab.films.phantom_dx import phantom_dx
+from pipelines.words.kinds import header_findings
 
 
 class Looks(Says):

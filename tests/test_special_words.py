@@ -13,9 +13,10 @@ from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorage
 
 from pipelines.film import Act, Answer, Decision, Finding, Reason, Ruling, Sender, Verdict
 from pipelines.header import read_header
-from pipelines.kinds import header_findings
-from pipelines.policy import DEFAULT_RULES, SAID_ONCE, Acceptance, Policy, decide, decide_unreadable
-from pipelines.special_words import SPELLINGS, special_words, word_named
+from pipelines.policy import DEFAULT_RULES, Acceptance, Policy, decide, decide_unreadable
+from pipelines.policy.rulings import SAID_ONCE
+from pipelines.words.kinds import header_findings
+from pipelines.words.special_words import SPELLINGS, special_words, word_named
 
 GATES = ("exposure", "anatomy", "inversion", "rotation", "mirror", "lungs")
 ANN = Ruling("ROOM3", "BONE", Answer.ALWAYS, "ann", datetime(2026, 11, 20, tzinfo=UTC), "all films have it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom.sr.codedict import codes
 
-from pipelines.vocabulary import (
+from pipelines.words.vocabulary import (
     CHEST_WORDS,
     OTHER_WORDS,
     PARTS,

@@ -1,70 +1,68 @@
 """The command `filmgate`. Only this package prints.
 
 Exit codes: 0 all as asked, 1 something was not, 2 the command line or the configuration cannot be used.
-Heavy modules (pynetdicom, Celery, torch) are imported inside the commands that need them: `films list` is
-polled, and must not wait for a network library.
+`gateway.cli.commands` says where each command is. Its module, with all that it imports, is loaded when the
+command is asked for: `films list` is polled, and must not wait for a network library.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import (
-    backup,
-    classify,
-    config,
-    deliveries,
-    demo,
-    doctor,
-    films,
-    options,
-    quarantine,
-    serve,
-    transfer,
-)
-from gateway.cli.lab import classifiers, judging, models, regions, training
+from gateway.cli.commands import COMMANDS
+from gateway.cli.lazy import LazyGroup, attribute
+from gateway.cli.options import Common
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
 from gateway.process import outlet, private
 
+
+class Root(LazyGroup):
+    """All of them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.add(COMMANDS)
+
+
 app = typer.Typer(
     name="filmgate",
-    help="A DICOM gateway for radiography that looks at the pixels before it routes.",
+    cls=Root,
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(serve.up)
-app.command()(serve.listen)
-app.command()(serve.dispatch)
-app.command()(serve.work)
-app.command()(transfer.send)
-app.command()(transfer.echo)
-app.add_typer(films.app, name="films")
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(deliveries.app, name="deliveries")
-app.add_typer(config.app, name="config")
-app.command()(doctor.doctor)
-app.command()(doctor.fsck)
-app.command()(backup.backup)
-app.command()(backup.restore)
-training.train_app.command("classifier")(classifiers.train)
-training.train_app.command("lessons")(classifiers.lessons)
-app.add_typer(training.train_app, name="train")
-app.command()(training.rounds)
-app.command()(training.calibrate)
-training.evaluate_app.command("classifier")(judging.classifier)
-training.evaluate_app.command("robustness")(judging.robustness)
-app.add_typer(training.evaluate_app, name="evaluate")
-app.add_typer(regions.app, name="region")
-app.command()(classify.classify)
-app.add_typer(models.app, name="models")
-app.command()(demo.demo)
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version, and the digests of policy and models.")
+]
+Json = Annotated[bool, typer.Option("--json", help="With --version: one JSON array.")]
+Config = Annotated[Path | None, typer.Option("--config", help="With --version: the configuration file.")]
+State = Annotated[Path | None, typer.Option("--state", help="With --version: the state folder.")]
+
+
+@app.callback()
+def filmgate(
+    context: typer.Context,
+    version: Version = False,
+    json: Json = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """A DICOM gateway for radiography that looks at the pixels before it routes."""
+    if version:
+        attribute("gateway.cli.version:show_version")(Common(json, config, state))
+        raise typer.Exit
+    if json or config or state:
+        raise typer.BadParameter("--json, --config and --state go after the command's name")
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
 
 
 def main() -> None:
@@ -84,7 +82,5 @@ def main() -> None:
 
 def _show_warning(*args: Any, **named: Any) -> None:
     """Libraries quote what they read, and that is a patient's: see `gateway.logs`."""
-    from gateway import logs
-
-    options.quiet_logs()
-    logs.show_warning(*args, **named)
+    attribute("gateway.cli.quiet:quiet_logs")()
+    attribute("gateway.logs:show_warning")(*args, **named)

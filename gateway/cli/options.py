@@ -1,22 +1,17 @@
-"""The options that every command has, and what they give: Settings, a Ledger, a Shell."""
+"""Options that several commands share; `gateway.cli.lazy` gives each command the fields of these values."""
 
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.errors import FilmgateError, NotFound
-from gateway.settings import LogSettings, Settings, load
-
-if TYPE_CHECKING:
-    from gateway.bootstrap import Shell
-    from gateway.ledger import Ledger
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Configuration file; else $FILMGATE_CONFIG, ./filmgate.yaml.")
@@ -25,14 +20,47 @@ State = Annotated[
     Path | None, typer.Option("--state", help="Folder for films, ledger and sockets; else as configured.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON array on standard output, an object an item.")]
-By = Annotated[str, typer.Option("--by", help="Who decides; else your name on this machine.")]
-Note = Annotated[str, typer.Option("--note", help="Why, in your words; it is kept with the decision.")]
+By = Annotated[str, typer.Option("--by", help="Who decides; else your user name on this machine.")]
+Note = Annotated[str, typer.Option("--note", help="Why, in your own words; kept with the decision.")]
 FilmId = Annotated[str, typer.Argument(help="SOP Instance UID, or the film's id in `films list`.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every command takes."""
+
+    json: Json = False
+    config: Config = None
+    state: State = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """By whom and why."""
+
+    by: By = ""
+    note: Note = ""
+
+    @property
+    def person(self) -> str:
+        """The name under which a decision is kept."""
+        return person(self.by)
+
+
 def person(by: str) -> str:
-    """The name under which a decision is kept."""
+    """The name that was given, or that of this machine's user."""
     return by.strip() or getpass.getuser()
+
+
+def one_of(word: str | None, known: tuple[str, ...]) -> str | None:
+    """The word itself.
+
+    Raises:
+        typer.BadParameter: it is none of the known ones.
+    """
+    if word is not None and word not in known:
+        raise typer.BadParameter(f"must be one of {', '.join(known)}")
+    return word
 
 
 def need_training(what: str, paths: Iterable[Path]) -> None:
@@ -46,47 +74,3 @@ def need_training(what: str, paths: Iterable[Path]) -> None:
     for path in paths:
         if not path.exists():
             raise NotFound(f"there is no {path}. Nothing was done. Name what is there.")
-
-
-@contextmanager
-def open_ledger(config: Path | None, state: Path | None) -> Iterator[Ledger]:
-    """The ledger alone: what listing needs, without the network's libraries."""
-    from gateway.ledger import Ledger
-
-    settings = load(config, state)
-    if not settings.ledger.url and not (settings.state / "ledger.sqlite").exists():
-        raise NotFound(
-            f"there is no ledger in {settings.state}. Name the gateway's state folder with --state."
-        )
-    ledger = Ledger.open(settings.ledger_url, busy_timeout_s=settings.ledger.busy_timeout_s)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-@contextmanager
-def open_shell(settings: Settings) -> Iterator[Shell]:
-    """Ledger, store, destinations: everything."""
-    from gateway.bootstrap import Shell
-
-    quiet_logs()
-
-    shell = Shell.open(settings)
-    try:
-        yield shell
-    finally:
-        shell.close()
-
-
-def quiet_logs(*, errors_alone: bool = False) -> None:
-    """Warnings (or errors) alone, on standard error, unless the process set its logs up otherwise.
-
-    Standard output is for results.
-    """
-    import structlog
-
-    from gateway import logs
-
-    if not structlog.is_configured():
-        logs.configure(LogSettings(level="error" if errors_alone else "warning"))

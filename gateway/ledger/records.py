@@ -7,8 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pipelines.film import Decision, Finding, Header, Operations
-from pipelines.rejected import Rejected
+from pipelines.film import Decision, Finding, Header, Operations, Rejected
 
 
 class JobState(StrEnum):

@@ -17,8 +17,7 @@ from gateway.ledger.holding import standing, take_back
 from gateway.ledger.moves import FROM_THE_START, allowed, note
 from gateway.ledger.records import HoldState, JobState, Judged, Said
 from gateway.ledger.tables import copies, decisions, events, holds, instances, jobs, rejections, versions
-from pipelines.film import REASON_TEXT, Act, Decision, Reason
-from pipelines.rejected import TITLES
+from pipelines.film import REASON_TEXT, REJECTION_TITLES, Act, Decision, Reason
 
 RULE = "rejected"
 TAKEN_BACK = "rejection taken back"
@@ -81,7 +80,8 @@ def withheld(rejection: Any, made: Decision | None = None) -> Decision:
 def in_words(rejection: Any) -> str:
     """Who said it, when, and what."""
     by = f" by {rejection.sender}" if rejection.sender else ""
-    return f"{TITLES.get(rejection.code, rejection.code)}{by} on {rejection.said_at:%Y-%m-%d %H:%M} UTC"
+    title = REJECTION_TITLES.get(rejection.code, rejection.code)
+    return f"{title}{by} on {rejection.said_at:%Y-%m-%d %H:%M} UTC"
 
 
 def lift(db: Connection, film_id: int, by: str, now: datetime) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from gateway.sandbox.parent import Sandbox, header_told, integer_told, short_text
 from gateway.store import Store
-from pipelines.film import PREVIEW_PX, Box, Damage, Film, Operations
-from pipelines.rejected import MOST, TITLES, Rejected
+from pipelines.film import PREVIEW_PX, REJECTION_TITLES, Box, Damage, Film, Operations, Rejected
+from pipelines.rejected import MOST
 
 MAX_COPY = 2**30  # bytes of a corrected copy
 
@@ -119,6 +119,6 @@ def _damage(told: dict[str, Any]) -> Damage:
 
 def _rejected(told: dict[str, Any]) -> Rejected:
     code, named = told["code"], tuple(map(short_text, told["instances"]))
-    if code not in TITLES or len(named) > MOST:
+    if code not in REJECTION_TITLES or len(named) > MOST:
         raise ValueError("no rejection that there is")
     return Rejected(code, named)

@@ -36,7 +36,7 @@ from gateway.settings.lined_yaml import Loc, text_of
 from models import plain_files
 from models.classifiers import terms
 from pipelines.policy import Policy, PolicyError
-from pipelines.regions import CHEST
+from pipelines.policy.regions import CHEST
 
 NO_ARCHIVE = "routes.always names no destination: originals are kept only here, and no archive gets them"
 HELD = "every film would be held"

@@ -125,8 +125,8 @@ def _policy_text(path: Path) -> str:
         Policy.load(text)
     except SettingsError as error:
         raise SettingsError(f"policy.file: {error}") from error
-    except PolicyError as error:  # it names the line or the rule
-        raise SettingsError(f"policy.file: {path}: {error}") from error
+    except PolicyError as error:
+        raise SettingsError(f"policy.file: {path}:{error.line}: {error.words}") from error
     return text
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipelines.film import Film, Finding
-from pipelines.kinds import GATE
-from pipelines.kinds import header_findings as header_findings
+from pipelines.words.kinds import GATE
+from pipelines.words.kinds import header_findings as header_findings
 
 
 class HeaderGate:

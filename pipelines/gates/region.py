@@ -1,7 +1,7 @@
 """A body region other than the chest: does the film show it, and where. Made from a bundle, not written.
 
 Any bundle that `filmgate region train` makes becomes a gate of the name on its card (docs/new-gate.md). What
-it finds holds no chest; pipelines.regions says what follows from it.
+it finds holds no chest; pipelines.policy.regions says what follows from it.
 """
 
 from __future__ import annotations

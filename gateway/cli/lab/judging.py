@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import print_json, print_table, say
+from gateway.cli.output import print_json, say
+from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError
 
 if TYPE_CHECKING:

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import print_json, print_table, say
+from gateway.cli.output import print_json, say
+from gateway.cli.quiet import quiet_logs
+from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError
 from gateway.settings import load
 
 if TYPE_CHECKING:
     from models.classifiers.bundle import ClassifierCard
     from pipelines.lab.train.imports import Foreign, Terms
-
-app = typer.Typer(no_args_is_help=True, help="The models there are, and other people's made usable.")
-imports = typer.Typer(no_args_is_help=True, help="Make other people's classifiers into bundles.")
-app.add_typer(imports, name="import")
 
 File = Annotated[Path, typer.Argument(help="The file of the network or its weights.")]
 Folder = Annotated[Path, typer.Argument(help="The folder of the MONAI bundle.")]
@@ -52,7 +50,6 @@ Where = Annotated[
 VIEWS = "PA,AP,frontal"
 
 
-@imports.command()
 def torchxrayvision(
     file: File,
     weights: Weights,
@@ -79,12 +76,8 @@ def torchxrayvision(
     _import(made, out, json=json)
 
 
-@imports.command(
-    "onnx", help="A classifier as ONNX, weights in or beside it: a film in, a number for each label out."
-)
-@imports.command("torchscript", help="A classifier as TorchScript: a film in, a number for each label out.")
 def foreign(
-    context: typer.Context,
+    kind: str,
     file: File,
     labels: Labels,
     px: Px,
@@ -115,13 +108,12 @@ def foreign(
 
         what = _foreign(labels, px, low, high, channels, crop, aspect, axes, gives, exclusive=exclusive)
         terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        bundled = take.onnx if context.info_name == "onnx" else take.torchscript
+        bundled = take.onnx if kind == "onnx" else take.torchscript
         return bundled(file, out, what, terms)
 
     _import(made, out, json=json)
 
 
-@imports.command()
 def monai(
     folder: Folder,
     out: Out,
@@ -152,7 +144,6 @@ def monai(
     _import(made, out, json=json)
 
 
-@app.command("list")
 def list_models(
     bundles: Where = None,
     json: options.Json = False,
@@ -161,7 +152,7 @@ def list_models(
 ) -> None:
     """Every model: gates and classifiers, those that ship and those in the configuration."""
     settings = load(config, state)
-    options.quiet_logs()
+    quiet_logs()
     named = [_named(block.bundle or name) for name, block in settings.classifiers.items()]
     items = list(
         _models([*(bundles or []), *([Path(settings.work.bundles)] if settings.work.bundles else [])], named)
@@ -251,7 +242,7 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
     """
     from models.bundle import BundleError
 
-    options.quiet_logs()
+    quiet_logs()
     try:
         card = made()
     except BundleError as error:

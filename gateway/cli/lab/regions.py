@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import print_json, print_table, say
+from gateway.cli.output import print_json, say
+from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError, NotFound
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from pipelines.lab.films.region_data import Film, Region
     from pipelines.lab.train.region_train import Run
-
-app = typer.Typer(no_args_is_help=True, help="A gate for another body region, from labels and boxes alone.")
 
 Manifest = Annotated[Path, typer.Argument(help="region.yaml; labels.csv and boxes.csv lie beside it.")]
 Films = Annotated[Path, typer.Option("--films", help="Folder of the films that labels and boxes name.")]
@@ -57,7 +56,6 @@ terms:
 """
 
 
-@app.command()
 def begin(
     dicom: Annotated[Path, typer.Argument(help="Folder of DICOM films.")],
     manifest: Annotated[
@@ -100,7 +98,6 @@ def begin(
             say(f"not read: {one['file']}: {one['why']}")
 
 
-@app.command()
 def check(
     manifest: Manifest,
     films: Films,
@@ -133,7 +130,6 @@ def check(
         say(f"{region.name} can be trained; {region.excluded} films are excluded")
 
 
-@app.command()
 def sheet(
     manifest: Manifest,
     films: Films,
@@ -159,7 +155,6 @@ def sheet(
         say(f"{len(shown)} films on {len(paths)} sheets in {out}")
 
 
-@app.command()
 def train(
     manifest: Manifest,
     films: Films,
@@ -191,7 +186,6 @@ def train(
         say(f"bundle: {folder}   use it: `work: {{regions: [{folder}]}}` in filmgate.yaml")
 
 
-@app.command()
 def curve(
     manifest: Manifest,
     films: Films,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import options
-from gateway.cli.output import print_json, print_table, say
+from gateway.cli.output import print_json, say
+from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError, NotFound
 
 if TYPE_CHECKING:
@@ -216,28 +215,6 @@ def evaluate(
         print_json([{"name": name, "page": page}])
     else:
         say(f"report: {page}")
-
-
-def of_gate(command: Callable[..., None], name: str) -> Callable[..., None]:
-    """The command for one gate: without its NAME, so that `train rotation` and `train classifier` are both
-    commands of a group."""
-
-    @functools.wraps(command)
-    def bound(**said: Any) -> None:
-        command(name, **said)
-
-    whole = inspect.signature(command, eval_str=True)
-    rest = [parameter for key, parameter in whole.parameters.items() if key != "name"]
-    bound.__signature__ = whole.replace(parameters=rest)  # type: ignore[attr-defined]
-    return bound
-
-
-train_app = typer.Typer(no_args_is_help=True, help="Train a gate or a classifier from labelled films.")
-evaluate_app = typer.Typer(no_args_is_help=True, help="Report what is known of a gate or a classifier.")
-for gate in NAMES:
-    train_app.command(gate)(of_gate(train, gate))
-for gate in (*NAMES, CHAIN):
-    evaluate_app.command(gate)(of_gate(evaluate, gate))
 
 
 def _asked(name: str, films: Path, runs: Path, cache: Path) -> Iterator[Path]:

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines import gates
+from pipelines.classifier import Classifier
 from pipelines.film import PREVIEW_PX, Act, Decision, Film, Finding, Header, Operations, Reason, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
@@ -40,7 +41,6 @@ from pipelines.lab.films.exposure_faults import Frame, framed
 from pipelines.lab.films.labels import CHEST14, NO_FINDING, PNEUMONIA3, Task
 from pipelines.lab.measure.classifier_scores import Doubles
 from pipelines.policy import Acceptance, Policy, decide
-from pipelines.reader import Reader
 from pipelines.reading import Reading
 
 Greys = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
@@ -298,7 +298,7 @@ def corrected(pixels: Greys, operations: Operations) -> Greys:
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
 
-def asks(reader: Reader, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
+def asks(reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
     """The classifier as a question: pixels -> probabilities of these labels, in their order.
 
     One that reads the lung field is given the box that the gates `ready` find, whatever else they say; where

@@ -20,6 +20,7 @@ from models.bundle import BundleError
 from models.classifiers import bundle
 from models.pictures import NOTHING, read_pixels
 from pipelines import gates
+from pipelines.classifier import Classifier
 from pipelines.lab.ask import robustness
 from pipelines.lab.ask.chain import CLAIMS
 from pipelines.lab.ask.robustness import CLEAN, DAMAGES, MIX, WRONG_PART, Answer
@@ -30,7 +31,6 @@ from pipelines.lab.measure.classifier_scores import Doubles, Flags
 from pipelines.lab.measure.rules import share, with_interval
 from pipelines.lab.measure.tables import Table, markdown, write_csv
 from pipelines.lab.report.drawing import LINES, LOOKS, save
-from pipelines.reader import Reader
 
 LEAST = 10  # clean films with a condition, for it to count in the macro-average
 TABLE, SUMMARY, PLOT = "robustness", "robustness.md", "robustness"
@@ -54,7 +54,7 @@ def evaluate_robustness(
     BundleError for a classifier or gates that cannot be used, or ValueError where there are no such films.
     """
     torch.set_num_threads(threads)
-    reader = Reader.open(bundle.find(model), threads=threads)
+    reader = Classifier.open(bundle.find(model), threads=threads)
     task = robustness.task_of(reader.card.classes)
     ready = gates.load(bundles)
     if problems := ready.problems():

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from models.classifiers import bundle, framing, inputs, nets
 from models.classifiers.bundle import ClassifierCard, Input, Loaded
 from models.classifiers.engine import Answer, Eager
+from pipelines.classifier import Classifier, condition_to_show, probabilities, rescaled
 from pipelines.film import Box, Film, Finding, Header, Verdict
 from pipelines.gates.lungs import crop_of
 from pipelines.lab.films import phantom
-from pipelines.reader import Reader, condition_to_show, probabilities, rescaled
 from pipelines.reading import WHOLE, Condition, NotRead, Reading, Unread
 
 CLASSES = ("Effusion", "Mass", "No Finding")
@@ -26,13 +26,13 @@ LUNGS = Finding("lungs", Verdict.GOOD, box=Box(0.2, 0.1, 0.8, 0.7))
 FILM = Film(ADULT, phantom.render("frontal", 5).astype(np.float32))
 
 
-def reader(card: ClassifierCard = CARD) -> Reader:
+def reader(card: ClassifierCard = CARD) -> Classifier:
     torch.manual_seed(0)
     net = nets.Small(len(card.classes)).eval().requires_grad_(False)
-    return Reader(Loaded(card, net), Eager(card, net))
+    return Classifier(Loaded(card, net), Eager(card, net))
 
 
-def seen_by(one: Reader) -> list[NDArray[np.float32]]:
+def seen_by(one: Classifier) -> list[NDArray[np.float32]]:
     """What its network is shown from now on."""
     shown: list[NDArray[np.float32]] = []
 
@@ -205,7 +205,7 @@ def test_a_reader_is_opened_from_a_folder_and_keeps_its_export(tmp_path: Path) -
     """On a processor ONNX Runtime reads; the export lies in the cache afterwards."""
     torch.manual_seed(3)
     bundle.save(tmp_path / "tiny", CARD, nets.Small(3))
-    one = Reader.open(tmp_path / "tiny", cache=tmp_path / "cache", device="cpu")
+    one = Classifier.open(tmp_path / "tiny", cache=tmp_path / "cache", device="cpu")
     assert one.engine.runs_on == "onnxruntime"
     assert len(list((tmp_path / "cache").glob("*.onnx"))) == 1
     assert isinstance(one.read(FILM, (LUNGS,)), Reading)

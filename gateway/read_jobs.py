@@ -24,11 +24,11 @@ from gateway.settings.classifier import bundle_of
 from gateway.store import Store
 from models.bundle import BundleError
 from models.classifiers import terms
+from pipelines.classifier import Classifier
 from pipelines.film import Act, Film, Finding, Reason, Verdict
-from pipelines.kinds import is_film
 from pipelines.policy import Acceptance, accepts
-from pipelines.reader import Reader
 from pipelines.reading import UNREAD_TEXT, NotRead, Reading, Unread
+from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ OF_SILENCE = ("not_analysed", "json", "fhir")
 Look = Callable[[Film], tuple[Finding, ...]]
 
 
-class Readings:
+class ReadJobs:
     """The classifiers of one worker.
 
     Args:
@@ -76,7 +76,7 @@ class Readings:
         self._findings = findings
         self._observing = observing
         self._engines = engines
-        self._readers: dict[str, Reader] = {}
+        self._readers: dict[str, Classifier] = {}
 
     def prepare(self) -> None:
         """Load what the first film would have to wait for, and say what cannot be used."""
@@ -143,7 +143,7 @@ class Readings:
             return self._findings(job.version_id) or self._look(film)
         return self._look(film.claiming(self._films(job.digest).header))
 
-    def _reader(self, name: str) -> Reader:
+    def _reader(self, name: str) -> Classifier:
         """
         Raises:
             BundleError: it cannot be used; asked anew each time, so that one that was mended is.
@@ -154,9 +154,9 @@ class Readings:
             self._readers[name] = self._opened(name)
         return self._readers[name]
 
-    def _opened(self, name: str) -> Reader:
+    def _opened(self, name: str) -> Classifier:
         try:
-            return Reader.open(bundle_of(self._blocks[name], name), cache=self._engines)
+            return Classifier.open(bundle_of(self._blocks[name], name), cache=self._engines)
         except BundleError:
             raise
         except Exception as error:  # of whatever kind: one classifier must not keep a worker from the gates

@@ -1,4 +1,4 @@
-"""The reader: a qualified film and what the gates found -> a Reading, or NotRead with its reason.
+"""A classifier that is ready: a qualified film and what the gates found -> a Reading, or NotRead with its reason.
 
 The flow is: covered? -> crop -> prepare -> ask -> calibrate -> rank -> show where. Nothing here raises for
 a film: what cannot be read is NotRead, so that silence is never taken for negative.
@@ -25,7 +25,7 @@ from pipelines.reading import WHOLE, Condition, NotRead, Reading, Unread
 FOREVER = date.max  # a card knows no age of studies
 
 
-class Reader:
+class Classifier:
     """Reads one film after another with one classifier."""
 
     def __init__(self, loaded: Loaded, engine: Engine) -> None:
@@ -37,7 +37,7 @@ class Reader:
     @classmethod
     def open(
         cls, folder: Path, *, cache: Path | None = None, threads: int = 1, device: str = "auto"
-    ) -> Reader:
+    ) -> Classifier:
         """The classifier in this folder, ready. Raises models.bundle.BundleError."""
         loaded = bundle.load(folder)
         return cls(loaded, open_engine(loaded, cache=cache, threads=threads, device=device))

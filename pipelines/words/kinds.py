@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from pipelines.film import Finding, Header, Reason, Verdict
-from pipelines.special_words import COMPANION_WORDS, FOR_PROCESSING
+from pipelines.words.special_words import COMPANION_WORDS, FOR_PROCESSING
 
 GATE = "header"
 
@@ -52,7 +52,8 @@ OTHER_PART_CLASSES = frozenset(
         DigitalIntraOralXRayImageStorageForProcessing,
     }
 )
-OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})  # of a CR or DX object a claim (pipelines.policy.claim)
+# Of a CR or DX object these are a claim of its header (pipelines.policy.claims).
+OTHER_PART_MODALITIES = frozenset({"MG", "IO", "PX"})
 OF_OTHER_CLASSES = dict.fromkeys(COMPANION_WORDS, Reason.COMPANION) | {FOR_PROCESSING: Reason.FOR_PROCESSING}
 
 

@@ -8,27 +8,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
+from pydicom.dataset import Dataset
 
-from gateway.cli import options
-from gateway.cli.films import deliveries_text
-from gateway.cli.output import print_table, say
+from gateway.cli.options import Common
+from gateway.cli.output import print_json, say
+from gateway.cli.review.film_text import decision_text, deliveries_text
+from gateway.cli.tables import print_table
+from gateway.destinations import scu
 from gateway.errors import FilmgateError
+from gateway.ledger import Ledger
+from gateway.ledger.records import FilmRow, Hold
 from gateway.process import private
 from gateway.settings import Settings, load
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-    from gateway.ledger import Ledger
-    from gateway.ledger.records import FilmRow
+from gateway.supervisor.processes import own_code, tie_to_parent
+from pipelines.lab.films.phantom_dx import phantom_dx
 
 START_WAIT_S = 180.0  # the first start reads torch from a cold disk
 DECIDE_WAIT_S = 120.0
@@ -72,61 +73,100 @@ SAMPLES = (
 Once = Annotated[bool, typer.Option("--once", help="End when the verdicts are shown.")]
 
 
-def demo(once: Once = False, config: options.Config = None, state: options.State = None) -> None:
+def demo(common: Common, once: Once = False) -> None:
     """Run the gateway here, push synthetic films through it by C-STORE, show the verdicts; stays up."""
-    folder = load(config, state).state / "demo"
+    folder = load(common.config, common.state).state / "demo"
     private.claim(folder.parent)
     folder.mkdir(private.FOLDER_MODE, exist_ok=True)
-    if config is None:
-        for name in ("archive", "chest-ai"):
-            (folder / name).mkdir(exist_ok=True)
-        config = folder / "filmgate.yaml"
-        config.write_text(CONFIG, encoding="utf-8")
-    settings = load(config, state or folder.parent)
+    config = common.config or _config(folder)
+    settings = load(config, common.state or folder.parent)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    say("starting the gateway (its log: " + str(folder / "up.log") + ")")
-    with _gateway(settings, config, folder / "up.log") as gateway:
-        _push_and_show(settings, folder / "films")
+    tell = _say_nothing if common.json else say
+    tell(f"starting the gateway (its log: {folder / 'up.log'})")
+    with _gateway(settings, config, folder / "up.log", tell) as gateway:
+        verdicts = _pushed(settings, folder / "films", tell)
+        _show(verdicts, common)
         if not once:
-            _explain(settings, config)
+            _explain(settings, config, tell)
             gateway.wait()
 
 
-def _push_and_show(settings: Settings, folder: Path) -> None:
-    from gateway.ledger import Ledger
+def _say_nothing(_: str) -> None:
+    """For programs, who get the verdicts alone."""
 
-    uids = _send(settings, folder)
+
+def _config(folder: Path) -> Path:
+    """Settings with two folders in the places of archive and AI."""
+    for name in ("archive", "chest-ai"):
+        (folder / name).mkdir(exist_ok=True)
+    config = folder / "filmgate.yaml"
+    config.write_text(CONFIG, encoding="utf-8")
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a sample."""
+
+    sample: Sample
+    film: FilmRow
+    hold: Hold | None
+
+    @property
+    def whereabouts(self) -> str:
+        """Where it is now."""
+        text = deliveries_text(self.film)
+        if self.hold is None:
+            return text
+        return f"{text}; held" + (", corrected copy ready" if self.hold.proposal else "")
+
+    def item(self) -> dict[str, object]:
+        """The same for programs."""
+        film = self.film
+        return {
+            "sent": self.sample.what,
+            "film_id": film.film_id,
+            "sop_instance_uid": film.sop_instance_uid,
+            "decision": film.decision,
+            "reasons": film.reasons,
+            "where": self.whereabouts,
+        }
+
+
+def _pushed(settings: Settings, folder: Path, tell: Callable[[str], None]) -> list[Verdict]:
+    uids = _send(settings, folder, tell)
     ledger = Ledger.open(settings.ledger_url)
     try:
         rows = _await_decisions(ledger, uids)
         held = {hold.film_id: hold for hold in ledger.holds()}
     finally:
         ledger.close()
-    print_table(
-        ("film that was sent", "decision", "reasons", "where it is now"),
-        (
+    return [Verdict(sample, row, held.get(row.film_id)) for sample, row in zip(SAMPLES, rows, strict=True)]
+
+
+def _show(verdicts: list[Verdict], common: Common) -> None:
+    """
+    Raises:
+        FilmgateError: a film was not decided in time.
+    """
+    if common.json:
+        print_json(verdict.item() for verdict in verdicts)
+    else:
+        rows = (
             (
-                sample.what,
-                row.decision or "undecided",
-                ", ".join(row.reasons) or row.why or "",
-                _whereabouts(row, held.get(row.film_id)),
+                one.sample.what,
+                decision_text(one.film.decision),
+                ", ".join(one.film.reasons) or one.film.why or "",
+                one.whereabouts,
             )
-            for sample, row in zip(SAMPLES, rows, strict=True)
-        ),
-    )
-    if any(row.decision is None for row in rows):
+            for one in verdicts
+        )
+        print_table(("film that was sent", "decision", "reasons", "where it is now"), rows)
+    if any(one.film.decision is None for one in verdicts):
         raise FilmgateError("not every film was decided in time. None is lost: see `filmgate films list`.")
 
 
-def _whereabouts(row: FilmRow, hold: Any) -> str:
-    if hold is None:
-        return deliveries_text(row)
-    return f"{deliveries_text(row)}; held" + (", corrected copy ready" if hold.proposal else "")
-
-
-def _send(settings: Settings, folder: Path) -> list[str]:
-    from gateway.destinations import scu
-
+def _send(settings: Settings, folder: Path, tell: Callable[[str], None]) -> list[str]:
     folder.mkdir(exist_ok=True)
     salt = str(time.time_ns())  # another run sends other films
     films = [_film(sample, number, salt) for number, sample in enumerate(SAMPLES)]
@@ -139,13 +179,11 @@ def _send(settings: Settings, folder: Path) -> list[str]:
     for result in results:
         if not result.ok:
             raise FilmgateError(f"a film was not accepted: {result.text}. See the log of the gateway.")
-    say(f"{len(paths)} synthetic films (phantoms, no patients) sent by C-STORE, all answered 0x0000")
+    tell(f"{len(paths)} synthetic films (phantoms, no patients) sent by C-STORE, all answered 0x0000")
     return [str(film.SOPInstanceUID) for film in films]
 
 
 def _film(sample: Sample, seed: int, salt: str) -> Dataset:
-    from pipelines.lab.films.phantom_dx import phantom_dx
-
     dataset = phantom_dx(
         sample.kind,
         seed,
@@ -176,10 +214,10 @@ def _settled(row: FilmRow) -> bool:
 
 
 @contextmanager
-def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
+def _gateway(
+    settings: Settings, config: Path, log: Path, tell: Callable[[str], None]
+) -> Iterator[subprocess.Popen[str]]:
     """`filmgate up` as a child, ready; Ctrl-C reaches it through us."""
-    from gateway.supervisor.processes import own_code, tie_to_parent
-
     command = [
         sys.executable,
         "-P",
@@ -202,10 +240,10 @@ def _gateway(settings: Settings, config: Path, log: Path) -> Iterator[subprocess
             preexec_fn=partial(tie_to_parent, os.getpid()),  # noqa: PLW1509  we have one thread
         )
     try:
-        say(_await_ready(process, log))
+        tell(_await_ready(process, log))
         yield process
     except KeyboardInterrupt:
-        say("stopping")
+        tell("stopping")
     finally:
         if process.poll() is None:
             process.terminate()
@@ -221,15 +259,15 @@ def _await_ready(process: subprocess.Popen[str], log: Path) -> str:
         if line:
             return line
     lines = log.read_text(encoding="utf-8").strip().splitlines()
-    said = [line.removeprefix("filmgate: ") for line in lines if line.startswith("filmgate: ")]
-    raise FilmgateError("\n".join(said or ["the gateway did not start.", *lines[-10:]]))
+    errors = [line.removeprefix("filmgate: ") for line in lines if line.startswith("filmgate: ")]
+    raise FilmgateError("\n".join(errors or ["the gateway did not start.", *lines[-10:]]))
 
 
-def _explain(settings: Settings, config: Path) -> None:
+def _explain(settings: Settings, config: Path, tell: Callable[[str], None]) -> None:
     gateway = settings.gateway
     where = f"--config {config} --state {settings.state}"
-    say(f"the gateway stays up; Ctrl-C ends it. In another terminal, with {where}:")
-    say("  filmgate quarantine list       the films that wait for a person, and why")
-    say("  filmgate quarantine correct N  send the corrected copy of film N to the AI")
-    say("  filmgate films show N          what each gate found, which rule fired")
-    say(f"  filmgate send FOLDER --to {gateway.ae_title}@{gateway.host}:{gateway.port}   your own films")
+    tell(f"the gateway stays up; Ctrl-C ends it. In another terminal, with {where}:")
+    tell("  filmgate quarantine list       the films that wait for a person, and why")
+    tell("  filmgate quarantine correct N  send the corrected copy of film N to the AI")
+    tell("  filmgate films show N          what each gate found, which rule fired")
+    tell(f"  filmgate send FOLDER --to {gateway.ae_title}@{gateway.host}:{gateway.port}   your own films")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipelines.film import Claim, Finding, Header, Reason, Verdict
-from pipelines.vocabulary import PARTS, PartWords, plain, spellings
+from pipelines.words.vocabulary import PARTS, PartWords, plain, spellings
 
 CHEST = "chest"  # the region of the rules in policy.yaml; no region gate can take its place
 

@@ -1,0 +1,1 @@
+"""`filmgate classify`: what a classifier says of single files, without a gateway."""

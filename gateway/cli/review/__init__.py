@@ -1,0 +1,1 @@
+"""Films, holds and deliveries in the ledger: listed, shown, decided on."""

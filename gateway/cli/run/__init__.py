@@ -1,0 +1,1 @@
+"""The gateway, or one process of it, as commands."""

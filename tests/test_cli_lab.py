@@ -1,0 +1,136 @@
+"""The commands of the laboratory, as far as they need no films."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Run, commands_on, filmgate, items
+
+from gateway.errors import FilmgateError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A command on a small gateway."""
+    return commands_on(tmp_path)
+
+
+def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None:
+    """Told before torch is loaded; rounds and terms are names that are known."""
+    assert run("train", "colour", "--films", tmp_path).exit_code == 2
+    assert run("train", "rotation", "--films", tmp_path, "--leave-out", "mars").exit_code == 2
+    assert run("train", "rotation", "--films", tmp_path, "--terms", "mine").exit_code == 2
+    shown = filmgate("train", "rotation", "--films", tmp_path / "none")
+    assert shown.returncode == 1
+    assert "there are no films at" in shown.stderr
+
+
+def test_training_knows_the_rounds_without_loading_them() -> None:
+    """The names that `--help` shows are those of pipelines.lab.films.data."""
+    from gateway.cli.lab import training
+    from pipelines.lab.films import data
+
+    assert tuple(data.ROUNDS) == training.ROUNDS
+
+
+def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round without its sites, pose networks first."""
+    from pipelines.lab.ask import asking
+
+    asked: list[str] = []
+
+    def trained(name: str, films: Path, runs: Path, round_: str, cache: Path) -> Path:
+        asked.append(f"train {name} without {round_}")
+        return runs / round_ / name
+
+    def scored(name: str, films: Path, runs: Path, round_: str) -> Path:
+        asked.append(f"ask {name} without {round_}")
+        return runs / round_ / name / "scores.csv"
+
+    monkeypatch.setattr(asking, "train_round", trained)
+    monkeypatch.setattr(asking, "score_round", scored)
+    where = ("--films", tmp_path, "--runs", tmp_path / "runs", "--cache", tmp_path / "cache")
+    shown = items(run("rounds", "mirror", "--json", *where))
+    assert [item["round"] for item in shown] == ["nih", "web", "kermany"]
+    names = ("train rotation", "train inversion", "train mirror", "ask mirror")
+    assert asked[:4] == [f"{name} without nih" for name in names]
+    assert len(asked) == 12
+
+
+@pytest.fixture
+def rounds_of_rotation(tmp_path: Path) -> Path:
+    """Two rounds of thirty patients each, and a bundle that they are about."""
+    from models import bundle, nets
+    from pipelines.lab.measure import scores
+    from pipelines.lab.measure.scores import Score
+
+    bundle.save(
+        tmp_path / "bundles" / "rotation",
+        bundle.Card("rotation", "Antisymmetric", ("x",)),
+        nets.Antisymmetric(),
+    )
+    for site in ("nih", "web"):
+        table = [
+            Score("rotation", site, f"{site}{n}.png", site, site, f"{site}{n}", "frontal", "chest", *shown)
+            for n in range(30)
+            for shown in (
+                ("upright", "good", 0.97, "ROTATED_90"),
+                ("turned 90", "ROTATED_90", 0.02, "ROTATED_90"),
+            )
+        ]
+        scores.write(tmp_path / "runs" / site / "rotation" / "scores.csv", table)
+    return tmp_path
+
+
+def test_calibrate_from_rounds_writes_the_card_and_says_what_it_is_worth(
+    run: Run, rounds_of_rotation: Path
+) -> None:
+    """Thresholds, bound, and how many patients the budget would need."""
+    words = ("calibrate", "rotation", "--scores", rounds_of_rotation / "runs")
+    words += ("--bundles", rounds_of_rotation / "bundles")
+    (shown,) = items(run(*words, "--json"))
+    assert 0.02 < shown["thresholds"]["low"] < shown["thresholds"]["high"] < 0.97
+    assert (shown["lost"]["errors"], shown["lost"]["patients"]) == (0, 60)
+    told = run(*words).stdout
+    assert "0.03 % needs 9,985 patients with no error, has 60" in told
+    card = rounds_of_rotation / "bundles" / "rotation" / "configs" / "metadata.json"
+    assert json.loads(card.read_text())["filmgate"]["thresholds"]["high"] == shown["thresholds"]["high"]
+
+
+def test_calibrate_says_what_is_wrong_with_what_it_was_given(run: Run, rounds_of_rotation: Path) -> None:
+    """Neither or both kinds of films; no scores; too few films of a hospital: nothing is changed."""
+    bundles = rounds_of_rotation / "bundles"
+    assert run("calibrate", "rotation").exit_code == 2
+    assert run("calibrate", "rotation", "--scores", "a", "--site", "b").exit_code == 2
+    before = (bundles / "rotation" / "configs" / "metadata.json").read_bytes()
+    empty = run("calibrate", "mirror", "--scores", rounds_of_rotation, "--bundles", bundles)
+    assert isinstance(empty.exception, FilmgateError)
+    assert "no scores.csv of mirror" in str(empty.exception)
+    (rounds_of_rotation / "films").mkdir()
+    out = rounds_of_rotation / "out"
+    where = ("--site", rounds_of_rotation / "films", "--bundles", bundles, "--out", out)
+    few = run("calibrate", "rotation", *where)
+    assert isinstance(few.exception, FilmgateError)  # exit code 1, as for every error of ours
+    assert "4,992 patients are missing" in str(few.exception)
+    assert not out.exists()
+    assert (bundles / "rotation" / "configs" / "metadata.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_evaluate_writes_a_page_and_the_summary_into_the_card(run: Run, rounds_of_rotation: Path) -> None:
+    """From the rounds' tables alone: bars, counts, curves, and thresholds chosen without the site."""
+    films = rounds_of_rotation / "films"
+    films.mkdir()
+    head = "file,source,site,split,body_part,view,projection,labels,age,sex,group,terms,lung_mask,lung_box"
+    (films / "manifest.csv").write_text(f"{head},note,flag\n")
+    where = ("--films", films, "--runs", rounds_of_rotation / "runs", "--out", rounds_of_rotation / "report")
+    bundles = rounds_of_rotation / "bundles"
+    (shown,) = items(run("evaluate", "rotation", *where, "--bundles", bundles, "--json"))
+    page = Path(shown["page"]).read_text()
+    assert "Thresholds chosen without the site" in page
+    assert "Sites left out of training" in page
+    assert "## Evaluation" in (bundles / "rotation" / "docs" / "README.md").read_text()
