@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.cli.lab import classifiers
 from gateway.errors import FilmgateError
 from models.classifiers import bundle, nets
 from pipelines.lab.ask import classifier_ask
@@ -24,7 +23,7 @@ from pipelines.lab.films import samples as films
 from pipelines.lab.films.labels import TASKS, Task
 from pipelines.lab.films.samples import Sample, Samples, SamplesError
 from pipelines.lab.measure import classifier_scores
-from pipelines.lab.train import augmentation, classifier_run, classifier_train, imbalance, lessons, live
+from pipelines.lab.train import classifier_run, classifier_train, lessons, live
 from pipelines.lab.train.classifier_run import Settings
 
 PX = 32
@@ -304,11 +303,3 @@ def test_the_command_says_what_is_wrong_with_what_it_was_given(tmp_path: Path) -
     assert isinstance(error, FilmgateError)
     assert "no folder named after Normal" in str(error)
     assert "there is no" in str(run("--folders", f"{here}/none").exception)  # type: ignore[attr-defined]
-
-
-def test_the_names_of_the_command_are_those_of_the_models() -> None:
-    """They are repeated there so that `--help` loads no torch."""
-    assert tuple(TASKS) == classifiers.TASKS
-    assert set(nets.KINDS) == set(classifiers.NETWORKS)
-    assert tuple(augmentation.AUGMENTATIONS) == classifiers.AUGMENTATIONS
-    assert imbalance.IMBALANCES == classifiers.IMBALANCES

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Run, commands_on, filmgate, items
 
+from gateway.cli import lazy
+from gateway.cli.commands import GATES
 from gateway.errors import FilmgateError
+from models import bundle, nets
+from pipelines.lab.ask import gate_ask
+from pipelines.lab.measure import scores
+from pipelines.lab.measure.scores import Score
+from pipelines.lab.train import gate_train
+from pipelines.lab.train.recipes import RECIPES
 
 
 @pytest.fixture
@@ -18,7 +27,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None:
-    """Told before torch is loaded; rounds and terms are names that are known."""
+    """Rounds and terms are names that are known, and the folder is there."""
     assert run("train", "colour", "--films", tmp_path).exit_code == 2
     assert run("train", "rotation", "--films", tmp_path, "--leave-out", "mars").exit_code == 2
     assert run("train", "rotation", "--films", tmp_path, "--terms", "mine").exit_code == 2
@@ -27,20 +36,26 @@ def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None
     assert "there are no films at" in shown.stderr
 
 
-def test_training_knows_the_rounds_without_loading_them() -> None:
-    """The names that `--help` shows are those of pipelines.lab.films.data."""
-    from gateway.cli.lab import training
-    from pipelines.lab.films import data
+def test_the_gates_that_can_be_trained_are_the_commands() -> None:
+    """The names that `--help` shows are those of the recipes."""
+    assert set(GATES) == set(RECIPES) == set(gate_ask.NEEDS)
 
-    assert tuple(data.ROUNDS) == training.ROUNDS
+
+def test_what_the_extra_brings_is_asked_for_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SciPy a command of the laboratory ends with what to install, and no traceback."""
+    for name in [module for module in sys.modules if module.startswith("gateway.cli.lab.gates")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pipelines.lab.measure.calibrate", None)
+    monkeypatch.setattr(lazy, "TRAINING", ("pipelines",))
+    error = run("evaluate", "rotation", "--films", "none").exception
+    assert isinstance(error, FilmgateError)
+    assert "pip install 'filmgate[train]'" in str(error)
 
 
 def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round without its sites, pose networks first."""
-    from pipelines.lab.ask import asking
-
     asked: list[str] = []
 
     def trained(name: str, films: Path, runs: Path, round_: str, cache: Path) -> Path:
@@ -51,8 +66,8 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
         asked.append(f"ask {name} without {round_}")
         return runs / round_ / name / "scores.csv"
 
-    monkeypatch.setattr(asking, "train_round", trained)
-    monkeypatch.setattr(asking, "score_round", scored)
+    monkeypatch.setattr(gate_train, "train_round", trained)
+    monkeypatch.setattr(gate_ask, "score_round", scored)
     where = ("--films", tmp_path, "--runs", tmp_path / "runs", "--cache", tmp_path / "cache")
     shown = items(run("rounds", "mirror", "--json", *where))
     assert [item["round"] for item in shown] == ["nih", "web", "kermany"]
@@ -64,10 +79,6 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
 @pytest.fixture
 def rounds_of_rotation(tmp_path: Path) -> Path:
     """Two rounds of thirty patients each, and a bundle that they are about."""
-    from models import bundle, nets
-    from pipelines.lab.measure import scores
-    from pipelines.lab.measure.scores import Score
-
     bundle.save(
         tmp_path / "bundles" / "rotation",
         bundle.Card("rotation", "Antisymmetric", ("x",)),

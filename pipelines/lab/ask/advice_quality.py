@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models import bundle
 from pipelines.film import Film, Header
 from pipelines.lab.ask import gate_ask, shortcut_probes
-from pipelines.lab.ask.shortcut_probes import Row
+from pipelines.lab.ask.shortcut_probes import Measured
 from pipelines.lab.films import augment
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import ROUNDS, Films, left_out
@@ -26,7 +26,7 @@ TILT_DEG = 12.0  # the largest tilt that is tried
 LEAST = 5  # patients of either kind that a figure takes
 
 
-def tilt_rows(runs: Path, known: Films) -> Iterator[Row]:
+def tilt_rows(runs: Path, known: Films) -> Iterator[Measured]:
     """Error of the told tilt against a tilt that was applied, degrees; on each round's unseen frontal films.
 
     A film's own tilt counts as error here: nobody has measured it.
@@ -40,15 +40,17 @@ def tilt_rows(runs: Path, known: Films) -> Iterator[Row]:
         off = np.abs(_facts("rotation", runs / round_, x.numpy(), "tilt_deg")[:, 0] - applied.numpy())
         for name, share in (("median", 0.5), ("nine tenths below", 0.9)):
             value = float(np.quantile(off, share))
-            yield Row(
+            yield Measured(
                 f"tilt, without {round_}", f"error in degrees, {name}", value, len(films), value, value, None
             )
 
 
-def view_rows(runs: Path, known: Films) -> Iterator[Row]:
+def view_rows(runs: Path, known: Films) -> Iterator[Measured]:
     """AUC of AP against PA, and of child against adult, by round; a patient's films count as one."""
     for round_, films in _rounds(runs, known):
-        advice = _facts("anatomy", runs / round_, films.greys.astype(np.float32) / 255, "ap", "child")
+        advice = _facts(
+            "anatomy", runs / round_, films.greys.astype(np.float32) / np.float32(255), "ap", "child"
+        )
         truth = np.array([side_targets(row) for row in films.rows])
         for side, name in enumerate(("AP against PA", "child against adult")):
             yield from _area(f"{name}, without {round_}", advice[:, side], truth[:, side], films)
@@ -61,13 +63,15 @@ def _facts(gate: str, folder: Path, greys: NDArray[np.float32], *names: str) -> 
     return np.array([[facts[name] for name in names] for facts in noted], dtype=np.float64)
 
 
-def _area(name: str, shares: NDArray[np.float64], truth: NDArray[np.float64], films: Films) -> Iterator[Row]:
+def _area(
+    name: str, shares: NDArray[np.float64], truth: NDArray[np.float64], films: Films
+) -> Iterator[Measured]:
     patients = np.array([row.group for row in films.rows])
     yes, no = truth == 1, truth == 0
     if min(len(set(patients[yes])), len(set(patients[no]))) < LEAST:
         return
     area, low, high = shortcut_probes.auroc(shares[yes], patients[yes], shares[no], patients[no])
-    yield Row(name, "AUC", area, int((truth != UNKNOWN).sum()), low, high, None)
+    yield Measured(name, "AUC", area, int((truth != UNKNOWN).sum()), low, high, None)
 
 
 def _rounds(runs: Path, known: Films) -> Iterator[tuple[str, Films]]:

@@ -45,7 +45,7 @@ FindBox = Callable[[Pixels], Span | None]  # a gate that boxes the lungs; None w
 
 CHUNK = 400  # films between two writings of the table: what a stopped run loses at most
 NEEDS: dict[str, tuple[str, ...]] = {  # the networks that a learned gate is asked with
-    kind.name: kind.needs for kind in GATES if getattr(kind, "needs", ())
+    str(getattr(kind, "name", "")): needs for kind in GATES if (needs := getattr(kind, "needs", ()))
 }
 # No score reaches 2: with these thresholds a gate calls every film bad, and tells its score and its reason.
 ALL_BAD = {"low": 2.0, "high": 2.0, "least": 2.0}

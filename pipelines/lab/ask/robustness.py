@@ -298,7 +298,9 @@ def corrected(pixels: Greys, operations: Operations) -> Greys:
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 
 
-def asks(reader: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS) -> Ask:
+def asks(
+    classifier: Classifier, labels: Sequence[str], ready: Gates | None = None, header: Header = CLAIMS
+) -> Ask:
     """The classifier as a question: pixels -> probabilities of these labels, in their order.
 
     One that reads the lung field is given the box that the gates `ready` find, whatever else they say; where
@@ -308,10 +310,10 @@ def asks(reader: Classifier, labels: Sequence[str], ready: Gates | None = None, 
     def ask(pixels: Greys) -> Doubles:
         findings: tuple[Finding, ...] = ()
         film = Film(header, pixels)
-        if reader.card.input.crop == "lungs" and ready is not None:
+        if classifier.card.input.crop == "lungs" and ready is not None:
             found = (f for f in ready.look(film) if f.gate == LungsGate.name and f.box)
             findings = (next(found, NO_BOX),)
-        reading = reader.read(film, findings, heat=False, any_film=True)
+        reading = classifier.read(film, findings, heat=False, any_film=True)
         if not isinstance(reading, Reading):
             return np.full(len(labels), math.nan)
         told = {condition.name: condition.probability for condition in reading.conditions}

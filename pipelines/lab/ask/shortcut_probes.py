@@ -53,7 +53,7 @@ Alter = Callable[[Tensor, Tensor, Dice], Tensor]  # pictures (B, S, S), views (B
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Measured:
     """One line of a report."""
 
     name: str
@@ -325,7 +325,7 @@ def _letter(size: int) -> Tensor:
 # --- the probes ---------------------------------------------------------------------------------------------
 
 
-def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Row, ...]:
+def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Measured, ...]:
     """All probes of one gate on these films; `cut` is the score from which a picture counts as good.
 
     Use films of sites the network never saw. What must be chance passes when its area lies within CHANCE of
@@ -356,7 +356,7 @@ def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Row, ..
     return tuple(rows)
 
 
-def site_probe(features: Features, films: Films) -> tuple[Row, ...]:
+def site_probe(features: Features, films: Films) -> tuple[Measured, ...]:
     """How well a logistic regression on the network's features tells the site of a frontal film; advisory.
 
     Five folds by patient. The second row is what always naming the commonest site would reach.
@@ -372,17 +372,17 @@ def site_probe(features: Features, films: Films) -> tuple[Row, ...]:
     n, right = _patients_right(named == sites, patients)
     commonest = max(Counter(sites[np.unique(patients, return_index=True)[1]]).values())
     rows = (("site told from features", right), ("commonest site always named", commonest))
-    return tuple(Row(name, "accuracy", k / n, n, *clopper_pearson(k, n), None) for name, k in rows)
+    return tuple(Measured(name, "accuracy", k / n, n, *clopper_pearson(k, n), None) for name, k in rows)
 
 
-def _area(name: str, scores: Scores, seen: Shown, judged: bool) -> Row:
+def _area(name: str, scores: Scores, seen: Shown, judged: bool) -> Measured:
     good = seen.good
     value, low, high = auroc(scores[good], seen.patients[good], scores[~good], seen.patients[~good])
     passes = abs(value - 0.5) <= CHANCE if judged else None
-    return Row(name, "AUC", value, len(np.unique(seen.patients)), low, high, passes)
+    return Measured(name, "AUC", value, len(np.unique(seen.patients)), low, high, passes)
 
 
-def _cost(name: str, plain: Scores, altered: Scores, seen: Shown, cut: float) -> tuple[Row, Row]:
+def _cost(name: str, plain: Scores, altered: Scores, seen: Shown, cut: float) -> tuple[Measured, Measured]:
     """What an alteration cost: area lost, and patients newly wrong."""
     good = seen.good
     lost = areas.auc(good, plain) - areas.auc(good, altered)
@@ -394,8 +394,8 @@ def _cost(name: str, plain: Scores, altered: Scores, seen: Shown, cut: float) ->
     newly, healed, n = int((right & ~still).sum()), int((~right & still).sum()), len(right)
     low, high = clopper_pearson(newly, n)
     return (
-        Row(name, "AUC lost", lost, n, *areas.interval_of(spread), lost <= LOSS),
-        Row(name, "patients newly wrong", newly / n, n, low, high, (newly - healed) / n <= LOSS),
+        Measured(name, "AUC lost", lost, n, *areas.interval_of(spread), lost <= LOSS),
+        Measured(name, "patients newly wrong", newly / n, n, low, high, (newly - healed) / n <= LOSS),
     )
 
 

@@ -23,7 +23,7 @@ from pipelines.lab.ask.gate_cases import CASES, Case, Pixels
 from pipelines.lab.films.data import Row
 from pipelines.lab.measure import calibrate
 from pipelines.lab.measure.budget import PPM, share_of
-from pipelines.lab.measure.calibrate import Found, is_stress
+from pipelines.lab.measure.calibrate import Chosen, is_stress
 from pipelines.lab.measure.scores import Score
 from pipelines.part10 import parse
 
@@ -140,7 +140,7 @@ def _period(dates: Iterable[str]) -> str:
 
 def calibrate_site(
     gate: str, films: Path, bundles: Path, out: Path, may_lose: float | None = None, *, progress: bool = True
-) -> tuple[Found, SiteScores]:
+) -> tuple[Chosen, SiteScores]:
     """Chooses the thresholds of a gate on a hospital's films; writes its bundle, and the others, into `out`.
 
     `may_lose` is the share of clean films to promise, else the gate's share of the budget. Raises

@@ -56,7 +56,7 @@ class CannotPromise(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Chosen:
     """Two thresholds, and what they do to the patients they were chosen on."""
 
     low: float
@@ -78,7 +78,7 @@ def search(
     confidence: float = CONFIDENCE,
     begin: tuple[float, float] | None = None,
     proven: bool = True,
-) -> Found:
+) -> Chosen:
     """The thresholds for the worst clean (n,) and worst faulty (m,) score of each patient, in [0, 1].
 
     `high` never costs more clean patients than the budget allows (by its exact bound, where so many patients
@@ -106,7 +106,7 @@ def search(
 
 def counted(
     good: Values, bad: Values, share: Share, low: float, high: float, confidence: float = CONFIDENCE
-) -> Found:
+) -> Chosen:
     """What these thresholds do to these patients."""
     lost = Rate(int((good < high).sum()), good.size, share.loss, confidence)
     wrong = Rate(int(((good <= low) & (good < high)).sum()), good.size, share.wrong, confidence)
@@ -117,7 +117,7 @@ def counted(
     if share.one_threshold:
         wrong = replace(lost)
         caught = float((bad < high).mean()) if bad.size else math.nan
-    return Found(low, high, lost, wrong, missed, caught)
+    return Chosen(low, high, lost, wrong, missed, caught)
 
 
 def recall_at(good: Values, bad: Values, false_alarms: float) -> tuple[float, int]:
@@ -225,7 +225,7 @@ def patients(table: Iterable[Score]) -> Patients:
     return Patients(good, bad, site)
 
 
-def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | None = None) -> Found:
+def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | None = None) -> Chosen:
     """The thresholds for a table of one gate. Raises ValueError, as `search` does.
 
     The observed shares keep the budgets. To prove them on so few patients would take every error away from
@@ -235,7 +235,7 @@ def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | No
     return search(found.goods, found.bads, share, begin=begin, proven=False)
 
 
-def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:
+def frozen(table: Sequence[Score], share: Share) -> dict[str, Chosen]:
     """For each round, the thresholds chosen without it: frozen with respect to the sites it leaves out.
 
     Neither the round's films nor their patients in other rounds choose them. The rates in them are of the
@@ -248,7 +248,7 @@ def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:
     return out
 
 
-def without_site(table: Sequence[Score], share: Share) -> dict[str, Found]:
+def without_site(table: Sequence[Score], share: Share) -> dict[str, Chosen]:
     """What each round's patients get from thresholds chosen on the others; nothing with a single round."""
     if len({row.left_out for row in table}) < 2:
         return {}
@@ -319,14 +319,12 @@ def digest(paths: Sequence[Path]) -> str:
     return sha.hexdigest()
 
 
-def calibrate(folder: Path, tables: Sequence[Path]) -> Found:
+def calibrate(folder: Path, tables: Sequence[Path]) -> Chosen:
     """Chooses the thresholds of the bundle in `folder` on tables of scores and writes them into its card.
 
-    A folder among them stands for the tables of the rounds in it. Raises BundleError, OSError, or ValueError
-    when the tables hold no scores of this gate to choose by.
+    Raises BundleError, OSError, or ValueError when the tables hold no scores of this gate to choose by.
     """
     ours = bundle.read_card(folder)
-    tables = scores.named_tables(tables, ours.name)
     table = scores.pooled(tables, ours.name)
     found = choose(table, share_of(ours.name))
     counted_ = evidence(ours.name, table, found) | {"tables sha256": digest(tables), "note": POOLED}
@@ -336,7 +334,7 @@ def calibrate(folder: Path, tables: Sequence[Path]) -> Found:
 
 def calibrate_on_site(
     folder: Path, out: Path, table: Sequence[Score], share: Share, period: str, site: str
-) -> Found:
+) -> Chosen:
     """Chooses the thresholds on a hospital's own films and writes a copy of the bundle to `out`.
 
     Raises CannotPromise when there are too few patients, or the budgets cannot both be kept; then nothing
@@ -376,7 +374,7 @@ def rows_digest(table: Sequence[Score]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def evidence(gate: str, table: Sequence[Score], found: Found) -> dict[str, Any]:
+def evidence(gate: str, table: Sequence[Score], found: Chosen) -> dict[str, Any]:
     """What the card keeps of a calibration: counts, bounds, confidence, budgets, a line a site."""
     seen = patients(table)
     fitted = calibration([row for row in table if clean(row) is not None])
@@ -402,7 +400,7 @@ def evidence(gate: str, table: Sequence[Score], found: Found) -> dict[str, Any]:
 
 
 def write(
-    folder: Path, ours: bundle.Card, table: Sequence[Score], found: Found, counted_: dict[str, Any]
+    folder: Path, ours: bundle.Card, table: Sequence[Score], found: Chosen, counted_: dict[str, Any]
 ) -> None:
     """Writes thresholds and evidence into the card, for the program and for people."""
     fitted = calibration([row for row in table if clean(row) is not None])
@@ -416,7 +414,7 @@ def write(
     card.write_part(folder, "calibration", markdown(found, counted_))
 
 
-def markdown(found: Found, counted_: dict[str, Any]) -> str:
+def markdown(found: Chosen, counted_: dict[str, Any]) -> str:
     """The calibration for people, with the lines of the sites."""
     lines = [
         "## Calibration",

@@ -57,7 +57,7 @@ class Evaluation:
     page: Path
     rule: str
     thresholds: dict[str, float | None]
-    calibration: dict[str, Platt]
+    calibration: dict[str, tuple[float, float]]  # slope and offset, rounded as the card has them
     evidence: dict[str, Any]
     markdown: str
 

@@ -22,11 +22,12 @@ from pipelines.decode import Undecodable, decode_film
 from pipelines.lab.ask import advice_quality, controls, gate_ask, shortcut_probes
 from pipelines.lab.ask import out_of_distribution as never_seen
 from pipelines.lab.ask.gate_ask import Ask
+from pipelines.lab.ask.shortcut_probes import Measured
 from pipelines.lab.films.data import ROUNDS, Row, left_out, load, read_rows
 from pipelines.lab.measure import calibrate, scores, tables
 from pipelines.lab.measure.binomial import Rate
 from pipelines.lab.measure.budget import Share, share_of
-from pipelines.lab.measure.calibrate import Found
+from pipelines.lab.measure.calibrate import Chosen
 from pipelines.lab.measure.scores import BoxScore, Score
 from pipelines.lab.measure.tables import NOT_SURE, RIGHT, Judged, Table, Thresholds
 from pipelines.lab.report import gate_curves, page
@@ -82,7 +83,7 @@ def known_thresholds(name: str, bundles: Path, table: list[Score], share: Share)
     return found.low, found.high
 
 
-def by_round(found: dict[str, Found]) -> tuple[Measure, ...]:
+def by_round(found: dict[str, Chosen]) -> tuple[Measure, ...]:
     """These counts as rows of a report."""
     rows: list[Measure] = []
     for round_, one in found.items():
@@ -360,10 +361,10 @@ def one_by_one(ask: Ask) -> shortcut_probes.Ask:
     return of_batch
 
 
-def _measures(rows: Iterable[Row]) -> list[Measure]:
+def _measures(rows: Iterable[Measured]) -> list[Measure]:
     return [(row.name, _metric(row), row.value, row.n, (row.low, row.high)) for row in rows]
 
 
-def _metric(row: Row) -> str:
+def _metric(row: Measured) -> str:
     verdict = {True: ", passes", False: ", FAILS", None: ""}[row.passes]
     return f"{row.metric}{verdict}"

@@ -54,14 +54,14 @@ def evaluate_robustness(
     BundleError for a classifier or gates that cannot be used, or ValueError where there are no such films.
     """
     torch.set_num_threads(threads)
-    reader = Classifier.open(bundle.find(model), threads=threads)
-    task = robustness.task_of(reader.card.classes)
+    classifier = Classifier.open(bundle.find(model), threads=threads)
+    task = robustness.task_of(classifier.card.classes)
     ready = gates.load(bundles)
     if problems := ready.problems():
         raise BundleError(problems[0])
     header = replace(CLAIMS, age_years=robustness.CHILD if task.exclusive else robustness.ADULT)
     shown = robustness.films_of(films, task, split, most)
-    ask, gate = robustness.asks(reader, task.labels, ready, header), robustness.gate_of(ready, header)
+    ask, gate = robustness.asks(classifier, task.labels, ready, header), robustness.gate_of(ready, header)
 
     known = {row.file: row.known for row in read_rows(films, split)}
 
@@ -76,7 +76,7 @@ def evaluate_robustness(
         if task.exclusive and normal
         else f"mean of the conditions with at least {least} clean films"
     )
-    return write(out, reader.card.name, rows, averaged)
+    return write(out, classifier.card.name, rows, averaged)
 
 
 # --- counting -----------------------------------------------------------------------------------------------

@@ -47,6 +47,8 @@ from pipelines.lab.train.live import Live
 WARM = 0.15  # share of a phase in which the rate rises; then it falls as a cosine
 LAST_RATE = 0.01  # of the highest, at the end
 CLIP = 1.0  # longest gradient: one odd batch must not undo an epoch
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 EMA_DECAY = 0.998  # averages about the last 500 steps
 
 
@@ -140,7 +142,7 @@ def averaged(net: nn.Module) -> AveragedModel:
 
 
 @torch.no_grad()
-def towards(average: list[Tensor], net: list[Tensor], count: Tensor | int) -> None:
+def towards(average: Tensors, net: Tensors, count: Tensor | int) -> None:
     """Moves a little towards the network; more at the beginning, which is soon forgotten."""
     if average[0].is_floating_point():
         decay = min(EMA_DECAY, int(count) / (9 + int(count)))

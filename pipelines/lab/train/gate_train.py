@@ -61,10 +61,8 @@ def training_films(recipe: Recipe, films: Path, cache: Path, without: str = "", 
 
 def phantoms(kinds: tuple[str, ...], cache: Path, seeds: range = PHANTOM_SEEDS) -> Films:
     """Our own synthetic films as training films; no lung mask is drawn for them."""
-    sources = (phantom, phantom_chest, phantom_bodies)
-    digest = hashlib.sha256(b"".join(Path(source.__file__).read_bytes() for source in sources)).hexdigest()[
-        :12
-    ]
+    sources = [Path(str(module.__file__)) for module in (phantom, phantom_chest, phantom_bodies)]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     rows: list[Row] = []
     greys = [np.zeros((0, CACHE_PX, CACHE_PX), dtype=np.uint8)]
     for kind in kinds:
