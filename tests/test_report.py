@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.stats import fisher_exact
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from models.pictures import read_pixels
 from pipelines.lab.ask import gate_ask, gate_cases
 from pipelines.lab.ask.gate_cases import Pixels
 from pipelines.lab.films import phantom
@@ -467,7 +468,7 @@ def test_every_error_is_on_a_sheet_as_it_was_shown(
         key=lambda one: (one.score.case, one.place, one.score.score),
     )
     case = next(case for case in gate_cases.CASES["inversion"] if case.name == first.score.case)
-    film = case.alter(gate_cases.read_pixels(films / first.score.file))
+    film = case.alter(read_pixels(films / first.score.file))
     with Image.open(tmp_path / found[0].file) as sheet:
         seen = np.asarray(sheet.convert("L"))[page.GAP : page.GAP + page.THUMB, page.GAP :][:, : page.THUMB]
     middle = seen[80:150, 80:150].mean() / 255

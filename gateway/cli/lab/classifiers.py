@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +33,12 @@ HOW = "How it is trained"
 
 
 def _known(names: Iterable[str]) -> Callable[[str | None], str | None]:
-    return partial(one_of, known=tuple(names))
+    known = tuple(names)
+
+    def check(word: str | None) -> str | None:
+        return one_of(word, known)
+
+    return check
 
 
 TaskName = Annotated[

@@ -47,9 +47,9 @@ from pipelines.lab.train.live import Live
 WARM = 0.15  # share of a phase in which the rate rises; then it falls as a cosine
 LAST_RATE = 0.01  # of the highest, at the end
 CLIP = 1.0  # longest gradient: one odd batch must not undo an epoch
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
 EMA_DECAY = 0.998  # averages about the last 500 steps
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 # --- data ---------------------------------------------------------------------------------------------
