@@ -52,13 +52,13 @@ def freeze(runs: Path) -> dict[str, dict[str, float]]:
     out: dict[str, dict[str, float]] = {}
     for gate in GATES:
         table = scores.pooled([runs], gate)
-        for round_, found in calibrate.frozen(table, share_of(gate)).items():
+        for round_, chosen in calibrate.frozen(table, share_of(gate)).items():
             folder = runs / round_ / gate
             if (folder / bundle.METADATA).exists():
                 card = bundle.read_card(folder)
-                thresholds = calibrate.ALSO.get(gate, {}) | found.thresholds(gate)
+                thresholds = calibrate.ALSO.get(gate, {}) | chosen.thresholds(gate)
                 bundle.save_card(folder, replace(card, thresholds=thresholds))
-                out.setdefault(gate, {})[round_] = found.high
+                out.setdefault(gate, {})[round_] = chosen.high
     return out
 
 

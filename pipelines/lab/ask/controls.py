@@ -71,15 +71,15 @@ def native_sizes(folder: Path) -> dict[str, tuple[int, int]]:
 def controls(films: Films, sizes: Sizes, most: int = PATIENTS) -> tuple[Measured, ...]:
     """All rules for all gates: a row a round and one for all rounds, "gate, rule, without round"."""
     films = prepared(some_patients(films, most))
-    found: dict[tuple[str, str], list[Named]] = {}
+    named_by_rule: dict[tuple[str, str], list[Named]] = {}
     rows: list[Measured] = []
     for round_ in ROUNDS:
         unseen = left_out(films.rows, round_)
         known, other = films.where(~unseen), films.where(unseen)
         for key, named in one_round(known, other, sizes).items():
-            found.setdefault(key, []).append(named)
+            named_by_rule.setdefault(key, []).append(named)
             rows += _rows(f"{key[0]}, {key[1]}, without {round_}", [named])
-    for (gate, rule), all_rounds in found.items():
+    for (gate, rule), all_rounds in named_by_rule.items():
         rows += _rows(f"{gate}, {rule}, all rounds", all_rounds)
     return tuple(sorted(rows, key=lambda row: row.name))
 

@@ -266,19 +266,19 @@ def _box_score(find: FindBox, films: Path, row: Row, left_out: str) -> BoxScore:
     height, width = pixels.shape
     x0, y0, x1, y1 = map(float, row.box.split())
     true = (x0 / width, y0 / height, x1 / width, y1 / height)
-    found = find(pixels)
+    box = find(pixels)
     inside = float("nan")
     if row.mask:
-        inside = covered(read_pixels(films / row.mask) > 0.5, found) if found else 0.0
+        inside = covered(read_pixels(films / row.mask) > 0.5, box) if box else 0.0
     return BoxScore(
         left_out,
         row.file,
         row.source,
         row.site,
         row.group,
-        overlap(found, true) if found else 0.0,
+        overlap(box, true) if box else 0.0,
         inside,
-        _text(found) if found else "",
+        _text(box) if box else "",
         _text(true),
     )
 

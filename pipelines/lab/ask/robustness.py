@@ -186,12 +186,12 @@ def _both(film: Listed, kind: str, pixels: Greys, ask: Ask, gate: Gate) -> list[
     answer = ask(pixels)
     truth, plain = film.truth or (0.0,) * len(answer), _numbers(answer)
     without = Answer(film.file, film.patient, kind, False, "pass" if plain else "held", "", truth, plain)
-    found = gate(pixels)
-    if found.act == "correct" and found.pixels is not None:
-        said = _numbers(ask(found.pixels))
+    gated = gate(pixels)
+    if gated.act == "correct" and gated.pixels is not None:
+        said = _numbers(ask(gated.pixels))
     else:
-        said = plain if found.act == "pass" else ()
-    return [without, replace(without, gates=True, act=found.act, reason=found.reason, said=said)]
+        said = plain if gated.act == "pass" else ()
+    return [without, replace(without, gates=True, act=gated.act, reason=gated.reason, said=said)]
 
 
 def _numbers(said: Doubles) -> tuple[float, ...]:
@@ -311,13 +311,13 @@ def asks(
         findings: tuple[Finding, ...] = ()
         film = Film(header, pixels)
         if classifier.card.input.crop == "lungs" and ready is not None:
-            found = (f for f in ready.look(film) if f.gate == LungsGate.name and f.box)
-            findings = (next(found, NO_BOX),)
+            boxed = (f for f in ready.look(film) if f.gate == LungsGate.name and f.box)
+            findings = (next(boxed, NO_BOX),)
         reading = classifier.read(film, findings, heat=False, any_film=True)
         if not isinstance(reading, Reading):
             return np.full(len(labels), math.nan)
-        told = {condition.name: condition.probability for condition in reading.conditions}
-        return np.array([told[label] for label in labels])
+        probabilities = {condition.name: condition.probability for condition in reading.conditions}
+        return np.array([probabilities[label] for label in labels])
 
     return ask
 

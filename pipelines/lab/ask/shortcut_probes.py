@@ -343,8 +343,8 @@ def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Measure
         blind["only bars, blank between"] = asked(ask, seen, before=only_bars)
     blind["only the finest grain"] = asked(ask, seen, only_fine)
     rows += [_area(name, scores, seen, judged=True) for name, scores in blind.items()]
-    told = {"without the broad light and dark": without_coarse, "only the broad light and dark": only_coarse}
-    rows += [_area(name, asked(ask, seen, alter), seen, judged=False) for name, alter in told.items()]
+    parts = {"without the broad light and dark": without_coarse, "only the broad light and dark": only_coarse}
+    rows += [_area(name, asked(ask, seen, alter), seen, judged=False) for name, alter in parts.items()]
     accidents: dict[str, Alter] = {
         "markers painted over": unmarked,
         "contrary marker pasted": marked_contrary(gate),

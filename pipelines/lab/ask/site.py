@@ -58,8 +58,8 @@ def site_films(folder: Path) -> tuple[SiteFilm, ...]:
     """
     manifest = folder / "manifest.csv"
     if not manifest.exists():
-        found = sorted(path for path in folder.rglob("*") if path.is_file() and _is_film(path))
-        return tuple(SiteFilm(path.relative_to(folder).as_posix(), "frontal", "", "") for path in found)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file() and _is_film(path))
+        return tuple(SiteFilm(path.relative_to(folder).as_posix(), "frontal", "", "") for path in paths)
     with manifest.open(newline="") as handle:
         lines = list(csv.DictReader(handle))
     if lines and "file" not in lines[0]:
@@ -152,10 +152,10 @@ def calibrate_site(
     clean = sum(film.view == "frontal" for film in site_films(films))
     calibrate.enough(gate, clean, share)  # before hours are spent: patients are never more than films
     seen = site_scores(gate, films, asks(gate, bundles), progress=progress)
-    found = calibrate.calibrate_on_site(
+    chosen = calibrate.calibrate_on_site(
         bundles / gate, out / gate, seen.table, share, seen.period, films.resolve().name
     )
     for other in bundles.iterdir():
         if bundle.kind_of(other) == "gate" and not (out / other.name).exists():
             shutil.copytree(other, out / other.name)
-    return found, seen
+    return chosen, seen

@@ -214,11 +214,11 @@ def patients(table: Iterable[Score]) -> Patients:
     bad: dict[str, float] = {}
     site: dict[str, str] = {}
     for row in table:
-        told = clean(row)
-        if told is None:
+        is_clean = clean(row)
+        if is_clean is None:
             continue
         site.setdefault(row.group, row.site)
-        if told:
+        if is_clean:
             good[row.group] = min(good.get(row.group, math.inf), row.score)
         else:
             bad[row.group] = max(bad.get(row.group, -math.inf), row.score)
@@ -231,8 +231,8 @@ def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | No
     The observed shares keep the budgets. To prove them on so few patients would take every error away from
     the clean ones and let through what is faulty; the bound is told, and a hospital's own films can prove it.
     """
-    found = patients(table)
-    return search(found.goods, found.bads, share, begin=begin, proven=False)
+    worst = patients(table)
+    return search(worst.goods, worst.bads, share, begin=begin, proven=False)
 
 
 def frozen(table: Sequence[Score], share: Share) -> dict[str, Chosen]:
@@ -273,13 +273,13 @@ class SiteLine:
     unsure: int  # not missed, but not all called faulty
 
 
-def by_site(found: Patients, low: float, high: float) -> tuple[SiteLine, ...]:
+def by_site(worst: Patients, low: float, high: float) -> tuple[SiteLine, ...]:
     """A line a site."""
-    return tuple(_site_line(site, found.of(site), low, high) for site in sorted(set(found.site.values())))
+    return tuple(_site_line(site, worst.of(site), low, high) for site in sorted(set(worst.site.values())))
 
 
-def _site_line(site: str, found: Patients, low: float, high: float) -> SiteLine:
-    good, bad = found.goods, found.bads
+def _site_line(site: str, worst: Patients, low: float, high: float) -> SiteLine:
+    good, bad = worst.goods, worst.bads
     return SiteLine(
         site,
         good.size,
@@ -326,10 +326,10 @@ def calibrate(folder: Path, tables: Sequence[Path]) -> Chosen:
     """
     ours = bundle.read_card(folder)
     table = scores.pooled(tables, ours.name)
-    found = choose(table, share_of(ours.name))
-    counted_ = evidence(ours.name, table, found) | {"tables sha256": digest(tables), "note": POOLED}
-    write(folder, ours, table, found, counted_)
-    return found
+    chosen = choose(table, share_of(ours.name))
+    counted_ = evidence(ours.name, table, chosen) | {"tables sha256": digest(tables), "note": POOLED}
+    write(folder, ours, table, chosen, counted_)
+    return chosen
 
 
 def calibrate_on_site(
@@ -344,17 +344,17 @@ def calibrate_on_site(
     seen = patients(scores.of_gate(table, ours.name))
     enough(ours.name, len(seen.good), share)
     begin = (ours.thresholds["low"], ours.thresholds["high"]) if "low" in ours.thresholds else None
-    found = search(seen.goods, seen.bads, share, begin=begin)
-    if found.missed and found.missed.observed > found.missed.budget:
+    chosen = search(seen.goods, seen.bads, share, begin=begin)
+    if chosen.missed and chosen.missed.observed > chosen.missed.budget:
         raise CannotPromise(
-            f"{ours.name}: no thresholds keep both promises on these films. At {found.high:.4f}, which keeps "
-            f"the budget of clean films, it would call faulty films good: {found.missed.text()}"
+            f"{ours.name}: no thresholds keep both promises on these films. At {chosen.high:.4f}, which "
+            f"keeps the budget of clean films, it would call faulty films good: {chosen.missed.text()}"
         )
     if folder.resolve() != out.resolve():
         shutil.copytree(folder, out, dirs_exist_ok=True)
     about = {"site": site, "period": period, "rows sha256": rows_digest(table)}
-    write(out, ours, table, found, evidence(ours.name, table, found) | about)
-    return found
+    write(out, ours, table, chosen, evidence(ours.name, table, chosen) | about)
+    return chosen
 
 
 def enough(gate: str, n: int, share: Share, confidence: float = CONFIDENCE) -> None:
@@ -374,58 +374,58 @@ def rows_digest(table: Sequence[Score]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def evidence(gate: str, table: Sequence[Score], found: Chosen) -> dict[str, Any]:
+def evidence(gate: str, table: Sequence[Score], chosen: Chosen) -> dict[str, Any]:
     """What the card keeps of a calibration: counts, bounds, confidence, budgets, a line a site."""
     seen = patients(table)
     fitted = calibration([row for row in table if clean(row) is not None])
-    suspects = found.missed is None and seen.bad
+    suspects = chosen.missed is None and seen.bad
     return {
         "gate": gate,
         "pictures": len(table),
         "patients": len(seen.site),
         "rounds": sorted({row.left_out for row in table}),
-        "lost": found.lost.evidence(),
-        "called faulty": found.wrong.evidence(),
-        "missed": found.missed.evidence() if found.missed else None,
-        "caught": round(found.caught, 5) if seen.bad else None,
+        "lost": chosen.lost.evidence(),
+        "called faulty": chosen.wrong.evidence(),
+        "missed": chosen.missed.evidence() if chosen.missed else None,
+        "caught": round(chosen.caught, 5) if seen.bad else None,
         "recall at false alarms": {
             percent(rate): round(recall_at(seen.goods, seen.bads, rate)[0], 5) for rate in SUSPICION_RATES
         }
         if suspects
         else None,
-        "by site": [asdict(line) for line in by_site(seen, found.low, found.high)],
+        "by site": [asdict(line) for line in by_site(seen, chosen.low, chosen.high)],
         "probability": fitted[1] if fitted else None,
-        "claim": CLAIM.format(confidence=percent(found.lost.confidence)),
+        "claim": CLAIM.format(confidence=percent(chosen.lost.confidence)),
     }
 
 
 def write(
-    folder: Path, ours: bundle.Card, table: Sequence[Score], found: Chosen, counted_: dict[str, Any]
+    folder: Path, ours: bundle.Card, table: Sequence[Score], chosen: Chosen, counted_: dict[str, Any]
 ) -> None:
     """Writes thresholds and evidence into the card, for the program and for people."""
     fitted = calibration([row for row in table if clean(row) is not None])
     scaling = {"platt_a": fitted[0].a, "platt_b": fitted[0].b} if fitted else {}
-    thresholds = ALSO.get(ours.name, {}) | ours.thresholds | found.thresholds(ours.name) | scaling
+    thresholds = ALSO.get(ours.name, {}) | ours.thresholds | chosen.thresholds(ours.name) | scaling
     bundle.save_card(
         folder,
         replace(ours, thresholds=thresholds),
         bundle.evidence(folder) | {"calibration": counted_},
     )
-    card.write_part(folder, "calibration", markdown(found, counted_))
+    card.write_part(folder, "calibration", markdown(chosen, counted_))
 
 
-def markdown(found: Chosen, counted_: dict[str, Any]) -> str:
+def markdown(chosen: Chosen, counted_: dict[str, Any]) -> str:
     """The calibration for people, with the lines of the sites."""
     lines = [
         "## Calibration",
         "",
-        f"Good at or above {found.high:.4f}, faulty at or below {found.low:.4f}, between them not sure.",
+        f"Good at or above {chosen.high:.4f}, faulty at or below {chosen.low:.4f}, between them not sure.",
         "",
-        f"- clean patients lost: {found.lost.text()}",
-        f"- clean patients called faulty: {found.wrong.text()}",
+        f"- clean patients lost: {chosen.lost.text()}",
+        f"- clean patients called faulty: {chosen.wrong.text()}",
     ]
-    if found.missed:
-        lines.append(f"- faulty patients missed: {found.missed.text()}")
+    if chosen.missed:
+        lines.append(f"- faulty patients missed: {chosen.missed.text()}")
     for rate, recall in (counted_["recall at false alarms"] or {}).items():
         lines.append(f"- recall at {rate} false alarms: {recall:.4f}")
     if counted_["probability"]:

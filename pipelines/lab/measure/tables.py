@@ -299,7 +299,7 @@ class Slice:
 def slices(gate: str, judged: Sequence[Judged]) -> list[Slice]:
     """All slices of the frontal films as published, with p values corrected after Holm (1979)."""
     shown = [(one, one.row) for one in lost(gate, judged) if one.row]
-    found: list[Slice] = []
+    slices_: list[Slice] = []
     for kind, domain, names in KINDS:
         pools: dict[str, list[tuple[Judged, set[str]]]] = defaultdict(list)
         for one, row in shown:
@@ -307,8 +307,8 @@ def slices(gate: str, judged: Sequence[Judged]) -> list[Slice]:
             if pool is not None:
                 pools[pool].append((one, set(names(row))))
         for pool, members in sorted(pools.items()):
-            found += _slices(kind, pool, members)
-    return _holm(found)
+            slices_ += _slices(kind, pool, members)
+    return _holm(slices_)
 
 
 def _slices(kind: str, pool: str, members: Sequence[tuple[Judged, set[str]]]) -> Iterator[Slice]:
@@ -326,17 +326,17 @@ def _kept(judged: Iterable[Judged]) -> tuple[int, int]:
     return len(worst), worst.count(RIGHT)
 
 
-def _holm(found: list[Slice]) -> list[Slice]:
+def _holm(slices_: list[Slice]) -> list[Slice]:
     """The p values times the number of tests that are not yet decided, never falling."""
-    order = sorted(range(len(found)), key=lambda i: found[i].p)
-    out, worst = list(found), 0.0
+    order = sorted(range(len(slices_)), key=lambda i: slices_[i].p)
+    out, worst = list(slices_), 0.0
     for place, i in enumerate(order):
-        worst = max(worst, min(1.0, found[i].p * (len(found) - place)))
-        out[i] = replace(found[i], p_holm=worst)
+        worst = max(worst, min(1.0, slices_[i].p * (len(slices_) - place)))
+        out[i] = replace(slices_[i], p_holm=worst)
     return out
 
 
-def slice_table(found: Iterable[Slice]) -> Table:
+def slice_table(slices_: Iterable[Slice]) -> Table:
     """The slices as cells, the worst first within each kind."""
     head = ("kind", "slice", "patients", "kept", "share", "95 % interval", "rest", "share", "p (Holm)", "")
     rows = tuple(
@@ -352,7 +352,7 @@ def slice_table(found: Iterable[Slice]) -> Table:
             f"{one.p_holm:.3g}",
             "significantly below" if one.below else "",
         )
-        for one in found
+        for one in slices_
     )
     note = (
         "Frontal films as published that the gate let through, in patients. Fisher's exact test, two-sided, "

@@ -79,16 +79,16 @@ def claims_of(
     budget: float | None = None,
 ) -> list[Claim]:
     """The same, where the answers and their curves are already there."""
-    made: list[Claim] = []
+    claims: list[Claim] = []
     if gate in ("rotation", "inversion"):
-        made = _no_errors(gate, judged)
+        claims = _no_errors(gate, judged)
     elif gate == "anatomy":
-        made = _anatomy(judged, curves)
+        claims = _anatomy(judged, curves)
     elif gate == "mirror":
-        made = _mirror(judged, curves)
+        claims = _mirror(judged, curves)
     elif gate == "chain":
-        made, budget = _chain(judged), CHAIN_LOST if budget is None else budget
-    return [*made, *box_claims(boxes), *_kept(gate, judged, budget)]
+        claims, budget = _chain(judged), CHAIN_LOST if budget is None else budget
+    return [*claims, *box_claims(boxes), *_kept(gate, judged, budget)]
 
 
 def at_most(claim: str, bar: float, count: Line, what: str = "errors") -> Claim:

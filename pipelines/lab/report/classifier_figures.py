@@ -168,17 +168,17 @@ def draw_sweep(folder: Path, sweep: Sweep, stem: str = "") -> Drawn:
     return save(folder, f"{stem}sweep", (8.6, 3.8), draw)
 
 
-def draw_confusion(folder: Path, found: Exclusive, stem: str = "") -> Drawn:
+def draw_confusion(folder: Path, exclusive: Exclusive, stem: str = "") -> Drawn:
     """`confusion-*.svg`: how many of each true class were called what, and which share of it that is."""
 
     def draw(figure: Figure, look: str) -> None:
         axes = figure.subplots()
-        rows = found.confusion.sum(axis=1, keepdims=True)
-        shares = found.confusion / np.maximum(rows, 1)
+        rows = exclusive.confusion.sum(axis=1, keepdims=True)
+        shares = exclusive.confusion / np.maximum(rows, 1)
         ground = {"light": "#fbfaf7", "dark": "#17171a"}[look]
         colours = LinearSegmentedColormap.from_list("blues", [ground, LINES[look][0]])
         axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
-        for (true, said), count in np.ndenumerate(found.confusion):
+        for (true, said), count in np.ndenumerate(exclusive.confusion):
             strong = shares[true, said] > 0.55
             axes.text(
                 said,
@@ -188,14 +188,14 @@ def draw_confusion(folder: Path, found: Exclusive, stem: str = "") -> Drawn:
                 va="center",
                 color="#ffffff" if strong else LOOKS[look]["ink"],
             )
-        places = range(len(found.labels))
+        places = range(len(exclusive.labels))
         axes.set(xticks=places, yticks=places, xlabel="said", ylabel="true")
-        axes.set_xticklabels(found.labels, rotation=30 if len(found.labels) > 4 else 0)
-        axes.set_yticklabels(found.labels)
+        axes.set_xticklabels(exclusive.labels, rotation=30 if len(exclusive.labels) > 4 else 0)
+        axes.set_yticklabels(exclusive.labels)
         axes.grid(False)
         axes.spines[:].set_visible(False)
 
-    side = 2.2 + 0.85 * len(found.labels)
+    side = 2.2 + 0.85 * len(exclusive.labels)
     return save(folder, f"{stem}confusion", (side + 0.6, side), draw)
 
 

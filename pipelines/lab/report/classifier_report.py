@@ -181,12 +181,12 @@ SWEPT = (
 
 def _areas(judged: Judged, least: int, draws: int) -> Areas:
     """Of all labels, and of "any but normal", which is not averaged."""
-    found = areas_of(judged.raw, least, draws)
+    areas = areas_of(judged.raw, least, draws)
     normal = normal_of(judged.raw.labels) if judged.raw.exclusive else None
     if normal is None:
-        return found
+        return areas
     more = areas_of(any_finding(judged.raw, normal), least, draws)
-    return replace(found, areas=found.areas + more.areas)
+    return replace(areas, areas=areas.areas + more.areas)
 
 
 def _by_group(judged: Judged, least: int, draws: int) -> dict[str, Areas]:
@@ -237,12 +237,12 @@ def _group_table(stem: str, groups: Mapping[str, Areas]) -> Table:
     return Table(f"{stem}groups", "By group", ("group", "label", "with / without", "AUC"), tuple(rows), note)
 
 
-def _exclusive_table(stem: str, found: Exclusive) -> Table:
-    low, high = found.by_patient
+def _exclusive_table(stem: str, classes: Exclusive) -> Table:
+    low, high = classes.by_patient
     rows = (
-        ("accuracy", _text(found.accuracy), f"patients drawn again: {low:.3f} to {high:.3f}"),
-        ("accuracy of always saying the most frequent class", share(found.largest), ""),
-        ("macro-F1", _text(found.macro_f1), "patients drawn again"),
+        ("accuracy", _text(classes.accuracy), f"patients drawn again: {low:.3f} to {high:.3f}"),
+        ("accuracy of always saying the most frequent class", share(classes.largest), ""),
+        ("macro-F1", _text(classes.macro_f1), "patients drawn again"),
     )
     return Table(f"{stem}classes", "The likeliest class", ("measure", "value", "interval"), rows)
 
@@ -383,14 +383,14 @@ def _areas_evidence(areas: Areas) -> dict[str, Any]:
     }
 
 
-def _exclusive_evidence(found: Exclusive) -> dict[str, Any]:
+def _exclusive_evidence(classes: Exclusive) -> dict[str, Any]:
     return {
-        "labels": list(found.labels),
-        "confusion": found.confusion.tolist(),
-        "accuracy": _values(found.accuracy),
-        "accuracy, patients drawn again": [rounded(end) for end in found.by_patient],
-        "accuracy of the most frequent class": rounded(found.largest),
-        "macro-F1": _values(found.macro_f1),
+        "labels": list(classes.labels),
+        "confusion": classes.confusion.tolist(),
+        "accuracy": _values(classes.accuracy),
+        "accuracy, patients drawn again": [rounded(end) for end in classes.by_patient],
+        "accuracy of the most frequent class": rounded(classes.largest),
+        "macro-F1": _values(classes.macro_f1),
     }
 
 

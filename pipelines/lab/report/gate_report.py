@@ -79,14 +79,14 @@ def known_thresholds(name: str, bundles: Path, table: list[Score], share: Share)
         known = calibrate.thresholds_of(bundle.read_card(bundles / name))
         if known:
             return known
-    found = calibrate.choose(table, share)
-    return found.low, found.high
+    chosen = calibrate.choose(table, share)
+    return chosen.low, chosen.high
 
 
-def by_round(found: dict[str, Chosen]) -> tuple[Measure, ...]:
+def by_round(chosen: dict[str, Chosen]) -> tuple[Measure, ...]:
     """These counts as rows of a report."""
     rows: list[Measure] = []
-    for round_, one in found.items():
+    for round_, one in chosen.items():
         rows.append((round_, "low, high", f"{one.low:.4f}, {one.high:.4f}", one.lost.patients, None))
         rows += [_counted_errors(round_, "clean patients lost", one.lost)]
         rows += [_counted_errors(round_, "clean patients called faulty", one.wrong)]
@@ -129,10 +129,10 @@ def write(
     stated: list[Claim] = []
     for title, judged in parts:
         stem = "" if title == parts[0][0] else "shipped-"
-        found = gate_curves.rocs(gate, judged)
-        mine = claims_of(gate, judged, found, boxes if not stem else (), budget)
+        rocs = gate_curves.rocs(gate, judged)
+        mine = claims_of(gate, judged, rocs, boxes if not stem else (), budget)
         stated = stated or mine
-        blocks = _counted(gate, stem, judged, thresholds, mine, found, out, dropped if not stem else 0)
+        blocks = _counted(gate, stem, judged, thresholds, mine, rocs, out, dropped if not stem else 0)
         sections.append(Section(title, blocks))
     if boxes:
         sections.append(Section("Lung boxes", (box_table(boxes),)))
@@ -160,8 +160,8 @@ def summary(
     text = ""
     for title, judged in _parts(table, thresholds, rows)[0]:
         first = title == LEFT_OUT or not text
-        made = claims_of(gate, judged, gate_curves.rocs(gate, judged), boxes if first else (), budget)
-        text += f"### {title}\n\n{claims_markdown(made)}\n"
+        claims = claims_of(gate, judged, gate_curves.rocs(gate, judged), boxes if first else (), budget)
+        text += f"### {title}\n\n{claims_markdown(claims)}\n"
         groups = list(tables.GROUPS.get(gate, tables.EVERYTHING))
         lines = [line for line in tables.counts(gate, judged) if line.what in groups]
         counted = tables.as_table("", "", "cases", lines)
@@ -207,8 +207,8 @@ def _counted(
     stem: str,
     judged: list[Judged],
     thresholds: Thresholds,
-    made: Sequence[Claim],
-    found: Sequence[gate_curves.Roc],
+    claims: Sequence[Claim],
+    rocs: Sequence[gate_curves.Roc],
     out: Path,
     dropped: int,
 ) -> tuple[Block, ...]:
@@ -216,7 +216,7 @@ def _counted(
     blocks: list[Block] = []
     if dropped:
         blocks.append(f"{dropped} scores are left out here: their round had trained on these films.")
-    blocks.append(claims_table(f"{stem}claims", "The bars", made))
+    blocks.append(claims_table(f"{stem}claims", "The bars", claims))
     if not stem:
         note = "All cases of the first claim taken together, by the round whose network never saw the site."
         lines = tables.rounds(gate, judged)
@@ -227,7 +227,7 @@ def _counted(
     alone = [line for line in lines if line.what not in groups]
     blocks.append(tables.as_table(f"{stem}counts", "Site by site", "cases", together))
     blocks.append(tables.as_table(f"{stem}cases", "Case by case", "case", alone))
-    blocks += _drawn(stem, judged, thresholds, found, out)
+    blocks += _drawn(stem, judged, thresholds, rocs, out)
     by_slice = tables.slices(gate, judged)
     if by_slice:
         blocks.append(_renamed(tables.slice_table(by_slice), stem))
@@ -235,15 +235,15 @@ def _counted(
 
 
 def _drawn(
-    stem: str, judged: list[Judged], thresholds: Thresholds, found: Sequence[gate_curves.Roc], out: Path
+    stem: str, judged: list[Judged], thresholds: Thresholds, rocs: Sequence[gate_curves.Roc], out: Path
 ) -> list[Block]:
     blocks: list[Block] = []
-    if found:
-        first = [curve for curve in found if curve.name == found[0].name]
-        text = f"ROC, {found[0].name}. A threshold that calls no good film bad lies at the left edge."
+    if rocs:
+        first = [curve for curve in rocs if curve.name == rocs[0].name]
+        text = f"ROC, {rocs[0].name}. A threshold that calls no good film bad lies at the left edge."
         blocks += [
             Picture(*gate_curves.draw_rocs(out, first, stem), text),
-            _renamed(gate_curves.roc_table(found), stem),
+            _renamed(gate_curves.roc_table(rocs), stem),
         ]
     tilted = gate_curves.tilts(judged)
     if tilted:
@@ -324,11 +324,11 @@ def probed(name: str, films: Path, runs: Path, cache: Path, high: float) -> list
                 known.where(left_out(known.rows, round_)), shortcut_probes.PATIENTS
             )
             ask = one_by_one(gate_ask.asks(name, folder))
-            told = shortcut_probes.site_probe(
+            sites = shortcut_probes.site_probe(
                 gate_ask.features(name, folder), shortcut_probes.some_patients(known)
             )
             rows = shortcut_probes.probes(name, ask, unseen)
-            out.append((f"Shortcut probes, without {round_}", _measures((*rows, *told))))
+            out.append((f"Shortcut probes, without {round_}", _measures((*rows, *sites))))
             if name == "anatomy":
                 sets = never_seen.unseen_sets(known, round_, films.parent / "dicom", displayed)
                 frontal = unseen.where(np.array([row.view == "frontal" for row in unseen.rows]))

@@ -111,11 +111,11 @@ def begin_with(net: nn.Module, path: Path) -> int:
     """
     own = net.state_dict()
     if path.suffix == ".pth" and isinstance(net, nets.Lite):
-        found = nets.from_imagenet(path, net.head.out_features).state_dict()
-        found = {key: value for key, value in found.items() if not key.startswith("head.")}
+        tensors = nets.from_imagenet(path, net.head.out_features).state_dict()
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("head.")}
     else:
-        found = load_file(path)
-    agree = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
+        tensors = load_file(path)
+    agree = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
     trunk = [key for key in own if not key.startswith("head.")]
     if sum(key in agree for key in trunk) < len(trunk) / 2:
         raise ValueError(f"{path} is of another network: {len(agree)} of {len(own)} tensors agree")
