@@ -1,1 +1,1 @@
-"""The laboratory's statistics: tables of scores, areas, exact intervals, budgets, thresholds."""
+"""The laboratory's statistics: tables of scores; intervals of shares (`binomial`) and areas (`areas`); thresholds."""
