@@ -1,1 +1,1 @@
-"""The laboratory's statistics: tables of scores; intervals of shares (`binomial`) and areas (`areas`); thresholds."""
+"""The laboratory's statistics: intervals of shares are in `binomial`, of areas in `areas`."""
