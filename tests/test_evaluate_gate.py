@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models import bundle, nets
 from models.bundle import Card
@@ -66,6 +67,7 @@ def test_every_kind_of_gate_has_a_page(
         scores.write(runs / round_ / gate / scores.SCORES, answers(round_, "BAD", cases, gate))
         box = BoxScore(round_, f"{round_}.png", round_, round_, "p", 0.5, 0.8, "0 0 1 1", "0 0 1 .5")
         scores.write_boxes(runs / round_ / "lungs" / scores.BOXES, [box])
+        Image.new("L", (32, 40)).save(films / f"{round_}.png")
     out = tmp_path / "report"
     page = gate_report.evaluate_gate(gate, films, runs, out, tmp_path / "cache", tmp_path / "none")
     text = page.read_text()

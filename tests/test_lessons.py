@@ -36,7 +36,7 @@ def out(tmp_path: Path) -> Path:
     for seed in range(3):
         done(tmp_path, PLAIN, seed, 0.2)
         done(tmp_path, ("complex", "none"), seed, 2.0)
-    done(tmp_path, ("basic", "focal"), 0, 0.2)
+    done(tmp_path, ("basic", "focal"), 0, 0.4)
     return tmp_path
 
 
