@@ -15,10 +15,11 @@ import torch
 
 from models import bundle
 from pipelines import gates
-from pipelines.lab import report
-from pipelines.lab.ask import asking, chain, evaluate, rounds
+from pipelines.lab.ask import chain, gate_ask
 from pipelines.lab.films.data import read_rows
+from pipelines.lab.measure import calibrate
 from pipelines.lab.measure.budget import share_of
+from pipelines.lab.report import gate_report
 
 
 def main() -> None:
@@ -36,15 +37,15 @@ def main() -> None:
         boxes = []
         if name == chain.CHAIN:
             look, thresholds, budget = chain.ask(gates.load()), (0.5, 0.5), None
-            table = evaluate.score_films(name, look, args.films, rows, cases=[chain.AS_IT_IS], out=out)
+            table = gate_ask.score_films(name, look, args.films, rows, cases=[chain.AS_IT_IS], out=out)
         else:
-            table = evaluate.score_films(name, asking.asks(name, bundle.BUNDLES), args.films, rows, out=out)
-            thresholds = rounds.thresholds_of(bundle.read_card(bundle.BUNDLES / name)) or (0.5, 0.5)
+            table = gate_ask.score_films(name, gate_ask.asks(name, bundle.BUNDLES), args.films, rows, out=out)
+            thresholds = calibrate.thresholds_of(bundle.read_card(bundle.BUNDLES / name)) or (0.5, 0.5)
             budget = share_of(name).loss
             if name == "lungs":
-                find = asking.box_finder(bundle.BUNDLES)
-                boxes = evaluate.box_scores(find, args.films, rows, out=args.out / "boxes.csv")
-        print(f"\n# {name}\n\n{report.summary(name, table, thresholds, rows, boxes, budget)}")
+                find = gate_ask.box_finder(bundle.BUNDLES)
+                boxes = gate_ask.box_scores(find, args.films, rows, out=args.out / "boxes.csv")
+        print(f"\n# {name}\n\n{gate_report.summary(name, table, thresholds, rows, boxes, budget)}")
 
 
 if __name__ == "__main__":

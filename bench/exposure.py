@@ -22,8 +22,8 @@ from PIL import Image
 from models.pictures import read_pixels
 from pipelines.film import Film, Header, Reason
 from pipelines.gates.exposure import ExposureGate
-from pipelines.lab.ask import asking
-from pipelines.lab.ask.evaluate import Ask
+from pipelines.lab.ask import gate_ask
+from pipelines.lab.ask.gate_ask import Ask
 from pipelines.lab.films.data import Row, read_rows
 from pipelines.lab.films.exposure_faults import FAULTS, LONG_PX, Fault, Greys, resized
 from pipelines.lab.measure.binomial import clopper_pearson
@@ -47,7 +47,7 @@ def main() -> None:
     args = options.parse_args()
     gate, rows = ExposureGate(), read_rows(args.films)
     if args.anatomy:
-        for line in held_table(gate, asking.asks("anatomy", args.anatomy), rows, args):
+        for line in held_table(gate, gate_ask.asks("anatomy", args.anatomy), rows, args):
             print(line, flush=True)
         return
     if not args.only:

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models import bundle, nets
-from pipelines.lab.ask import rounds, site
+from pipelines.lab.ask import site
 from pipelines.lab.measure import binomial, budget, calibrate, platt, scores
 from pipelines.lab.measure.budget import Share
 from pipelines.lab.measure.scores import Score
+from pipelines.lab.report import gate_report
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHARE = Share("rotation", 20_000, 0.05, "2 % of the clean, 5 % of the faulty")  # what 60 patients can show
@@ -235,10 +236,10 @@ def test_platts_scaling_finds_the_line_that_made_the_scores() -> None:
     odds = rng.normal(0, 2, 20_000)
     good = rng.random(20_000) < 1 / (1 + np.exp(-odds))
     shown = 1 / (1 + np.exp(-2 * odds))
-    fitted = platt.fit_platt(shown, good)
+    fitted = platt.fit(good, shown, platt.even_odds(good))
     assert (fitted.a, fitted.b) == pytest.approx((0.5, 0), abs=0.05)
-    assert platt.calibration_error(shown, good) > 0.05
-    assert platt.calibration_error(fitted.of(shown), good) < 0.02
+    assert platt.gate_calibration_error(good, shown) > 0.05
+    assert platt.gate_calibration_error(good, fitted.of(shown)) < 0.02
     assert fitted.of(0.9) == pytest.approx(0.75, abs=0.02)
 
 
@@ -408,21 +409,21 @@ def test_the_rounds_are_found_and_counted_with_thresholds_of_the_others(tmp_path
     there = (("nih", table("nih", [0.9] * 20, [0.1] * 20)), ("web", table("web", [0.6] * 20, [0.4] * 20)))
     for round_, rows in there:
         scores.write(tmp_path / round_ / "rotation" / "scores.csv", rows)
-    paths = rounds.named_tables([tmp_path], "rotation")
+    paths = scores.named_tables([tmp_path], "rotation")
     assert [path.parts[-3] for path in paths] == ["nih", "web"]
-    assert rounds.named_tables(paths[:1], "rotation") == paths[:1]
-    pool = rounds.pooled(paths, "rotation")
-    found = rounds.without_site(pool, SHARE)
+    assert scores.named_tables(paths[:1], "rotation") == paths[:1]
+    pool = scores.pooled(paths, "rotation")
+    found = calibrate.without_site(pool, SHARE)
     assert (found["web"].lost.errors, found["web"].lost.patients) == (
         20,
         20,
     )  # nih's gap is wide, its high 0.68
     assert found["nih"].lost.errors == 0
-    told = {(name, metric): value for name, metric, value, *_ in rounds.measures(found)}
-    assert told["web", "clean patients lost"] == "20"
-    assert rounds.without_site(rounds.pooled(paths[:1], "rotation"), SHARE) == {}
+    values = {(name, metric): value for name, metric, value, *_ in gate_report.by_round(found)}
+    assert values["web", "clean patients lost"] == "20"
+    assert calibrate.without_site(scores.pooled(paths[:1], "rotation"), SHARE) == {}
     with pytest.raises(ValueError, match="no scores of the gate mirror"):
-        rounds.pooled(paths, "mirror")
+        scores.pooled(paths, "mirror")
 
 
 @pytest.mark.parametrize(
@@ -433,4 +434,4 @@ def test_the_two_thresholds_of_any_card(
     thresholds: dict[str, float], expected: tuple[float, float] | None
 ) -> None:
     """One threshold counts as two that are the same."""
-    assert rounds.thresholds_of(bundle.Card("x", "Antisymmetric", (), thresholds)) == expected
+    assert calibrate.thresholds_of(bundle.Card("x", "Antisymmetric", (), thresholds)) == expected

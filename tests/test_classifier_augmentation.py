@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.classifiers.inputs import prepared
 from pipelines.lab.films import phantom
-from pipelines.lab.films.augmentation import AUGMENTATIONS, COMPLEX, NONE, Augmentation, Dice, smoothed
+from pipelines.lab.train.augmentation import AUGMENTATIONS, COMPLEX, NONE, Augmentation, Dice, smoothed
 
 ALTERING = ("basic", "complex")
 

@@ -14,9 +14,9 @@ from gateway.cli import app
 from gateway.errors import FilmgateError
 from models.classifiers import bundle, nets
 from models.classifiers.bundle import ClassifierCard
-from pipelines.lab.measure import classifier_scores, discrimination, rules, threshold_sweep
+from pipelines.lab.measure import areas, classifier_fit, classifier_scores, learning_curve, platt, rules
 from pipelines.lab.measure.classifier_scores import Scores
-from pipelines.lab.report import carding, classifier_report, figures
+from pipelines.lab.report import classifier_figures, classifier_report
 from pipelines.lab.report.classifier_report import Evaluation
 
 CHEST, CHILD = ("Mass", "Hernia"), ("Normal", "Bacterial", "Viral")
@@ -120,7 +120,7 @@ def test_thresholds_come_from_the_films_that_are_not_set_aside(of_chest: tuple[E
     """Those of "cv", on scaled probabilities."""
     made, folder = of_chest
     table = classifier_scores.read(folder.parent / "scores.csv")
-    films = discrimination.scaled(table.of("cv"), discrimination.fit_scalings(table.of("cv")))
+    films = platt.scaled(table.of("cv"), platt.fit_scalings(table.of("cv")))
     truth, p, _ = films.known("Mass")
     chosen = rules.choose(rules.parse("youden"), truth, p)
     assert made.thresholds["Mass"] == pytest.approx(chosen.value, abs=1e-6)
@@ -179,13 +179,13 @@ def test_a_fold_is_judged_by_the_others(tmp_path: Path) -> None:
         rng.random((n, 1)),
     )
     rule = rules.parse("youden")
-    fitted = classifier_report.fit(films, rule)
+    fitted = classifier_fit.fit(films, rule)
     itself, crossed = (
-        classifier_report.judge(films, "cv", fitted, None),
-        classifier_report.judge(films, "cv", fitted, rule),
+        classifier_fit.judge(films, "cv", fitted, None),
+        classifier_fit.judge(films, "cv", fitted, rule),
     )
 
-    def youden(judged: classifier_report.Judged) -> float:
+    def youden(judged: classifier_fit.Judged) -> float:
         point = rules.point("A", judged.thresholds["A"], truth[:, 0], judged.called["A"])
         return point.sensitivity + point.specificity - 1
 
@@ -197,8 +197,8 @@ def test_without_folds_the_patients_are_dealt_to_parts() -> None:
     patients = np.array([f"p{i // 3}" for i in range(60)])
     blank = np.full(60, "")
     films = Scores(("A",), patients, patients, blank, blank, blank, np.zeros((60, 1)), np.zeros((60, 1)))
-    dealt = list(classifier_report.parts(films))
-    assert len(dealt) == classifier_report.PARTS
+    dealt = list(classifier_fit.parts(films))
+    assert len(dealt) == classifier_fit.PARTS
     assert np.sum(dealt, axis=0).tolist() == [1] * 60
     assert all(len(set(here[patients == name])) == 1 for here in dealt for name in patients)
 
@@ -223,7 +223,7 @@ def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
     blank = np.full(4, "")
     films = Scores(("A", "B"), np.arange(4).astype(str), blank, blank, blank, blank, truth, said)
     called = {"A": said[:, 0] >= 0.7, "B": said[:, 1] >= 0.2}
-    found = threshold_sweep.swept(films, called)
+    found = rules.swept(films, called)
     assert (found.macro_each, found.micro_each) == (1.0, 1.0)
     assert found.best[1] == pytest.approx((2 / 3 + 1) / 2)  # at 0.2 to 0.3: A is right half the time
     assert found.macro[0] == pytest.approx(2 / 3)  # everything is called positive
@@ -232,12 +232,15 @@ def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
 
 def test_a_confusion_matrix_and_a_learning_curve_are_drawn(tmp_path: Path) -> None:
     """Each in two looks, with what it says as text."""
-    some = discrimination.Value(0.8)
-    found = discrimination.Exclusive(("Normal", "Viral"), np.array([[7, 1], [2, 8]]), some, (0, 1), some, 0.5)
-    curve = discrimination.learning_curve(
-        [discrimination.Learned(n, 0.8 - n**-0.4, 0.01) for n in (100, 200, 400)]
+    some = areas.Value(0.8)
+    found = areas.Exclusive(("Normal", "Viral"), np.array([[7, 1], [2, 8]]), some, (0, 1), some, 0.5)
+    curve = learning_curve.learning_curve(
+        [learning_curve.Learned(n, 0.8 - n**-0.4, 0.01) for n in (100, 200, 400)]
     )
-    drawn = [*figures.draw_confusion(tmp_path, found), *figures.draw_learning(tmp_path, curve, goal=0.777)]
+    drawn = [
+        *classifier_figures.draw_confusion(tmp_path, found),
+        *classifier_figures.draw_learning(tmp_path, curve, goal=0.777),
+    ]
     texts = [(tmp_path / name).read_text() for name in drawn]
     assert all("80.0%" in text for text in texts[:2])
     assert all("published: 0.777" in text for text in texts[2:])
@@ -255,7 +258,7 @@ def test_the_card_gets_thresholds_calibration_and_evidence(
     of_chest: tuple[Evaluation, Path], folder: Path
 ) -> None:
     """None for what has too few films, and the weights are still those that the card names."""
-    carding.into_card(folder, of_chest[0])
+    classifier_report.into_card(folder, of_chest[0])
     card = bundle.load(folder).card
     assert card.thresholds == of_chest[0].thresholds
     assert card.calibration["Mass"] == pytest.approx(of_chest[0].calibration["Mass"])
@@ -267,7 +270,7 @@ def test_a_card_of_other_labels_is_left_alone(of_child: tuple[Evaluation, Path],
     """Thresholds of another classifier would be worse than none."""
     before = (folder / "configs" / "metadata.json").read_bytes()
     with pytest.raises(ValueError, match="the card is not"):
-        carding.into_card(folder, of_child[0])
+        classifier_report.into_card(folder, of_child[0])
     assert (folder / "configs" / "metadata.json").read_bytes() == before
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn import functional
 
 from pipelines.lab.films.labels import Task
-from pipelines.lab.measure import ranking
+from pipelines.lab.measure import areas, rules
 from pipelines.lab.train import imbalance
 from pipelines.lab.train.imbalance import IMBALANCES, MOST_COPIES, MOST_WEIGHT, Plan, plan
 
@@ -158,11 +158,11 @@ def test_the_best_threshold_gives_the_best_f_score() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random(200) < 0.2
     scores = np.round(rng.random(200) + 0.3 * truth, 2)
-    best = ranking.best_f1_threshold(truth, scores)
-    assert ranking.f1(truth, scores >= best) == pytest.approx(
+    best = rules.best_f1_threshold(truth, scores)
+    assert rules.f1(truth, scores >= best) == pytest.approx(
         max(f1_score(truth, scores >= t) for t in np.unique(scores))
     )
     targets = np.column_stack([truth, np.ones(200)]).astype(np.float32)
-    each = ranking.by_label(targets, np.column_stack([scores, scores]))
+    each = areas.by_label(targets, np.column_stack([scores, scores]))
     assert each == pytest.approx([roc_auc_score(truth, scores), math.nan], nan_ok=True)
-    assert ranking.macro_auc(targets, np.column_stack([scores, scores])) == each[0]
+    assert areas.macro_auc(targets, np.column_stack([scores, scores])) == each[0]

@@ -15,17 +15,16 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.cli.lab import classifiers
 from gateway.errors import FilmgateError
 from models.classifiers import bundle, nets
-from pipelines.lab.ask import crossval
-from pipelines.lab.films import augmentation, phantom
+from pipelines.lab.ask import classifier_ask
+from pipelines.lab.films import phantom
 from pipelines.lab.films import samples as films
 from pipelines.lab.films.labels import TASKS, Task
 from pipelines.lab.films.samples import Sample, Samples, SamplesError
 from pipelines.lab.measure import classifier_scores
-from pipelines.lab.train import bundling, classifier_train, finder, imbalance, lessons
-from pipelines.lab.train.classifier_train import Settings
+from pipelines.lab.train import classifier_run, classifier_train, lessons, live
+from pipelines.lab.train.classifier_run import Settings
 
 PX = 32
 ASK = Task("shadows", ("left", "low", "nobody"))
@@ -67,7 +66,7 @@ def shadows(chests: np.ndarray) -> Samples:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / classifier_train.MODEL)
+    return load_file(out / classifier_run.MODEL)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -77,7 +76,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_it_learns_and_says_how(shadows: Samples, tmp_path: Path) -> None:
     """The shadows are found in films of other patients; the label that nobody has is absent."""
     classifier_train.train(shadows, ASK, replace(FAST, epochs_all=6), tmp_path, quiet=True)
-    net, task, settings = classifier_train.restored(tmp_path)
+    net, task, settings = classifier_run.restored(tmp_path)
     told = json.loads((tmp_path / "train.json").read_text())
     assert task.labels == ("left", "low")
     assert told["not_trained"] == ["nobody"]
@@ -143,7 +142,7 @@ def test_a_run_stops_when_nothing_gets_better(shadows: Samples, tmp_path: Path) 
 def test_weights_to_begin_with_are_taken_where_they_fit(shadows: Samples, tmp_path: Path) -> None:
     """A head for other labels begins anew; a file of another network is refused."""
     net = nets.KINDS["small"](7)
-    classifier_train.keep(net, tmp_path / "begin.safetensors")
+    classifier_run.keep(net, tmp_path / "begin.safetensors")
     begun = classifier_train.network(replace(FAST, init=str(tmp_path / "begin.safetensors")), 2).state_dict()
     for key, value in net.state_dict().items():
         assert torch.equal(begun[key], value) != key.startswith("head.")
@@ -165,28 +164,28 @@ def test_films_set_aside_and_patients_on_two_sides_are_refused(shadows: Samples,
 def test_cross_validation_asks_each_film_once_and_goes_on(shadows: Samples, tmp_path: Path) -> None:
     """Every film that may be trained with is in one fold, with its patient; parts that are done are kept."""
     quick = replace(FAST, epochs_head=0, epochs_all=1)
-    path = crossval.cross_validate(shadows, ASK, quick, tmp_path, 3, quiet=True, picture=False)
+    path = classifier_ask.cross_validate(shadows, ASK, quick, tmp_path, 3, quiet=True, picture=False)
     found = classifier_scores.read(path)
     assert found.labels == ("left", "low")
     assert sorted(map(int, found.of("cv").files)) == list(range(88))
     assert sorted(map(int, found.of("test").files)) == list(range(88, 96))
     assert set(found.of("cv").folds) == {"0", "1", "2"}
     before = (tmp_path / "fold0" / "train.json").stat().st_mtime_ns
-    (tmp_path / "fold2" / crossval.LOGITS).unlink()
+    (tmp_path / "fold2" / classifier_ask.LOGITS).unlink()
     text = path.read_text()
-    crossval.cross_validate(shadows, ASK, quick, tmp_path, 3, quiet=True, picture=False)
+    classifier_ask.cross_validate(shadows, ASK, quick, tmp_path, 3, quiet=True, picture=False)
     assert path.read_text() == text
     assert (tmp_path / "fold0" / "train.json").stat().st_mtime_ns == before
     with pytest.raises(SamplesError, match="other settings"):
-        crossval.cross_validate(shadows, ASK, FAST, tmp_path, 3, quiet=True, picture=False)
+        classifier_ask.cross_validate(shadows, ASK, FAST, tmp_path, 3, quiet=True, picture=False)
 
 
 def test_the_rate_that_is_found_lies_where_the_loss_falls(shadows: Samples, tmp_path: Path) -> None:
     """Below the rate of the lowest loss, above the lowest that was tried; and it is drawn."""
-    curve = finder.find_rate(shadows, FAST, steps=24)
+    curve = classifier_train.find_rate(shadows, FAST, steps=24)
     assert list(curve.rates) == sorted(curve.rates)
-    assert finder.LOWEST < curve.suggestion < 0.1
-    finder.draw(tmp_path / "rate.png", curve)
+    assert classifier_train.LOWEST < curve.suggestion < 0.1
+    live.draw_rates(tmp_path / "rate.png", curve.rates, curve.losses, curve.suggestion)
     with Image.open(tmp_path / "rate.png") as drawn:
         assert drawn.size[0] > 300
 
@@ -265,15 +264,15 @@ def test_the_command_trains_from_a_table_of_nih(tmp_path: Path, chests: np.ndarr
 def test_a_bundle_does_not_say_where_a_run_lay(shadows: Samples, tmp_path: Path) -> None:
     """The weights it began with are named by file and digest, not by their place on somebody's machine."""
     classifier_train.train(shadows, ASK, FAST, tmp_path / "first", quiet=True, picture=False)
-    begin = str(tmp_path / "first" / classifier_train.MODEL)
+    begin = str(tmp_path / "first" / classifier_run.MODEL)
     chests = replace(shadows.task, name="chest14")
     classifier_train.train(
         shadows, chests, replace(FAST, init=begin), tmp_path / "run", quiet=True, picture=False
     )
-    bundling.bundled(tmp_path / "run", tmp_path / "bundle")
+    classifier_run.bundled(tmp_path / "run", tmp_path / "bundle")
     said = (tmp_path / "bundle/configs/train.json").read_text()
     assert str(tmp_path) not in said
-    assert json.loads(said)["begun_with"]["file"] == classifier_train.MODEL
+    assert json.loads(said)["begun_with"]["file"] == classifier_run.MODEL
     assert len(json.loads(said)["begun_with"]["sha256"]) == 64
 
 
@@ -304,11 +303,3 @@ def test_the_command_says_what_is_wrong_with_what_it_was_given(tmp_path: Path) -
     assert isinstance(error, FilmgateError)
     assert "no folder named after Normal" in str(error)
     assert "there is no" in str(run("--folders", f"{here}/none").exception)  # type: ignore[attr-defined]
-
-
-def test_the_names_of_the_command_are_those_of_the_models() -> None:
-    """They are repeated there so that `--help` loads no torch."""
-    assert tuple(TASKS) == classifiers.TASKS
-    assert set(nets.KINDS) == set(classifiers.NETWORKS)
-    assert tuple(augmentation.AUGMENTATIONS) == classifiers.AUGMENTATIONS
-    assert imbalance.IMBALANCES == classifiers.IMBALANCES

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Run, commands_on, filmgate, items
 
+from gateway.cli import lazy
+from gateway.cli.commands import GATES
+from gateway.cli.lab.classifiers import How, Lessons
+from gateway.cli.lab.models import Network, Scope
 from gateway.errors import FilmgateError
+from models import bundle, nets
+from pipelines.lab.ask import gate_ask
+from pipelines.lab.measure import scores
+from pipelines.lab.measure.scores import Score
+from pipelines.lab.train import gate_train
+from pipelines.lab.train.classifier_run import Settings
+from pipelines.lab.train.recipes import RECIPES
 
 
 @pytest.fixture
@@ -18,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None:
-    """Told before torch is loaded; rounds and terms are names that are known."""
+    """Rounds and terms are names that are known, and the folder is there."""
     assert run("train", "colour", "--films", tmp_path).exit_code == 2
     assert run("train", "rotation", "--films", tmp_path, "--leave-out", "mars").exit_code == 2
     assert run("train", "rotation", "--films", tmp_path, "--terms", "mine").exit_code == 2
@@ -27,20 +39,26 @@ def test_training_needs_films_and_a_known_gate(run: Run, tmp_path: Path) -> None
     assert "there are no films at" in shown.stderr
 
 
-def test_training_knows_the_rounds_without_loading_them() -> None:
-    """The names that `--help` shows are those of pipelines.lab.films.data."""
-    from gateway.cli.lab import training
-    from pipelines.lab.films import data
+def test_the_gates_that_can_be_trained_are_the_commands() -> None:
+    """The names that `--help` shows are those of the recipes."""
+    assert set(GATES) == set(RECIPES) == set(gate_ask.NEEDS)
 
-    assert tuple(data.ROUNDS) == training.ROUNDS
+
+def test_what_the_extra_brings_is_asked_for_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SciPy a command of the laboratory ends with what to install, and no traceback."""
+    for name in [module for module in sys.modules if module.startswith("gateway.cli.lab.gates")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pipelines.lab.measure.calibrate", None)
+    monkeypatch.setattr(lazy, "TRAINING", ("pipelines",))
+    error = run("evaluate", "rotation", "--films", "none").exception
+    assert isinstance(error, FilmgateError)
+    assert "pip install 'filmgate[train]'" in str(error)
 
 
 def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round without its sites, pose networks first."""
-    from pipelines.lab.ask import asking
-
     asked: list[str] = []
 
     def trained(name: str, films: Path, runs: Path, round_: str, cache: Path) -> Path:
@@ -51,8 +69,8 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
         asked.append(f"ask {name} without {round_}")
         return runs / round_ / name / "scores.csv"
 
-    monkeypatch.setattr(asking, "train_round", trained)
-    monkeypatch.setattr(asking, "score_round", scored)
+    monkeypatch.setattr(gate_train, "train_round", trained)
+    monkeypatch.setattr(gate_ask, "score_round", scored)
     where = ("--films", tmp_path, "--runs", tmp_path / "runs", "--cache", tmp_path / "cache")
     shown = items(run("rounds", "mirror", "--json", *where))
     assert [item["round"] for item in shown] == ["nih", "web", "kermany"]
@@ -64,10 +82,6 @@ def test_rounds_train_what_the_gate_is_asked_with_and_then_ask(
 @pytest.fixture
 def rounds_of_rotation(tmp_path: Path) -> Path:
     """Two rounds of thirty patients each, and a bundle that they are about."""
-    from models import bundle, nets
-    from pipelines.lab.measure import scores
-    from pipelines.lab.measure.scores import Score
-
     bundle.save(
         tmp_path / "bundles" / "rotation",
         bundle.Card("rotation", "Antisymmetric", ("x",)),
@@ -134,3 +148,60 @@ def test_evaluate_writes_a_page_and_the_summary_into_the_card(run: Run, rounds_o
     assert "Thresholds chosen without the site" in page
     assert "Sites left out of training" in page
     assert "## Evaluation" in (bundles / "rotation" / "docs" / "README.md").read_text()
+
+
+def test_what_is_not_said_of_a_classifier_is_as_its_settings_have_it(tmp_path: Path) -> None:
+    """Only what was given goes into the settings; a file to begin with is its path."""
+    assert How().settings(3, 2) == Settings(seed=3, threads=2)
+    begun = How(network="small", epochs=7, init=tmp_path / "a").settings(0, 1)
+    assert (begun.network, begun.epochs_all, begun.init) == ("small", 7, str(tmp_path / "a"))
+    quick = Lessons(epochs=2, rate=0.5).settings()
+    assert (quick.network, quick.epochs_all, quick.rate, quick.init) == ("small", 2, 0.5, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "classifier", "--task", "chest14"),
+        ("train", "classifier", "--task", "chest14", "--nih", "table.csv"),
+        ("train", "classifier", "--task", "colours", "--films", "here"),
+        ("train", "classifier", "--task", "chest14", "--films", "here", "--folds", "1"),
+        ("train", "lessons", "--task", "chest14", "--films", "here", "--folders", "there"),
+        ("calibrate", "rotation", "--scores", "a", "--may-lose", "1"),
+        ("rounds", "colour", "--films", "here"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(run: Run, words: tuple[str, ...]) -> None:
+    """Exit code 2, as for every command line that cannot be used; nothing is read."""
+    assert run(*words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "classifier", "--scores", "none.csv"),
+        ("evaluate", "robustness", "--films", "none", "--model", "chest14"),
+        ("evaluate", "rotation", "--films", "none"),
+        ("train", "classifier", "--task", "chest14", "--films", "none"),
+        ("region", "check", "none.yaml", "--films", "none"),
+        ("models", "import", "onnx", "none.onnx", "--labels", "a", "--px", "32", "--out", "out"),
+        ("models", "import", "monai", "none", "--out", "out"),
+    ],
+)
+def test_what_is_not_there_is_named(run: Run, words: tuple[str, ...]) -> None:
+    """An error of ours, in words."""
+    error = run(*words).exception
+    assert isinstance(error, FilmgateError)
+    assert "none" in str(error)
+
+
+def test_scope_and_network_of_an_import_are_what_was_said() -> None:
+    """Views in the words of the cards, labels without their spaces; a view that is none is refused."""
+    terms = Scope("mine", "ab", "PA, AP", 10.0, 60.0, unknown_age=True).terms()
+    assert (terms.name, terms.sha256, terms.accepts.views) == ("mine", "ab", ("PA", "AP"))
+    assert (terms.accepts.min_age, terms.accepts.max_age, terms.accepts.unknown_age) == (10, 60, True)
+    foreign = Network("Mass, Effusion,", 64, high=255.0, channels=3).foreign()
+    assert foreign.labels == ("Mass", "Effusion")
+    assert (foreign.input.px, foreign.input.high, foreign.input.channels) == (64, 255.0, 3)
+    with pytest.raises(FilmgateError, match="--views"):
+        Scope(views="sideways").terms()

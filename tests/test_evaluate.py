@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.lab.ask import evaluate
-from pipelines.lab.ask.evaluate import CASES, Pixels, Span
+from pipelines.lab.ask import gate_ask, gate_cases
+from pipelines.lab.ask.gate_ask import Span
+from pipelines.lab.ask.gate_cases import CASES, Pixels
 from pipelines.lab.films import phantom
 from pipelines.lab.films.data import Row
 from pipelines.lab.measure import scores
@@ -21,7 +22,7 @@ def row(file: str, group: str = "", site: str = "nih", view: str = "frontal", **
     return Row(file=file, site=site, group=group or file, view=view, **(known | other))
 
 
-def case(gate: str, name: str) -> evaluate.Case:
+def case(gate: str, name: str) -> gate_cases.Case:
     """A case by its name."""
     return next(case for case in CASES[gate] if case.name == name)
 
@@ -90,17 +91,17 @@ def test_a_tilt_is_clockwise_and_fills_with_black() -> None:
     """A bar at the top right of the middle goes down with a clockwise tilt."""
     a = np.zeros((101, 101), np.float32)
     a[45:56, 60:90] = 1
-    shown = evaluate.tilted(a, 30, cropped=False)
+    shown = gate_cases.tilted(a, 30, cropped=False)
     rows = np.flatnonzero(shown.any(axis=1))
     assert rows.mean() > 55
-    assert evaluate.tilted(np.ones_like(a), 30, cropped=False)[0, 0] == 0
+    assert gate_cases.tilted(np.ones_like(a), 30, cropped=False)[0, 0] == 0
 
 
 @pytest.mark.parametrize("degrees", [-45, -20, 5, 35, 45])
 @pytest.mark.parametrize("shape", [(100, 100), (90, 140), (150, 80)])
 def test_a_cropped_tilt_shows_no_corner_and_keeps_its_shape(degrees: int, shape: tuple[int, int]) -> None:
     """A white film stays white up to the edge, and no more is lost than the geometry asks for."""
-    shown = evaluate.tilted(np.ones(shape, np.float32), degrees, cropped=True)
+    shown = gate_cases.tilted(np.ones(shape, np.float32), degrees, cropped=True)
     assert shown.min() > 0.99
     assert shown.shape[1] / shown.shape[0] == pytest.approx(shape[1] / shape[0], abs=0.05)
     if shape == (100, 100) and abs(degrees) == 45:
@@ -110,21 +111,21 @@ def test_a_cropped_tilt_shows_no_corner_and_keeps_its_shape(degrees: int, shape:
 def test_tilts_up_to_a_slouch_must_be_called_upright_and_others_want_nothing() -> None:
     """15 degrees is still upright; 20 is only looked at."""
     for cropped in (False, True):
-        assert case("rotation", evaluate.tilt_name(-15, cropped)).wanted(row("a")) == ("good",)
-        assert case("rotation", evaluate.tilt_name(20, cropped)).wanted(row("a")) == ()
+        assert case("rotation", gate_cases.tilt_name(-15, cropped)).wanted(row("a")) == ("good",)
+        assert case("rotation", gate_cases.tilt_name(20, cropped)).wanted(row("a")) == ()
 
 
 def test_a_white_border_is_white_in_both_polarities_and_the_same_in_every_run() -> None:
     """Shutters are drawn white whatever the film's polarity; the inside is untouched."""
     a = np.full((100, 80), 0.3, np.float32)
     for shown, inside in (
-        (evaluate.white_border(a), 0.3),
+        (gate_cases.white_border(a), 0.3),
         (case("inversion", "inverted, white border").alter(a), 0.7),
     ):
         edges = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]])
         assert (edges == 1).all()
         assert shown[20:80, 20:60] == pytest.approx(inside)
-    np.testing.assert_array_equal(evaluate.white_border(a), evaluate.white_border(a))
+    np.testing.assert_array_equal(gate_cases.white_border(a), gate_cases.white_border(a))
 
 
 def test_markers_near_the_edge_are_painted_out_and_the_middle_is_kept() -> None:
@@ -132,7 +133,7 @@ def test_markers_near_the_edge_are_painted_out_and_the_middle_is_kept() -> None:
     a = np.full((200, 200), 0.2, np.float32)
     a[12:20, 15:19] = a[100:108, 98:102] = 1
     a[40:160, 4:9] = 0.9
-    shown = evaluate.without_markers(a)
+    shown = gate_cases.without_markers(a)
     assert shown[10:22, 13:21].max() < 0.35
     np.testing.assert_array_equal(shown[95:115, 90:110], a[95:115, 90:110])
     np.testing.assert_array_equal(shown[60:140, 4:9], a[60:140, 4:9])
@@ -152,7 +153,7 @@ def test_the_letter_speaks_against_the_anatomy() -> None:
 
 def test_what_is_scored_is_what_was_shown(films: Path) -> None:
     """The score of a real question, the mean brightness, turns round with the polarity."""
-    asked = evaluate.score_films(
+    asked = gate_ask.score_films(
         "inversion", lambda a: (float(a.mean()), "INVERTED"), films, [row("1.png")], "web", progress=False
     )
     by_case = {score.case: score for score in asked}
@@ -165,10 +166,10 @@ def test_what_is_scored_is_what_was_shown(films: Path) -> None:
 def test_a_film_is_read_once_for_all_its_cases(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding costs more than looking."""
     read: list[Path] = []
-    true = evaluate.read_pixels
-    monkeypatch.setattr(evaluate, "read_pixels", lambda path, known: read.append(path) or true(path, known))
+    true = gate_ask.read_pixels
+    monkeypatch.setattr(gate_ask, "read_pixels", lambda path, known: read.append(path) or true(path, known))
     rows = [row("1.png"), row("2.png")]
-    evaluate.score_films("mirror", lambda _: (0.5, "MIRROR_SUSPECTED"), films, rows, progress=False)
+    gate_ask.score_films("mirror", lambda _: (0.5, "MIRROR_SUSPECTED"), films, rows, progress=False)
     assert read == [films / "1.png", films / "2.png"]
 
 
@@ -176,7 +177,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the table holds is not asked again, and nothing stands in it twice."""
-    monkeypatch.setattr(evaluate, "CHUNK", 2)
+    monkeypatch.setattr(gate_ask, "CHUNK", 2)
     rows = [row(f"{seed}.png") for seed in range(6)]
     out, asked = tmp_path / "scores.csv", []
 
@@ -187,9 +188,9 @@ def test_a_stopped_run_goes_on_where_it_was(
         return float(a.mean()), "INVERTED"
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate.score_films("inversion", ask, films, rows, out=out, progress=False)
+        gate_ask.score_films("inversion", ask, films, rows, out=out, progress=False)
     assert len(scores.read(out)) == 20  # two films of ten cases were safe
-    whole = evaluate.score_films("inversion", ask, films, rows, out=out, progress=False)
+    whole = gate_ask.score_films("inversion", ask, films, rows, out=out, progress=False)
     assert len(asked) == 40 + 40
     assert len({(score.file, score.case) for score in whole}) == len(whole) == 60
     assert [score.case for score in scores.read(out)] == [score.case for score in whole]
@@ -199,7 +200,7 @@ def test_another_round_is_asked_anew(films: Path, tmp_path: Path) -> None:
     """The same film in another round is another network's score."""
     out = tmp_path / "scores.csv"
     for round_ in ("nih", "web"):
-        table = evaluate.score_films(
+        table = gate_ask.score_films(
             "anatomy", lambda _: (0.5, "LATERAL"), films, [row("1.png")], round_, out=out, progress=False
         )
     assert sorted(score.left_out for score in table) == ["nih", "nih", "web", "web"]
@@ -207,10 +208,10 @@ def test_another_round_is_asked_anew(films: Path, tmp_path: Path) -> None:
 
 def test_tilts_are_shown_of_one_film_each_of_a_few_patients(films: Path) -> None:
     """At most so many patients a site; never two films of one."""
-    cases = [evaluate.Case("tilt", evaluate.frontal, evaluate.as_it_is, lambda _: (), most=2)]
+    cases = [gate_cases.Case("tilt", gate_cases.frontal, gate_cases.as_it_is, lambda _: (), most=2)]
     rows = [row(f"{seed}.png", group=f"patient {seed // 2}") for seed in range(6)]
     rows.append(row("white.png", site="web"))
-    asked = evaluate.score_films("rotation", lambda _: (1.0, ""), films, rows, cases=cases, progress=False)
+    asked = gate_ask.score_films("rotation", lambda _: (1.0, ""), films, rows, cases=cases, progress=False)
     assert len(asked) == 3
     assert len({score.group for score in asked if score.site == "nih"}) == 2
 
@@ -218,17 +219,17 @@ def test_tilts_are_shown_of_one_film_each_of_a_few_patients(films: Path) -> None
 def test_the_overlap_of_two_boxes() -> None:
     """Half of each shared is a third of both; apart is none; the same is all."""
     a = (0.0, 0.0, 0.5, 0.5)
-    assert evaluate.overlap(a, (0.25, 0.0, 0.75, 0.5)) == pytest.approx(1 / 3)
-    assert evaluate.overlap(a, (0.6, 0.6, 0.9, 0.9)) == 0
-    assert evaluate.overlap(a, a) == pytest.approx(1)
+    assert gate_ask.overlap(a, (0.25, 0.0, 0.75, 0.5)) == pytest.approx(1 / 3)
+    assert gate_ask.overlap(a, (0.6, 0.6, 0.9, 0.9)) == 0
+    assert gate_ask.overlap(a, a) == pytest.approx(1)
 
 
 def test_the_share_of_lung_inside_of_a_box() -> None:
     """Two equal lungs, one of them outside."""
     mask = np.zeros((100, 100), bool)
     mask[20:80, 10:40] = mask[20:80, 60:90] = True
-    assert evaluate.covered(mask, (0.0, 0.0, 0.5, 1.0)) == pytest.approx(0.5)
-    assert evaluate.covered(mask, (0.1, 0.2, 0.9, 0.8)) == 1
+    assert gate_ask.covered(mask, (0.0, 0.0, 0.5, 1.0)) == pytest.approx(0.5)
+    assert gate_ask.covered(mask, (0.1, 0.2, 0.9, 0.8)) == 1
 
 
 def test_boxes_are_compared_in_fractions_of_the_film(tmp_path: Path) -> None:
@@ -247,10 +248,10 @@ def test_boxes_are_compared_in_fractions_of_the_film(tmp_path: Path) -> None:
         row("dark.png", mask="mask.png", box="40 20 160 80"),
         row("film.png"),
     ]
-    found = evaluate.box_scores(find, tmp_path, rows, "web", tmp_path / "boxes.csv", progress=False)
+    found = gate_ask.box_scores(find, tmp_path, rows, "web", tmp_path / "boxes.csv", progress=False)
     assert [box.iou for box in found] == pytest.approx([0.5, 0.5, 0.0])
     assert [box.inside for box in found] == pytest.approx([0.5, float("nan"), 0.0], nan_ok=True)
-    assert [(box.found, box.left_out) for box in evaluate.read_boxes(tmp_path / "boxes.csv")][2] == (
+    assert [(box.found, box.left_out) for box in scores.read_boxes(tmp_path / "boxes.csv")][2] == (
         "",
         "web",
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from models.classifiers import bundle, heat, nets
 from models.classifiers.engine import Both
-from pipelines.lab.ask.evaluate import overlap
+from pipelines.lab.ask.gate_ask import overlap
 
 PX = 96
 

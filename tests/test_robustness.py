@@ -11,9 +11,11 @@ import pytest
 
 from pipelines import gates
 from pipelines.film import Box, Operations, Reason
+from pipelines.lab.ask import robustness
+from pipelines.lab.ask.robustness import CLEAN, MIX, WRONG_PART, Gated, Listed
 from pipelines.lab.films import phantom
-from pipelines.lab.report import robustness, with_gates
-from pipelines.lab.report.robustness import CLEAN, MIX, WRONG_PART, Film, Gated, Row
+from pipelines.lab.report import robustness_report
+from pipelines.lab.report.robustness_report import Row
 
 LABELS = ("Mass", "No Finding")
 
@@ -49,10 +51,10 @@ def rows() -> list[Row]:
     """Sixty chests, half with a mass, and twenty bright hands."""
     pixels = {f"chest{n}": picture(n % 2 == 0, n) for n in range(60)}
     pixels |= {f"hand{n}": np.full((20, 20), 0.45, np.float32) for n in range(20)}
-    films = [Film(f"chest{n}", f"p{n // 2}", (float(n % 2 == 0), float(n % 2))) for n in range(60)]
-    films += [Film(f"hand{n}", f"h{n}") for n in range(20)]
+    films = [Listed(f"chest{n}", f"p{n // 2}", (float(n % 2 == 0), float(n % 2))) for n in range(60)]
+    films += [Listed(f"hand{n}", f"h{n}") for n in range(20)]
     told = robustness.answers(films, pixels.__getitem__, ask, gate, LABELS, progress=False)
-    return robustness.judged(told, LABELS, draws=100)
+    return robustness_report.judged(told, LABELS, draws=100)
 
 
 def row(rows: list[Row], kind: str, gates: bool) -> Row:
@@ -106,8 +108,8 @@ def test_the_same_films_clean_show_what_the_damage_did(rows: list[Row]) -> None:
 def test_of_exclusive_classes_any_but_normal_counts() -> None:
     """Three classes: the area is that of 1 - p:Normal, and hands have nothing."""
     labels = ("Normal", "Viral")
-    films = [Film(f"f{n}", f"p{n}", (float(n % 2), float(n % 2 == 0))) for n in range(24)] + [
-        Film("hand", "h")
+    films = [Listed(f"f{n}", f"p{n}", (float(n % 2), float(n % 2 == 0))) for n in range(24)] + [
+        Listed("hand", "h")
     ]
 
     def sure(pixels: np.ndarray) -> np.ndarray:
@@ -118,7 +120,7 @@ def test_of_exclusive_classes_any_but_normal_counts() -> None:
         return np.full((16, 16), 0.8 if number % 2 == 0 else 0.2, np.float32)
 
     told = robustness.answers(films, read, sure, lambda a: Gated("pass", a), labels, progress=False)
-    found = robustness.judged(told, labels, exclusive=True, draws=50)
+    found = robustness_report.judged(told, labels, exclusive=True, draws=50)
     assert [name for name, _ in found[0].labels] == ["Viral", "any but Normal"]
     assert row(found, CLEAN, False).macro.value == 1
     assert row(found, "inverted", False).macro.value == 0
@@ -127,10 +129,10 @@ def test_of_exclusive_classes_any_but_normal_counts() -> None:
 def test_too_few_films_with_any_condition_are_refused() -> None:
     """An average over nothing would be nan all the way."""
     told = robustness.answers(
-        [Film("a", "p", (1.0, 0.0))], lambda _: picture(True, 1), ask, gate, LABELS, progress=False
+        [Listed("a", "p", (1.0, 0.0))], lambda _: picture(True, 1), ask, gate, LABELS, progress=False
     )
     with pytest.raises(ValueError, match="no condition has 10 clean films"):
-        robustness.judged(told, LABELS)
+        robustness_report.judged(told, LABELS)
 
 
 def test_answers_are_kept_and_not_asked_again(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_answers_are_kept_and_not_asked_again(tmp_path: Path) -> None:
         opened.append(file)
         return picture(True, int(file[1:]))
 
-    films = [Film(f"f{n}", f"p{n}", (float(n % 2), math.nan)) for n in range(3)]
+    films = [Listed(f"f{n}", f"p{n}", (float(n % 2), math.nan)) for n in range(3)]
     first = robustness.answers(films[:2], read, ask, gate, LABELS, path, progress=False)
     again = robustness.answers(films, read, ask, gate, LABELS, path, progress=False)
     assert opened == ["f0", "f1", "f2"]
@@ -163,7 +165,7 @@ def test_the_damage_of_a_film_is_the_same_in_every_run() -> None:
 
 def test_table_and_plot_are_written(rows: list[Row], tmp_path: Path) -> None:
     """A line a kind and a way, in CSV and in Markdown, and two looks of one plot."""
-    made = robustness.write(tmp_path, "chest14", rows, "of one condition")
+    made = robustness_report.write(tmp_path, "chest14", rows, "of one condition")
     lines = list(csv.DictReader(made.table.read_text().splitlines()))
     assert len(lines) == len(rows)
     assert {line["gates"] for line in lines} == {"with", "without"}
@@ -181,7 +183,7 @@ def test_table_and_plot_are_written(rows: list[Row], tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def shipped() -> robustness.Gate:
     """The gates that ship and the default policy."""
-    return with_gates.gate_of(gates.load())
+    return robustness.gate_of(gates.load())
 
 
 def test_the_gates_put_a_turned_film_right(shipped: robustness.Gate) -> None:
@@ -203,16 +205,16 @@ def test_the_gates_hold_a_hand(shipped: robustness.Gate) -> None:
 def test_a_correction_crops_first_and_turns_then() -> None:
     """As the corrected copy of a DICOM film is made."""
     film = np.arange(40, dtype=np.float32).reshape(4, 10) / 40
-    made = with_gates.corrected(film, Operations(Box(0.5, 0.0, 1.0, 0.5), turn=90, invert=True))
+    made = robustness.corrected(film, Operations(Box(0.5, 0.0, 1.0, 0.5), turn=90, invert=True))
     np.testing.assert_allclose(made, 1 - np.rot90(film[:2, 5:], -1))
 
 
 def test_a_label_that_nobody_looked_for_is_no_negative() -> None:
     """Of imported classes only those are judged that the manifest tells of."""
-    assert with_gates.task_of(("Mass", "Lung Opacity")).labels == ("Mass",)
-    assert with_gates.task_of(("Normal", "Viral")).exclusive
+    assert robustness.task_of(("Mass", "Lung Opacity")).labels == ("Mass",)
+    assert robustness.task_of(("Normal", "Viral")).exclusive
     with pytest.raises(ValueError, match="tells nothing of Fracture"):
-        with_gates.task_of(("Fracture",))
+        robustness.task_of(("Fracture",))
 
 
 def test_only_films_that_are_set_aside_are_shown(tmp_path: Path) -> None:
@@ -226,9 +228,9 @@ def test_only_films_that_are_set_aside_are_shown(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("\n".join((head, *lines)))
     for n in range(4):
         (tmp_path / f"c{n}").touch()
-    shown = with_gates.films_of(tmp_path, with_gates.task_of(("Mass", "Edema")), "accept")
+    shown = robustness.films_of(tmp_path, robustness.task_of(("Mass", "Edema")), "accept")
     assert sorted(film.file for film in shown[:2]) == ["c0", "c1"]
     assert [film.truth for film in shown] == [(1.0, 0.0), (1.0, 0.0), (), ()]
     assert all(film.file.startswith("h") for film in shown[2:])
     with pytest.raises(ValueError, match="set aside as 'test'"):
-        with_gates.films_of(tmp_path, with_gates.task_of(("Mass",)), "test")
+        robustness.films_of(tmp_path, robustness.task_of(("Mass",)), "test")

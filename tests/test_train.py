@@ -48,9 +48,7 @@ def run(name: str, out: Path, steps: int = 3, resume: bool = False) -> Path:
     cache = out.parent / "cache"
     cache.mkdir(exist_ok=True)
     few = replace(gate_train.RECIPES[name], films=4)
-    return gate_train.train(
-        name, Path("unused"), out, cache, as_batch, recipe=few, resume=resume, steps=steps
-    )
+    return gate_train.train(name, Path("unused"), out, cache, recipe=few, resume=resume, steps=steps)
 
 
 @pytest.mark.parametrize("name", gate_train.RECIPES)

@@ -94,7 +94,7 @@ CONFIG: tuple[Command | Group, ...] = (
     Command("schema", "gateway.cli.config:schema", "Print the JSON schema of filmgate.yaml, for editors."),
 )
 TRAIN: tuple[Command | Group, ...] = (
-    *(Command(gate, f"{LAB}.training:train", TRAIN_HELP, gate) for gate in GATES),
+    *(Command(gate, f"{LAB}.gates:train", TRAIN_HELP, gate) for gate in GATES),
     Command(
         "classifier",
         f"{LAB}.classifiers:train",
@@ -107,15 +107,15 @@ TRAIN: tuple[Command | Group, ...] = (
     ),
 )
 EVALUATE: tuple[Command | Group, ...] = (
-    *(Command(gate, f"{LAB}.training:evaluate", EVALUATE_HELP, gate) for gate in (*GATES, "chain")),
+    *(Command(gate, f"{LAB}.gates:evaluate", EVALUATE_HELP, gate) for gate in (*GATES, "chain")),
     Command(
         "classifier",
-        f"{LAB}.judging:classifier",
+        f"{LAB}.classifier_reports:classifier",
         "Report what a classifier's scores say: areas, thresholds, calibration; see docs/validation.md.",
     ),
     Command(
         "robustness",
-        f"{LAB}.judging:robustness",
+        f"{LAB}.classifier_reports:robustness",
         "Show damaged films to a classifier, with gates off and on: one table and one plot.",
     ),
 )
@@ -219,12 +219,12 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Command(
         "rounds",
-        f"{LAB}.training:rounds",
+        f"{LAB}.gates:rounds",
         "Train a gate once without each site and ask it about the films it never saw; goes on after a stop.",
     ),
     Command(
         "calibrate",
-        f"{LAB}.training:calibrate",
+        f"{LAB}.gates:calibrate",
         "Choose a gate's thresholds, from its rounds or on a hospital's own films; see docs/calibration.md.",
     ),
     Command(

@@ -19,6 +19,10 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from gateway.cli.options import Common
+from gateway.errors import FilmgateError
+
+# What the extra `train` brings, and only commands of the laboratory import.
+TRAINING = ("matplotlib", "scipy", "sklearn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,21 @@ def _group(entry: Group) -> LazyGroup:
 
 
 def attribute(target: str) -> Any:
-    """What "module:name" names; its module is imported for that."""
+    """What "module:name" names; its module is imported for that.
+
+    Raises:
+        FilmgateError: the extra `train` is not installed, and the module needs it.
+    """
     module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in TRAINING:
+            raise
+        raise FilmgateError(
+            f"this command needs more packages: there is no {error.name}. Nothing was done. "
+            "pip install 'filmgate[train]'."
+        ) from error
 
 
 def collect_garbage_again() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.errors import FilmgateError, NotFound
+from gateway.errors import NotFound
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Configuration file; else $FILMGATE_CONFIG, ./filmgate.yaml.")
@@ -65,14 +64,11 @@ def one_of(word: str | None, known: tuple[str, ...]) -> str | None:
     return word
 
 
-def need_training(what: str, paths: Iterable[Path]) -> None:
+def need_paths(paths: Iterable[Path]) -> None:
     """
     Raises:
-        FilmgateError: the extra `train` is not installed.
         NotFound: one of the paths is not there.
     """
-    if any(find_spec(module) is None for module in ("scipy", "sklearn", "matplotlib")):
-        raise FilmgateError(f"{what} needs more packages. Nothing was done. pip install 'filmgate[train]'.")
     for path in paths:
         if not path.exists():
             raise NotFound(f"there is no {path}. Nothing was done. Name what is there.")

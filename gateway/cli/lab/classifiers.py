@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
-from gateway.cli import options
+from gateway.cli.options import Common, need_paths, one_of
 from gateway.cli.output import print_json, say
 from gateway.errors import FilmgateError
+from models.classifiers import nets
+from pipelines.lab.ask import classifier_ask
+from pipelines.lab.films import samples
+from pipelines.lab.films.labels import TASKS
+from pipelines.lab.films.samples import Listing, Samples
+from pipelines.lab.train import classifier_run, classifier_train, live
+from pipelines.lab.train import lessons as measured
+from pipelines.lab.train.augmentation import AUGMENTATIONS
+from pipelines.lab.train.classifier_run import Settings
+from pipelines.lab.train.imbalance import IMBALANCES
 
-if TYPE_CHECKING:
-    from pipelines.lab.films.samples import Listing, Samples
-    from pipelines.lab.train.classifier_train import Settings
-
-# The names that `--help` shows; models.classifiers, which knows them, is not loaded for --help.
-TASKS = ("chest14", "pneumonia3")
-NETWORKS = ("lite", "densenet121", "small")
-AUGMENTATIONS = ("none", "basic", "complex")
-IMBALANCES = ("none", "weighted", "undersample", "oversample", "focal", "asymmetric")
 CACHE = Path("work/cache")
 LIST = "Which films to learn from"
 HOW = "How it is trained"
 
 
-def _one_of(known: tuple[str, ...]) -> Callable[[str | None], str | None]:
+def _known(names: Iterable[str]) -> Callable[[str | None], str | None]:
+    known = tuple(names)
+
     def check(word: str | None) -> str | None:
-        if word is not None and word not in known:
-            raise typer.BadParameter(f"one of {', '.join(known)}")
-        return word
+        return one_of(word, known)
 
     return check
 
 
 TaskName = Annotated[
-    str, typer.Option("--task", callback=_one_of(TASKS), help=f"What it answers: {', '.join(TASKS)}.")
+    str, typer.Option("--task", callback=_known(TASKS), help=f"What it answers: {', '.join(TASKS)}.")
 ]
 Films = Annotated[
     Path | None,
@@ -63,8 +67,8 @@ Network = Annotated[
     str | None,
     typer.Option(
         "--network",
-        callback=_one_of(NETWORKS),
-        help=f"{', '.join(NETWORKS)}; lite unless told.",
+        callback=_known(nets.KINDS),
+        help=f"{', '.join(nets.KINDS)}; lite unless told.",
         rich_help_panel=HOW,
     ),
 ]
@@ -75,7 +79,7 @@ Augmentation = Annotated[
     str | None,
     typer.Option(
         "--augmentation",
-        callback=_one_of(AUGMENTATIONS),
+        callback=_known(AUGMENTATIONS),
         help=f"{', '.join(AUGMENTATIONS)}; complex unless told.",
         rich_help_panel=HOW,
     ),
@@ -84,7 +88,7 @@ Imbalance = Annotated[
     str | None,
     typer.Option(
         "--imbalance",
-        callback=_one_of(IMBALANCES),
+        callback=_known(IMBALANCES),
         help=f"{', '.join(IMBALANCES)}; none unless told.",
         rich_help_panel=HOW,
     ),
@@ -141,80 +145,102 @@ FindRate = Annotated[bool, typer.Option("--find-rate", help="Only look for a lea
 Folds = Annotated[int, typer.Option("--folds", help="Cross-validate in so many parts, by patient; 0: train.")]
 
 
-def train(
-    task: TaskName,
-    films: Films = None,
-    nih: Nih = None,
-    images: Images = None,
-    folders: Folders = None,
-    min_age: MinAge = 10.0,
-    network: Network = None,
-    px: Px = 224,
-    augmentation: Augmentation = None,
-    imbalance: Imbalance = None,
-    epochs_head: EpochsHead = None,
-    epochs: Epochs = None,
-    rate: Rate = None,
-    trunk_share: TrunkShare = None,
-    batch: Batch = None,
-    weight_decay: WeightDecay = None,
-    label_smoothing: Smoothing = None,
-    valid_share: ValidShare = None,
-    patience: Patience = None,
-    init: Init = None,
-    out: Out = None,
-    cache: Cache = CACHE,
-    resume: Resume = False,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    find_rate: FindRate = False,
-    folds: Folds = 0,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
-    """Train a classifier of chests on your own films; see docs/training.md."""
-    del config, state
-    _one_list(films, nih, images, folders)
-    if folds < 0 or folds == 1:
-        raise typer.BadParameter("--folds: 2 or more, or 0")
-    said = {
-        "network": network,
-        "px": px,
-        "augmentation": augmentation,
-        "imbalance": imbalance,
-        "epochs_head": epochs_head,
-        "epochs_all": epochs,
-        "rate": rate,
-        "trunk_share": trunk_share,
-        "batch": batch,
-        "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "valid_share": valid_share,
-        "patience": patience,
-        "init": str(init) if init else None,
-        "seed": seed,
-        "threads": threads,
-    }
-    with _ready_to_train([path for path in (films, nih, *(images or ()), folders, init) if path]):
-        from pipelines.lab.train.classifier_train import Settings
+@dataclass(frozen=True, slots=True)
+class List:
+    """What is asked, and the films with the answers: one of a manifest, a table of NIH's, or folders."""
 
-        settings = Settings(**{key: value for key, value in said.items() if value is not None})  # type: ignore[arg-type]
-        listing = _listed(task, films, nih, images or [], folders, min_age)
-        if not json:
+    task: TaskName
+    films: Films = None
+    nih: Nih = None
+    images: Images = None
+    folders: Folders = None
+    min_age: MinAge = 10.0
+
+    def __post_init__(self) -> None:
+        if sum(source is not None for source in (self.films, self.nih, self.folders)) != 1:
+            raise typer.BadParameter("give one of --films, --nih and --folders")
+        if (self.nih is None) != (not self.images):
+            raise typer.BadParameter("--nih and --images go together")
+
+    @property
+    def paths(self) -> list[Path]:
+        """Everything that was named."""
+        return [path for path in (self.films, self.nih, *(self.images or ()), self.folders) if path]
+
+    def read(self) -> Listing:
+        """The films with what is known of them."""
+        if self.films:
+            return samples.from_manifest(self.films, TASKS[self.task], self.min_age)
+        if self.nih:
+            return samples.from_nih(self.nih, self.images or [], TASKS[self.task], self.min_age)
+        assert self.folders is not None
+        return samples.from_folders(self.folders, TASKS[self.task])
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How it is trained; what is not said is as classifier_run.Settings has it."""
+
+    network: Network = None
+    px: Px = 224
+    augmentation: Augmentation = None
+    imbalance: Imbalance = None
+    epochs_head: EpochsHead = None
+    epochs: Epochs = None
+    rate: Rate = None
+    trunk_share: TrunkShare = None
+    batch: Batch = None
+    weight_decay: WeightDecay = None
+    label_smoothing: Smoothing = None
+    valid_share: ValidShare = None
+    patience: Patience = None
+    init: Init = None
+
+    def settings(self, seed: int, threads: int) -> Settings:
+        """The settings of the run."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["epochs_all"] = given.pop("epochs")
+        given["init"] = str(self.init) if self.init else None
+        given |= {"seed": seed, "threads": threads}
+        return Settings(**{key: value for key, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where it is trained, and whether it is: or a rate looked for, or cross-validated."""
+
+    out: Out = None
+    cache: Cache = CACHE
+    resume: Resume = False
+    seed: Seed = 0
+    threads: Threads = 1
+    find_rate: FindRate = False
+    folds: Folds = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise typer.BadParameter("--folds: 2 or more, or 0")
+
+
+def train(common: Common, listed: List, how: How, run: Run) -> None:
+    """Train a classifier of chests on your own films; see docs/training.md."""
+    with _usable([*listed.paths, *([how.init] if how.init else [])]):
+        settings = how.settings(run.seed, run.threads)
+        listing = listed.read()
+        if not common.json:
             say(listing.told())
-        samples = _loaded(listing, px, cache, quiet=json)
-        folder = out or Path("runs") / task
-        if find_rate:
-            done = _rate_found(samples, settings, folder)
-        elif folds:
-            done = _cross_validated(samples, settings, folder, folds, quiet=json)
+        loaded = _loaded(listing, how.px, run.cache, quiet=common.json)
+        folder = run.out or Path("runs") / listed.task
+        if run.find_rate:
+            item = _rate_found(loaded, settings, folder)
+        elif run.folds:
+            item = _cross_validated(loaded, settings, folder, run.folds, quiet=common.json)
         else:
-            done = _trained(samples, settings, folder, resume, quiet=json)
-    if json:
-        print_json([{"task": task, **done}])
+            item = _trained(loaded, settings, folder, run.resume, quiet=common.json)
+    if common.json:
+        print_json([{"task": listed.task, **item}])
     else:
-        for key, value in done.items():
+        for key, value in item.items():
             say(f"{key}: {value}")
 
 
@@ -228,134 +254,96 @@ Processes = Annotated[int, typer.Option("--processes", min=1, help="Runs at a ti
 LessonsOut = Annotated[Path, typer.Option("--out", help="Folder of the runs; those that are done stay.")]
 
 
-def lessons(
-    task: TaskName,
-    films: Films = None,
-    nih: Nih = None,
-    images: Images = None,
-    folders: Folders = None,
-    min_age: MinAge = 10.0,
-    network: Network = "small",
-    learned: Learned = 600,
-    px: LessonsPx = 96,
-    epochs: LessonsEpochs = 10,
-    rate: Rate = None,
-    init: Init = None,
-    seeds: Seeds = 3,
-    processes: Processes = 2,
-    out: LessonsOut = Path("runs/lessons"),
-    cache: Cache = CACHE,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """How the runs are made that are compared, and how many."""
+
+    network: Network = "small"
+    learned: Learned = 600
+    px: LessonsPx = 96
+    epochs: LessonsEpochs = 10
+    rate: Rate = None
+    init: Init = None
+    seeds: Seeds = 3
+    processes: Processes = 2
+    out: LessonsOut = Path("runs/lessons")
+    cache: Cache = CACHE
+
+    def settings(self) -> Settings:
+        """The settings that all runs share."""
+        settings = replace(
+            measured.QUICK,
+            network=self.network or "small",
+            px=self.px,
+            epochs_all=self.epochs,
+            init=str(self.init or ""),
+        )
+        return replace(settings, rate=self.rate) if self.rate else settings
+
+
+def lessons(common: Common, listed: List, how: Lessons) -> None:
     """Measure what augmentation and the ways with imbalance do on your films: docs/lessons.md."""
-    del config, state
-    _one_list(films, nih, images, folders)
-    with _ready_to_train([path for path in (films, nih, *(images or ()), folders, init) if path]):
-        from pipelines.lab.train import lessons as measured
-
-        how = replace(
-            measured.QUICK, network=network or "small", px=px, epochs_all=epochs, init=str(init or "")
-        )
-        how = replace(how, rate=rate) if rate else how
-        listing = _listed(task, films, nih, images or [], folders, min_age)
-        _loaded(listing, px, cache, quiet=json)
-        told = measured.run(
+    with _usable([*listed.paths, *([how.init] if how.init else [])]):
+        listing = listed.read()
+        _loaded(listing, how.px, how.cache, quiet=common.json)
+        results = measured.run(
             listing,
-            cache,
-            out,
-            settings=how,
-            films=learned,
-            seeds=range(seeds),
-            processes=processes,
-            told=None if json else lambda run: say(measured.in_a_line(run)),
+            how.cache,
+            how.out,
+            settings=how.settings(),
+            films=how.learned,
+            seeds=range(how.seeds),
+            processes=how.processes,
+            told=None if common.json else lambda run: say(measured.in_a_line(run)),
         )
-        summary = measured.summarised(out)
-    if json:
-        print_json(summary)
+    if common.json:
+        print_json(measured.summarised(how.out))
     else:
-        say(measured.table(out))
-        say(f"tables: {told.parent}")
-
-
-def _one_list(films: Path | None, nih: Path | None, images: list[Path] | None, folders: Path | None) -> None:
-    if sum(source is not None for source in (films, nih, folders)) != 1:
-        raise typer.BadParameter("give one of --films, --nih and --folders")
-    if (nih is None) != (not images):
-        raise typer.BadParameter("--nih and --images go together")
-
-
-def _listed(
-    task: str, films: Path | None, nih: Path | None, images: list[Path], folders: Path | None, min_age: float
-) -> Listing:
-    from pipelines.lab.films import samples
-    from pipelines.lab.films.labels import TASKS as KNOWN
-
-    if films:
-        return samples.from_manifest(films, KNOWN[task], min_age)
-    if nih:
-        return samples.from_nih(nih, images, KNOWN[task], min_age)
-    assert folders is not None
-    return samples.from_folders(folders, KNOWN[task])
+        say(measured.table(how.out))
+        say(f"tables: {results.parent}")
 
 
 def _loaded(listing: Listing, px: int, cache: Path, *, quiet: bool) -> Samples:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from pipelines.lab.films import samples
-
     with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bar:
         task = bar.add_task("films", total=len(listing.rows))
         return samples.load(listing, px, cache, lambda done, _: bar.update(task, completed=done))
 
 
-def _trained(samples: Samples, settings: Settings, out: Path, resume: bool, *, quiet: bool) -> dict[str, Any]:
-    import json
-
-    from pipelines.lab.ask import scoring
-    from pipelines.lab.train import bundling
-    from pipelines.lab.train import classifier_train as training
-
-    weights = training.train(samples, samples.task, settings, out, resume=resume, quiet=quiet)
-    bundling.bundled(out, out / "bundle")
-    told = json.loads((out / training.TOLD).read_text())
+def _trained(loaded: Samples, settings: Settings, out: Path, resume: bool, *, quiet: bool) -> dict[str, Any]:
+    weights = classifier_train.train(loaded, loaded.task, settings, out, resume=resume, quiet=quiet)
+    classifier_run.bundled(out, out / "bundle")
+    train_json = json.loads((out / classifier_run.TRAIN).read_text())
     return {
         "weights": weights,
         "bundle": out / "bundle",
-        "scores": scoring.score(out, samples),
-        "labels": told["labels"],
-        "not_trained": told["not_trained"],
-        "films": told["data"]["learned"]["films"],
-        "valid_auc": told["valid_auc"],
+        "scores": classifier_ask.score(out, loaded),
+        "labels": train_json["labels"],
+        "not_trained": train_json["not_trained"],
+        "films": train_json["data"]["learned"]["films"],
+        "valid_auc": train_json["valid_auc"],
         "picture": out / "progress.png",
     }
 
 
-def _rate_found(samples: Samples, settings: Settings, out: Path) -> dict[str, Any]:
-    from pipelines.lab.train import finder
-
-    curve = finder.find_rate(samples, settings)
-    finder.draw(out / "rate.png", curve)
+def _rate_found(loaded: Samples, settings: Settings, out: Path) -> dict[str, Any]:
+    curve = classifier_train.find_rate(loaded, settings)
+    live.draw_rates(out / "rate.png", curve.rates, curve.losses, curve.suggestion)
     return {"rate": float(f"{curve.suggestion:.2g}"), "picture": out / "rate.png"}
 
 
 def _cross_validated(
-    samples: Samples, settings: Settings, out: Path, folds: int, *, quiet: bool
+    loaded: Samples, settings: Settings, out: Path, folds: int, *, quiet: bool
 ) -> dict[str, Any]:
-    from pipelines.lab.ask import crossval
-
-    return {"scores": crossval.cross_validate(samples, samples.task, settings, out, folds, quiet=quiet)}
+    return {"scores": classifier_ask.cross_validate(loaded, loaded.task, settings, out, folds, quiet=quiet)}
 
 
 @contextmanager
-def _ready_to_train(paths: list[Path]) -> Iterator[None]:
+def _usable(paths: list[Path]) -> Iterator[None]:
     """
     Raises:
-        FilmgateError: the extra is not installed, a path is not there, or what is there cannot be used.
+        FilmgateError: a path is not there, or what is there cannot be used.
     """
-    options.need_training("training", paths)
+    need_paths(paths)
     try:
         yield
     except (ValueError, OSError) as error:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import options
+from gateway.cli.options import Common
 from gateway.cli.output import print_json, say
 from gateway.cli.quiet import quiet_logs
 from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError
 from gateway.settings import load
-
-if TYPE_CHECKING:
-    from models.classifiers.bundle import ClassifierCard
-    from pipelines.lab.train.imports import Foreign, Terms
+from models import bundle as gates
+from models.bundle import BUNDLES, METADATA, BundleError
+from models.classifiers import bundle as classifiers
+from models.classifiers import terms as words
+from models.classifiers.accepts import Accepts, view
+from models.classifiers.bundle import ClassifierCard, Input
+from pipelines.lab.train import imports
+from pipelines.lab.train.imports import Foreign, Terms
 
 File = Annotated[Path, typer.Argument(help="The file of the network or its weights.")]
 Folder = Annotated[Path, typer.Argument(help="The folder of the MONAI bundle.")]
@@ -51,141 +56,101 @@ Where = Annotated[
 VIEWS = "PA,AP,frontal"
 
 
-def torchxrayvision(
-    file: File,
-    weights: Weights,
-    out: Out,
-    name: Name = "",
-    sha256: Sha256 = "",
-    views: Views = VIEWS,
-    min_age: MinAge = 18.0,
-    max_age: MaxAge = 200.0,
-    unknown_age: UnknownAge = False,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a file does not say of the network in it."""
+
+    labels: Labels
+    px: Px
+    low: Low = 0.0
+    high: High = 1.0
+    channels: Channels = 1
+    crop: Crop = "whole"
+    aspect: Aspect = "squash"
+    axes: Axes = "hw"
+    exclusive: Exclusive = False
+    gives: Gives = "logits"
+
+    def foreign(self) -> Foreign:
+        """The same for those who import it."""
+        asked = Input(self.px, self.low, self.high, self.channels, self.crop, self.aspect, self.axes)
+        return Foreign(_listed(self.labels), asked, self.exclusive, self.gives)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a person says of weights that are imported: which file it is, and for which films."""
+
+    name: Name = ""
+    sha256: Sha256 = ""
+    views: Views = VIEWS
+    min_age: MinAge = 18.0
+    max_age: MaxAge = 200.0
+    unknown_age: UnknownAge = False
+
+    def terms(self) -> Terms:
+        """The same for those who import them.
+
+        Raises:
+            FilmgateError: one of the views is not known.
+        """
+        try:
+            views = tuple(map(view, _listed(self.views)))
+        except ValueError as error:
+            raise FilmgateError(f"--views: {error}\nNothing was written.") from error
+        return Terms(self.name, self.sha256, Accepts(views, self.min_age, self.max_age, self.unknown_age))
+
+
+def torchxrayvision(common: Common, file: File, weights: Weights, out: Out, scope: Scope) -> None:
     """Weights of one of TorchXRayVision's DenseNet-121 releases: a state dict or safetensors."""
-    del config, state
-
-    def made() -> ClassifierCard:
-        from pipelines.lab.train import imports as take
-
-        terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        return take.torchxrayvision(file, weights, out, terms)
-
-    _import(made, out, json=json)
+    with _importing():
+        card = imports.torchxrayvision(file, weights, out, scope.terms())
+    _show(card, out, json=common.json)
 
 
-def foreign(
-    kind: str,
-    file: File,
-    labels: Labels,
-    px: Px,
-    out: Out,
-    low: Low = 0.0,
-    high: High = 1.0,
-    channels: Channels = 1,
-    crop: Crop = "whole",
-    aspect: Aspect = "squash",
-    axes: Axes = "hw",
-    exclusive: Exclusive = False,
-    gives: Gives = "logits",
-    name: Name = "",
-    sha256: Sha256 = "",
-    views: Views = VIEWS,
-    min_age: MinAge = 18.0,
-    max_age: MaxAge = 200.0,
-    unknown_age: UnknownAge = False,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+def foreign(kind: str, common: Common, file: File, network: Network, out: Out, scope: Scope) -> None:
     """Somebody else's classifier, in the format that the command names."""
-    del config, state
-
-    def made() -> ClassifierCard:
-        from pipelines.lab.train import imports as take
-
-        what = _foreign(labels, px, low, high, channels, crop, aspect, axes, gives, exclusive=exclusive)
-        terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        bundled = take.onnx if kind == "onnx" else take.torchscript
-        return bundled(file, out, what, terms)
-
-    _import(made, out, json=json)
+    bundled = imports.onnx if kind == "onnx" else imports.torchscript
+    with _importing():
+        card = bundled(file, out, network.foreign(), scope.terms())
+    _show(card, out, json=common.json)
 
 
 def monai(
-    folder: Folder,
-    out: Out,
-    aspect: Aspect = "squash",
-    axes: Axes = "",
-    name: Name = "",
-    sha256: Sha256 = "",
-    views: Views = VIEWS,
-    min_age: MinAge = 18.0,
-    max_age: MaxAge = 200.0,
-    unknown_age: UnknownAge = False,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
+    common: Common, folder: Folder, out: Out, scope: Scope, aspect: Aspect = "squash", axes: Axes = ""
 ) -> None:
     """A MONAI bundle of a classifier: a DenseNet121 with model.pt, or any network as model.ts.
 
     How films lie is read from its preprocessing; where that is not clear, say --axes.
     """
-    del config, state
-
-    def made() -> ClassifierCard:
-        from pipelines.lab.train import imports as take
-
-        terms = _terms(name, sha256, views, min_age, max_age, unknown_age=unknown_age)
-        return take.monai(folder, out, terms, aspect, axes)
-
-    _import(made, out, json=json)
+    with _importing():
+        card = imports.monai(folder, out, scope.terms(), aspect, axes)
+    _show(card, out, json=common.json)
 
 
-def list_models(
-    bundles: Where = None,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+def list_models(common: Common, bundles: Where = None) -> None:
     """Every model: gates and classifiers, those that ship and those in the configuration."""
-    settings = load(config, state)
+    settings = load(common.config, common.state)
     quiet_logs()
-    named = [_named(block.bundle or name) for name, block in settings.classifiers.items()]
-    items = list(
-        _models([*(bundles or []), *([Path(settings.work.bundles)] if settings.work.bundles else [])], named)
-    )
-    if json:
+    named = [words.folder(block.bundle or name) for name, block in settings.classifiers.items()]
+    configured = [Path(settings.work.bundles)] if settings.work.bundles else []
+    items = list(_models([*(bundles or []), *configured], named))
+    if common.json:
         print_json(items)
         return
     columns = ("name", "kind", "network", "labels", "accepts", "MB", "sha256", "usable")
     print_table(columns, ([*_row(item)] for item in items))
 
 
-def _named(bundle: str) -> Path:
-    from models.classifiers import terms
-
-    return terms.folder(bundle)
-
-
 def _models(folders: list[Path], named: list[Path]) -> Iterator[dict[str, Any]]:
-    from models.bundle import BUNDLES, METADATA
-
     inside = [path for folder in (BUNDLES, *folders) if folder.is_dir() for path in sorted(folder.iterdir())]
-    found = {path.resolve(): path for path in (*inside, *folders, *named) if (path / METADATA).exists()}
-    for path in found.values():
+    bundles = {path.resolve(): path for path in (*inside, *folders, *named) if (path / METADATA).exists()}
+    for path in bundles.values():
         yield _model(path)
 
 
 def _model(folder: Path) -> dict[str, Any]:
     """What is known of one bundle; "usable" is "yes", or why not."""
-    from models import bundle as gates
-    from models.bundle import BundleError
-    from models.classifiers import bundle as classifiers
-
     kind = gates.kind_of(folder)
     item: dict[str, Any] = {
         "name": folder.name,
@@ -225,21 +190,23 @@ def _row(item: dict[str, Any]) -> Iterator[object]:
     yield item["usable"]
 
 
-def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> None:
+@contextmanager
+def _importing() -> Iterator[None]:
     """
     Raises:
         FilmgateError: it is no file that can be used.
     """
-    from models.bundle import BundleError
-
     quiet_logs()
     try:
-        card = made()
+        yield
     except BundleError as error:
         raise FilmgateError(f"{error}\nNothing was written.") from error
+
+
+def _show(card: ClassifierCard, out: Path, *, json: bool) -> None:
     if json:
-        told = {"name": card.name, "bundle": out, "labels": list(card.classes), "sha256": card.weights_sha256}
-        print_json([told | {"origin": card.origin, "accepts": asdict(card.accepts)}])
+        item = {"name": card.name, "bundle": out, "labels": list(card.classes), "sha256": card.weights_sha256}
+        print_json([item | {"origin": card.origin, "accepts": asdict(card.accepts)}])
         return
     say(f"bundle: {out}   {card.network}, {len(card.classes)} labels: {', '.join(card.classes)}")
     say(f"from {card.origin['file']}, sha256 {card.origin['sha256']}")
@@ -248,35 +215,5 @@ def _import(made: Callable[[], ClassifierCard], out: Path, *, json: bool) -> Non
     say(f"try it: filmgate classify FILM --model {out}")
 
 
-def _terms(name: str, sha256: str, views: str, min_age: float, max_age: float, *, unknown_age: bool) -> Terms:
-    from models.classifiers.accepts import Accepts, view
-    from pipelines.lab.train.imports import Terms
-
-    try:
-        words = tuple(map(view, _listed(views)))
-    except ValueError as error:
-        raise FilmgateError(f"--views: {error}\nNothing was written.") from error
-    return Terms(name, sha256, Accepts(words, min_age, max_age, unknown_age))
-
-
-def _foreign(
-    labels: str,
-    px: int,
-    low: float,
-    high: float,
-    channels: int,
-    crop: str,
-    aspect: str,
-    axes: str,
-    gives: str,
-    *,
-    exclusive: bool,
-) -> Foreign:
-    from models.classifiers.bundle import Input
-    from pipelines.lab.train.imports import Foreign
-
-    return Foreign(_listed(labels), Input(px, low, high, channels, crop, aspect, axes), exclusive, gives)
-
-
-def _listed(words: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in words.split(",") if word.strip())
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
+from PIL import Image, ImageDraw, ImageOps
 
-from gateway.cli import options
+from gateway.cli.options import Common
 from gateway.cli.output import print_json, say
 from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError, NotFound
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from pipelines.lab.films.region_data import Film, Region
-    from pipelines.lab.train.region_train import Run
+from models.bundle import BundleError
+from models.picture_files import PictureError
+from models.pictures import read
+from pipelines.decode import Undecodable, decode_film
+from pipelines.instance.first_elements import files_below
+from pipelines.instance.part10 import parse
+from pipelines.lab.ask import region_ask
+from pipelines.lab.films import region_data
+from pipelines.lab.films.region_data import NO, TURNED, YES, Film, Region, RegionError
+from pipelines.lab.report import region_report
+from pipelines.lab.train.region_train import STEPS, Run
 
 Manifest = Annotated[Path, typer.Argument(help="region.yaml; labels.csv and boxes.csv lie beside it.")]
 Films = Annotated[Path, typer.Option("--films", help="Folder of the films that labels and boxes name.")]
@@ -41,10 +48,14 @@ Sheets = Annotated[Path, typer.Option("--out", help="Folder of the sheets.")]
 Grid = Annotated[bool, typer.Option("--grid", help="Lines at every tenth, to read coordinates off.")]
 Label = Annotated[str, typer.Option("--label", help="Films with this label: yes, turned or no.")]
 Pictures = Annotated[Path, typer.Option("--films", help="Folder that the pictures are written to.")]
+Dicom = Annotated[Path, typer.Argument(help="Folder of DICOM films.")]
+NewManifest = Annotated[
+    Path, typer.Argument(help="Where to write region.yaml, such as regions/hip/region.yaml.")
+]
 
 CACHE = Path("work/cache")
 CELL_PX, COLUMNS, ROWS = 440, 3, 2
-LINES_TOLD = 20
+LINES_SHOWN = 20
 
 STARTER = """# A gate for {name}. What each line means: docs/new-gate.md
 name: {name}
@@ -56,24 +67,24 @@ terms:
 """
 
 
-def begin(
-    dicom: Annotated[Path, typer.Argument(help="Folder of DICOM films.")],
-    manifest: Annotated[
-        Path, typer.Argument(help="Where to write region.yaml, such as regions/hip/region.yaml.")
-    ],
-    films: Pictures,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the networks of a region are trained, and where they lie meanwhile."""
+
+    cache: Cache = CACHE
+    seed: Seed = 0
+    steps: Steps = None
+    threads: Threads = 1
+
+    def run(self, region: Region) -> Run:
+        """The run that trains this region."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return Run(region, self.cache, self.seed, self.steps or STEPS, self.threads)
+
+
+def begin(common: Common, dicom: Dicom, manifest: NewManifest, films: Pictures) -> None:
     """Turn DICOM films into pictures as displayed, and write a manifest to fill in. No name is kept."""
-    del config, state
-    import csv
-
-    from pipelines.decode import Undecodable
-    from pipelines.instance.first_elements import files_below
-
-    with _told():
+    with _usable():
         if manifest.exists():
             raise FilmgateError(f"{manifest} is there already. Nothing was done. Choose another folder.")
         manifest.parent.mkdir(parents=True, exist_ok=True)
@@ -91,27 +102,18 @@ def begin(
             out.writeheader()
             out.writerows({**line, "label": "", "source": films.name} for line in lines)
         (manifest.parent / "boxes.csv").write_text("file,x0,y0,x1,y1,which\n")
-    if json:
+    if common.json:
         print_json([{"films": len(lines), "unread": unread, "manifest": manifest}])
     else:
         say(f"{len(lines)} films in {films}; fill in {manifest.parent / 'labels.csv'}")
-        for one in unread[:LINES_TOLD]:
+        for one in unread[:LINES_SHOWN]:
             say(f"not read: {one['file']}: {one['why']}")
 
 
-def check(
-    manifest: Manifest,
-    films: Films,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+def check(common: Common, manifest: Manifest, films: Films) -> None:
     """Read a manifest and name everything that is wrong in it; else count what is there."""
-    del config, state
-    from pipelines.lab.films.region_data import NO, TURNED, YES
-
-    with _told():
-        region = _region(manifest, films)
+    with _usable():
+        region = region_data.read(manifest, films)
     counts = [
         {
             "label": label,
@@ -124,7 +126,7 @@ def check(
         for trained in (True, False)
         if (group := _labelled(region, label, trained))
     ]
-    if json:
+    if common.json:
         print_json(counts)
     else:
         print_table(tuple(counts[0]), (tuple(count.values()) for count in counts))
@@ -132,110 +134,68 @@ def check(
 
 
 def sheet(
+    common: Common,
     manifest: Manifest,
     films: Films,
     out: Sheets = Path("sheets"),
     grid: Grid = False,
     label: Label = "yes",
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
 ) -> None:
     """Draw films with their boxes on contact sheets, to look at; wrong boxes are seen at once."""
-    del config, state
-    with _told():
-        from pipelines.lab.films import region_data
-
+    with _usable():
         region = region_data.read(manifest, films, ready=False)
         shown = [film for film in region.films if film.row.view == label]
         out.mkdir(parents=True, exist_ok=True)
         paths = list(_sheets(shown, out, grid=grid))
-    if json:
+    if common.json:
         print_json([{"sheet": path} for path in paths])
     else:
         say(f"{len(shown)} films on {len(paths)} sheets in {out}")
 
 
 def train(
+    common: Common,
     manifest: Manifest,
     films: Films,
+    training: Training,
     out: Out = None,
-    cache: Cache = CACHE,
-    seed: Seed = 0,
-    steps: Steps = None,
-    threads: Threads = 1,
     folds: Folds = 3,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
 ) -> None:
     """Train and test the gate of a manifest: a bundle for `work.regions`. A stopped run goes on."""
-    del config, state
-    with _told():
-        from pipelines.lab.report import region_report
-        from pipelines.lab.train import region_train
-
-        run = replace(_run(_region(manifest, films), cache, seed, steps, threads), folds=folds)
+    with _usable():
+        run = replace(training.run(region_data.read(manifest, films)), folds=folds)
         folder = out or Path("bundles") / run.region.name
-        crossed = region_train.cross_checked(run)
-        apart = region_train.shipped(run, folder)
-        chosen = region_report.write(folder, run.region, crossed, apart, folds)
-    if json:
-        print_json([{"name": run.region.name, "bundle": folder, "thresholds": chosen}])
+        crossed = region_ask.cross_checked(run)
+        apart = region_ask.shipped(run, folder)
+        thresholds = region_report.write(folder, run.region, crossed, apart, folds)
+    if common.json:
+        print_json([{"name": run.region.name, "bundle": folder, "thresholds": thresholds}])
     else:
-        say(region_report.report(crossed, apart, chosen, folds))
+        say(region_report.report(crossed, apart, thresholds, folds))
         say(f"bundle: {folder}   use it: `work: {{regions: [{folder}]}}` in filmgate.yaml")
 
 
-def curve(
-    manifest: Manifest,
-    films: Films,
-    cache: Cache = CACHE,
-    seed: Seed = 0,
-    steps: Steps = None,
-    threads: Threads = 1,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+def curve(common: Common, manifest: Manifest, films: Films, training: Training) -> None:
     """What more boxes would give: two thirds of the patients, with 25, 50 and 100 % of their boxes."""
-    del config, state
-    with _told():
-        from pipelines.lab.report import region_report
-        from pipelines.lab.train import region_train
-
-        points = region_train.learning_curve(_run(_region(manifest, films), cache, seed, steps, threads))
-        lines = [
-            {
-                "share": share,
-                "boxes": drawn,
-                "found": (found := region_report.boxes(seen, region_report.best_box(seen))).found,
-                "of": len(found.overlaps),
-                "median overlap": round(found.percentile(50), 3),
-                "10th percentile": round(found.percentile(10), 3),
-            }
-            for share, drawn, seen in points
-        ]
-    if json:
+    with _usable():
+        points = region_ask.learning_curve(training.run(region_data.read(manifest, films)))
+        lines = [_point(*point) for point in points]
+    if common.json:
         print_json(lines)
     else:
         print_table(tuple(lines[0]), (tuple(line.values()) for line in lines))
 
 
-def _region(manifest: Path, films: Path) -> Region:
-    from pipelines.lab.films import region_data
-
-    return region_data.read(manifest, films)
-
-
-def _run(region: Region, cache: Path, seed: int, steps: int | None, threads: int) -> Run:
-    if any(find_spec(module) is None for module in ("scipy", "PIL")):
-        raise FilmgateError("training needs more packages. Nothing was done. pip install 'filmgate[train]'.")
-    from pipelines.lab.train.region_train import STEPS, Run
-    from pipelines.transforms import as_batch, gate_input
-
-    cache.mkdir(parents=True, exist_ok=True)
-    return Run(region, cache, as_batch, gate_input, seed, steps or STEPS, threads)
+def _point(share: float, drawn: int, seen: list[region_ask.Seen]) -> dict[str, object]:
+    boxes = region_report.boxes(seen, region_report.best_box(seen))
+    return {
+        "share": share,
+        "boxes": drawn,
+        "found": boxes.found,
+        "of": len(boxes.overlaps),
+        "median overlap": round(boxes.percentile(50), 3),
+        "10th percentile": round(boxes.percentile(10), 3),
+    }
 
 
 def _labelled(region: Region, label: str, trained: bool) -> list[Film]:
@@ -248,12 +208,6 @@ def _labelled(region: Region, label: str, trained: bool) -> list[Film]:
 
 def _picture(path: Path, name: Path, films: Path) -> dict[str, str]:
     """Writes one DICOM film as a picture; returns its name and a number for its patient, not their ID."""
-    import numpy as np
-    from PIL import Image
-
-    from pipelines.decode import decode_film
-    from pipelines.instance.part10 import parse
-
     film = decode_film(path)
     patient = str(parse(path).ds.get("PatientID") or path)
     target = (films / name).with_suffix(".png")
@@ -264,8 +218,6 @@ def _picture(path: Path, name: Path, films: Path) -> dict[str, str]:
 
 
 def _sheets(shown: list[Film], out: Path, *, grid: bool) -> Iterator[Path]:
-    from PIL import Image
-
     per = COLUMNS * ROWS
     for number in range(math.ceil(len(shown) / per)):
         page = Image.new("RGB", (COLUMNS * CELL_PX, ROWS * CELL_PX), (64, 0, 64))
@@ -279,10 +231,6 @@ def _sheets(shown: list[Film], out: Path, *, grid: bool) -> Iterator[Path]:
 
 def _cell(film: Film, *, grid: bool) -> Image.Image:
     """One film with its boxes, its name above it."""
-    from PIL import Image, ImageDraw, ImageOps
-
-    from models.pictures import read
-
     grey = ImageOps.autocontrast(Image.fromarray(read(Path(film.row.file), film.row.known).eights), cutoff=1)
     room = CELL_PX - 20
     scale = room / max(grey.size)
@@ -304,15 +252,11 @@ def _cell(film: Film, *, grid: bool) -> Image.Image:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _usable() -> Iterator[None]:
     """
     Raises:
         FilmgateError: the manifest, the films or a bundle cannot be used.
     """
-    from models.bundle import BundleError
-    from models.picture_files import PictureError
-    from pipelines.lab.films.region_data import RegionError
-
     try:
         yield
     except (RegionError, BundleError, PictureError, OSError) as error:

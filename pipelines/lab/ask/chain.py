@@ -17,16 +17,17 @@ from pipelines import gates
 from pipelines.examine import Rules, examine
 from pipelines.film import Act, Film, Header, Reason
 from pipelines.gates import Gates
-from pipelines.lab.ask import asking, evaluate, rounds
-from pipelines.lab.ask.evaluate import Ask, Case, Pixels
+from pipelines.lab.ask import gate_ask, gate_cases
+from pipelines.lab.ask.gate_ask import Ask
+from pipelines.lab.ask.gate_cases import Case, Pixels
 from pipelines.lab.films.data import Row
-from pipelines.lab.measure import calibrate
+from pipelines.lab.measure import calibrate, scores
 from pipelines.lab.measure.budget import share_of
 from pipelines.lab.measure.scores import GOOD
 from pipelines.policy import Acceptance, Policy
 
 CHAIN = "chain"
-GATES = tuple(asking.NEEDS)
+GATES = tuple(gate_ask.NEEDS)
 DX = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
 # What a modality says that sends every film as an adult's frontal chest: the header helps nobody.
 CLAIMS = Header(
@@ -51,14 +52,14 @@ def freeze(runs: Path) -> dict[str, dict[str, float]]:
     """
     out: dict[str, dict[str, float]] = {}
     for gate in GATES:
-        table = rounds.pooled(rounds.tables(runs, gate), gate)
-        for round_, found in calibrate.frozen(table, share_of(gate)).items():
+        table = scores.pooled([runs], gate)
+        for round_, chosen in calibrate.frozen(table, share_of(gate)).items():
             folder = runs / round_ / gate
             if (folder / bundle.METADATA).exists():
                 card = bundle.read_card(folder)
-                thresholds = calibrate.ALSO.get(gate, {}) | found.thresholds(gate)
+                thresholds = calibrate.ALSO.get(gate, {}) | chosen.thresholds(gate)
                 bundle.save_card(folder, replace(card, thresholds=thresholds))
-                out.setdefault(gate, {})[round_] = found.high
+                out.setdefault(gate, {})[round_] = chosen.high
     return out
 
 
@@ -66,9 +67,9 @@ def score_chain(
     films: Path, runs: Path, round_: str, rows: Sequence[Row] | None = None, out: Path | None = None
 ) -> Path:
     """Sends the films that the round never saw through the chain of its gates; returns the table."""
-    out = out or runs / round_ / CHAIN / rounds.SCORES
-    rows = asking.unseen_rows(films, round_) if rows is None else rows
-    evaluate.score_films(CHAIN, ask(gates.load(runs / round_)), films, rows, round_, [AS_IT_IS], out)
+    out = out or runs / round_ / CHAIN / scores.SCORES
+    rows = gate_ask.unseen_rows(films, round_) if rows is None else rows
+    gate_ask.score_films(CHAIN, ask(gates.load(runs / round_)), films, rows, round_, [AS_IT_IS], out)
     return out
 
 
@@ -90,7 +91,7 @@ def ask(ready: Gates) -> Ask:
 
 
 def _wanted(row: Row) -> tuple[str, ...]:
-    return (GOOD,) if evaluate.frontal(row) else HELD
+    return (GOOD,) if gate_cases.frontal(row) else HELD
 
 
-AS_IT_IS = Case("as it is", lambda _: True, evaluate.as_it_is, _wanted)
+AS_IT_IS = Case("as it is", lambda _: True, gate_cases.as_it_is, _wanted)

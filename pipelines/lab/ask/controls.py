@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pipelines.lab.ask.shortcut_probes import (
     VIEWS,
-    Row,
+    Measured,
     Scores,
     Shown,
     auroc,
@@ -68,18 +68,18 @@ def native_sizes(folder: Path) -> dict[str, tuple[int, int]]:
         }
 
 
-def controls(films: Films, sizes: Sizes, most: int = PATIENTS) -> tuple[Row, ...]:
+def controls(films: Films, sizes: Sizes, most: int = PATIENTS) -> tuple[Measured, ...]:
     """All rules for all gates: a row a round and one for all rounds, "gate, rule, without round"."""
     films = prepared(some_patients(films, most))
-    found: dict[tuple[str, str], list[Named]] = {}
-    rows: list[Row] = []
+    named_by_rule: dict[tuple[str, str], list[Named]] = {}
+    rows: list[Measured] = []
     for round_ in ROUNDS:
         unseen = left_out(films.rows, round_)
         known, other = films.where(~unseen), films.where(unseen)
         for key, named in one_round(known, other, sizes).items():
-            found.setdefault(key, []).append(named)
+            named_by_rule.setdefault(key, []).append(named)
             rows += _rows(f"{key[0]}, {key[1]}, without {round_}", [named])
-    for (gate, rule), all_rounds in found.items():
+    for (gate, rule), all_rounds in named_by_rule.items():
         rows += _rows(f"{gate}, {rule}, all rounds", all_rounds)
     return tuple(sorted(rows, key=lambda row: row.name))
 
@@ -240,7 +240,7 @@ def _likelier(seen: Shown, alike: Doubles) -> Named:
 # --- the report ---------------------------------------------------------------------------------------------
 
 
-def _rows(name: str, rounds: list[Named]) -> tuple[Row, Row]:
+def _rows(name: str, rounds: list[Named]) -> tuple[Measured, Measured]:
     """Area, and patients all of whose pictures were named rightly."""
     good = np.concatenate([named.seen.good for named in rounds])
     score = np.concatenate([named.score for named in rounds])
@@ -250,6 +250,6 @@ def _rows(name: str, rounds: list[Named]) -> tuple[Row, Row]:
     patients, index = np.unique(names, return_inverse=True)
     n, k = len(patients), int((np.bincount(index, ~right) == 0).sum())
     return (
-        Row(name, "AUC", area[0], n, area[1], area[2], None),
-        Row(name, "patients right in every view", k / n, n, *clopper_pearson(k, n), None),
+        Measured(name, "AUC", area[0], n, area[1], area[2], None),
+        Measured(name, "patients right in every view", k / n, n, *clopper_pearson(k, n), None),
     )

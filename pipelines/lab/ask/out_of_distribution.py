@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
-from pipelines.lab.ask.shortcut_probes import BATCH, Ask, Names, Row, Scores, auroc, made_small
+from pipelines.lab.ask.shortcut_probes import BATCH, Ask, Measured, Names, Scores, auroc, made_small
 from pipelines.lab.films import phantom
 from pipelines.lab.films.data import CACHE_PX, Films, left_out
 from pipelines.lab.films.data import Row as Film
@@ -87,14 +87,14 @@ def unseen_sets(
     return tuple(sets)
 
 
-def unseen_rows(ask: Ask, frontal: Films, sets: Iterable[Unseen], high: float) -> tuple[Row, ...]:
+def unseen_rows(ask: Ask, frontal: Films, sets: Iterable[Unseen], high: float) -> tuple[Measured, ...]:
     """How well frontal films are told from each set, and how many of it pass as frontal at `high`.
 
     `ask` scores how surely a picture is a frontal chest; `frontal` are frontal films of sites left out.
     """
     known, patients = _scores(ask, frontal.greys), _groups(frontal)
     scored = [(one, _scores(ask, one.greys)) for one in sets]
-    rows: list[Row] = []
+    rows: list[Measured] = []
     for one, scores in scored:
         bar = FAR_BAR if one.far else NEAR_BAR
         rows.append(told_apart(_title(one), known, patients, scores, one.patients, bar))
@@ -110,17 +110,17 @@ def unseen_rows(ask: Ask, frontal: Films, sets: Iterable[Unseen], high: float) -
 
 def told_apart(
     name: str, known: Scores, known_patients: Names, scores: Scores, patients: Names, bar: float
-) -> Row:
+) -> Measured:
     """Area under the ROC curve between frontal films and a set; n counts the set's patients."""
     value, low, high = auroc(known, known_patients, scores, patients)
-    return Row(name, "AUROC", value, len(np.unique(patients)), low, high, value >= bar)
+    return Measured(name, "AUROC", value, len(np.unique(patients)), low, high, value >= bar)
 
 
-def passing(name: str, scores: Scores, patients: Names, high: float) -> Row:
+def passing(name: str, scores: Scores, patients: Names, high: float) -> Measured:
     """Share of the set's patients with any picture that passes as a frontal chest at this threshold."""
     names, index = np.unique(patients, return_inverse=True)
     n, k = len(names), int((np.bincount(index, scores >= high) > 0).sum())
-    return Row(
+    return Measured(
         name, f"passes as frontal at {high:.3f}", k / n, n, *clopper_pearson(k, n), k <= PASSING_BAR * n
     )
 

@@ -6,8 +6,8 @@ the finest grain alone) the answer must be chance; where only an accident was ch
 JPEG grid) nothing may be lost. Every picture is turned first and altered and re-encoded afterwards, whatever
 its class, so that no class betrays itself by its resampling.
 
-Figures are in patients: intervals of areas under the ROC curve are DeLong's with the pictures of one patient
-as a cluster (Obuchowski 1997, Biometrics 53:567), those of shares are Clopper and Pearson's.
+Figures are in patients: intervals of areas under the ROC curve come from drawing patients again, with all
+their pictures; those of shares are Clopper and Pearson's.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from torch import Tensor
 from pipelines.lab.films import augment
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import Films
+from pipelines.lab.measure import areas
 from pipelines.lab.measure.binomial import clopper_pearson
 
 SIZE = 128  # px, what a network is asked about
@@ -52,7 +53,7 @@ Alter = Callable[[Tensor, Tensor, Dice], Tensor]  # pictures (B, S, S), views (B
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Measured:
     """One line of a report."""
 
     name: str
@@ -64,56 +65,20 @@ class Row:
     passes: bool | None  # None: told, not judged
 
 
-# --- areas and their intervals ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Placements:
-    """Of each good picture the share of bad ones below it; of each bad one that of good ones above it."""
-
-    good: Scores  # (M,)
-    bad: Scores  # (N,)
-
-    @property
-    def area(self) -> float:
-        return float(self.good.mean())
-
-
-def placements(good: Scores, bad: Scores) -> Placements:
-    """DeLong's structural components; a tie counts half. Raises ValueError when either side is empty."""
-    if not len(good) or not len(bad):
-        raise ValueError(f"an area needs good and bad pictures, not {len(good)} and {len(bad)}")
-    return Placements(_beaten(good, bad), 1 - _beaten(bad, good))
+# --- areas --------------------------------------------------------------------------------------------------
 
 
 def auroc(good: Scores, good_patients: Names, bad: Scores, bad_patients: Names) -> tuple[float, float, float]:
-    """Area under the ROC curve and its 95 % interval, pictures of a patient counted as one cluster.
+    """Area under the ROC curve and its 95 % interval, pictures of a patient drawn together (measure.areas).
 
-    Where DeLong's variance is nought, because nothing was confused, the bound is that of as many patients
-    without an error.
+    Raises ValueError when either side is empty.
     """
-    parts = placements(good, bad)
-    deviation = _deviation(parts, good_patients, bad_patients)
-    least = min(len(np.unique(good_patients)), len(np.unique(bad_patients)))
-    if deviation == 0 and parts.area in {0.0, 1.0}:
-        return (parts.area, *clopper_pearson(round(parts.area * least), least))
-    return parts.area, max(0.0, parts.area - 1.96 * deviation), min(1.0, parts.area + 1.96 * deviation)
-
-
-def _beaten(a: Scores, b: Scores) -> Scores:
-    """Of each score in `a`, the share of `b` below it, ties half."""
-    order = np.sort(b)
-    return np.asarray((np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")) / (2 * len(b)))
-
-
-def _deviation(parts: Placements, good_patients: Names, bad_patients: Names) -> float:
-    """Standard error of the area (or of a difference of areas) over clusters; Obuchowski 1997, eq. 3."""
-    names, index = np.unique(np.concatenate([good_patients, bad_patients]), return_inverse=True)
-    m, n = len(good_patients), len(bad_patients)
-    good = np.bincount(index[:m], parts.good - parts.good.mean(), len(names))
-    bad = np.bincount(index[m:], parts.bad - parts.bad.mean(), len(names))
-    few = max(len(names) - 1, 1)
-    return float(np.sqrt(np.sum((good / m + bad / n) ** 2) * len(names) / few))
+    if not len(good) or not len(bad):
+        raise ValueError(f"an area needs good and bad pictures, not {len(good)} and {len(bad)}")
+    is_good = np.repeat([True, False], [len(good), len(bad)])
+    patients = np.concatenate([good_patients, bad_patients])
+    area = areas.area(is_good, np.concatenate([good, bad]), patients)
+    return area.value, *area.interval
 
 
 # --- what is shown ------------------------------------------------------------------------------------------
@@ -360,7 +325,7 @@ def _letter(size: int) -> Tensor:
 # --- the probes ---------------------------------------------------------------------------------------------
 
 
-def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Row, ...]:
+def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Measured, ...]:
     """All probes of one gate on these films; `cut` is the score from which a picture counts as good.
 
     Use films of sites the network never saw. What must be chance passes when its area lies within CHANCE of
@@ -378,8 +343,8 @@ def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Row, ..
         blind["only bars, blank between"] = asked(ask, seen, before=only_bars)
     blind["only the finest grain"] = asked(ask, seen, only_fine)
     rows += [_area(name, scores, seen, judged=True) for name, scores in blind.items()]
-    told = {"without the broad light and dark": without_coarse, "only the broad light and dark": only_coarse}
-    rows += [_area(name, asked(ask, seen, alter), seen, judged=False) for name, alter in told.items()]
+    parts = {"without the broad light and dark": without_coarse, "only the broad light and dark": only_coarse}
+    rows += [_area(name, asked(ask, seen, alter), seen, judged=False) for name, alter in parts.items()]
     accidents: dict[str, Alter] = {
         "markers painted over": unmarked,
         "contrary marker pasted": marked_contrary(gate),
@@ -391,7 +356,7 @@ def probes(gate: str, ask: Ask, films: Films, cut: float = 0.5) -> tuple[Row, ..
     return tuple(rows)
 
 
-def site_probe(features: Features, films: Films) -> tuple[Row, ...]:
+def site_probe(features: Features, films: Films) -> tuple[Measured, ...]:
     """How well a logistic regression on the network's features tells the site of a frontal film; advisory.
 
     Five folds by patient. The second row is what always naming the commonest site would reach.
@@ -407,29 +372,30 @@ def site_probe(features: Features, films: Films) -> tuple[Row, ...]:
     n, right = _patients_right(named == sites, patients)
     commonest = max(Counter(sites[np.unique(patients, return_index=True)[1]]).values())
     rows = (("site told from features", right), ("commonest site always named", commonest))
-    return tuple(Row(name, "accuracy", k / n, n, *clopper_pearson(k, n), None) for name, k in rows)
+    return tuple(Measured(name, "accuracy", k / n, n, *clopper_pearson(k, n), None) for name, k in rows)
 
 
-def _area(name: str, scores: Scores, seen: Shown, judged: bool) -> Row:
+def _area(name: str, scores: Scores, seen: Shown, judged: bool) -> Measured:
     good = seen.good
     value, low, high = auroc(scores[good], seen.patients[good], scores[~good], seen.patients[~good])
     passes = abs(value - 0.5) <= CHANCE if judged else None
-    return Row(name, "AUC", value, len(np.unique(seen.patients)), low, high, passes)
+    return Measured(name, "AUC", value, len(np.unique(seen.patients)), low, high, passes)
 
 
-def _cost(name: str, plain: Scores, altered: Scores, seen: Shown, cut: float) -> tuple[Row, Row]:
+def _cost(name: str, plain: Scores, altered: Scores, seen: Shown, cut: float) -> tuple[Measured, Measured]:
     """What an alteration cost: area lost, and patients newly wrong."""
-    good, names = seen.good, seen.patients
-    before, after = (placements(scores[good], scores[~good]) for scores in (plain, altered))
-    lost = before.area - after.area
-    paired = Placements(before.good - after.good, before.bad - after.bad)
-    spread = 1.96 * _deviation(paired, names[good], names[~good])
+    good = seen.good
+    lost = areas.auc(good, plain) - areas.auc(good, altered)
+    spread = areas.Draws(seen.patients).each(
+        np.ones(len(good), dtype=bool),
+        lambda weights: areas.aucs(good, plain, weights) - areas.aucs(good, altered, weights),
+    )
     right, still = (_right(scores, seen, cut) for scores in (plain, altered))
     newly, healed, n = int((right & ~still).sum()), int((~right & still).sum()), len(right)
     low, high = clopper_pearson(newly, n)
     return (
-        Row(name, "AUC lost", lost, n, lost - spread, lost + spread, lost <= LOSS),
-        Row(name, "patients newly wrong", newly / n, n, low, high, (newly - healed) / n <= LOSS),
+        Measured(name, "AUC lost", lost, n, *areas.interval_of(spread), lost <= LOSS),
+        Measured(name, "patients newly wrong", newly / n, n, low, high, (newly - healed) / n <= LOSS),
     )
 
 

@@ -19,12 +19,12 @@ from models import bundle
 from models.pictures import NOTHING, Known, is_picture
 from pipelines.decode import Undecodable
 from pipelines.instance.part10 import parse
-from pipelines.lab.ask.asking import asks
-from pipelines.lab.ask.evaluate import CASES, Ask, Case, Pixels
+from pipelines.lab.ask.gate_ask import Ask, asks
+from pipelines.lab.ask.gate_cases import CASES, Case, Pixels
 from pipelines.lab.films.data import Row
 from pipelines.lab.measure import calibrate
 from pipelines.lab.measure.budget import PPM, share_of
-from pipelines.lab.measure.calibrate import Found, is_stress
+from pipelines.lab.measure.calibrate import Chosen, is_stress
 from pipelines.lab.measure.scores import Score
 from pipelines.pixels.film_files import film_files, read_film
 
@@ -56,8 +56,8 @@ def site_films(folder: Path) -> tuple[SiteFilm, ...]:
     """
     manifest = folder / "manifest.csv"
     if not manifest.exists():
-        found = film_files(folder)
-        return tuple(SiteFilm(path.relative_to(folder).as_posix(), "frontal", "", "") for path in found)
+        paths = film_files(folder)
+        return tuple(SiteFilm(path.relative_to(folder).as_posix(), "frontal", "", "") for path in paths)
     with manifest.open(newline="") as handle:
         lines = list(csv.DictReader(handle))
     if lines and "file" not in lines[0]:
@@ -130,7 +130,7 @@ def _period(dates: Iterable[str]) -> str:
 
 def calibrate_site(
     gate: str, films: Path, bundles: Path, out: Path, may_lose: float | None = None, *, progress: bool = True
-) -> tuple[Found, SiteScores]:
+) -> tuple[Chosen, SiteScores]:
     """Chooses the thresholds of a gate on a hospital's films; writes its bundle, and the others, into `out`.
 
     `may_lose` is the share of clean films to promise, else the gate's share of the budget. Raises
@@ -142,10 +142,10 @@ def calibrate_site(
     clean = sum(film.view == "frontal" for film in site_films(films))
     calibrate.enough(gate, clean, share)  # before hours are spent: patients are never more than films
     seen = site_scores(gate, films, asks(gate, bundles), progress=progress)
-    found = calibrate.calibrate_on_site(
+    chosen = calibrate.calibrate_on_site(
         bundles / gate, out / gate, seen.table, share, seen.period, films.resolve().name
     )
     for other in bundles.iterdir():
         if bundle.kind_of(other) == "gate" and not (out / other.name).exists():
             shutil.copytree(other, out / other.name)
-    return found, seen
+    return chosen, seen

@@ -188,9 +188,9 @@ _STAGED = (
 
 
 def _staged(row: Row) -> dict[str, str]:
-    told = {"file": row.file, "source": row.source, "site": row.site, "group": row.group, "view": row.view}
+    names = {"file": row.file, "source": row.source, "site": row.site, "group": row.group, "view": row.view}
     rest = {"body_part": row.part, "terms": row.terms, "age": row.age, "sex": row.sex, "note": row.note}
-    return dict.fromkeys(_STAGED, "") | told | rest
+    return dict.fromkeys(_STAGED, "") | names | rest
 
 
 # --- the three files --------------------------------------------------------------------------------------
@@ -227,10 +227,10 @@ def _setting_problems(name: str, tree: dict[str, Any]) -> Iterator[str]:
     if not isinstance(terms, dict):
         yield f"{name}: `terms` gives each source one of {', '.join(TERMS)}"
         return
-    for source, told in terms.items():
-        if told not in TERMS:
-            close = _meant(str(told), TERMS)
-            yield f"{name}: terms of {source}: {told!r} is none of {', '.join(TERMS)}{close}"
+    for source, word in terms.items():
+        if word not in TERMS:
+            close = _meant(str(word), TERMS)
+            yield f"{name}: terms of {source}: {word!r} is none of {', '.join(TERMS)}{close}"
 
 
 def _collection(films: Path) -> tuple[dict[str, Row | None], frozenset[str]]:
@@ -245,8 +245,8 @@ def _collection(films: Path) -> tuple[dict[str, Row | None], frozenset[str]]:
         with (films / "manifest.csv").open(newline="") as handle:
             every = {line["file"] for line in csv.DictReader(handle)}
         return dict(rows), frozenset(every - rows.keys())
-    found = (path for path in sorted(films.rglob("*")) if is_picture(path))
-    return {path.relative_to(films).as_posix(): None for path in found}, frozenset()
+    pictures_there = (path for path in sorted(films.rglob("*")) if is_picture(path))
+    return {path.relative_to(films).as_posix(): None for path in pictures_there}, frozenset()
 
 
 def _labelled(
@@ -255,14 +255,14 @@ def _labelled(
     """Each film's line: the one that names it, else the last pattern that fits."""
     named: dict[str, _Line] = {}
     patterns: dict[str, _Line] = {}
-    for number, told in _lines(path, ("file", "label"), problems):
-        file, label = told["file"], told["label"].lower()
-        line = _Line(number, label, told.get("patient", ""), told.get("source", ""))
+    for number, cells in _lines(path, ("file", "label"), problems):
+        file, label = cells["file"], cells["label"].lower()
+        line = _Line(number, label, cells.get("patient", ""), cells.get("source", ""))
         if not label:
             continue  # not labelled yet
         if label not in LABELS:
             problems.append(
-                f"{path.name} line {number}: label {told['label']!r} is none of {', '.join(LABELS)}"
+                f"{path.name} line {number}: label {cells['label']!r} is none of {', '.join(LABELS)}"
                 + _meant(label, LABELS)
             )
         elif "*" in file:
@@ -286,10 +286,10 @@ def _labelled(
 def _spans(path: Path, most: int, problems: list[str]) -> dict[str, tuple[Span, ...]]:
     """The boxes by film."""
     out: dict[str, tuple[Span, ...]] = {}
-    for number, told in _lines(path, ("file", "x0", "y0", "x1", "y1"), problems):
-        where, file = f"{path.name} line {number}", told["file"]
+    for number, cells in _lines(path, ("file", "x0", "y0", "x1", "y1"), problems):
+        where, file = f"{path.name} line {number}", cells["file"]
         try:
-            x0, y0, x1, y1 = (float(told[key]) for key in ("x0", "y0", "x1", "y1"))
+            x0, y0, x1, y1 = (float(cells[key]) for key in ("x0", "y0", "x1", "y1"))
         except ValueError:
             problems.append(f"{where}: x0, y0, x1, y1 must be numbers")
             continue
@@ -316,8 +316,8 @@ def _lines(path: Path, needed: tuple[str, ...], problems: list[str]) -> Iterator
             if missing:
                 problems.append(f"{path.name}: its first line must name the columns {', '.join(missing)}")
                 return
-            for told in reader:
-                yield reader.line_num, {key: (value or "").strip() for key, value in told.items() if key}
+            for cells in reader:
+                yield reader.line_num, {key: (value or "").strip() for key, value in cells.items() if key}
     except OSError as error:
         raise RegionError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -117,7 +117,9 @@ class Samples:
 # --- pixels -------------------------------------------------------------------------------------------
 
 
-def load(listing: Listing, px: int, cache: Path, told: Callable[[int, int], None] | None = None) -> Samples:
+def load(
+    listing: Listing, px: int, cache: Path, advance: Callable[[int, int], None] | None = None
+) -> Samples:
     """The films of a list with their pixels, decoded once and then mapped from a file in `cache`.
 
     `told(done, all)` hears how far the decoding is. A picture that cannot be decoded is left out, so the
@@ -134,7 +136,7 @@ def load(listing: Listing, px: int, cache: Path, told: Callable[[int, int], None
     bad = path.with_suffix(".unread")
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        unread = _decode_all(listing.rows, px, path, told)
+        unread = _decode_all(listing.rows, px, path, advance)
         bad.write_text("\n".join(map(str, unread)))
     greys: Greys = np.load(path, mmap_mode="r")
     rows = listing.rows

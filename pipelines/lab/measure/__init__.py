@@ -1,1 +1,1 @@
-"""The laboratory's statistics: tables of scores, areas, exact intervals, budgets, thresholds."""
+"""The laboratory's statistics: intervals of shares are in `binomial`, of areas in `areas`."""

@@ -1,4 +1,6 @@
-"""Exact rates: errors in patients against a budget (Clopper and Pearson 1934), one-sided.
+"""Shares of patients with their exact interval (Clopper and Pearson 1934), and rates against a budget.
+
+Every interval of a share, two-sided or one-sided, is made here, by SciPy.
 
 "99.9 % at 95 %" means: were the true rate of errors 0.1 % or more, so few errors would be seen in at most
 5 % of such samples. 0 errors take 2,995 patients for it, 1 error 4,742.
@@ -8,9 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from scipy.stats import beta, binom  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta, binom, binomtest  # type: ignore[import-untyped]
 
 from pipelines.lab.measure.budget import percent
 
@@ -18,17 +23,28 @@ CONFIDENCE = 0.95
 MOST_NEEDED = 100_000_000  # patients; beyond it nobody asks
 
 
-def clopper_pearson(good: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact interval for a share of `good` in `n` (Clopper and Pearson 1934)."""
-    tail = (1 - level) / 2
-    low = float(beta.ppf(tail, good, n - good + 1)) if good else 0.0
-    high = float(beta.ppf(1 - tail, good + 1, n - good)) if good < n else 1.0
-    return low, high
+@cache
+def clopper_pearson(good: int, n: int, level: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval for a share of `good` in `n`; everything is possible where `n` is 0."""
+    if not n:
+        return 0.0, 1.0
+    interval = binomtest(good, n).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)
 
 
+@cache
 def upper(errors: int, n: int, confidence: float = CONFIDENCE) -> float:
-    """The exact one-sided upper bound of a rate after `errors` in `n` (Clopper and Pearson 1934)."""
-    return float(beta.ppf(confidence, errors + 1, n - errors)) if errors < n else 1.0
+    """The exact one-sided upper bound of a rate after `errors` in `n`."""
+    if not n:
+        return 1.0
+    return float(binomtest(errors, n, alternative="less").proportion_ci(confidence, method="exact").high)
+
+
+def lowers(
+    good: NDArray[np.float64], bad: NDArray[np.float64], confidence: float = CONFIDENCE
+) -> NDArray[np.float64]:
+    """The exact one-sided lower bounds of many shares (m,) at once: of `good` in `good` and `bad`."""
+    return np.asarray(beta.ppf(1 - confidence, np.maximum(good, 1e-9), bad + 1))
 
 
 def needed(budget: float, errors: int = 0, confidence: float = CONFIDENCE) -> int:
@@ -88,12 +104,13 @@ class Rate:
 
     def text(self) -> str:
         """The rate in words, with what it still needs."""
-        said = f"{self.errors} of {self.patients:,} patients, at most {percent(self.bound)}"
+        observed = f"{self.errors} of {self.patients:,} patients, at most {percent(self.bound)}"
         if self.proven:
-            return f"{said}: within {percent(self.budget)}"
+            return f"{observed}: within {percent(self.budget)}"
         needs = self.patients + self.missing
         errors = "no error" if not self.errors else f"{self.errors} errors" if self.errors > 1 else "1 error"
-        return f"{said}; {percent(self.budget)} needs {needs:,} patients with {errors}, has {self.patients:,}"
+        has = f"{needs:,} patients with {errors}, has {self.patients:,}"
+        return f"{observed}; {percent(self.budget)} needs {has}"
 
     def evidence(self) -> dict[str, Any]:
         """What the card keeps."""

@@ -56,7 +56,7 @@ class CannotPromise(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Chosen:
     """Two thresholds, and what they do to the patients they were chosen on."""
 
     low: float
@@ -78,7 +78,7 @@ def search(
     confidence: float = CONFIDENCE,
     begin: tuple[float, float] | None = None,
     proven: bool = True,
-) -> Found:
+) -> Chosen:
     """The thresholds for the worst clean (n,) and worst faulty (m,) score of each patient, in [0, 1].
 
     `high` never costs more clean patients than the budget allows (by its exact bound, where so many patients
@@ -106,7 +106,7 @@ def search(
 
 def counted(
     good: Values, bad: Values, share: Share, low: float, high: float, confidence: float = CONFIDENCE
-) -> Found:
+) -> Chosen:
     """What these thresholds do to these patients."""
     lost = Rate(int((good < high).sum()), good.size, share.loss, confidence)
     wrong = Rate(int(((good <= low) & (good < high)).sum()), good.size, share.wrong, confidence)
@@ -117,7 +117,7 @@ def counted(
     if share.one_threshold:
         wrong = replace(lost)
         caught = float((bad < high).mean()) if bad.size else math.nan
-    return Found(low, high, lost, wrong, missed, caught)
+    return Chosen(low, high, lost, wrong, missed, caught)
 
 
 def recall_at(good: Values, bad: Values, false_alarms: float) -> tuple[float, int]:
@@ -214,28 +214,28 @@ def patients(table: Iterable[Score]) -> Patients:
     bad: dict[str, float] = {}
     site: dict[str, str] = {}
     for row in table:
-        told = clean(row)
-        if told is None:
+        is_clean = clean(row)
+        if is_clean is None:
             continue
         site.setdefault(row.group, row.site)
-        if told:
+        if is_clean:
             good[row.group] = min(good.get(row.group, math.inf), row.score)
         else:
             bad[row.group] = max(bad.get(row.group, -math.inf), row.score)
     return Patients(good, bad, site)
 
 
-def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | None = None) -> Found:
+def choose(table: Sequence[Score], share: Share, begin: tuple[float, float] | None = None) -> Chosen:
     """The thresholds for a table of one gate. Raises ValueError, as `search` does.
 
     The observed shares keep the budgets. To prove them on so few patients would take every error away from
     the clean ones and let through what is faulty; the bound is told, and a hospital's own films can prove it.
     """
-    found = patients(table)
-    return search(found.goods, found.bads, share, begin=begin, proven=False)
+    worst = patients(table)
+    return search(worst.goods, worst.bads, share, begin=begin, proven=False)
 
 
-def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:
+def frozen(table: Sequence[Score], share: Share) -> dict[str, Chosen]:
     """For each round, the thresholds chosen without it: frozen with respect to the sites it leaves out.
 
     Neither the round's films nor their patients in other rounds choose them. The rates in them are of the
@@ -245,6 +245,18 @@ def frozen(table: Sequence[Score], share: Share) -> dict[str, Found]:
     for round_ in sorted({row.left_out for row in table}):
         unseen = {row.group for row in table if row.left_out == round_}
         out[round_] = choose([row for row in table if row.group not in unseen], share)
+    return out
+
+
+def without_site(table: Sequence[Score], share: Share) -> dict[str, Chosen]:
+    """What each round's patients get from thresholds chosen on the others; nothing with a single round."""
+    if len({row.left_out for row in table}) < 2:
+        return {}
+    out = {}
+    for round_, chosen in frozen(table, share).items():
+        here = patients(row for row in table if row.left_out == round_)
+        if here.good:
+            out[round_] = counted(here.goods, here.bads, share, chosen.low, chosen.high)
     return out
 
 
@@ -261,13 +273,13 @@ class SiteLine:
     unsure: int  # not missed, but not all called faulty
 
 
-def by_site(found: Patients, low: float, high: float) -> tuple[SiteLine, ...]:
+def by_site(worst: Patients, low: float, high: float) -> tuple[SiteLine, ...]:
     """A line a site."""
-    return tuple(_site_line(site, found.of(site), low, high) for site in sorted(set(found.site.values())))
+    return tuple(_site_line(site, worst.of(site), low, high) for site in sorted(set(worst.site.values())))
 
 
-def _site_line(site: str, found: Patients, low: float, high: float) -> SiteLine:
-    good, bad = found.goods, found.bads
+def _site_line(site: str, worst: Patients, low: float, high: float) -> SiteLine:
+    good, bad = worst.goods, worst.bads
     return SiteLine(
         site,
         good.size,
@@ -291,6 +303,14 @@ POOLED = (
 )
 
 
+def thresholds_of(card_: bundle.Card) -> tuple[float, float] | None:
+    """(low, high) of a card, the same twice for a gate with one threshold; None when it has none yet."""
+    known = card_.thresholds
+    if "least" in known:
+        return known["least"], known["least"]
+    return (known["low"], known.get("high", known["low"])) if "low" in known else None
+
+
 def digest(paths: Sequence[Path]) -> str:
     """The sha256 of the tables one after the other; of one table what `sha256sum` says."""
     sha = hashlib.sha256()
@@ -299,42 +319,42 @@ def digest(paths: Sequence[Path]) -> str:
     return sha.hexdigest()
 
 
-def calibrate(folder: Path, tables: Sequence[Path]) -> Found:
+def calibrate(folder: Path, tables: Sequence[Path]) -> Chosen:
     """Chooses the thresholds of the bundle in `folder` on tables of scores and writes them into its card.
 
     Raises BundleError, OSError, or ValueError when the tables hold no scores of this gate to choose by.
     """
     ours = bundle.read_card(folder)
-    table = of_gate([row for path in tables for row in scores.read(path)], ours.name)
-    found = choose(table, share_of(ours.name))
-    counted_ = evidence(ours.name, table, found) | {"tables sha256": digest(tables), "note": POOLED}
-    write(folder, ours, table, found, counted_)
-    return found
+    table = scores.pooled(tables, ours.name)
+    chosen = choose(table, share_of(ours.name))
+    counted_ = evidence(ours.name, table, chosen) | {"tables sha256": digest(tables), "note": POOLED}
+    write(folder, ours, table, chosen, counted_)
+    return chosen
 
 
 def calibrate_on_site(
     folder: Path, out: Path, table: Sequence[Score], share: Share, period: str, site: str
-) -> Found:
+) -> Chosen:
     """Chooses the thresholds on a hospital's own films and writes a copy of the bundle to `out`.
 
     Raises CannotPromise when there are too few patients, or the budgets cannot both be kept; then nothing
     is written. Raises BundleError as well.
     """
     ours = bundle.read_card(folder)
-    seen = patients(of_gate(table, ours.name))
+    seen = patients(scores.of_gate(table, ours.name))
     enough(ours.name, len(seen.good), share)
     begin = (ours.thresholds["low"], ours.thresholds["high"]) if "low" in ours.thresholds else None
-    found = search(seen.goods, seen.bads, share, begin=begin)
-    if found.missed and found.missed.observed > found.missed.budget:
+    chosen = search(seen.goods, seen.bads, share, begin=begin)
+    if chosen.missed and chosen.missed.observed > chosen.missed.budget:
         raise CannotPromise(
-            f"{ours.name}: no thresholds keep both promises on these films. At {found.high:.4f}, which keeps "
-            f"the budget of clean films, it would call faulty films good: {found.missed.text()}"
+            f"{ours.name}: no thresholds keep both promises on these films. At {chosen.high:.4f}, which "
+            f"keeps the budget of clean films, it would call faulty films good: {chosen.missed.text()}"
         )
     if folder.resolve() != out.resolve():
         shutil.copytree(folder, out, dirs_exist_ok=True)
     about = {"site": site, "period": period, "rows sha256": rows_digest(table)}
-    write(out, ours, table, found, evidence(ours.name, table, found) | about)
-    return found
+    write(out, ours, table, chosen, evidence(ours.name, table, chosen) | about)
+    return chosen
 
 
 def enough(gate: str, n: int, share: Share, confidence: float = CONFIDENCE) -> None:
@@ -348,72 +368,64 @@ def enough(gate: str, n: int, share: Share, confidence: float = CONFIDENCE) -> N
         )
 
 
-def of_gate(table: Iterable[Score], gate: str) -> list[Score]:
-    """The rows of one gate. Raises ValueError when there are none."""
-    rows = [row for row in table if row.gate == gate]
-    if not rows:
-        raise ValueError(f"there are no scores of the gate {gate} in the tables")
-    return rows
-
-
 def rows_digest(table: Sequence[Score]) -> str:
     """The sha256 of the rows, whatever their order."""
     lines = sorted(json.dumps(asdict(row), sort_keys=True) for row in table)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def evidence(gate: str, table: Sequence[Score], found: Found) -> dict[str, Any]:
+def evidence(gate: str, table: Sequence[Score], chosen: Chosen) -> dict[str, Any]:
     """What the card keeps of a calibration: counts, bounds, confidence, budgets, a line a site."""
     seen = patients(table)
     fitted = calibration([row for row in table if clean(row) is not None])
-    suspects = found.missed is None and seen.bad
+    suspects = chosen.missed is None and seen.bad
     return {
         "gate": gate,
         "pictures": len(table),
         "patients": len(seen.site),
         "rounds": sorted({row.left_out for row in table}),
-        "lost": found.lost.evidence(),
-        "called faulty": found.wrong.evidence(),
-        "missed": found.missed.evidence() if found.missed else None,
-        "caught": round(found.caught, 5) if seen.bad else None,
+        "lost": chosen.lost.evidence(),
+        "called faulty": chosen.wrong.evidence(),
+        "missed": chosen.missed.evidence() if chosen.missed else None,
+        "caught": round(chosen.caught, 5) if seen.bad else None,
         "recall at false alarms": {
             percent(rate): round(recall_at(seen.goods, seen.bads, rate)[0], 5) for rate in SUSPICION_RATES
         }
         if suspects
         else None,
-        "by site": [asdict(line) for line in by_site(seen, found.low, found.high)],
+        "by site": [asdict(line) for line in by_site(seen, chosen.low, chosen.high)],
         "probability": fitted[1] if fitted else None,
-        "claim": CLAIM.format(confidence=percent(found.lost.confidence)),
+        "claim": CLAIM.format(confidence=percent(chosen.lost.confidence)),
     }
 
 
 def write(
-    folder: Path, ours: bundle.Card, table: Sequence[Score], found: Found, counted_: dict[str, Any]
+    folder: Path, ours: bundle.Card, table: Sequence[Score], chosen: Chosen, counted_: dict[str, Any]
 ) -> None:
     """Writes thresholds and evidence into the card, for the program and for people."""
     fitted = calibration([row for row in table if clean(row) is not None])
     scaling = {"platt_a": fitted[0].a, "platt_b": fitted[0].b} if fitted else {}
-    thresholds = ALSO.get(ours.name, {}) | ours.thresholds | found.thresholds(ours.name) | scaling
+    thresholds = ALSO.get(ours.name, {}) | ours.thresholds | chosen.thresholds(ours.name) | scaling
     bundle.save_card(
         folder,
         replace(ours, thresholds=thresholds),
         bundle.evidence(folder) | {"calibration": counted_},
     )
-    card.write_part(folder, "calibration", markdown(found, counted_))
+    card.write_part(folder, "calibration", markdown(chosen, counted_))
 
 
-def markdown(found: Found, counted_: dict[str, Any]) -> str:
+def markdown(chosen: Chosen, counted_: dict[str, Any]) -> str:
     """The calibration for people, with the lines of the sites."""
     lines = [
         "## Calibration",
         "",
-        f"Good at or above {found.high:.4f}, faulty at or below {found.low:.4f}, between them not sure.",
+        f"Good at or above {chosen.high:.4f}, faulty at or below {chosen.low:.4f}, between them not sure.",
         "",
-        f"- clean patients lost: {found.lost.text()}",
-        f"- clean patients called faulty: {found.wrong.text()}",
+        f"- clean patients lost: {chosen.lost.text()}",
+        f"- clean patients called faulty: {chosen.wrong.text()}",
     ]
-    if found.missed:
-        lines.append(f"- faulty patients missed: {found.missed.text()}")
+    if chosen.missed:
+        lines.append(f"- faulty patients missed: {chosen.missed.text()}")
     for rate, recall in (counted_["recall at false alarms"] or {}).items():
         lines.append(f"- recall at {rate} false alarms: {recall:.4f}")
     if counted_["probability"]:

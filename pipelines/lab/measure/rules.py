@@ -7,15 +7,14 @@ have it. So no accuracy is told without that of "all negative" beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta  # type: ignore[import-untyped]
 
-from pipelines.lab.measure.binomial import CONFIDENCE, clopper_pearson
-from pipelines.lab.measure.classifier_scores import Doubles, Flags
+from pipelines.lab.measure.binomial import clopper_pearson, lowers
+from pipelines.lab.measure.classifier_scores import Doubles, Flags, Scores
 from pipelines.lab.measure.tables import Table
 
 LEAST_POSITIVES = 30  # under it no threshold is given: any would be chosen by a handful of films
@@ -151,12 +150,27 @@ def choose(rule: Rule, truth: Flags, p: Doubles, least: int = LEAST_POSITIVES) -
     elif rule.kind == SENSITIVITY:
         best = int(np.argmax(tp >= rule.at * positives - 1e-9))
     else:
-        sure = np.flatnonzero(beta.ppf(1 - CONFIDENCE, np.maximum(tp, 1e-9), fp + 1) >= rule.at)
+        sure = np.flatnonzero(lowers(tp, fp) >= rule.at)
         if not len(sure):
             return Threshold(None, f"no threshold has a precision of {rule.at:g} as its lower bound")
         best = int(sure[-1])
     below = values[best + 1] if best + 1 < len(values) else 0.0
     return Threshold(float(values[best] + below) / 2)
+
+
+def f1(truth: Flags, called: Flags) -> float:
+    """The F-score; 0 when nothing was called and nothing was there to call."""
+    right = int((truth & called).sum())
+    wrong = int((truth ^ called).sum())
+    return 2 * right / (2 * right + wrong) if right or wrong else 0.0
+
+
+def best_f1_threshold(truth: Flags, p: Doubles) -> float:
+    """The probability from which on films are called positive for the highest F-score; infinite with none."""
+    if not truth.any():
+        return math.inf
+    values, tp, fp = swept(truth, p)
+    return float(values[np.argmax(2 * tp / (tp + fp + truth.sum()))])
 
 
 def swept(truth: Flags, p: Doubles) -> tuple[Doubles, Doubles, Doubles]:
@@ -226,3 +240,79 @@ def _share(part: int, whole: int) -> float:
 
 def _exact(part: int, whole: int) -> tuple[float, float]:
     return clopper_pearson(part, whole) if whole else (math.nan, math.nan)
+
+
+# --- one threshold for all labels ---------------------------------------------------------------------------
+
+# As people first meet the question: one threshold from 0 to 1 beside a threshold for each. The thresholds for
+# each label are chosen on other patients than they are judged on (cross-fitted), while the best single one is
+# read off the very films: the comparison favours the single one, if anything.
+STEPS = 201
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """F1 over the labels that have a threshold of their own."""
+
+    labels: tuple[str, ...]
+    thresholds: Doubles  # (STEPS,)
+    macro: Doubles  # (STEPS,) mean F1 of the labels with this one threshold
+    micro: Doubles  # (STEPS,) F1 of all answers together
+    macro_each: float  # with a threshold for each label
+    micro_each: float
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """The one threshold with the highest macro-F1, and that F1."""
+        index = int(np.argmax(self.macro))
+        return float(self.thresholds[index]), float(self.macro[index])
+
+    def evidence(self) -> dict[str, Any]:
+        """What the card keeps."""
+        at, best = self.best
+        half = int(np.argmin(np.abs(self.thresholds - 0.5)))
+        return {
+            "labels": len(self.labels),
+            "macro-F1 at 0.5 for all": rounded(float(self.macro[half])),
+            "best threshold for all": rounded(at),
+            "macro-F1 at it": rounded(best),
+            "macro-F1 with one for each": rounded(self.macro_each),
+            "micro-F1 with one for each": rounded(self.micro_each),
+            "best micro-F1 with one for all": rounded(float(self.micro.max())),
+        }
+
+
+def sweep(scores: Scores, called: Mapping[str, Flags]) -> Sweep:
+    """The sweep over the labels in `called`, which holds what their own thresholds call positive.
+
+    `called` (n,) goes over the films whose truth about the label is known.
+    """
+    thresholds = np.linspace(0, 1, STEPS)
+    labels = tuple(label for label in scores.labels if label in called)
+    alone = np.zeros((len(labels), 3, STEPS))
+    each = np.zeros((len(labels), 3))
+    for index, label in enumerate(labels):
+        truth, p, _ = scores.known(label)
+        over = p[None] >= thresholds[:, None]
+        alone[index] = _counts(truth[None], over).T
+        each[index] = _counts(truth[None], called[label][None])[0]
+    return Sweep(
+        labels,
+        thresholds,
+        _f1s(alone).mean(axis=0),
+        _f1s(alone.sum(axis=0)[None])[0],
+        float(_f1s(each[:, :, None]).mean()),
+        float(_f1s(each.sum(axis=0)[None, :, None])[0, 0]),
+    )
+
+
+def _counts(truth: Flags, called: Flags) -> Doubles:
+    """(T, 3): true positives, false positives, false negatives of each row."""
+    tp, fp = (truth & called).sum(axis=1), (~truth & called).sum(axis=1)
+    return np.stack([tp, fp, truth.sum() - tp], axis=1).astype(np.float64)
+
+
+def _f1s(counts: Doubles) -> Doubles:
+    """(L, 3, T) -> (L, T); 0 where nothing is positive, nor called so."""
+    tp, fp, fn = counts[:, 0], counts[:, 1], counts[:, 2]
+    return np.asarray(2 * tp / np.maximum(2 * tp + fp + fn, 1e-9))

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.lab.ask.evaluate import BoxScore
 from pipelines.lab.films.data import Row
-from pipelines.lab.measure.binomial import clopper_pearson
-from pipelines.lab.measure.scores import GOOD, Score
+from pipelines.lab.measure.binomial import clopper_pearson, upper
+from pipelines.lab.measure.scores import GOOD, BoxScore, Score
 from pipelines.lab.measure.tables import (
     GROUPS,
     MISJUDGED,
@@ -32,9 +31,8 @@ from pipelines.lab.measure.tables import (
     patients,
     share,
     span,
-    upper_bound,
 )
-from pipelines.lab.report.curves import ALL, Roc, rocs
+from pipelines.lab.report.gate_curves import ALL, Roc, rocs
 
 ONE_IN_2000 = 1 / 2000
 FRONTALS_LOST = 0.0005  # of the anatomy gate
@@ -81,16 +79,16 @@ def claims_of(
     budget: float | None = None,
 ) -> list[Claim]:
     """The same, where the answers and their curves are already there."""
-    made: list[Claim] = []
+    claims: list[Claim] = []
     if gate in ("rotation", "inversion"):
-        made = _no_errors(gate, judged)
+        claims = _no_errors(gate, judged)
     elif gate == "anatomy":
-        made = _anatomy(judged, curves)
+        claims = _anatomy(judged, curves)
     elif gate == "mirror":
-        made = _mirror(judged, curves)
+        claims = _mirror(judged, curves)
     elif gate == "chain":
-        made, budget = _chain(judged), CHAIN_LOST if budget is None else budget
-    return [*made, *box_claims(boxes), *_kept(gate, judged, budget)]
+        claims, budget = _chain(judged), CHAIN_LOST if budget is None else budget
+    return [*claims, *box_claims(boxes), *_kept(gate, judged, budget)]
 
 
 def at_most(claim: str, bar: float, count: Line, what: str = "errors") -> Claim:
@@ -106,7 +104,7 @@ def at_most(claim: str, bar: float, count: Line, what: str = "errors") -> Claim:
         count.patients,
         span((low, high)),
         count.errors / count.patients <= bar,
-        upper_bound(count.errors, count.patients) <= bar,
+        upper(count.errors, count.patients) <= bar,
     )
 
 

@@ -1,42 +1,53 @@
 """What a classifier is worth: one page with every table and picture, and the evidence for its card.
 
-Nothing is chosen on films that are set aside ("accept", "test"). Where thresholds and scaling are judged on
-the films they are chosen on, that is cross-fitted: each fold's patients are judged by what the other folds
-give. Numbers of other sets are those of the thresholds that the card gets.
+What is chosen on which films, and how it is judged, is in lab.measure.classifier_fit.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipelines.lab.measure import classifier_scores, discrimination, rules, threshold_sweep
-from pipelines.lab.measure.classifier_scores import ASIDE, Flags, Scores
-from pipelines.lab.measure.discrimination import Areas, LearningCurve, Scaling, Value
-from pipelines.lab.measure.rules import Point, Rule, Threshold, rounded, share, with_interval
+from models.classifiers import bundle
+from pipelines.lab.measure import classifier_scores, platt, rules
+from pipelines.lab.measure.areas import (
+    DRAWS,
+    LEAST_IN_MACRO,
+    Areas,
+    Exclusive,
+    Value,
+    any_finding,
+    areas_of,
+    exclusive,
+    normal_of,
+)
+from pipelines.lab.measure.classifier_fit import (
+    Fitted,
+    Judged,
+    base_of,
+    fit,
+    judge,
+    points,
+    sets_of,
+    swept,
+    with_any,
+)
+from pipelines.lab.measure.classifier_scores import Scores
+from pipelines.lab.measure.learning_curve import LearningCurve
+from pipelines.lab.measure.platt import Platt
+from pipelines.lab.measure.rules import Point, Rule, rounded, share, with_interval
 from pipelines.lab.measure.tables import Table, markdown, write_csv
-from pipelines.lab.report import figures, page
+from pipelines.lab.report import classifier_figures as figures
+from pipelines.lab.report import page
 from pipelines.lab.report.page import Picture, Section
 
-PARTS = 5  # of the patients, for cross-fitting where the table has no folds
 PAGE, EVIDENCE, SUMMARY = "index.html", "evidence.json", "summary.md"
 MACRO = "macro-average"
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What is chosen on films and put on the card."""
-
-    scalings: dict[str, Scaling]
-    thresholds: dict[str, Threshold]  # on scaled probabilities; of exclusive labels also of "any but normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +57,9 @@ class Evaluation:
     page: Path
     rule: str
     thresholds: dict[str, float | None]
-    calibration: dict[str, Scaling]
+    calibration: dict[str, tuple[float, float]]  # slope and offset, rounded as the card has them
     evidence: dict[str, Any]
     markdown: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The films of one set as the thresholds see them."""
-
-    name: str
-    raw: Scores  # as the network said
-    scaled: Scores  # with calibrated probabilities, and with "any but normal"
-    called: dict[str, Flags]  # by label (N,); absent where there is no threshold
-    thresholds: dict[str, Threshold]
-    crossed: bool
 
 
 def evaluate(
@@ -70,9 +69,9 @@ def evaluate(
     title: str = "classifier",
     rule: str = rules.MAX_F1,
     chosen_on: str | None = None,
-    least: int = discrimination.LEAST_IN_MACRO,
+    least: int = LEAST_IN_MACRO,
     learning: LearningCurve | None = None,
-    draws: int = discrimination.DRAWS,
+    draws: int = DRAWS,
     pictures: bool = True,
 ) -> Evaluation:
     """Writes the page of these tables of scores into the folder `out`, with CSV, SVG, JSON and Markdown.
@@ -83,81 +82,18 @@ def evaluate(
     """
     how = rules.parse(rule)
     table = classifier_scores.read(paths)
-    base = _base(table, chosen_on)
+    base = base_of(table, chosen_on)
     fitted = fit(table.of(base), how) if base else Fitted({}, {})
     out.mkdir(parents=True, exist_ok=True)
     sections, evidence = [_choice(table, how, base, fitted)], dict[str, Any]()
-    for name in _sets(table, base):
+    for name in sets_of(table, base):
         judged = judge(table.of(name), name, fitted, how if name == base else None)
         areas = _areas(judged, least, draws)
-        made, told = _set(out if pictures else None, judged, areas, least, draws)
-        sections.append(made)
-        evidence[name] = told
+        section, evidence[name] = _set(out if pictures else None, judged, areas, least, draws)
+        sections.append(section)
     if learning:
         sections.append(_learning(out, learning))
     return _written(out, title, sections, evidence, how, base, fitted, learning)
-
-
-def fit(films: Scores, rule: Rule, least: int = rules.LEAST_POSITIVES) -> Fitted:
-    """Scaling and thresholds from these films."""
-    scalings = discrimination.fit_scalings(films)
-    told = with_any(discrimination.scaled(films, scalings))
-    thresholds = {}
-    for label in told.labels:
-        truth, p, _ = told.known(label)
-        thresholds[label] = rules.choose(rule, truth, p, least)
-    return Fitted(scalings, thresholds)
-
-
-def judge(films: Scores, name: str, fitted: Fitted, rule: Rule | None) -> Judged:
-    """The films at the thresholds; with `rule` they are the ones chosen on, and it is cross-fitted."""
-    if rule is None:
-        told = with_any(discrimination.scaled(films, fitted.scalings))
-        called = {
-            label: told.said[:, told.labels.index(label)] >= threshold.value
-            for label, threshold in fitted.thresholds.items()
-            if threshold.value is not None
-        }
-        return Judged(name, films, told, called, fitted.thresholds, crossed=False)
-    said = np.zeros((len(films), len(with_any(films).labels)))
-    positive = np.zeros(said.shape, dtype=bool)
-    for here in parts(films):
-        other = fit(films.where(~here), rule, least=1)
-        part = judge(films.where(here), name, other, None)
-        said[here] = part.scaled.said
-        for label, flags in part.called.items():
-            positive[here, part.scaled.labels.index(label)] = flags
-    told = with_any(films).saying(said)
-    called = {
-        label: positive[:, told.labels.index(label)]
-        for label, threshold in fitted.thresholds.items()
-        if threshold.value is not None
-    }
-    return Judged(name, films, told, called, fitted.thresholds, crossed=True)
-
-
-def parts(films: Scores) -> Iterator[Flags]:
-    """The folds, where there are two or more; else PARTS of the patients, by the digest of their names."""
-    folds = films.folds
-    if len(set(folds.tolist())) < 2:
-        folds = np.array([str(zlib.crc32(patient.encode()) % PARTS) for patient in films.patients.tolist()])
-    for name in sorted(set(folds.tolist())):
-        if not (folds == name).all():
-            yield folds == name
-
-
-def with_any(films: Scores) -> Scores:
-    """Exclusive labels with a normal among them, and one more: anything but normal."""
-    normal = discrimination.normal_of(films.labels) if films.exclusive else None
-    if normal is None:
-        return films
-    more = discrimination.any_finding(films, normal)
-    return replace(
-        films,
-        labels=films.labels + more.labels,
-        truth=np.hstack([films.truth, more.truth]),
-        said=np.hstack([films.said, more.said]),
-    )
 
 
 # --- one set ------------------------------------------------------------------------------------------------
@@ -168,7 +104,7 @@ def _set(
 ) -> tuple[Section, dict[str, Any]]:
     stem = f"{_stem(judged.name)}-"
     raw = with_any(judged.raw)
-    points = _points(judged)
+    operating = points(judged)
     blocks: list[page.Block] = [
         f"{len(raw):,} films of {len(set(raw.patients.tolist())):,} patients.",
         _area_table(stem, areas, least),
@@ -178,22 +114,26 @@ def _set(
         blocks.append(_group_table(stem, groups))
     if out:
         blocks += _curves(out, stem, raw, areas)
-    told: dict[str, Any] = {"films": len(raw), "patients": len(set(raw.patients.tolist()))}
-    told |= _areas_told(areas) | {"groups": {name: _areas_told(some) for name, some in groups.items()}}
+    evidence: dict[str, Any] = {"films": len(raw), "patients": len(set(raw.patients.tolist()))}
+    evidence |= _areas_evidence(areas) | {
+        "groups": {name: _areas_evidence(some) for name, some in groups.items()}
+    }
     if judged.raw.exclusive:
-        found = discrimination.exclusive(judged.raw, draws)
-        blocks.append(_exclusive_table(stem, found))
+        classes = exclusive(judged.raw, draws)
+        blocks.append(_exclusive_table(stem, classes))
         if out:
-            blocks.append(Picture(*figures.draw_confusion(out, found, stem), CONFUSED))
-        told["exclusive"] = _exclusive_told(found)
-    if points:
-        blocks += _at_thresholds(out, stem, judged, areas, points)
-        told["points"] = {one.label: one.evidence() for one in points if one.threshold.value is not None}
-        told["sweep"] = _swept(judged).evidence() if judged.called else None
-        told["calibration error"] = _errors_told(judged)
-        told["judged"] = CROSSED if judged.crossed else FIXED
+            blocks.append(Picture(*figures.draw_confusion(out, classes, stem), CONFUSED))
+        evidence["exclusive"] = _exclusive_evidence(classes)
+    if operating:
+        blocks += _at_thresholds(out, stem, judged, areas, operating)
+        evidence["points"] = {
+            one.label: one.evidence() for one in operating if one.threshold.value is not None
+        }
+        evidence["sweep"] = swept(judged).evidence() if judged.called else None
+        evidence["calibration error"] = _error_evidence(judged)
+        evidence["judged"] = CROSSED if judged.crossed else FIXED
     title = f"Set “{judged.name}”" if judged.name else "All films"
-    return Section(title, tuple(blocks)), told
+    return Section(title, tuple(blocks)), evidence
 
 
 def _curves(out: Path, stem: str, raw: Scores, areas: Areas) -> list[page.Block]:
@@ -205,20 +145,20 @@ def _curves(out: Path, stem: str, raw: Scores, areas: Areas) -> list[page.Block]
 
 
 def _at_thresholds(
-    out: Path | None, stem: str, judged: Judged, areas: Areas, points: Sequence[Point]
+    out: Path | None, stem: str, judged: Judged, areas: Areas, operating: Sequence[Point]
 ) -> list[page.Block]:
     how = CROSSED if judged.crossed else FIXED
-    blocks: list[page.Block] = [rules.as_table(f"{stem}points", f"Operating points, {how}", points)]
+    blocks: list[page.Block] = [rules.as_table(f"{stem}points", f"Operating points, {how}", operating)]
     if out:
         reliable = figures.draw_reliability(out, with_any(judged.raw), judged.scaled, areas, stem)
         curves = figures.draw_thresholds(out, judged.scaled, areas, judged.thresholds, stem)
         blocks += [Picture(*reliable, RELIABLE.format(how)), Picture(*curves, EACH)]
     if judged.called:
-        swept = _swept(judged)
+        single = swept(judged)
         if out:
-            blocks.append(Picture(*figures.draw_sweep(out, swept, stem), SWEPT))
-        at, best = swept.best
-        blocks.append(SAID.format(len(swept.labels), at, best, swept.macro_each, how))
+            blocks.append(Picture(*figures.draw_sweep(out, single, stem), SWEPT))
+        at, best = single.best
+        blocks.append(ONE_THRESHOLD.format(len(single.labels), at, best, single.macro_each, how))
     return blocks
 
 
@@ -228,7 +168,7 @@ RELIABLE = (
 )
 EACH = "What each threshold would give, on scaled probabilities; the line is where the rule puts it."
 CROSSED, FIXED = "each fold by the thresholds of the others", "by the thresholds of the card"
-SAID = (
+ONE_THRESHOLD = (
     "One threshold for all {} labels is best at {:.2f}, with a macro-F1 of {:.3f}; thresholds for each label "
     "reach {:.3f} ({})."
 )
@@ -239,29 +179,14 @@ SWEPT = (
 )
 
 
-def _points(judged: Judged) -> list[Point]:
-    found = []
-    for label, threshold in judged.thresholds.items():
-        truth, _, which = judged.scaled.known(label)
-        called = judged.called.get(label, np.zeros(len(judged.scaled), dtype=bool))
-        found.append(rules.point(label, threshold, truth, called[which]))
-    return found
-
-
-def _swept(judged: Judged) -> threshold_sweep.Sweep:
-    """On what the network said, where a single threshold is usually put; "any but normal" is no label."""
-    own = {label: flags for label, flags in judged.called.items() if label in judged.raw.labels}
-    return threshold_sweep.swept(judged.raw, {label: own[label][judged.raw.known(label)[2]] for label in own})
-
-
 def _areas(judged: Judged, least: int, draws: int) -> Areas:
     """Of all labels, and of "any but normal", which is not averaged."""
-    found = discrimination.areas(judged.raw, least, draws)
-    normal = discrimination.normal_of(judged.raw.labels) if judged.raw.exclusive else None
+    areas = areas_of(judged.raw, least, draws)
+    normal = normal_of(judged.raw.labels) if judged.raw.exclusive else None
     if normal is None:
-        return found
-    more = discrimination.areas(discrimination.any_finding(judged.raw, normal), least, draws)
-    return replace(found, areas=found.areas + more.areas)
+        return areas
+    more = areas_of(any_finding(judged.raw, normal), least, draws)
+    return replace(areas, areas=areas.areas + more.areas)
 
 
 def _by_group(judged: Judged, least: int, draws: int) -> dict[str, Areas]:
@@ -285,14 +210,14 @@ def _area_table(stem: str, areas: Areas, least: int) -> Table:
             one.label,
             str(one.positives),
             str(one.negatives),
-            _told(one.auc),
+            _text(one.auc),
             share(one.by_fold),
-            _told(one.precision),
+            _text(one.precision),
             share(one.prevalence),
         )
         for one in areas.areas
     ]
-    rows.append((MACRO, "", "", _told(areas.macro), share(areas.by_fold), "", ""))
+    rows.append((MACRO, "", "", _text(areas.macro), share(areas.by_fold), "", ""))
     note = (
         f"95 % intervals from drawing patients again. The macro-average is over the {len(areas.averaged)} "
         f"labels with at least {least} films. Pooled areas compare the scores of different networks where "
@@ -304,20 +229,20 @@ def _area_table(stem: str, areas: Areas, least: int) -> Table:
 def _group_table(stem: str, groups: Mapping[str, Areas]) -> Table:
     rows = []
     for name, areas in groups.items():
-        rows.append((name, MACRO, f"{len(areas.averaged)} labels", _told(areas.macro)))
+        rows.append((name, MACRO, f"{len(areas.averaged)} labels", _text(areas.macro)))
         rows += [
-            (name, one.label, f"{one.positives} / {one.negatives}", _told(one.auc)) for one in areas.areas
+            (name, one.label, f"{one.positives} / {one.negatives}", _text(one.auc)) for one in areas.areas
         ]
     note = "Each group by itself: a label that is frequent in one and rare in the other looks easier pooled."
     return Table(f"{stem}groups", "By group", ("group", "label", "with / without", "AUC"), tuple(rows), note)
 
 
-def _exclusive_table(stem: str, found: discrimination.Exclusive) -> Table:
-    low, high = found.by_patient
+def _exclusive_table(stem: str, classes: Exclusive) -> Table:
+    low, high = classes.by_patient
     rows = (
-        ("accuracy", _told(found.accuracy), f"patients drawn again: {low:.3f} to {high:.3f}"),
-        ("accuracy of always saying the most frequent class", share(found.largest), ""),
-        ("macro-F1", _told(found.macro_f1), "patients drawn again"),
+        ("accuracy", _text(classes.accuracy), f"patients drawn again: {low:.3f} to {high:.3f}"),
+        ("accuracy of always saying the most frequent class", share(classes.largest), ""),
+        ("macro-F1", _text(classes.macro_f1), "patients drawn again"),
     )
     return Table(f"{stem}classes", "The likeliest class", ("measure", "value", "interval"), rows)
 
@@ -329,9 +254,9 @@ def _choice(table: Scores, rule: Rule, base: str | None, fitted: Fitted) -> Sect
     rows = []
     for label, threshold in fitted.thresholds.items():
         value = "–" if threshold.value is None else f"{threshold.value:.4f}"
-        a, b = fitted.scalings.get(label, (math.nan, math.nan))
+        scaling = fitted.scalings.get(label, Platt(math.nan, math.nan))
         positives = with_any(table.of(base)).positives(label)
-        rows.append((label, str(positives), value, _number(a), _number(b), threshold.why))
+        rows.append((label, str(positives), value, _number(scaling.a), _number(scaling.b), threshold.why))
     head = ("label", "with it", "threshold", "slope", "offset", "why none")
     films = table.of(base)
     note = (
@@ -374,19 +299,36 @@ def _written(
     if learning:
         evidence["learning curve"] = learning.at(learning.films[-1])
     thresholds = {k: _short(t.value) for k, t in fitted.thresholds.items() if k not in extra}
-    calibration = {k: (round(a, 6), round(b, 6)) for k, (a, b) in fitted.scalings.items()}
+    calibration = {k: (round(x.a, 6), round(x.b, 6)) for k, x in fitted.scalings.items()}
     text = "".join(_in_markdown(section) for section in sections)
     for section in sections:
         for block in section.blocks:
             if isinstance(block, Table):
                 write_csv(out, block)
-    made = json.dumps(
+    evidence_json = json.dumps(
         evidence | {"thresholds": thresholds, "calibration": calibration}, indent=1, ensure_ascii=False
     )
-    (out / EVIDENCE).write_text(made + "\n", encoding="utf-8")
+    (out / EVIDENCE).write_text(evidence_json + "\n", encoding="utf-8")
     (out / SUMMARY).write_text(text, encoding="utf-8")
     where = page.write(out / PAGE, html(title, sections))
     return Evaluation(where, str(rule), thresholds, calibration, evidence, text)
+
+
+def into_card(folder: Path, evaluation: Evaluation) -> None:
+    """Writes thresholds, calibration and evidence into the card of a classifier's bundle.
+
+    Raises BundleError, or ValueError where the evaluation is of other labels, chose nothing, or the card has
+    operating points of its own, which are not on the scale that thresholds are chosen on.
+    """
+    card = bundle.read_card(folder)
+    if not evaluation.thresholds:
+        raise ValueError("no thresholds were chosen: every set of the table is set aside")
+    if card.operating:
+        raise ValueError(f"{card.name} has operating points of its own; nothing else is put in their place")
+    if set(evaluation.thresholds) != set(card.classes):
+        raise ValueError(f"the table is about {', '.join(evaluation.thresholds)}, the card is not")
+    named = replace(card, thresholds=dict(evaluation.thresholds), calibration=dict(evaluation.calibration))
+    bundle.save_card(folder, named, evidence=evaluation.evidence)
 
 
 ABOUT = (
@@ -422,7 +364,7 @@ def _in_markdown(section: Section) -> str:
     return "".join(parts_)
 
 
-def _areas_told(areas: Areas) -> dict[str, Any]:
+def _areas_evidence(areas: Areas) -> dict[str, Any]:
     return {
         "macro AUC": _values(areas.macro),
         "macro AUC, mean of folds": rounded(areas.by_fold),
@@ -441,46 +383,29 @@ def _areas_told(areas: Areas) -> dict[str, Any]:
     }
 
 
-def _exclusive_told(found: discrimination.Exclusive) -> dict[str, Any]:
+def _exclusive_evidence(classes: Exclusive) -> dict[str, Any]:
     return {
-        "labels": list(found.labels),
-        "confusion": found.confusion.tolist(),
-        "accuracy": _values(found.accuracy),
-        "accuracy, patients drawn again": [rounded(end) for end in found.by_patient],
-        "accuracy of the most frequent class": rounded(found.largest),
-        "macro-F1": _values(found.macro_f1),
+        "labels": list(classes.labels),
+        "confusion": classes.confusion.tolist(),
+        "accuracy": _values(classes.accuracy),
+        "accuracy, patients drawn again": [rounded(end) for end in classes.by_patient],
+        "accuracy of the most frequent class": rounded(classes.largest),
+        "macro-F1": _values(classes.macro_f1),
     }
 
 
-def _errors_told(judged: Judged) -> dict[str, Any]:
+def _error_evidence(judged: Judged) -> dict[str, Any]:
     raw, out = with_any(judged.raw), {}
     for label in raw.labels:
         before, after = raw.known(label), judged.scaled.known(label)
         out[label] = [
-            rounded(discrimination.calibration_error(before[0], before[1])),
-            rounded(discrimination.calibration_error(after[0], after[1])),
+            rounded(platt.calibration_error(before[0], before[1])),
+            rounded(platt.calibration_error(after[0], after[1])),
         ]
     return out
 
 
-def _base(table: Scores, chosen_on: str | None) -> str | None:
-    names = list(dict.fromkeys(table.sets.tolist()))
-    if chosen_on is not None:
-        if chosen_on not in names:
-            raise ValueError(f"no set {chosen_on!r} in the table; there are {', '.join(map(repr, names))}")
-        if chosen_on in ASIDE:
-            raise ValueError(f"set {chosen_on!r} is set aside: nothing is chosen on it")
-        return chosen_on
-    free = [name for name in names if name not in ASIDE]
-    return "cv" if "cv" in free else next(iter(free), None)
-
-
-def _sets(table: Scores, base: str | None) -> list[str]:
-    names = list(dict.fromkeys(table.sets.tolist()))
-    return sorted(names, key=lambda name: name != base)
-
-
-def _told(value: Value) -> str:
+def _text(value: Value) -> str:
     return with_interval(value.value, value.interval)
 
 

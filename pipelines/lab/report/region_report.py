@@ -16,11 +16,11 @@ import numpy as np
 
 from models import bundle, card
 from pipelines.film import Box
+from pipelines.lab.ask.region_ask import LEAST_BOX, Seen
 from pipelines.lab.films.data import TERMS
 from pipelines.lab.films.region_data import MOST_OTHERS, NO, TURNED, YES, Film, Region, Span
 from pipelines.lab.measure.binomial import allowed, clopper_pearson
 from pipelines.lab.measure.budget import REGION
-from pipelines.lab.train.region_train import LEAST_BOX, Seen
 
 AS_IT_IS = "as it is"
 FOUND = 0.5  # intersection over union from which an object counts as found
@@ -152,8 +152,10 @@ def boxes(seen: Iterable[Seen], least: float) -> Boxes:
     for one in seen:
         if one.drawn and one.case == AS_IT_IS and one.label != NO:
             films += 1
-            found = [box[:4] for box in one.boxes if box[4] >= least]
-            pairs = sorted(((Box(*f).iou(Box(*d)), f, d) for f in found for d in one.drawn), reverse=True)
+            boxes_found = [box[:4] for box in one.boxes if box[4] >= least]
+            pairs = sorted(
+                ((Box(*f).iou(Box(*d)), f, d) for f in boxes_found for d in one.drawn), reverse=True
+            )
             used: set[Span] = set()
             best: dict[Span, float] = {}
             for overlap, f, d in pairs:
@@ -161,7 +163,7 @@ def boxes(seen: Iterable[Seen], least: float) -> Boxes:
                     used.add(f)
                     best[d] = overlap
             overlaps += [best.get(d, 0.0) for d in one.drawn]
-            spare += len(found) - sum(overlap >= FOUND for overlap in best.values())
+            spare += len(boxes_found) - sum(overlap >= FOUND for overlap in best.values())
     return Boxes(tuple(overlaps), spare, films)
 
 
@@ -195,20 +197,23 @@ def _case(case: str) -> str:
 
 
 def _row(name: str, group: Sequence[Seen], chosen: dict[str, float]) -> str:
-    told = list(answers(group, chosen).values())
+    patients = list(answers(group, chosen).values())
     region = group[0].label != NO
     # of the region a patient counts with the worst answer, of others with the most dangerous one
     order = ("bad", "unsure", "good") if region else ("good", "unsure", "bad")
-    worst_ = [next(word for word in order if word in one) for one in told]
+    worst_ = [next(word for word in order if word in one) for one in patients]
     good, unsure, bad = (worst_.count(word) for word in ("good", "unsure", "bad"))
-    return f"| {name} | {Share(good, len(told)).text()} | {unsure} | {bad} |\n"
+    return f"| {name} | {Share(good, len(patients)).text()} | {unsure} | {bad} |\n"
 
 
 def precision(seen: Sequence[Seen], chosen: dict[str, float]) -> Share:
     """Of the patients of whom a film, as it is, was called good: those of the region."""
     plain = [one for one in seen if one.case == AS_IT_IS]
     good = [
-        label for label in (YES, NO) for told in answers(_of(plain, label), chosen).values() if "good" in told
+        label
+        for label in (YES, NO)
+        for words in answers(_of(plain, label), chosen).values()
+        if "good" in words
     ]
     return Share(sum(label != NO for label in good), len(good))
 
@@ -225,10 +230,10 @@ def box_table(sets: Iterable[tuple[str, Boxes]]) -> str:
 def _box_rows(sets: Iterable[tuple[str, Boxes]]) -> Iterator[str]:
     for name, one in sets:
         if one.overlaps:
-            told = " | ".join(_short(one.percentile(p)) for p in (50, 10, 1))
+            percentiles = " | ".join(_short(one.percentile(p)) for p in (50, 10, 1))
             yield (
                 f"| {name} ({one.films}) | {len(one.overlaps)} "
-                f"| {Share(one.found, len(one.overlaps)).text()} | {told} | {one.spare} |\n"
+                f"| {Share(one.found, len(one.overlaps)).text()} | {percentiles} | {one.spare} |\n"
             )
 
 
@@ -348,11 +353,11 @@ def evidence(
     """What was counted, for the machine-readable card."""
 
     def good(seen: Iterable[Seen]) -> dict[str, int]:
-        told = list(answers(seen, chosen).values())
+        patients = list(answers(seen, chosen).values())
         return {
-            "patients": len(told),
-            "called good": sum("good" in one for one in told),
-            "only unsure": sum("good" not in one and "unsure" in one for one in told),
+            "patients": len(patients),
+            "called good": sum("good" in one for one in patients),
+            "only unsure": sum("good" not in one and "unsure" in one for one in patients),
         }
 
     plain = [one for one in crossed if one.case == AS_IT_IS]

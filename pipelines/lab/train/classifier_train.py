@@ -7,79 +7,49 @@ same number of threads. The same code runs on a GPU, in mixed precision.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from models.classifiers import nets
 from models.classifiers.inputs import prepared
-from pipelines.lab.films.augmentation import AUGMENTATIONS
 from pipelines.lab.films.labels import Task
 from pipelines.lab.films.samples import Index, Samples, SamplesError, split
-from pipelines.lab.measure.ranking import by_label, macro_auc
-from pipelines.lab.train.imbalance import IMBALANCES, Plan, plan
+from pipelines.lab.measure.areas import by_label, macro_auc
+from pipelines.lab.train.augmentation import AUGMENTATIONS
+from pipelines.lab.train.classifier_run import (
+    CHECKPOINT,
+    MODEL,
+    Checkpoint,
+    Settings,
+    Standing,
+    keep,
+    write_how,
+)
+from pipelines.lab.train.imbalance import Plan, plan
 from pipelines.lab.train.live import Live
 
-# --- settings -----------------------------------------------------------------------------------------
+# --- settings (those of a run are classifier_run.Settings) ----------------------------------------------
 
 WARM = 0.15  # share of a phase in which the rate rises; then it falls as a cosine
 LAST_RATE = 0.01  # of the highest, at the end
 CLIP = 1.0  # longest gradient: one odd batch must not undo an epoch
 EMA_DECAY = 0.998  # averages about the last 500 steps
-SAVE_EVERY_S = 60.0  # between checkpoints
-MODEL, TOLD, CHECKPOINT = "model.safetensors", "train.json", "checkpoint.pt"
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a classifier is trained; the defaults fit a few thousand films on two cores."""
-
-    network: str = "lite"  # of nets.KINDS
-    px: int = 224  # side of what the network sees; the films' cache should have the same
-    augmentation: str = "complex"  # none, basic, complex
-    imbalance: str = "none"  # none, weighted, undersample, oversample, focal, asymmetric
-    epochs_head: int = 2  # on a frozen trunk; only of use where the trunk has learned something
-    epochs_all: int = 20
-    rate_head: float = 3e-3
-    rate: float = 1e-3  # highest of the second phase; --find-rate looks for one
-    trunk_share: float = 1.0  # of the rate, for the trunk: below 1 it is changed more slowly than the head
-    batch: int = 32
-    weight_decay: float = 0.03
-    label_smoothing: float = 0.0
-    ema: bool = True  # judge and keep the average of the weights over the last steps
-    valid_share: float = 0.15  # of the patients; 0 trains on all and keeps the last weights
-    patience: int = 8  # epochs without a better validation; 0 never stops early
-    seed: int = 0
-    threads: int = 1
-    init: str = ""  # file of weights to begin with
-    films: int = 0  # train on at most so many films; 0 is all: for learning curves
-
-    def __post_init__(self) -> None:
-        for value, known in (
-            (self.network, tuple(nets.KINDS)),
-            (self.augmentation, tuple(AUGMENTATIONS)),
-            (self.imbalance, IMBALANCES),
-        ):
-            if value not in known:
-                raise ValueError(f"{value!r} is none of {', '.join(known)}")
-        if self.epochs_head + self.epochs_all < 1 or min(self.epochs_head, self.epochs_all) < 0:
-            raise ValueError("train for one epoch at least")
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 # --- data ---------------------------------------------------------------------------------------------
@@ -141,11 +111,11 @@ def begin_with(net: nn.Module, path: Path) -> int:
     """
     own = net.state_dict()
     if path.suffix == ".pth" and isinstance(net, nets.Lite):
-        found = nets.from_imagenet(path, net.head.out_features).state_dict()
-        found = {key: value for key, value in found.items() if not key.startswith("head.")}
+        tensors = nets.from_imagenet(path, net.head.out_features).state_dict()
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("head.")}
     else:
-        found = load_file(path)
-    agree = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
+        tensors = load_file(path)
+    agree = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
     trunk = [key for key in own if not key.startswith("head.")]
     if sum(key in agree for key in trunk) < len(trunk) / 2:
         raise ValueError(f"{path} is of another network: {len(agree)} of {len(own)} tensors agree")
@@ -163,21 +133,22 @@ def frozen(net: nn.Module, trunk: bool) -> nn.Module:
     return net
 
 
-class Average:
-    """The exponential moving average of a network's weights (Polyak and Juditsky 1992)."""
+def averaged(net: nn.Module) -> AveragedModel:
+    """The exponential moving average of the network's weights (Polyak and Juditsky 1992), in eval mode."""
+    average = AveragedModel(net, multi_avg_fn=towards, use_buffers=True)
+    average.module.eval().requires_grad_(False)
+    average.n_averaged.fill_(1)  # the weights it begins with: they are moved from, not thrown away
+    return average
 
-    def __init__(self, net: nn.Module) -> None:
-        self.net = copy.deepcopy(net).eval().requires_grad_(False)
 
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        """Moves a little towards the network; more at the beginning, which is soon forgotten."""
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        mine, theirs = self.net.state_dict(), net.state_dict()
-        floats = [key for key, value in mine.items() if value.is_floating_point()]
-        torch._foreach_lerp_([mine[key] for key in floats], [theirs[key] for key in floats], 1 - decay)
-        for key in mine.keys() - set(floats):
-            mine[key].copy_(theirs[key])
+@torch.no_grad()
+def towards(average: Tensors, net: Tensors, count: Tensor | int) -> None:
+    """Moves a little towards the network; more at the beginning, which is soon forgotten."""
+    if average[0].is_floating_point():
+        decay = min(EMA_DECAY, int(count) / (9 + int(count)))
+        torch._foreach_lerp_(average, net, 1 - decay)
+    else:
+        torch._foreach_copy_(average, net)
 
 
 @torch.no_grad()
@@ -253,8 +224,8 @@ def train(
         settings.label_smoothing,
     )
     net = network(settings, len(labels)).to(device)
-    average = Average(net)
-    judged = average.net if settings.ema else net
+    average = averaged(net)
+    judged = average.module if settings.ema else net
     optimiser = optimiser_of(net, settings)
     batch = min(settings.batch, len(learn))
     steps = -(-len(learn) // batch)  # an epoch has as many films as the learning side, whatever the plan
@@ -281,7 +252,7 @@ def train(
                 target = torch.from_numpy(samples.targets[chosen]).to(device)  # (B, L)
                 rate = set_rate(optimiser, settings, step / steps)
                 loss = one_step(net, optimiser, todo, x, target)
-                average.update(net, step)
+                average.update_parameters(net)
                 standing.losses.append(loss)
                 live.step({"step": step, "loss": round(loss, 5), "rate": rate})
                 advance(loss, standing.best)
@@ -388,140 +359,62 @@ def finish_epoch(
     standing.losses.clear()
 
 
-@dataclass(slots=True)
-class Standing:
-    """How a run stands: its best epoch, how long nothing was better, the losses of this epoch."""
+# --- looking for a rate: it rises from step to step until the loss does, too (Smith 2015) --------------
 
-    best: float = float("-inf")
-    best_epoch: int = -1
-    worse: int = 0
-    losses: list[float] = None  # type: ignore[assignment]
-    by_label: dict[str, float] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.losses = self.losses or []
-        self.by_label = self.by_label or {}
-
-    def heard(self, auc: float | None, epoch: int, epochs_head: int) -> bool:
-        """Takes an epoch's validation; whether it is the best so far. Patience is for the second phase."""
-        if auc is not None and auc > self.best:
-            self.best, self.best_epoch, self.worse = auc, epoch, 0
-            return True
-        self.worse += auc is not None and epoch >= epochs_head
-        return False
-
-    def stopped(self, patience: int) -> bool:
-        """Whether nothing has been better for `patience` epochs."""
-        return 0 < patience <= self.worse
+LOWEST, HIGHEST = 1e-6, 1.0  # of the rates that are tried
+RATE_STEPS = 80
+RATE_SMOOTH = 0.9  # share of the past in the running mean of the loss
+BURST = 3.0  # times the lowest loss: it has diverged
+BELOW = 10.0  # the rate that is suggested lies so many times below that of the lowest loss
 
 
-@dataclass(slots=True)
-class Checkpoint:
-    """Everything a run needs to go on where it stopped; randomness follows from the step."""
+@dataclass(frozen=True, slots=True)
+class RateCurve:
+    """Smoothed losses over rates, and the highest rate that a run should use."""
 
-    path: Path
-    net: nn.Module
-    average: Average
-    optimiser: torch.optim.Optimizer
-    standing: Standing
-    saved: float = 0.0
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
 
-    def save_now_and_then(self, step: int) -> None:
-        """Saves when the last time is long enough ago."""
-        if not self.saved:
-            self.saved = time.monotonic()
-        if time.monotonic() - self.saved > SAVE_EVERY_S:
-            self.save(step)
-
-    def save(self, step: int) -> None:
-        """Writes beside and renames, so that a stop in the middle leaves the old one."""
-        state = {
-            "step": step,
-            "net": self.net.state_dict(),
-            "average": self.average.net.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "standing": asdict(self.standing),
-        }
-        part = self.path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.path)
-        self.saved = time.monotonic()
-
-    def restore(self) -> int:
-        """The step to go on from; 0 when there is no checkpoint."""
-        if not self.path.exists():
-            return 0
-        state = torch.load(self.path, weights_only=True)
-        self.net.load_state_dict(state["net"])
-        self.average.net.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.standing = Standing(**state["standing"])
-        return int(state["step"])
+    @property
+    def suggestion(self) -> float:
+        """A tenth of the rate at which the loss was lowest: the loss still falls there, surely."""
+        return self.rates[int(np.argmin(self.losses))] / BELOW
 
 
-# --- what is kept -------------------------------------------------------------------------------------
+def find_rate(samples: Samples, settings: Settings, steps: int = RATE_STEPS) -> RateCurve:
+    """Trains everything for some steps from the beginning that `settings` names; keeps nothing."""
+    torch.set_num_threads(settings.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    learn, _ = sides(samples, settings, None)
+    samples = samples.only(samples.carried(learn))
+    todo = plan(settings.imbalance, learn, samples.targets[learn], samples.task, settings.seed)
+    net = frozen(network(settings, len(samples.task.labels)).to(device), trunk=False)
+    optimiser = optimiser_of(net, settings)
+    batch = min(settings.batch, len(learn))
+    order = todo.order(steps * batch, seeded(settings.seed, -1))
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for step in range(steps):
+        rate = LOWEST * (HIGHEST / LOWEST) ** (step / max(steps - 1, 1))
+        for group, share in zip(optimiser.param_groups, (settings.trunk_share, 1.0), strict=True):
+            group["lr"] = rate * share
+        chosen = order[step * batch : (step + 1) * batch]
+        x = AUGMENTATIONS[settings.augmentation](
+            seen(samples, chosen, settings.px, device),
+            seeded(settings.seed, step),
+        )
+        loss = one_step(net, optimiser, todo, x, torch.from_numpy(samples.targets[chosen]).to(device))
+        mean = RATE_SMOOTH * mean + (1 - RATE_SMOOTH) * loss
+        smooth = mean / (1 - RATE_SMOOTH ** (step + 1))
+        if not math.isfinite(loss) or (losses and smooth > BURST * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(smooth)
+    return RateCurve(tuple(rates), tuple(losses))
 
 
-def keep(net: nn.Module, path: Path) -> None:
-    """Writes the weights, beside first."""
-    part = path.with_suffix(".part")
-    save_file({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, part)
-    part.replace(path)
-
-
-def restored(out: Path) -> tuple[nn.Module, Task, Settings]:
-    """The network that a run kept, in eval mode on the CPU, with its task and settings."""
-    told = json.loads((out / TOLD).read_text())
-    settings = Settings(**told["settings"])
-    task = Task(told["task"], tuple(told["labels"]), told["exclusive"])
-    net = nets.KINDS[settings.network](len(task.labels))
-    net.load_state_dict(load_file(out / MODEL))
-    return net.eval(), task, settings
-
-
-def write_how(
-    out: Path,
-    samples: Samples,
-    task: Task,
-    settings: Settings,
-    learn: Index,
-    check: Index,
-    standing: Standing,
-    steps: int,
-    device: torch.device,
-) -> None:
-    """`train.json`: settings, labels, films, versions, and what validation said."""
-    told: dict[str, Any] = {
-        "task": task.name,
-        "labels": list(samples.task.labels),
-        "exclusive": task.exclusive,
-        "not_trained": [label for label in task.labels if label not in samples.task.labels],
-        "settings": asdict(settings),
-        "steps": steps,
-        "best_epoch": standing.best_epoch if len(check) else None,
-        "valid_auc": standing.best if standing.best_epoch >= 0 else None,
-        "valid_auc_by_label": {
-            label: None if math.isnan(value) else round(value, 4)
-            for label, value in standing.by_label.items()
-        },
-        "data": {"learned": counted(samples, learn), "validated": counted(samples, check)},
-        "weights_sha256": hashlib.sha256((out / MODEL).read_bytes()).hexdigest(),
-        "versions": {"torch": torch.__version__, "monai": monai.__version__, "numpy": np.__version__},
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-    }
-    (out / TOLD).write_text(json.dumps(told, indent=1) + "\n")
-
-
-def counted(samples: Samples, rows: Index) -> dict[str, Any]:
-    """How many films and patients, and films with each label."""
-    shown = (samples.targets[rows] == 1).sum(axis=0)
-    sources = [samples.rows[n].source for n in rows]
-    return {
-        "films": len(rows),
-        "patients": len(set(samples.patients(rows))),
-        "films_with": {label: int(n) for label, n in zip(samples.task.labels, shown, strict=True)},
-        "sources": {source: sources.count(source) for source in sorted(set(sources))},
-    }
+# --- what is seen of it -------------------------------------------------------------------------------
 
 
 @contextmanager

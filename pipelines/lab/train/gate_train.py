@@ -1,7 +1,7 @@
 """Trains one gate. Read it from top to bottom: settings, data, network, optimiser, loop.
 
-`train()` is called with `prepare`, the input chain that the gates use themselves (pipelines.transforms),
-so a network sees in training what it will see at work. A run can be stopped and resumed, and repeats
+Films go through the input chain that the gates use themselves (pipelines.transforms.as_batch), so a network
+sees in training what it will see at work. A run can be stopped and resumed, and repeats
 itself bit by bit from its seed on the same kind of processor with the same number of threads.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,17 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from rich.progress import Progress
-from torch import Tensor, nn
+from torch import nn
 
 from models import bundle, card
 from models.bundle import Card
 from models.nets import KINDS, channels_last
-from pipelines.lab.films import phantom, phantom_bodies
+from pipelines.lab.films import phantom, phantom_bodies, phantom_chest
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import CACHE_PX, Films, Row, data_table, left_out, load
 from pipelines.lab.train.recipes import RECIPES, Recipe, pool_of
 from pipelines.lab.train.recipes.base import SITE_WEIGHT
+from pipelines.transforms import as_batch
 
 # --- settings -----------------------------------------------------------------------------------------
 
@@ -40,8 +40,6 @@ PHANTOM_VIEWS = {"frontal": "frontal", "lateral": "lateral", "hand": "not_chest"
 UNTOUCHED_SITE = (
     "web"  # of mixed terms: open networks never see it, which leaves them a whole site to be tested on
 )
-
-Prepare = Callable[[Tensor], Tensor]  # (B, H, W) in [0, 1] -> (B, SIZE, SIZE), as at inference
 
 # --- data ---------------------------------------------------------------------------------------------
 
@@ -63,7 +61,7 @@ def training_films(recipe: Recipe, films: Path, cache: Path, without: str = "", 
 
 def phantoms(kinds: tuple[str, ...], cache: Path, seeds: range = PHANTOM_SEEDS) -> Films:
     """Our own synthetic films as training films; no lung mask is drawn for them."""
-    sources = (Path(phantom.__file__), Path(phantom_bodies.__file__))
+    sources = [Path(str(module.__file__)) for module in (phantom, phantom_chest, phantom_bodies)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     rows: list[Row] = []
     greys = [np.zeros((0, CACHE_PX, CACHE_PX), dtype=np.uint8)]
@@ -95,7 +93,6 @@ def train(
     films: Path,
     out: Path,
     cache: Path,
-    prepare: Prepare,
     *,
     recipe: Recipe | None = None,
     without: str = "",
@@ -128,7 +125,7 @@ def train(
         for step in range(done, steps):
             with torch.no_grad():
                 x, target = recipe.batch(pool, dice)  # (B, SIZE, SIZE); what a recipe's loss takes
-                x = prepare(x)[:, None].contiguous(memory_format=torch.channels_last)
+                x = as_batch(x)[:, None].contiguous(memory_format=torch.channels_last)
             x, target = x.to(device), target.to(device)
             with torch.autocast(device.type, torch.bfloat16):  # twice as fast where the processor has it
                 answer = net(x)
@@ -145,6 +142,14 @@ def train(
     how = how_trained(name, recipe, steps=steps, seed=seed, threads=threads, without=without, terms=terms)
     bundle.save(out, Card(name, recipe.network, recipe.outputs), net.cpu(), how)
     card.write_part(out, "data", data_table(pool.films.rows))
+    return out
+
+
+def train_round(name: str, films: Path, runs: Path, round_: str, cache: Path) -> Path:
+    """Trains `name` without the sites of the round, if that is not done; goes on where it was stopped."""
+    out = runs / round_ / name
+    if not (out / bundle.METADATA).exists():
+        train(name, films, out, cache, without=round_, resume=True)
     return out
 
 

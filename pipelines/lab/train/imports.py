@@ -270,19 +270,19 @@ def _state(packed: bytes, name: str, weights: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in found.items()}
 
 
-def _points(found: Tensor | None, release: txv.Release, name: str) -> tuple[float | None, ...]:
+def _points(stored: Tensor | None, release: txv.Release, name: str) -> tuple[float | None, ...]:
     """The operating points in the file, where it has them (NaN: never trained); else the published ones."""
-    if found is None:
+    if stored is None:
         return release.operating
-    if found.ndim != 1 or len(found) != len(txv.LABELS):
+    if stored.ndim != 1 or len(stored) != len(txv.LABELS):
         raise BundleError(
-            f"{name}: {len(txv.LABELS)} operating points are expected, not {tuple(found.shape)}"
+            f"{name}: {len(txv.LABELS)} operating points are expected, not {tuple(stored.shape)}"
         )
-    told = [None if math.isnan(point) else point for point in map(float, found)]
+    points = [None if math.isnan(point) else point for point in map(float, stored)]
     published = release.operating
-    if [point is None for point in told] != [point is None for point in published]:
+    if [point is None for point in points] != [point is None for point in published]:
         raise BundleError(f"{name}: its operating points are not for the outputs of that release")
-    return tuple(told)
+    return tuple(points)
 
 
 def _is_densenet121(definition: object) -> bool:

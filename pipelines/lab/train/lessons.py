@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.lab.films.augmentation import AUGMENTATIONS
 from pipelines.lab.films.samples import Index, Listing, Samples, SamplesError, load, split
-from pipelines.lab.measure import discrimination, ranking
-from pipelines.lab.train import classifier_train
-from pipelines.lab.train.classifier_train import Settings
+from pipelines.lab.measure import areas, rules
+from pipelines.lab.train import classifier_run, classifier_train
+from pipelines.lab.train.augmentation import AUGMENTATIONS
+from pipelines.lab.train.classifier_run import Settings
 from pipelines.lab.train.imbalance import IMBALANCES
 
 FILMS = 600  # to learn from
@@ -152,7 +152,7 @@ def one_run(
         classifier_train.train(
             samples, samples.task, mine, Path(folder), rows=(sides.learn, nothing), picture=False, quiet=True
         )
-        net, task, _ = classifier_train.restored(Path(folder))
+        net, task, _ = classifier_run.restored(Path(folder))
     said = {
         name: classifier_train.probabilities(
             classifier_train.predict(net, samples, rows, mine.px), task.exclusive
@@ -174,10 +174,10 @@ def marked(
     for n in range(judge.shape[1]):
         known, chosen_on = ~np.isnan(judge[:, n]), ~np.isnan(valid[:, n])
         truth, p = judge[known, n] == 1, said[known, n]
-        threshold = ranking.best_f1_threshold(valid[chosen_on, n] == 1, said_valid[chosen_on, n])
+        threshold = rules.best_f1_threshold(valid[chosen_on, n] == 1, said_valid[chosen_on, n])
         if truth.any() and not truth.all():
-            marks = (discrimination.auc(truth, p), discrimination.average_precision(truth, p))
-            each.append((*marks, ranking.f1(truth, p >= 0.5), ranking.f1(truth, p >= threshold)))
+            marks = (areas.auc(truth, p), areas.average_precision(truth, p))
+            each.append((*marks, rules.f1(truth, p >= 0.5), rules.f1(truth, p >= threshold)))
     means = np.mean(each, axis=0)
     return {name: round(float(value), 5) for name, value in zip(MARKS, means, strict=True)}
 
@@ -259,17 +259,17 @@ def _macro(out: Path, way: tuple[str, str], seed: int, weights: NDArray[np.float
         known = ~np.isnan(truth[:, n])
         positive = truth[known, n] == 1
         if positive.any() and not positive.all():
-            each.append(discrimination.aucs(positive, said[known, n], weights[:, known]))
+            each.append(areas.aucs(positive, said[known, n], weights[:, known]))
     out_: NDArray[np.float64] = np.nanmean(each, axis=0)
     return out_
 
 
 def _drawn(patients: Sequence[str]) -> NDArray[np.float64]:
     """How often each film is drawn with its patient: once, and then DRAWS times at random, (1 + DRAWS, N)."""
-    names, of = np.unique(patients, return_inverse=True)
-    rng = np.random.default_rng(SUBSET_SEED)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    return np.vstack([np.ones(len(of)), counts[:, of]]).astype(np.float64)
+    everything = np.ones(len(patients), dtype=bool)
+    return np.vstack(
+        [np.ones(len(patients)), areas.Draws(np.array(patients), DRAWS, SUBSET_SEED).weights(everything)]
+    )
 
 
 def _half_interval(values: NDArray[np.float64]) -> float | None:

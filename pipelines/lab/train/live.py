@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -101,3 +101,14 @@ def draw(path: Path, title: str, steps: list[Line], epochs: list[Line]) -> None:
     part = path.with_suffix(".part.png")
     figure.savefig(part, dpi=90)
     part.replace(path)
+
+
+def draw_rates(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> None:
+    """The loss over the learning rate, with the rate that is suggested."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx(rates, losses, color="#1f5fa8")
+    axes.axvline(suggestion, color="#c0392b", lw=0.9)
+    axes.set(xlabel="learning rate", ylabel="loss, running mean", title=f"suggested: {suggestion:.1e}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)

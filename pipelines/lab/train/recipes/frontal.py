@@ -50,9 +50,9 @@ def rotation_loss(out: Tensor, target: Tensor) -> Tensor:
     """Cross entropy of the turn, and the tilt's absolute error where the film is near upright."""
     shares, turn, tilt = target[:, :4], target[:, 4].long(), target[:, 5]
     named = F.cross_entropy(out[:, :4], shares * (1 - SMOOTHING) + SMOOTHING / 4)
-    told = out[:, 4:].gather(1, turn[:, None])[:, 0]
+    tilts = out[:, 4:].gather(1, turn[:, None])[:, 0]
     small = (tilt.abs() <= SLOUCH_DEG).float()
-    off = ((told - tilt / TILT_UNIT).abs() * small).sum() / small.sum().clamp(min=1)
+    off = ((tilts - tilt / TILT_UNIT).abs() * small).sum() / small.sum().clamp(min=1)
     return named + TILT_WEIGHT * off
 
 

@@ -1,8 +1,4 @@
-"""Shows films to a gate in every way that it is judged by, and keeps what it made of each.
-
-A gate is asked as it ships: one film at a time, from the picture as it is published. Each film is decoded
-once and shown in all its cases; the answers go into one table (`measure/scores.py`), from which thresholds,
-cards and reports are made without looking at a film again. `report/` counts and draws, nothing here does.
+"""Every way in which films are shown to a gate that it is judged by, and what it must answer.
 
 Black corners and painted borders are what a network likes to learn instead of anatomy, so the stress cases
 show each tilt twice: with the corners filled black, and cropped in so far that there is no corner.
@@ -10,35 +6,22 @@ show each tilt twice: with the corners filled black, and cropped in so far that 
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy import ndimage  # type: ignore[import-untyped]
 
-from models.pictures import read_pixels
-from pipelines.film import Box
 from pipelines.lab.films.data import Row
-from pipelines.lab.measure import scores
-from pipelines.lab.measure.scores import UNSURE, Score
+from pipelines.lab.measure.scores import UNSURE
 from pipelines.lab.measure.tables import SLOUCH
 
 Pixels = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
-Ask = Callable[[Pixels], tuple[float, str]]  # a gate: its score, and the Reason it would give if bad
-Span = tuple[float, float, float, float]  # x0, y0, x1, y1 in fractions of the film's width and height
-FindBox = Callable[[Pixels], Span | None]  # a gate that boxes the lungs; None where it found none
 
-CHUNK = 400  # films between two writings of the table: what a stopped run loses at most
 STRESSED = 300  # patients a site whose films are tilted; one film of each
 TILTS = tuple(range(-45, 46, 5))  # degrees, clockwise
 HELD = ("LATERAL", "OTHER_PART", "NOT_A_RADIOGRAPH", "UNKNOWN_ANATOMY", UNSURE)
@@ -53,21 +36,6 @@ class Case:
     alter: Callable[[Pixels], Pixels]
     wanted: Callable[[Row], tuple[str, ...]]  # the right answers; () where there is none, only a curve
     most: int = 0  # patients a site, one film each; 0: all films
-
-
-@dataclass(frozen=True, slots=True)
-class BoxScore:
-    """The lung box that a gate found in one film, beside the true one."""
-
-    left_out: str
-    file: str
-    source: str
-    site: str
-    group: str
-    iou: float  # intersection over union of the two boxes; 0 where none was found
-    inside: float  # share of the true lung area inside of the found box; nan where the film has no mask
-    found: str  # "x0 y0 x1 y1" in fractions of the film, "" where none was found
-    true: str
 
 
 # --- how films are shown ------------------------------------------------------------------------------------
@@ -260,170 +228,3 @@ CASES: dict[str, tuple[Case, ...]] = {
     "mirror": tuple(_hands()),
     "lungs": (Case("as it is", frontal, as_it_is, _wants("good", "LUNGS_CUT_OFF", "LUNG_BY_SYMMETRY")),),
 }
-
-
-# --- asking -------------------------------------------------------------------------------------------------
-
-
-def score_films(
-    gate: str,
-    ask: Ask,
-    films: Path,
-    rows: Sequence[Row],
-    left_out: str = "",
-    cases: Sequence[Case] | None = None,
-    out: Path | None = None,
-    progress: bool = True,
-) -> list[Score]:
-    """What `gate` makes of these films in all its cases; each film is decoded once.
-
-    With `out` the table is written there after every CHUNK films and at the end, and what it already holds
-    of this gate and round is not asked again: remove it when the weights have changed. Raises OSError for a
-    film that cannot be read and ValueError for a table that is none.
-    """
-    cases = CASES[gate] if cases is None else cases
-    done = scores.read(out) if out and out.exists() else []
-    known = {(score.file, score.case) for score in done if (score.gate, score.left_out) == (gate, left_out)}
-    todo = [
-        (row, missing)
-        for row, wanted in _cases_of(rows, cases)
-        if (missing := [case for case in wanted if (row.file, case.name) not in known])
-    ]
-    with _bar(progress) as bar:
-        task = bar.add_task(f"{gate}, without {left_out}" if left_out else gate, total=len(todo))
-        for count, (row, missing) in enumerate(todo, start=1):
-            pixels = read_pixels(films / row.file, row.known)
-            done.extend(_score(gate, left_out, row, case, ask, pixels) for case in missing)
-            bar.advance(task)
-            if out and count % CHUNK == 0:
-                scores.write(out, done)
-    if out and todo:
-        scores.write(out, done)
-    return done
-
-
-def box_scores(
-    find: FindBox,
-    films: Path,
-    rows: Sequence[Row],
-    left_out: str = "",
-    out: Path | None = None,
-    progress: bool = True,
-) -> list[BoxScore]:
-    """The boxes of a gate against the true ones, for all rows that have one; written to `out` as CSV.
-
-    Both boxes are compared in fractions of the film, so a squashed film counts as any other.
-    """
-    found = []
-    with _bar(progress) as bar:
-        boxed = [row for row in rows if row.box]
-        task = bar.add_task("lung boxes", total=len(boxed))
-        for row in boxed:
-            found.append(_box_score(find, films, row, left_out))
-            bar.advance(task)
-    if out:
-        write_boxes(out, found)
-    return found
-
-
-def write_boxes(path: Path, boxes: Iterable[BoxScore]) -> None:
-    """Writes the boxes as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as handle:
-        out = csv.DictWriter(handle, [field.name for field in fields(BoxScore)])
-        out.writeheader()
-        out.writerows(asdict(box) for box in boxes)
-
-
-def read_boxes(path: Path) -> list[BoxScore]:
-    """Reads such a table. Raises OSError or ValueError."""
-    with path.open(newline="") as handle:
-        return [
-            BoxScore(**{**line, "iou": float(line["iou"]), "inside": float(line["inside"])})  # type: ignore[arg-type]
-            for line in csv.DictReader(handle)
-        ]
-
-
-def overlap(a: Span, b: Span) -> float:
-    """Intersection over union of two boxes."""
-    return Box(*a).iou(Box(*b))
-
-
-def covered(mask: NDArray[np.bool_], box: Span) -> float:
-    """The share of a mask (H, W) that lies inside of a box, by the centres of its pixels."""
-    height, width = mask.shape
-    y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
-    kept = mask[(y >= box[1]) & (y <= box[3])][:, (x >= box[0]) & (x <= box[2])]
-    return float(kept.sum() / mask.sum())
-
-
-def _cases_of(rows: Sequence[Row], cases: Sequence[Case]) -> Iterator[tuple[Row, list[Case]]]:
-    """Each film with the cases that it is shown in."""
-    some = {case.most: _one_film_each(rows, case.most) for case in cases if case.most}
-    for row in rows:
-        yield (
-            row,
-            [case for case in cases if case.fits(row) and (not case.most or row.file in some[case.most])],
-        )
-
-
-def _one_film_each(rows: Sequence[Row], most: int) -> set[str]:
-    """One frontal film each of at most so many patients a site, chosen by the digest of their names."""
-    first: dict[tuple[str, str], str] = {}
-    for row in rows:
-        if frontal(row):
-            first.setdefault((row.site, row.group), row.file)
-    sites: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for (site, group), file in first.items():
-        sites[site].append((hashlib.sha256(group.encode()).hexdigest(), file))
-    return {file for films in sites.values() for _, file in sorted(films)[:most]}
-
-
-def _score(gate: str, left_out: str, row: Row, case: Case, ask: Ask, pixels: Pixels) -> Score:
-    score, named = ask(np.ascontiguousarray(case.alter(pixels)))
-    wanted = "|".join(case.wanted(row))
-    return Score(
-        gate,
-        left_out,
-        row.file,
-        row.source,
-        row.site,
-        row.group,
-        row.view,
-        row.part,
-        case.name,
-        wanted,
-        float(score),
-        named,
-    )
-
-
-def _box_score(find: FindBox, films: Path, row: Row, left_out: str) -> BoxScore:
-    pixels = read_pixels(films / row.file, row.known)
-    height, width = pixels.shape
-    x0, y0, x1, y1 = map(float, row.box.split())
-    true = (x0 / width, y0 / height, x1 / width, y1 / height)
-    found = find(pixels)
-    inside = float("nan")
-    if row.mask:
-        inside = covered(read_pixels(films / row.mask) > 0.5, found) if found else 0.0
-    return BoxScore(
-        left_out,
-        row.file,
-        row.source,
-        row.site,
-        row.group,
-        overlap(found, true) if found else 0.0,
-        inside,
-        _text(found) if found else "",
-        _text(true),
-    )
-
-
-def _text(box: Span) -> str:
-    return " ".join(f"{value:.4f}" for value in box)
-
-
-def _bar(progress: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not progress)

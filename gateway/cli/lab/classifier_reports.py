@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gateway.cli import options
+from gateway.cli.options import Common, need_paths
 from gateway.cli.output import print_json, say
 from gateway.cli.tables import print_table
 from gateway.errors import FilmgateError
-
-if TYPE_CHECKING:
-    from pipelines.lab.measure.discrimination import LearningCurve
-    from pipelines.lab.report.classifier_report import Evaluation
-    from pipelines.lab.report.robustness import Written
+from models.bundle import BundleError
+from pipelines.lab.measure import areas
+from pipelines.lab.measure.learning_curve import LearningCurve, learning_curve, read_learned
+from pipelines.lab.report import robustness_report
+from pipelines.lab.report.classifier_report import Evaluation, into_card
+from pipelines.lab.report.classifier_report import evaluate as evaluate_classifier
+from pipelines.lab.report.robustness_report import Written, evaluate_robustness
 
 Scores = Annotated[
     list[Path],
@@ -60,102 +63,108 @@ Bundles = Annotated[
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor cores of one look.")]
 
 
-def classifier(
-    scores: Scores,
-    out: Page = None,
-    rule: Rule = "max-f1",
-    chosen_on: ChosenOn = None,
-    least: Least = 40,
-    learning: Learning = None,
-    bundle: Bundle = None,
-    title: Title = None,
-    pictures: Pictures = True,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
-    """Report what a classifier's scores say: areas, thresholds, calibration; see docs/validation.md."""
-    del config, state
-    with _ready_to_judge([*scores, *([learning] if learning else [])]):
-        from pipelines.lab.report.classifier_report import evaluate
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Which scores are reported, by which rule thresholds are chosen, and where everything goes."""
 
-        name = title or (bundle.name if bundle else "classifier")
-        made = evaluate(
-            scores,
-            out or Path("report") / name,
-            title=name,
-            rule=rule,
-            chosen_on=chosen_on,
-            least=least,
+    scores: Scores
+    out: Page = None
+    rule: Rule = "max-f1"
+    chosen_on: ChosenOn = None
+    least: Least = areas.LEAST_IN_MACRO
+    learning: Learning = None
+    bundle: Bundle = None
+    title: Title = None
+    pictures: Pictures = True
+
+
+@dataclass(frozen=True, slots=True)
+class Damaging:
+    """Which films are damaged and shown, and to which classifier."""
+
+    films: Films
+    model: Model
+    out: Page = None
+    split: Split = "accept"
+    most: Most = None
+    least: Least = robustness_report.LEAST
+    bundles: Bundles = None
+    threads: Threads = 1
+
+
+def classifier(common: Common, judging: Judging) -> None:
+    """Report what a classifier's scores say: areas, thresholds, calibration; see docs/validation.md."""
+    bundle, learning = judging.bundle, judging.learning
+    title = judging.title or (bundle.name if bundle else "classifier")
+    with _usable([*judging.scores, *([learning] if learning else [])]):
+        evaluation = evaluate_classifier(
+            judging.scores,
+            judging.out or Path("report") / title,
+            title=title,
+            rule=judging.rule,
+            chosen_on=judging.chosen_on,
+            least=judging.least,
             learning=_curve(learning),
-            pictures=pictures,
+            pictures=judging.pictures,
         )
         if bundle:
-            from pipelines.lab.report.carding import into_card
-
-            into_card(bundle, made)
-    if json:
-        told = {"page": made.page, "thresholds": made.thresholds, "calibration": made.calibration}
-        print_json([{"title": name, "bundle": bundle, **told, "evidence": made.evidence}])
+            into_card(bundle, evaluation)
+    if common.json:
+        item = {
+            "title": title,
+            "bundle": bundle,
+            "page": evaluation.page,
+            "thresholds": evaluation.thresholds,
+            "calibration": evaluation.calibration,
+            "evidence": evaluation.evidence,
+        }
+        print_json([item])
     else:
-        _show(made, bundle)
+        _show(evaluation, bundle)
 
 
-def robustness(
-    films: Films,
-    model: Model,
-    out: Page = None,
-    split: Split = "accept",
-    most: Most = None,
-    least: Least = 10,
-    bundles: Bundles = None,
-    threads: Threads = 1,
-    json: options.Json = False,
-    config: options.Config = None,
-    state: options.State = None,
-) -> None:
+def robustness(common: Common, damaging: Damaging) -> None:
     """Show damaged films to a classifier, with gates off and on: one table and one plot."""
-    del config, state
-    with _ready_to_judge([films]):
-        from pipelines.lab.report.with_gates import evaluate_robustness
-
-        folder = out or Path("report") / f"{Path(model).name}-robustness"
-        made = evaluate_robustness(
-            films, model, folder, split=split, most=most, least=least, bundles=bundles, threads=threads
+    with _usable([damaging.films]):
+        written = evaluate_robustness(
+            damaging.films,
+            damaging.model,
+            damaging.out or Path("report") / f"{Path(damaging.model).name}-robustness",
+            split=damaging.split,
+            most=damaging.most,
+            least=damaging.least,
+            bundles=damaging.bundles,
+            threads=damaging.threads,
         )
-    if json:
-        print_json(_rows(made))
+    if common.json:
+        print_json(_rows(written))
     else:
         print_table(
             ("films", "gates", "sent", "read", "put right", "AUC", "less clean", "same films, clean"),
-            ([_cell(value) for value in row.values()] for row in _short(made)),
+            ([_cell(value) for value in row.values()] for row in _short(written)),
         )
-        say(f"table: {made.table}   plot: {made.table.parent / made.plot[0]}")
+        say(f"table: {written.table}   plot: {written.table.parent / written.plot[0]}")
 
 
 def _curve(path: Path | None) -> LearningCurve | None:
-    if path is None:
-        return None
-    from pipelines.lab.measure.discrimination import learning_curve, read_learned
-
-    return learning_curve(read_learned(path))
+    return learning_curve(read_learned(path)) if path else None
 
 
-def _show(made: Evaluation, bundle: Path | None) -> None:
+def _show(evaluation: Evaluation, bundle: Path | None) -> None:
     rows = []
-    for name, told in made.evidence["sets"].items():
-        for label, one in told["labels"].items():
-            threshold = made.thresholds.get(label)
+    for name, one_set in evaluation.evidence["sets"].items():
+        for label, one in one_set["labels"].items():
+            threshold = evaluation.thresholds.get(label)
             area = " ".join("–" if value is None else f"{value:.3f}" for value in one["AUC"])
             rows.append((name, label, one["with it"], one["without"], area, threshold or ""))
-        area = " ".join("–" if value is None else f"{value:.3f}" for value in told["macro AUC"])
+        area = " ".join("–" if value is None else f"{value:.3f}" for value in one_set["macro AUC"])
         rows.append((name, "macro-average", "", "", area, ""))
     print_table(("set", "label", "with it", "without", "AUC, 95 % interval", "threshold"), rows)
-    say(f"report: {made.page}" + (f"   card: {bundle}" if bundle else ""))
+    say(f"report: {evaluation.page}" + (f"   card: {bundle}" if bundle else ""))
 
 
-def _rows(made: Written) -> Iterator[dict[str, object]]:
-    for row in made.rows:
+def _rows(written: Written) -> Iterator[dict[str, object]]:
+    for row in written.rows:
         yield {
             "films": row.kind,
             "gates": row.gates,
@@ -170,9 +179,9 @@ def _rows(made: Written) -> Iterator[dict[str, object]]:
         }
 
 
-def _short(made: Written) -> Iterator[dict[str, object]]:
+def _short(written: Written) -> Iterator[dict[str, object]]:
     """The same without intervals, for a table that fits a screen."""
-    for row in _rows(made):
+    for row in _rows(written):
         yield {key: value for key, value in row.items() if not key.endswith("interval")}
 
 
@@ -190,14 +199,12 @@ def _plain(value: float) -> float | None:
 
 
 @contextmanager
-def _ready_to_judge(paths: list[Path]) -> Iterator[None]:
+def _usable(paths: list[Path]) -> Iterator[None]:
     """
     Raises:
-        FilmgateError: the extra is not installed, a path is not there, or what is there cannot be used.
+        FilmgateError: a path is not there, or what is there cannot be used.
     """
-    options.need_training("evaluation", paths)
-    from models.bundle import BundleError
-
+    need_paths(paths)
     try:
         yield
     except (BundleError, ValueError, OSError) as error:

@@ -1,226 +1,82 @@
-"""What damaged films do to a classifier, and what gates in front of it change: one table and one plot.
+"""`filmgate evaluate robustness`: what damaged films do to a classifier, and what gates change of it.
 
-Films are shown as they are and damaged in every way of DAMAGES, and films of other parts are put among them.
-The classifier is asked twice: about everything, and about what a gate lets through or puts right. A film
-of another part has none of the conditions. It knows no gates: `gate` and `ask` are handed in.
+One table and one plot, from the answers that lab.ask.robustness keeps.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.random import Generator
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipelines.lab.ask.evaluate import mirrored, negative, turned
-from pipelines.lab.films.exposure_faults import Frame, framed
-from pipelines.lab.measure import discrimination
+from models.bundle import BundleError
+from models.classifiers import bundle
+from models.pictures import NOTHING, read_pixels
+from pipelines import gates
+from pipelines.lab.ask import robustness
+from pipelines.lab.ask.chain import CLAIMS
+from pipelines.lab.ask.robustness import CLEAN, DAMAGES, MIX, WRONG_PART, Answer
+from pipelines.lab.films.data import read_rows
+from pipelines.lab.measure import areas
+from pipelines.lab.measure.areas import DRAWS, Draws, Value
 from pipelines.lab.measure.classifier_scores import Doubles, Flags
-from pipelines.lab.measure.discrimination import DRAWS, Draws, Value
 from pipelines.lab.measure.rules import share, with_interval
 from pipelines.lab.measure.tables import Table, markdown, write_csv
-from pipelines.lab.report.curves import LINES, LOOKS, save
+from pipelines.lab.report.drawing import LINES, LOOKS, save
+from pipelines.reading.classifier import Classifier
 
-Greys = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
-Ask = Callable[[Greys], Doubles]  # -> (L,) probabilities
-Read = Callable[[str], Greys]  # the pixels of a film by its name
-
-KEPT = 0.6  # of the width and height of a film that was cropped, anywhere in it
-SQUEEZED = 0.5  # width and height of a film in a border, against the picture
-CHUNK = 50  # films between two writings of the answers: what a stopped run loses at most
 LEAST = 10  # clean films with a condition, for it to count in the macro-average
-CLEAN, WRONG_PART, MIX = "clean", "wrong part", "damaged mix"
-ANSWERS, TABLE, SUMMARY, PLOT = "answers.csv", "robustness", "robustness.md", "robustness"
+TABLE, SUMMARY, PLOT = "robustness", "robustness.md", "robustness"
 
 
-@dataclass(frozen=True, slots=True)
-class Gated:
-    """What gates make of a film: it passes, or is put right (`pixels`), or is held for a `reason`."""
+def evaluate_robustness(
+    films: Path,
+    model: str | Path,
+    out: Path,
+    *,
+    split: str = robustness.SPLIT,
+    most: int | None = None,
+    least: int = LEAST,
+    bundles: Path | None = None,
+    threads: int = 1,
+) -> Written:
+    """Writes table and plot of a classifier on the films of a manifest that are set aside as `split`.
 
-    act: Literal["pass", "correct", "held"]
-    pixels: Greys | None = None
-    reason: str = ""
-
-
-Gate = Callable[[Greys], Gated]
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
-    """One film: of a chest with what is known of it (nan: unknown), or of another part, with nothing."""
-
-    file: str
-    patient: str
-    truth: tuple[float, ...] = ()  # () for another part
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One way in which a film arrives damaged."""
-
-    name: str
-    make: Callable[[Greys, Generator], Greys]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was said of one film, shown in one way, with or without gates."""
-
-    file: str
-    patient: str
-    kind: str  # CLEAN, a damage or WRONG_PART
-    gates: bool
-    act: str  # "pass", "correct" or "held"
-    reason: str
-    truth: tuple[float, ...]
-    said: tuple[float, ...]  # () when it was held
-
-    @property
-    def reached(self) -> bool:
-        """Whether the classifier read it."""
-        return bool(self.said)
-
-
-# --- damage -------------------------------------------------------------------------------------------------
-
-
-def cropped(film: Greys, rng: Generator) -> Greys:
-    """A window of KEPT of each side, anywhere in the film: lungs are cut off on one side or more."""
-    sizes = [max(8, round(side * KEPT)) for side in film.shape]
-    top, left = (int(rng.integers(side - size + 1)) for side, size in zip(film.shape, sizes, strict=True))
-    return film[top : top + sizes[0], left : left + sizes[1]]
-
-
-def bordered(film: Greys, rng: Generator) -> Greys:
-    """The film made small inside a border, black or white, in the middle or off it."""
-    frame = Frame(SQUEEZED, level=float(rng.integers(2)), off=float(rng.uniform(0, 0.8)))
-    return framed(film, rng, frame)
-
-
-def _certain(make: Callable[[Greys], Greys]) -> Callable[[Greys, Generator], Greys]:
-    return lambda film, _rng: make(film)
-
-
-DAMAGES: tuple[Damage, ...] = (
-    Damage("turned 90", _certain(turned(1))),
-    Damage("turned 180", _certain(turned(2))),
-    Damage("turned 270", _certain(turned(3))),
-    Damage("inverted", _certain(negative)),
-    Damage("mirrored", _certain(mirrored)),
-    Damage("cropped", cropped),
-    Damage("in a border", bordered),
-)
-
-
-# --- asking -------------------------------------------------------------------------------------------------
-
-
-def answers(
-    films: Sequence[Film],
-    read: Read,
-    ask: Ask,
-    gate: Gate,
-    labels: Sequence[str],
-    out: Path | None = None,
-    progress: bool = True,
-) -> list[Answer]:
-    """Shows every film in every way, without gates and with them.
-
-    With `out` the answers are written there every CHUNK films, and what it already holds is not asked again:
-    remove it when the classifier or a gate has changed. The damage of a film depends on its name alone.
+    `most` is how many films are shown at most, chosen by the digest of their patients' names; there are no
+    more films of wrong parts than of chests. Answers are kept in `out` and not asked again. Raises OSError,
+    BundleError for a classifier or gates that cannot be used, or ValueError where there are no such films.
     """
-    done = read_answers(out, labels) if out and out.exists() else []
-    known = {answer.file for answer in done}
-    todo = [film for film in films if film.file not in known]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("damaged films", total=len(todo))
-        for count, film in enumerate(todo, start=1):
-            done += shown(film, read(film.file), ask, gate)
-            bar.advance(task)
-            if out and count % CHUNK == 0:
-                write_answers(out, labels, done)
-    if out and todo:
-        write_answers(out, labels, done)
-    return done
+    torch.set_num_threads(threads)
+    classifier = Classifier.open(bundle.find(model), threads=threads)
+    task = robustness.task_of(classifier.card.classes)
+    ready = gates.load(bundles)
+    if problems := ready.problems():
+        raise BundleError(problems[0])
+    header = replace(CLAIMS, age_years=robustness.CHILD if task.exclusive else robustness.ADULT)
+    shown = robustness.films_of(films, task, split, most)
+    ask, gate = robustness.asks(classifier, task.labels, ready, header), robustness.gate_of(ready, header)
 
+    known = {row.file: row.known for row in read_rows(films, split)}
 
-def shown(film: Film, pixels: Greys, ask: Ask, gate: Gate) -> list[Answer]:
-    """The answers about one film in all its ways."""
-    if not film.truth:
-        return _both(film, WRONG_PART, pixels, ask, gate)
-    out = _both(film, CLEAN, pixels, ask, gate)
-    for damage in DAMAGES:
-        rng = np.random.default_rng(zlib.crc32(f"{film.file} {damage.name}".encode()))
-        out += _both(film, damage.name, damage.make(pixels, rng), ask, gate)
-    return out
+    def read(file: str) -> robustness.Greys:
+        return robustness.preview(read_pixels(films / file, known.get(file, NOTHING)))
 
-
-def _both(film: Film, kind: str, pixels: Greys, ask: Ask, gate: Gate) -> list[Answer]:
-    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
-    answer = ask(pixels)
-    truth, plain = film.truth or (0.0,) * len(answer), _numbers(answer)
-    without = Answer(film.file, film.patient, kind, False, "pass" if plain else "held", "", truth, plain)
-    found = gate(pixels)
-    if found.act == "correct" and found.pixels is not None:
-        said = _numbers(ask(found.pixels))
-    else:
-        said = plain if found.act == "pass" else ()
-    return [without, replace(without, gates=True, act=found.act, reason=found.reason, said=said)]
-
-
-def _numbers(said: Doubles) -> tuple[float, ...]:
-    """() for what the classifier does not read: nan."""
-    return tuple(float(value) for value in said) if np.isfinite(said).all() else ()
-
-
-def write_answers(path: Path, labels: Sequence[str], rows: Iterable[Answer]) -> None:
-    """Writes the answers as CSV, beside first and then renamed."""
-    part = path.with_suffix(".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", newline="") as handle:
-        out = csv.writer(handle)
-        head = [*HEAD, *(f"y:{label}" for label in labels), *(f"p:{label}" for label in labels)]
-        out.writerow(head)
-        for row in rows:
-            truth = ("" if math.isnan(value) else f"{value:g}" for value in row.truth)
-            said = (f"{value:.9g}" for value in row.said) if row.said else ("",) * len(labels)
-            cells = (row.file, row.patient, row.kind, "with" if row.gates else "without", row.act, row.reason)
-            out.writerow([*cells, *truth, *said])
-    part.replace(path)
-
-
-HEAD = ("file", "patient", "kind", "gates", "act", "reason")
-
-
-def read_answers(path: Path, labels: Sequence[str]) -> list[Answer]:
-    """Reads such a table. Raises OSError, or ValueError for one of other labels."""
-    with path.open(newline="") as handle:
-        lines = csv.DictReader(handle)
-        wanted = [*HEAD, *(f"y:{label}" for label in labels), *(f"p:{label}" for label in labels)]
-        if lines.fieldnames is None or list(lines.fieldnames) != wanted:
-            raise ValueError(f"{path} holds answers of another classifier; remove it")
-        return [_answer(line, labels) for line in lines]
-
-
-def _answer(line: dict[str, str], labels: Sequence[str]) -> Answer:
-    truth = tuple(float(line[f"y:{label}"] or "nan") for label in labels)
-    said = tuple(float(line[f"p:{label}"]) for label in labels) if line[f"p:{labels[0]}"] else ()
-    gates = line["gates"] == "with"
-    return Answer(
-        line["file"], line["patient"], line["kind"], gates, line["act"], line["reason"], truth, said
+    answers = robustness.answers(shown, read, ask, gate, task.labels, out / robustness.ANSWERS)
+    rows = judged(answers, task.labels, exclusive=task.exclusive, least=least)
+    normal = areas.normal_of(task.labels)
+    averaged = (
+        f"of “any but {normal}”"
+        if task.exclusive and normal
+        else f"mean of the conditions with at least {least} clean films"
     )
+    return write(out, classifier.card.name, rows, averaged)
 
 
 # --- counting -----------------------------------------------------------------------------------------------
@@ -289,7 +145,7 @@ def _arrays(rows: Sequence[Answer], labels: Sequence[str], exclusive: bool, leas
     truth, said = np.array([row.truth for row in rows]), np.array([row.said or unread for row in rows])
     kinds, names = np.array([row.kind for row in rows]), list(labels)
     gates = np.array([row.gates for row in rows])
-    normal = discrimination.normal_of(names)
+    normal = areas.normal_of(names)
     if normal is not None:
         at = names.index(normal)
         some = np.where(kinds == WRONG_PART, 0.0, 1 - truth[:, at])
@@ -330,8 +186,8 @@ def _row(table: _Table, drawn: Draws, kind: str, gates: bool, clean: Doubles) ->
         int(mine.sum()),
         int((mine & table.corrected).sum()),
         int((mine & ~table.reached).sum()),
-        Value(value, discrimination.interval_of(macros)),
-        Value(value - start, discrimination.interval_of(macros - clean)),
+        Value(value, areas.interval_of(macros)),
+        Value(value - start, areas.interval_of(macros - clean)),
         _before(table, read),
         tuple((name, _label(table, drawn, read, n)) for n, name in enumerate(table.labels)),
     )
@@ -349,7 +205,7 @@ def _macro(table: _Table, read: Flags) -> float:
     values = []
     for n in table.counted:
         which = _known(table, read, n)
-        values.append(discrimination.auc(table.truth[which, n] == 1, table.said[which, n]))
+        values.append(areas.auc(table.truth[which, n] == 1, table.said[which, n]))
     return float(np.mean(values))
 
 
@@ -363,13 +219,13 @@ def _draws_of(table: _Table, drawn: Draws, read: Flags, n: int) -> Doubles:
     if not which.any():
         return np.full(drawn.draws, math.nan)
     truth, said = table.truth[which, n] == 1, table.said[which, n]
-    return drawn.each(which, lambda weights: discrimination.aucs(truth, said, weights))
+    return drawn.each(which, lambda weights: areas.aucs(truth, said, weights))
 
 
 def _label(table: _Table, drawn: Draws, read: Flags, n: int) -> Value:
     which = _known(table, read, n)
-    value = discrimination.auc(table.truth[which, n] == 1, table.said[which, n])
-    return Value(value, discrimination.interval_of(_draws_of(table, drawn, read, n)))
+    value = areas.auc(table.truth[which, n] == 1, table.said[which, n])
+    return Value(value, areas.interval_of(_draws_of(table, drawn, read, n)))
 
 
 def _before(table: _Table, read: Flags) -> float:
@@ -380,7 +236,7 @@ def _before(table: _Table, read: Flags) -> float:
     values = []
     for n in table.counted:
         known = index[~np.isnan(table.truth[index, n])]
-        values.append(discrimination.auc(table.truth[known, n] == 1, table.said[known, n]))
+        values.append(areas.auc(table.truth[known, n] == 1, table.said[known, n]))
     return float(np.mean(values)) if len(index) else math.nan
 
 

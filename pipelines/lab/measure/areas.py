@@ -1,33 +1,27 @@
-"""How well a classifier tells films apart, and how sure that is: areas, calibration, confusion, learning.
+"""How well films are told apart, and how sure that is: areas under curves with their intervals, confusion.
 
-Intervals come from drawing the *patients* again with replacement: films of one patient are not independent,
-and with each draw all of them come or stay away together. A draw is a weight for each film, so that one
-sorting of the films serves all draws.
+Everything that states an area, of a gate, a classifier or a probe, gets it and its interval here. Intervals
+come from drawing the *patients* again with replacement: films of one patient are not independent, and with
+each draw all of them come or stay away together. A draw is a weight for each film, so that one sorting of
+the films serves all draws.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
 
 from pipelines.lab.measure.binomial import clopper_pearson
 from pipelines.lab.measure.classifier_scores import Doubles, Flags, Scores, Texts
-from pipelines.lab.measure.platt import log_odds, sigmoid
 
 DRAWS = 1000  # of patients with replacement
 SEED = 7
 AT_ONCE = 4_000_000  # weights that are held in memory together
 LEAST_IN_MACRO = 40  # films with a condition, for it to count in the macro-average
-BINS = 10  # of the reliability diagram, equally many films each
-LEAST_SLOPE = 0.05  # of Platt's scaling: a threshold on probabilities must decide as one on scores does
 NORMAL = ("normal", "no finding")  # the labels that name no disease
 
 Interval = tuple[float, float]  # 95 %
@@ -132,6 +126,13 @@ def aucs(truth: Flags, p: Doubles, weights: Doubles) -> Doubles:
     return _ratio(pairs, low.sum(axis=1) * high.sum(axis=1))
 
 
+def area(truth: Flags, p: Doubles, patients: Texts, seed: int = SEED, draws: int = DRAWS) -> Value:
+    """The area of truth (n,) and scores p (n,) with its interval, films of a patient (n,) drawn together."""
+    everything = np.ones(len(p), dtype=bool)
+    values = Draws(patients, draws, seed).each(everything, lambda weights: aucs(truth, p, weights))
+    return Value(auc(truth, p), careful(interval_of(values), truth, patients))
+
+
 def average_precision(truth: Flags, p: Doubles) -> float:
     """The precision at each probability, weighted by the recall gained there; nan without positives."""
     return float(average_precisions(truth, p, np.ones((1, len(p))))[0])
@@ -148,25 +149,25 @@ def average_precisions(truth: Flags, p: Doubles, weights: Doubles) -> Doubles:
     return _ratio((high * precision).sum(axis=1), high.sum(axis=1))
 
 
-def areas(scores: Scores, least: int = LEAST_IN_MACRO, draws: int = DRAWS) -> Areas:
+def areas_of(scores: Scores, least: int = LEAST_IN_MACRO, draws: int = DRAWS) -> Areas:
     """The areas of every label over these films, pooled; the macro-average over labels with `least` films.
 
     Where labels are each by themselves, that nothing was found is no condition and is not averaged.
     """
     drawn = Draws(scores.patients, draws)
-    found, replicates = [], {}
+    each, replicates = [], {}
     for label in scores.labels:
         one, aucs_ = _area(scores, label, drawn)
-        found.append(one)
+        each.append(one)
         replicates[label] = aucs_
     normal = None if scores.exclusive else normal_of(scores.labels)
-    counted = [one for one in found if one.positives >= least and one.negatives and one.label != normal]
+    counted = [one for one in each if one.positives >= least and one.negatives and one.label != normal]
     if not counted:
-        return Areas(tuple(found), Value(math.nan), (), math.nan)
+        return Areas(tuple(each), Value(math.nan), (), math.nan)
     value = float(np.mean([one.auc.value for one in counted]))
     means = np.mean([replicates[one.label] for one in counted], axis=0)
     by_fold = float(np.mean([one.by_fold for one in counted]))
-    return Areas(tuple(found), Value(value, interval_of(means)), tuple(one.label for one in counted), by_fold)
+    return Areas(tuple(each), Value(value, interval_of(means)), tuple(one.label for one in counted), by_fold)
 
 
 def _area(scores: Scores, label: str, drawn: Draws) -> tuple[Area, Doubles]:
@@ -213,6 +214,21 @@ def _levels(p: Doubles) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _ratio(part: Doubles, whole: Doubles) -> Doubles:
     return np.asarray(np.divide(part, whole, out=np.full(part.shape, math.nan), where=whole > 0))
+
+
+# --- what training looks at while it goes -------------------------------------------------------------------
+
+
+def by_label(targets: NDArray[np.float32], scores: NDArray[np.float32] | Doubles) -> list[float]:
+    """The area of each label (L,) over the films (N, L) for which it is known."""
+    doubles = scores.astype(np.float64)
+    return [auc(targets[known, n] == 1, doubles[known, n]) for n, known in enumerate((~np.isnan(targets)).T)]
+
+
+def macro_auc(targets: NDArray[np.float32], scores: NDArray[np.float32] | Doubles) -> float:
+    """The mean area over the labels that can be judged; NaN when none can."""
+    each = [value for value in by_label(targets, scores) if not np.isnan(value)]
+    return float(np.mean(each)) if each else math.nan
 
 
 # --- one of several classes ---------------------------------------------------------------------------------
@@ -286,218 +302,3 @@ def any_finding(scores: Scores, normal: str) -> Scores:
         1 - scores.truth[:, [index]],
         1 - scores.said[:, [index]],
     )
-
-
-# --- calibration --------------------------------------------------------------------------------------------
-
-Scaling = tuple[float, float]  # log-odds -> slope * log-odds + offset
-
-
-def platt(truth: Flags, p: Doubles) -> Scaling:
-    """Slope and offset by maximum likelihood at the films' own prevalence (Platt 1999).
-
-    The targets are drawn in by a count of one each. The slope is at least LEAST_SLOPE, so that more stays
-    more. Raises ValueError when a kind is missing. (lab.measure.platt weighs both kinds alike instead.)
-    """
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
-        raise ValueError("a probability needs films with the condition and films without")
-    x = log_odds(p)
-    target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-
-    def loss(ab: Doubles) -> tuple[float, Doubles]:
-        z = ab[0] * x + ab[1]
-        off = (sigmoid(z) - target) / len(x)
-        return float((np.logaddexp(0, z) - target * z).mean()), np.array([(off * x).sum(), off.sum()])
-
-    start = np.array([1.0, 0.0])
-    a, b = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(LEAST_SLOPE, None), (None, None)]).x
-    return float(a), float(b)
-
-
-def temperature(truth: Doubles, said: Doubles) -> float:
-    """The slope 1/T of log-probabilities (N, L) under which the true classes are likeliest (Guo 2017)."""
-    logs, true = np.log(np.maximum(said, 1e-7)), truth.argmax(axis=1)
-
-    def loss(log_slope: float) -> float:
-        return float(-np.log(softened(logs, math.exp(log_slope))[np.arange(len(true)), true] + 1e-12).mean())
-
-    found = minimize_scalar(loss, bounds=(math.log(LEAST_SLOPE), math.log(20)), method="bounded")
-    return math.exp(float(found.x))
-
-
-def softened(logs: Doubles, slope: float) -> Doubles:
-    """softmax(slope * logs) (N, L)."""
-    scaled = slope * logs
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def fit_scalings(scores: Scores) -> dict[str, Scaling]:
-    """What the card calls calibration: of exclusive labels one slope for all, else Platt's of each label
-    that has both kinds."""
-    if scores.exclusive:
-        slope = temperature(scores.truth, scores.said)
-        return dict.fromkeys(scores.labels, (slope, 0.0))
-    found = {}
-    for label in scores.labels:
-        truth, p, _ = scores.known(label)
-        if truth.any() and not truth.all():
-            found[label] = platt(truth, p)
-    return found
-
-
-def scaled(scores: Scores, scalings: dict[str, Scaling]) -> Scores:
-    """The films with calibrated probabilities; a label without a scaling keeps its own."""
-    if scores.exclusive and scalings:
-        slope = next(iter(scalings.values()))[0]
-        return scores.saying(softened(np.log(np.maximum(scores.said, 1e-7)), slope))
-    said = scores.said.copy()
-    for index, label in enumerate(scores.labels):
-        if label in scalings:
-            a, b = scalings[label]
-            said[:, index] = sigmoid(a * log_odds(said[:, index]) + b)
-    return scores.saying(said)
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Films that were given about the same probability."""
-
-    said: float  # the mean
-    was: Value  # the share that has it, exact interval
-    films: int
-
-
-def reliability(truth: Flags, p: Doubles, bins: int = BINS) -> list[Bin]:
-    """The films in order of their probability, in `bins` parts of equal size; equal ones stay together."""
-    if not len(p):
-        return []
-    edges = np.unique(np.quantile(p, np.linspace(0, 1, bins + 1)[1:-1]))
-    which = np.searchsorted(edges, p, side="left")
-    out = []
-    for one in np.unique(which):
-        here = which == one
-        hits, films = int(truth[here].sum()), int(here.sum())
-        out.append(
-            Bin(float(p[here].mean()), Value(hits / films, clopper_pearson(hits, films)), films),
-        )
-    return out
-
-
-def calibration_error(truth: Flags, p: Doubles, bins: int = BINS) -> float:
-    """The expected calibration error at the films' own prevalence, in bins of equal size."""
-    found = reliability(truth, p, bins)
-    total = sum(one.films for one in found)
-    return sum(one.films * abs(one.said - one.was.value) for one in found) / total if total else math.nan
-
-
-# --- learning -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What was measured after training on so many films."""
-
-    films: int
-    auc: float
-    error: float = 0.0  # standard error; 0: unknown
-
-
-@dataclass(frozen=True, slots=True)
-class LearningCurve:
-    """AUC(n) = a - b n^-c through the points, and where it may go beyond them.
-
-    `low` and `high` are the 95 % band of curves through points drawn again. `log_line` is the straight line
-    over log n, which cannot level off: between the two lies what the points cannot tell.
-    """
-
-    points: tuple[Learned, ...]
-    a: float
-    b: float
-    c: float
-    films: tuple[int, ...]
-    power: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    log_line: tuple[float, ...]
-
-    def at(self, films: int) -> dict[str, Any]:
-        """The extrapolation to one of `films`, with its honest width."""
-        i = self.films.index(films)
-        low, high = min(self.low[i], self.log_line[i]), max(self.high[i], self.log_line[i])
-        return {
-            "films": films,
-            "auc": round(self.power[i], 4),
-            "band": [round(self.low[i], 4), round(self.high[i], 4)],
-            "by log": round(self.log_line[i], 4),
-            "width": [round(low, 4), round(high, 4)],
-        }
-
-
-NIH_FILMS = 78_000  # what networks on ChestX-ray14 are trained with
-POWERS = np.geomspace(0.05, 2.0, 80)  # c
-LEAST_ERROR = 0.005  # of an AUC whose error nobody knows: less than any seed moves it
-
-
-def learning_curve(
-    points: Sequence[Learned], beyond: int = NIH_FILMS, draws: int = DRAWS, seed: int = SEED
-) -> LearningCurve:
-    """The fit and its band. Raises ValueError for fewer than three sizes."""
-    sizes = sorted({point.films for point in points})
-    if len(sizes) < 3:
-        raise ValueError(f"a learning curve needs three sizes; there are {len(sizes)}")
-    n = np.array([point.films for point in points], dtype=np.float64)
-    y = np.array([point.auc for point in points])
-    errors = np.array([max(point.error, LEAST_ERROR) for point in points])
-    grid = np.unique(np.geomspace(sizes[0], beyond, 60).round().astype(int).tolist() + sizes + [beyond])
-    a, b, c = (values[0] for values in _power_laws(n, y[None], errors))
-    noise = np.random.default_rng(seed).standard_normal((draws, len(y))) * errors
-    drawn = _power_laws(n, y + noise, errors)
-    curves = drawn[0][:, None] - drawn[1][:, None] * grid[None] ** -drawn[2][:, None]
-    low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-    slope, offset = np.polyfit(np.log(n), y, 1, w=1 / errors)
-    line = np.clip(offset + slope * np.log(grid), 0, 1)
-    return LearningCurve(
-        tuple(points),
-        float(a),
-        float(b),
-        float(c),
-        tuple(int(size) for size in grid),
-        tuple(float(value) for value in a - b * grid**-c),
-        tuple(map(float, low)),
-        tuple(map(float, high)),
-        tuple(map(float, line)),
-    )
-
-
-def read_learned(path: Path) -> list[Learned]:
-    """Points from a CSV file `films,auc,error`; an empty error is unknown. Raises OSError or ValueError."""
-    with path.open(newline="") as handle:
-        lines = csv.DictReader(handle)
-        if not {"films", "auc"} <= set(lines.fieldnames or ()):
-            raise ValueError(f"{path} has no columns films and auc")
-        return [
-            Learned(int(line["films"]), float(line["auc"]), float(line.get("error") or 0)) for line in lines
-        ]
-
-
-def _power_laws(n: Doubles, y: Doubles, errors: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """a, b, c (R,) with least squares for each row of y (R, n), a at most 1 and b not negative."""
-    w = 1 / errors**2
-    w = w / w.sum()
-    best = np.full(len(y), np.inf)
-    a, b, c = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
-    for power in POWERS:
-        x = n**-power
-        mean_x, mean_y = w @ x, y @ w
-        slope = np.maximum(((mean_y[:, None] - y) * w) @ (x - mean_x) / (w @ (x - mean_x) ** 2), 0)
-        top = mean_y + slope * mean_x
-        over = top > 1
-        slope = np.where(over, np.maximum(((1 - y) * w) @ x / (w @ x**2), 0), slope)
-        top = np.where(over, 1.0, top)
-        loss = ((top[:, None] - slope[:, None] * x[None] - y) ** 2) @ w
-        better = loss < best
-        best = np.where(better, loss, best)
-        a, b, c = np.where(better, top, a), np.where(better, slope, b), np.where(better, power, c)
-    return a, b, c

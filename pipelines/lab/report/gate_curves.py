@@ -7,20 +7,20 @@ below the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from pipelines.lab.ask.evaluate import TILTS, tilt_name
-from pipelines.lab.measure.binomial import clopper_pearson
+from pipelines.lab.ask.gate_cases import TILTS, tilt_name
+from pipelines.lab.measure import areas
+from pipelines.lab.measure.areas import DRAWS
 from pipelines.lab.measure.scores import GOOD, UNSURE, Score
 from pipelines.lab.measure.tables import (
     ALL_FRONTALS,
@@ -33,10 +33,10 @@ from pipelines.lab.measure.tables import (
     grouped,
     share,
 )
+from pipelines.lab.report.drawing import LINES, LOOKS, STROKES, save
 
 Doubles = NDArray[np.float64]
-DRAWS = 1000  # of patients with replacement, for the interval of an area
-SEED = 3
+SEED = 3  # of the patients drawn again, for the interval of an area
 ALL = "all sites"
 PAIRS: dict[
     str, dict[str, tuple[str, ...]]
@@ -147,56 +147,18 @@ def roc(name: str, site: str, scores: Sequence[Score]) -> Roc | None:
     levels, at = np.unique(values, return_inverse=True)
     alarms = np.bincount(at, good, len(levels)).cumsum() / good.sum()
     recall = np.bincount(at, ~good, len(levels)).cumsum() / (~good).sum()
-    rarer = min(len(set(groups[good])), len(set(groups[~good])))
-    value = auc(values, good)
+    area = areas.area(good, values, groups, SEED)
     return Roc(
         name,
         site,
         np.concatenate([[0.0], alarms]),
         np.concatenate([[0.0], recall]),
-        value,
-        auc_interval(values, good, groups, rarer),
+        area.value,
+        area.interval,
         int(good.sum()),
         int((~good).sum()),
-        rarer,
+        min(len(set(groups[good])), len(set(groups[~good]))),
     )
-
-
-def auc(scores: Doubles, good: NDArray[np.bool_], weights: Doubles | None = None) -> float:
-    """The chance that a good film scores higher than a defect, ties counted half.
-
-    Scores, `good` and `weights` are (n,). nan where the weights leave one kind without a film.
-    """
-    weights = np.ones(len(scores)) if weights is None else weights
-    levels, at = np.unique(scores, return_inverse=True)
-    return _area(at, good, weights, len(levels))
-
-
-def _area(at: NDArray[np.intp], good: NDArray[np.bool_], weights: Doubles, levels: int) -> float:
-    high = np.bincount(at, weights * good, levels)
-    low = np.bincount(at, weights * ~good, levels)
-    total = high.sum() * low.sum()
-    return float((high * (low.cumsum() - low / 2)).sum() / total) if total else float("nan")
-
-
-def auc_interval(
-    scores: Doubles, good: NDArray[np.bool_], groups: NDArray[np.str_], rarer: int
-) -> tuple[float, float]:
-    """95 % of the areas when the patients are drawn again with replacement.
-
-    Where good and bad hardly overlap every draw gives nearly 1, which promises too much: the lower end is
-    at most the exact one for no patient out of place among the `rarer` patients of the rarer kind.
-    """
-    rng = np.random.default_rng(SEED)
-    levels, at = np.unique(scores, return_inverse=True)
-    names, of = np.unique(groups, return_inverse=True)
-    chance = np.full(len(names), 1 / len(names))
-    areas = [
-        _area(at, good, rng.multinomial(len(names), chance)[of].astype(np.float64), len(levels))
-        for _ in range(DRAWS)
-    ]
-    low, high = np.nanquantile(areas, [0.025, 0.975])
-    return min(float(low), clopper_pearson(rarer, rarer)[0]), float(high)
 
 
 def coverages(judged: Sequence[Judged], thresholds: Thresholds) -> list[Coverage]:
@@ -322,18 +284,6 @@ def coverage_table(curves: Sequence[Coverage]) -> Table:
 
 # --- pictures -----------------------------------------------------------------------------------------------
 
-Draw = Callable[[Figure, str], None]  # draws into the figure in the look of that name
-
-LOOKS: Mapping[str, Mapping[str, str]] = {
-    "light": {"ink": "#1b1b1a", "faint": "#8b8a84", "grid": "#e4e3dd", "band": "#f0efe9"},
-    "dark": {"ink": "#ebeae4", "faint": "#94938c", "grid": "#34342f", "band": "#2a2a27"},
-}
-LINES: Mapping[str, tuple[str, ...]] = {  # told apart by colour-blind readers too
-    "light": ("#2a78d6", "#eb6834", "#1baf7a", "#4a3aa7", "#e34948", "#eda100"),
-    "dark": ("#3987e5", "#d95926", "#199e70", "#9085e9", "#e66767", "#c98500"),
-}
-STROKES = ("-", "--", "-.", ":")
-
 
 def draw_rocs(folder: Path, curves: Sequence[Roc], stem: str = "") -> tuple[str, str]:
     """`roc-*.svg`: recall over the rate of false alarms, that on a logarithmic axis."""
@@ -427,39 +377,3 @@ def _stroke(site: str, index: int, look: str) -> dict[str, Any]:
 
 def _legend(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
-
-
-def save(folder: Path, name: str, size: tuple[float, float], draw: Draw) -> tuple[str, str]:
-    """Draws once for light pages and once for dark ones; returns the two file names."""
-    return _save_one(folder, name, size, draw, "light"), _save_one(folder, name, size, draw, "dark")
-
-
-def _save_one(folder: Path, name: str, size: tuple[float, float], draw: Draw, look: str) -> str:
-    path = folder / f"{name}-{look}.svg"
-    with mpl.rc_context(_style(look) | {"svg.hashsalt": name}):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure, look)
-        figure.savefig(path, transparent=True, metadata={"Date": None})
-    return path.name
-
-
-def _style(look: str) -> dict[Any, Any]:
-    colours = LOOKS[look]
-    return {
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "axes.titlesize": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": colours["grid"],
-        "grid.linewidth": 0.7,
-        "axes.edgecolor": colours["faint"],
-        "axes.labelcolor": colours["ink"],
-        "axes.titlecolor": colours["ink"],
-        "text.color": colours["ink"],
-        "xtick.color": colours["faint"],
-        "ytick.color": colours["faint"],
-    }

@@ -1,21 +1,70 @@
-"""Cross-validation by patient: every film is asked about by a network that never saw its patient."""
+"""Asks classifiers about films that they did not learn from, for the table that evaluation reads.
+
+The table is lab.measure.classifier_scores. In a cross-validation every film is asked about by a network that
+never saw its patient.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.lab.ask import scoring
-from pipelines.lab.ask.scoring import SCORES
 from pipelines.lab.films.labels import Task
 from pipelines.lab.films.samples import Index, Samples, SamplesError, folds, split
-from pipelines.lab.train import classifier_train
-from pipelines.lab.train.classifier_train import Settings
+from pipelines.lab.measure import classifier_scores
+from pipelines.lab.train import classifier_run, classifier_train
+from pipelines.lab.train.classifier_run import Settings
 
-TOLD, LOGITS = "cv.json", "logits.npz"
+SCORES = "scores.csv"
+VALID = "valid"
+CROSS_VALIDATION, LOGITS = "cv.json", "logits.npz"
+
+
+def score(run: Path, samples: Samples) -> Path:
+    """Asks the network that a run kept about the films it did not learn from; returns `run/scores.csv`.
+
+    Those that it was stopped by are the set "valid", and thresholds may be chosen on them; those set aside
+    keep the name of their split.
+    """
+    net, task, settings = classifier_run.restored(run)
+    _, valid = classifier_train.sides(
+        samples, settings, None
+    )  # before labels are dropped: they shape the split
+    samples = samples.only(task.labels)
+    rows = np.concatenate([valid, np.setdiff1d(np.arange(len(samples)), samples.training)])
+    said = classifier_train.probabilities(
+        classifier_train.predict(net, samples, rows, settings.px), task.exclusive
+    )
+    write(run / SCORES, samples, rows, said, VALID)
+    return run / SCORES
+
+
+def write(
+    path: Path,
+    samples: Samples,
+    rows: Index,
+    said: NDArray[np.float64],
+    own: str,
+    fold_of: Mapping[int, str] | None = None,
+) -> None:
+    """The table about these films; `own` is the set of those that are not set aside under a name."""
+    folds = fold_of or {}
+    films = [
+        {
+            "file": samples.rows[n].file,
+            "patient": samples.rows[n].patient,
+            "fold": folds.get(int(n), ""),
+            "group": samples.rows[n].group,
+            "set": samples.rows[n].split or own,
+        }
+        for n in rows
+    ]
+    classifier_scores.write(path, samples.task.labels, films, samples.targets[rows].astype(np.float64), said)
 
 
 def cross_validate(
@@ -53,7 +102,7 @@ def cross_validate(
             classifier_train.train(
                 samples, samples.task, settings, folder, rows=inner, resume=True, picture=picture, quiet=quiet
             )
-            net, _, _ = classifier_train.restored(folder)
+            net, _, _ = classifier_run.restored(folder)
             asked = np.concatenate([part, others])
             np.savez(
                 folder / LOGITS, rows=asked, logits=classifier_train.predict(net, samples, asked, settings.px)
@@ -63,7 +112,7 @@ def cross_validate(
             of_others += classifier_train.probabilities(stored["logits"][len(part) :], task.exclusive) / parts
     fold_of = {int(row): str(n) for n, part in enumerate(left) for row in part}
     said = np.concatenate([classifier_train.probabilities(logits[whole], task.exclusive), of_others])
-    scoring.write(out / SCORES, samples, np.concatenate([whole, others]), said, "cv", fold_of)
+    write(out / SCORES, samples, np.concatenate([whole, others]), said, "cv", fold_of)
     return out / SCORES
 
 
@@ -92,11 +141,11 @@ def _same_as_before(out: Path, samples: Samples, settings: Settings, parts: int)
     Raises:
         SamplesError: what was begun in `out` had other settings or films.
     """
-    told = {"settings": asdict(settings), "parts": parts, "films": len(samples), "task": samples.task.name}
-    path = out / TOLD
-    if path.exists() and json.loads(path.read_text()) != told:
+    begun = {"settings": asdict(settings), "parts": parts, "films": len(samples), "task": samples.task.name}
+    path = out / CROSS_VALIDATION
+    if path.exists() and json.loads(path.read_text()) != begun:
         raise SamplesError(
             f"{out} holds a cross-validation with other settings or films; name another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=1) + "\n")
+    path.write_text(json.dumps(begun, indent=1) + "\n")

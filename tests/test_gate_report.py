@@ -1,58 +1,22 @@
-"""What is counted from a gate's scores, on tables whose right answers are known by hand; and the page."""
+"""What is counted from a gate's scores, on tables whose right answers are known by hand."""
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from gate_scores import boxes, row, score
 from scipy.stats import fisher_exact
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from pipelines.lab import report
-from pipelines.lab.ask import evaluate
-from pipelines.lab.ask.evaluate import BoxScore, Pixels
-from pipelines.lab.films import phantom
-from pipelines.lab.films.data import Row
-from pipelines.lab.measure import binomial, tables
+from pipelines.lab.ask import gate_cases
+from pipelines.lab.measure import areas, binomial, tables
 from pipelines.lab.measure.scores import Score
-from pipelines.lab.report import claims, curves, page, sheets, slices
+from pipelines.lab.report import claims, gate_curves, gate_report
 
 LOW, HIGH = THRESHOLDS = (0.1, 0.9)
-
-
-def row(file: str, group: str = "", site: str = "nih", **other: str) -> Row:
-    """A frontal film of the manifest, of an adult if nothing else is said."""
-    known = {
-        "source": site,
-        "view": "frontal",
-        "part": "chest",
-        "terms": "open",
-        "age": "50",
-        "note": "",
-        "mask": "",
-    }
-    return Row(file=file, site=site, group=group or file, **(known | other))
-
-
-def score(group: str, value: float, case: str = "upright", wanted: str = "good", **other: str) -> Score:
-    """One answer of the rotation gate, if nothing else is said."""
-    known = {
-        "gate": "rotation",
-        "left_out": "nih",
-        "file": f"{group}.png",
-        "source": "nih",
-        "site": "nih",
-        "view": "frontal",
-        "part": "chest",
-        "named": "ROTATED_90",
-    }
-    return Score(group=group, case=case, wanted=wanted, score=value, **(known | other))  # type: ignore[arg-type]
 
 
 def named(found: Iterable[claims.Claim], claim: str) -> claims.Claim:
@@ -65,8 +29,8 @@ def named(found: Iterable[claims.Claim], claim: str) -> claims.Claim:
 
 def test_the_bound_is_the_one_sided_one() -> None:
     """99.9 % at 95 % confidence: no error in 2,995 patients, or one in 4,742, and not one patient fewer."""
-    assert tables.upper_bound(0, 2995) <= 0.001 < tables.upper_bound(0, 2994)
-    assert tables.upper_bound(1, 4742) <= 0.001 < tables.upper_bound(1, 4741)
+    assert binomial.upper(0, 2995) <= 0.001 < binomial.upper(0, 2994)
+    assert binomial.upper(1, 4742) <= 0.001 < binomial.upper(1, 4741)
 
 
 def test_the_intervals_are_the_textbook_ones() -> None:
@@ -96,7 +60,7 @@ def test_all_turns_of_a_patient_count_as_one() -> None:
 
 def test_another_part_that_is_held_is_right_and_a_chest_that_is_held_is_not() -> None:
     """For the anatomy gate the two errors are different ones."""
-    held = "|".join(evaluate.HELD)
+    held = "|".join(gate_cases.HELD)
     shown = [
         score("hand unsure", 0.5, "as it is", held, gate="anatomy", view="not_chest", named="OTHER_PART"),
         score("hand passed", 0.95, "as it is", held, gate="anatomy", view="not_chest", named="OTHER_PART"),
@@ -158,18 +122,6 @@ def test_the_rounds_are_told_apart() -> None:
 # --- curves -------------------------------------------------------------------------------------------------
 
 
-def test_the_area_is_sklearns_with_ties_and_weights() -> None:
-    """Rounded to a tenth, so that many scores are equal."""
-    rng = np.random.default_rng(1)
-    good = rng.random(300) < 0.6
-    values = np.round(rng.normal(good * 0.8, 1.0), 1)
-    weights = rng.integers(0, 4, 300).astype(float)
-    assert curves.auc(values, good) == pytest.approx(roc_auc_score(good, values))
-    assert curves.auc(values, good, weights) == pytest.approx(
-        roc_auc_score(good, values, sample_weight=weights)
-    )
-
-
 def test_recall_at_a_rate_of_false_alarms_is_sklearns() -> None:
     """The largest recall of any threshold that costs no more good films than allowed."""
     rng = np.random.default_rng(2)
@@ -177,7 +129,7 @@ def test_recall_at_a_rate_of_false_alarms_is_sklearns() -> None:
         score(str(i), float(value), wanted="good" if good else "ROTATED_90")
         for i, (value, good) in enumerate(zip(rng.random(400) ** 2, rng.random(400) < 0.5, strict=True))
     ]
-    curve = curves.roc("", "", shown)
+    curve = gate_curves.roc("", "", shown)
     assert curve is not None
     defect = [one.wanted != "good" for one in shown]
     alarms, recall, _ = roc_curve(defect, [-one.score for one in shown], drop_intermediate=False)
@@ -185,32 +137,32 @@ def test_recall_at_a_rate_of_false_alarms_is_sklearns() -> None:
         assert curve.recall_at(most) == pytest.approx(recall[alarms <= most].max())
 
 
-def test_patients_are_drawn_and_not_films() -> None:
-    """Ten copies of each film make the interval no narrower."""
+def test_the_area_of_a_gate_is_that_of_all_areas() -> None:
+    """The same function makes every area and its interval: patients are drawn, not pictures of them."""
     rng = np.random.default_rng(3)
     good = np.arange(120) % 2 == 0
     values = rng.normal(good * 1.0, 1.0)
-    groups = np.array([f"patient {i}" for i in range(120)])
-    once = curves.auc_interval(values, good, groups, 60)
-    copied = curves.auc_interval(np.tile(values, 10), np.tile(good, 10), np.tile(groups, 10), 60)
-    assert copied == pytest.approx(once)
-    assert once[0] < curves.auc(values, good) < once[1]
-
-
-def test_no_overlap_among_few_patients_proves_little() -> None:
-    """Twenty patients who are all told apart leave room for one in six."""
-    values = np.array([0.0] * 20 + [1.0] * 500)
-    groups = np.arange(520).astype(str)
-    assert curves.auc_interval(values, values > 0.5, groups, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    shown = [
+        score(f"p{n // 2}", float(value), wanted="good" if is_good else "ROTATED_90")
+        for n, (value, is_good) in enumerate(zip(values, good, strict=True))
+    ]
+    once, copied = gate_curves.roc("", "", shown), gate_curves.roc("", "", shown * 10)
+    groups = np.array([one.group for one in shown])
+    expected = areas.area(good, values, groups, gate_curves.SEED)
+    assert once is not None
+    assert copied is not None
+    assert (once.auc, once.interval) == (expected.value, expected.interval)
+    assert copied.interval == pytest.approx(once.interval)
+    assert once.auc == pytest.approx(roc_auc_score(good, values))
 
 
 def test_another_part_is_set_against_all_frontals() -> None:
     """A hand has no good films of its own; its curve takes those of every site."""
     hands = [score("h", 0.2, "as it is", "OTHER_PART", gate="anatomy", view="not_chest", site="rsna_boneage")]
     chests = [score("a", 0.9, "as it is"), score("b", 0.1, "as it is", site="web", left_out="web")]
-    found = curves.rocs("anatomy", tables.judge(hands + chests, THRESHOLDS))
+    found = gate_curves.rocs("anatomy", tables.judge(hands + chests, THRESHOLDS))
     assert {curve.site: (curve.auc, curve.good) for curve in found} == {
-        curves.ALL: (0.5, 2),
+        gate_curves.ALL: (0.5, 2),
         "rsna_boneage": (0.5, 2),
     }
 
@@ -218,7 +170,7 @@ def test_another_part_is_set_against_all_frontals() -> None:
 def test_fewer_answers_fewer_errors() -> None:
     """Four films, one of them wrong and third in certainty: by hand."""
     shown = [score("a", 1.0), score("b", 0.9), score("c", 0.2), score("d", 0.6)]
-    curve = curves.coverage("", tables.judge(shown, THRESHOLDS), THRESHOLDS)
+    curve = gate_curves.coverage("", tables.judge(shown, THRESHOLDS), THRESHOLDS)
     assert curve.answered.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert curve.error.tolist() == pytest.approx([0, 0, 1 / 3, 0.25])
     assert curve.working == (0.5, 0.0)
@@ -229,7 +181,7 @@ def test_the_stress_curve_counts_upright_unsure_and_turned() -> None:
     """At 20 degrees nothing is wanted; what was said is counted all the same, and is no error."""
     shown = [score(str(i), value, "tilt +20 cropped", "") for i, value in enumerate((0.95, 0.5, 0.05, 0.04))]
     judged = tables.judge(shown, THRESHOLDS)
-    point = curves.tilts(judged)[0]
+    point = gate_curves.tilts(judged)[0]
     assert (point.fill, point.degrees, point.films) == ("cropped", 20, 4)
     assert (point.upright, point.unsure, point.turned) == (0.25, 0.25, 0.5)
     assert all(one.wrong == tables.RIGHT for one in judged)
@@ -241,8 +193,8 @@ def test_the_stress_curve_counts_upright_unsure_and_turned() -> None:
 
 def test_holm_by_hand() -> None:
     """0.01, 0.04 and 0.03: three times the least, twice the next, and never less than the one before."""
-    some = [slices.Slice("", "", 9, 9, 9, 9, p) for p in (0.01, 0.04, 0.03)]
-    assert [one.p_holm for one in slices._holm(some)] == pytest.approx([0.03, 0.06, 0.06])
+    some = [tables.Slice("", "", 9, 9, 9, 9, p) for p in (0.01, 0.04, 0.03)]
+    assert [one.p_holm for one in tables._holm(some)] == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_a_finding_that_is_held_more_often_is_flagged() -> None:
@@ -252,7 +204,7 @@ def test_a_finding_that_is_held_more_often_is_flagged() -> None:
         label = "Effusion" if i < 20 else "Nodule" if i < 40 else "No Finding"
         rows.append(row(f"{i}.png", str(i), labels=label))
         shown.append(score(str(i), 0.5 if i < 10 else 1.0, file=f"{i}.png"))
-    found = {one.name: one for one in slices.slices("rotation", tables.judge(shown, THRESHOLDS, rows))}
+    found = {one.name: one for one in tables.slices("rotation", tables.judge(shown, THRESHOLDS, rows))}
     effusion = found["nih: Effusion"]
     assert (effusion.patients, effusion.kept, effusion.rest, effusion.rest_kept) == (20, 10, 200, 200)
     assert effusion.p == pytest.approx(fisher_exact([[10, 10], [200, 0]]).pvalue)
@@ -266,7 +218,7 @@ def test_slices_are_compared_where_they_are_known() -> None:
     rows = [row(f"{i}.png", str(i), sex=("M", "male", "F", "female", "")[i % 5]) for i in range(50)]
     rows += [row(f"{i}.png", str(i), sex="M", age="4") for i in range(50, 60)]
     shown = [score(str(i), 1.0, file=f"{i}.png") for i in range(60)]
-    found = {one.name: one for one in slices.slices("rotation", tables.judge(shown, THRESHOLDS, rows))}
+    found = {one.name: one for one in tables.slices("rotation", tables.judge(shown, THRESHOLDS, rows))}
     assert (found["men"].patients, found["men"].rest) == (20, 20)
     assert found["50 to 59"].patients == 50
     assert found["children under ten"].patients == 10
@@ -324,7 +276,7 @@ def test_unsure_counts_apart_and_against_the_budget() -> None:
 
 def test_the_bars_of_the_anatomy_gate() -> None:
     """A lateral passed, a frontal called lateral, a spine passed and a far set told apart."""
-    held = "|".join(evaluate.HELD)
+    held = "|".join(gate_cases.HELD)
 
     def other(group: str, value: float, site: str, part: str, view: str = "not_chest") -> Score:
         return score(
@@ -388,14 +340,6 @@ def test_the_chain_may_lose_one_clean_film_in_five_hundred() -> None:
     assert (line.site, line.patients, line.misjudged) == ("nih", 501, 2)
 
 
-def boxes(overlaps: Iterable[float], site: str = "web") -> list[BoxScore]:
-    """Lung boxes with these overlaps; every lung inside."""
-    return [
-        BoxScore("web", f"{i}.png", site, site, str(i), iou, 1.0, "0.1 0.1 0.9 0.5", "0.1 0.1 0.9 0.9")
-        for i, iou in enumerate(overlaps)
-    ]
-
-
 def test_the_bars_of_the_lung_box() -> None:
     """The median holds; one film in fifty far off breaks the first percentile."""
     found = claims.judged_claims("lungs", [], THRESHOLDS, [], boxes([0.95] * 98 + [0.3, 0.3]))
@@ -403,142 +347,5 @@ def test_the_bars_of_the_lung_box() -> None:
     low = named(found, "box IoU, 1st percentile: web")
     assert (low.measured, low.holds) == ("0.3000", False)
     assert named(found, "lung inside the box, mean: web").holds is True
-    table = report.box_table(boxes([0.9, 0.8, 0.2]))
+    table = gate_report.box_table(boxes([0.9, 0.8, 0.2]))
     assert ("IoU of the boxes", "web", "web", "3", "3", "0.8000", "0.2120", "0.2000") in table.rows
-
-
-# --- the page -----------------------------------------------------------------------------------------------
-
-
-def brightness(a: Pixels) -> tuple[float, str]:
-    """A real, simple gate: how much brighter the middle is than the whole film."""
-    height, width = a.shape
-    middle = a[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4]
-    return float(np.clip(0.5 + 2 * (middle.mean() - a.mean()), 0, 1)), "INVERTED"
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], list[Score]]:
-    """Thirty phantom films of two sites, looked at by a real gate."""
-    films = tmp_path_factory.mktemp("films")
-    rows = []
-    for seed in range(30):
-        grey = (phantom.render("frontal", seed, (128, 104)) * 255).astype(np.uint8)
-        Image.fromarray(grey).save(films / f"{seed}.png")
-        label = "Effusion" if seed % 3 else "No Finding"
-        site = "web" if seed % 2 else "nih"
-        rows.append(row(f"{seed}.png", f"patient {seed // 2}", site, labels=label, sex="MF"[seed // 2 % 2]))
-    scores = [
-        one
-        for round_ in ("nih", "web")
-        for one in evaluate.score_films(
-            "inversion", brightness, films, [r for r in rows if r.site == round_], round_, progress=False
-        )
-    ]
-    return films, rows, scores
-
-
-def test_the_page_stands_by_itself(tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]) -> None:
-    """Every link leads to a file of the folder, nothing to the network; the extra tables are there."""
-    films, rows, scores = shown
-    extra = [
-        (
-            "Controls",
-            [("border <rows>", "AUC", 0.61234, 30, (0.5, 0.7)), ("header", "AUC", "chance", 30, None)],
-        )
-    ]
-    path = report.write(
-        tmp_path / "out", "inversion", scores, (0.45, 0.55), rows, films, extra, budget=0.0004
-    )
-    html = path.read_text()
-    links = re.findall(r'(?:href|src|srcset)="([^"]+)"', html)
-    assert len(links) > 10
-    assert not [link for link in links if "//" in link]
-    assert not [link for link in links if not link.startswith("#") and not (path.parent / link).is_file()]
-    assert not [link for link in links if link.startswith("#") and f'id="{link[1:]}"' not in html]
-    assert "border &lt;rows&gt;" in html
-    assert "0.5 to 0.7" in html
-    for table in ("claims", "counts", "cases", "rounds", "roc", "coverage", "slices", "errors"):
-        assert (path.parent / f"{table}.csv").stat().st_size > 0
-
-
-def test_every_error_is_on_a_sheet_as_it_was_shown(
-    tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]
-) -> None:
-    """As many thumbnails as errors; the first one is the film after its case was applied to it."""
-    films, rows, scores = shown
-    report.write(tmp_path, "inversion", scores, (0.45, 0.55), rows, films)
-    judged = tables.judge(scores, (0.45, 0.55), rows)
-    wrong = [one for one in judged if one.wrong != tables.RIGHT]
-    with (tmp_path / "errors.csv").open() as handle:
-        assert len(list(csv.DictReader(handle))) == len(wrong) > 0
-    found = sheets.error_sheets(tmp_path, "inversion", wrong, films)
-    assert sum(sheet.films for sheet in found) == len(wrong)
-    kind = tables.MISJUDGED if found[0].title == "Misjudged" else tables.NOT_SURE
-    first = min(
-        (one for one in wrong if one.wrong == kind),
-        key=lambda one: (one.score.case, one.place, one.score.score),
-    )
-    case = next(case for case in evaluate.CASES["inversion"] if case.name == first.score.case)
-    film = case.alter(evaluate.read_pixels(films / first.score.file))
-    with Image.open(tmp_path / found[0].file) as sheet:
-        seen = np.asarray(sheet.convert("L"))[sheets.GAP : sheets.GAP + sheets.THUMB, sheets.GAP :][
-            :, : sheets.THUMB
-        ]
-    middle = seen[80:150, 80:150].mean() / 255
-    height, width = film.shape
-    scale = max(film.shape) / sheets.THUMB
-    top, left = (height - sheets.THUMB * scale) / 2, (width - sheets.THUMB * scale) / 2
-    true = film[
-        int(top + 80 * scale) : int(top + 150 * scale), int(left + 80 * scale) : int(left + 150 * scale)
-    ]
-    assert middle == pytest.approx(true.mean(), abs=0.03)
-
-
-def test_sheets_of_an_earlier_report_go(tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]) -> None:
-    """An error that is gone must not stay to be looked at."""
-    films, rows, scores = shown
-    (tmp_path / "misjudged-099.png").write_bytes(b"old")
-    (tmp_path / "kept.png").write_bytes(b"not ours")
-    report.write(tmp_path, "inversion", scores, (0.0, 0.0), rows, films)
-    assert not (tmp_path / "misjudged-099.png").exists()
-    assert (tmp_path / "kept.png").exists()
-
-
-def test_poor_boxes_are_drawn(tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]) -> None:
-    """The true box is green and the found one orange, on the film."""
-    films, rows, _ = shown
-    report.write(tmp_path, "lungs", [], THRESHOLDS, rows, films, boxes=boxes([0.95, 0.5]))
-    with Image.open(tmp_path / "boxes-001.png") as sheet:
-        colours = {colour for _, colour in sheet.convert("RGB").getcolors(1 << 24) or []}
-    assert {(0x37, 0xC8, 0x84), (0xFF, 0x8A, 0x3D)} <= colours
-    assert (tmp_path / "boxes.csv").exists()
-
-
-def test_the_weights_that_ship_are_reported_beside_the_rounds(
-    tmp_path: Path, shown: tuple[Path, list[Row], list[Score]]
-) -> None:
-    """Two parts, each with its own tables; the bars on top are those of the sites left out."""
-    films, rows, scores = shown
-    both = [*scores, *(replace(one, left_out="") for one in scores)]
-    html = report.write(tmp_path, "inversion", both, (0.45, 0.55), rows, films).read_text()
-    assert report.LEFT_OUT in html
-    assert report.SHIPPED in html
-    assert (tmp_path / "shipped-counts.csv").exists()
-
-
-def test_the_summary_for_a_card_is_short_and_whole(shown: tuple[Path, list[Row], list[Score]]) -> None:
-    """The bars and the counts by site, every row as wide as its head."""
-    _, rows, scores = shown
-    text = report.summary("inversion", scores, (0.45, 0.55), rows)
-    widths = {line.count("|") for line in text.splitlines() if line.startswith("| 4 turns x 2 polarities |")}
-    assert widths == {9}
-    assert "| 4 turns x 2 polarities: misjudged | at most 0.05 % |" in text
-    assert len(text.splitlines()) < 40
-
-
-def test_a_gate_without_scores_still_makes_a_page(tmp_path: Path) -> None:
-    """Nothing measured, nothing claimed."""
-    html = report.write(tmp_path, "rotation", [], THRESHOLDS, [], tmp_path).read_text()
-    assert "<b>0</b>bars measured" in html
-    assert page.ERRORS in html

@@ -12,12 +12,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pipelines.lab.measure import discrimination, rules
+from pipelines.lab.measure import platt, rules
+from pipelines.lab.measure.areas import Areas, Exclusive, Value
 from pipelines.lab.measure.classifier_scores import Scores
-from pipelines.lab.measure.discrimination import Areas, Exclusive, LearningCurve
-from pipelines.lab.measure.rules import Threshold
-from pipelines.lab.measure.threshold_sweep import Sweep
-from pipelines.lab.report.curves import LINES, LOOKS, STROKES, save
+from pipelines.lab.measure.learning_curve import LearningCurve
+from pipelines.lab.measure.rules import Sweep, Threshold
+from pipelines.lab.report.drawing import LINES, LOOKS, STROKES, save
 
 HALVES = (0.0, 0.5, 1.0)
 COLUMNS = 4  # panels side by side
@@ -76,12 +76,12 @@ def draw_reliability(folder: Path, before: Scores, after: Scores, areas: Areas, 
         errors = []
         for index, (name, scores) in enumerate((("as it is", before), ("scaled", after))):
             truth, p, _ = scores.known(label)
-            bins = discrimination.reliability(truth, p)
+            bins = platt.reliability(truth, p)
             if not bins:
                 continue
             said, was = np.array([one.said for one in bins]), np.array([one.was.value for one in bins])
             ends = np.array([one.was.interval for one in bins]).T
-            errors.append(f"{discrimination.calibration_error(truth, p):.3f}")
+            errors.append(f"{platt.calibration_error(truth, p):.3f}")
             axes.errorbar(
                 said,
                 was,
@@ -168,17 +168,17 @@ def draw_sweep(folder: Path, sweep: Sweep, stem: str = "") -> Drawn:
     return save(folder, f"{stem}sweep", (8.6, 3.8), draw)
 
 
-def draw_confusion(folder: Path, found: Exclusive, stem: str = "") -> Drawn:
+def draw_confusion(folder: Path, exclusive: Exclusive, stem: str = "") -> Drawn:
     """`confusion-*.svg`: how many of each true class were called what, and which share of it that is."""
 
     def draw(figure: Figure, look: str) -> None:
         axes = figure.subplots()
-        rows = found.confusion.sum(axis=1, keepdims=True)
-        shares = found.confusion / np.maximum(rows, 1)
+        rows = exclusive.confusion.sum(axis=1, keepdims=True)
+        shares = exclusive.confusion / np.maximum(rows, 1)
         ground = {"light": "#fbfaf7", "dark": "#17171a"}[look]
         colours = LinearSegmentedColormap.from_list("blues", [ground, LINES[look][0]])
         axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
-        for (true, said), count in np.ndenumerate(found.confusion):
+        for (true, said), count in np.ndenumerate(exclusive.confusion):
             strong = shares[true, said] > 0.55
             axes.text(
                 said,
@@ -188,14 +188,14 @@ def draw_confusion(folder: Path, found: Exclusive, stem: str = "") -> Drawn:
                 va="center",
                 color="#ffffff" if strong else LOOKS[look]["ink"],
             )
-        places = range(len(found.labels))
+        places = range(len(exclusive.labels))
         axes.set(xticks=places, yticks=places, xlabel="said", ylabel="true")
-        axes.set_xticklabels(found.labels, rotation=30 if len(found.labels) > 4 else 0)
-        axes.set_yticklabels(found.labels)
+        axes.set_xticklabels(exclusive.labels, rotation=30 if len(exclusive.labels) > 4 else 0)
+        axes.set_yticklabels(exclusive.labels)
         axes.grid(False)
         axes.spines[:].set_visible(False)
 
-    side = 2.2 + 0.85 * len(found.labels)
+    side = 2.2 + 0.85 * len(exclusive.labels)
     return save(folder, f"{stem}confusion", (side + 0.6, side), draw)
 
 
@@ -280,7 +280,7 @@ def _told(axes: Axes, text: str, look: str, where: str) -> None:
     )
 
 
-def _value(value: discrimination.Value) -> str:
+def _value(value: Value) -> str:
     if math.isnan(value.value):
         return "–"
     low, high = value.interval
