@@ -38,12 +38,13 @@ import pydicom
 from damage import CODECS, written
 from rig import Gateway, cpu_model, gateway, rss_mb, wait_for
 
-from gateway.destinations import pdu, scu
-from gateway.destinations.association import Association, Interrupted, Proposal, Target
+from gateway.destinations import scu
 from gateway.errors import DecodeError, DeliveryError, NoTime
 from gateway.sandbox.decoder import Decoder
 from gateway.store import read_meta
-from gateway.upper_layer import RELEASE_RQ, PduType, p_data
+from gateway.upper_layer import dimse, requestor
+from gateway.upper_layer.association import Association, Interrupted, Proposal, Target
+from gateway.upper_layer.pdu import RELEASE_RQ, PduType, p_data
 from pipelines.film import Operations
 from pipelines.lab.films.phantom import render
 
@@ -286,12 +287,12 @@ def honest(files: Sequence[bytes]) -> list[Words]:
     meta = [read_meta(BytesIO(one)) for one in files]
     proposals = [
         Proposal(meta[0].sop_class_uid, (meta[0].transfer_syntax_uid,)),
-        Proposal(pdu.VERIFICATION, ("1.2.840.10008.1.2",)),
+        Proposal(dimse.VERIFICATION, ("1.2.840.10008.1.2",)),
     ]
-    request = pdu.associate_rq("FUZZ", "FILMGATE", proposals, 16384)
-    echo = (3, pdu.c_echo_rq(1), b"")
+    request = requestor.associate_rq("FUZZ", "FILMGATE", proposals, 16384)
+    echo = (3, dimse.c_echo_rq(1), b"")
     stores = [
-        (1, pdu.c_store_rq(1, one.sop_class_uid, one.sop_instance_uid), data[dataset_at(data) :])
+        (1, dimse.c_store_rq(1, one.sop_class_uid, one.sop_instance_uid), data[dataset_at(data) :])
         for one, data in zip(meta, files, strict=True)
     ]
     return [

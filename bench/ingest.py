@@ -1,11 +1,14 @@
 """How fast C-STORE is taken in: filmgate beside Orthanc and DCMTK's storescp, in one run on one machine.
 
-    python bench/ingest.py [--rounds 3] [--senders 4] [--processes 1] [--workers N] [--json]
+    python bench/ingest.py [--rounds 3] [--senders 4] [--processes 1] [--workers N] [--before CHECKOUT]
 
 Each round starts every server on an empty folder and sends it the same films with DCMTK's dcmsend, several
-at a time. filmgate answers 0x0000 only when file, folder and ledger are synced; the other two sync nothing.
-Only films answered with 0x0000 count. With --workers it is all of `filmgate up`: gates run meanwhile.
-Compare ratios within a run: the machine may have other things to do.
+at a time. Only films answered with 0x0000 count. What that answer stands for differs: filmgate says it when
+file, folder and ledger are synced; Orthanc when the file is (SyncStorageArea, its default), but neither the
+file's name nor its index; without SyncStorageArea, and storescp, when nothing is. With --workers it is all of
+`filmgate up`, ready: gates run meanwhile. With --before another checkout of filmgate takes its turn.
+Compare ratios within a run: the machine may have other things to do. Processor time is steadier than films a
+second; it is of the process that receives, whatever else it does.
 """
 
 from __future__ import annotations
@@ -17,31 +20,32 @@ import os
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import structlog
+from orthanc_peer import ORTHANC, configuration
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from rig import DCMSEND, ROOT, STORESCP, below, free_port, listening
 
 from gateway.ledger import Ledger
 from gateway.listener import serve
 from gateway.settings import GatewaySettings, Settings, StoreSettings
 from gateway.store import Store
 
-DCMSEND = "/usr/bin/dcmsend"
-STORESCP = "/usr/bin/storescp"
-ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-TARGETS = ("orthanc", "dcmtk", "filmgate")
+TARGETS = ("orthanc", "orthanc-nosync", "dcmtk", "filmgate")
+BEFORE = "before"
 SIZES = {"0.5 MB": (512, 512, 600), "10 MB": (2500, 2048, 64)}  # rows, columns, films of one round
+START_S = 90
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,14 @@ class Measured:
     target: str
     films_per_s: float  # median of the rounds
     mb_per_s: float
+    cpu_ms: float  # processor time a film, of the process that receives; median
     rounds: tuple[float, ...]  # films/s
+
+
+@dataclass(frozen=True)
+class Round:
+    films_per_s: float
+    cpu_ms: float
 
 
 def make_films(folder: Path, rows: int, columns: int, count: int) -> list[Path]:
@@ -82,58 +93,46 @@ def make_films(folder: Path, rows: int, columns: int, count: int) -> list[Path]:
     return paths
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def command_of(target: str, folder: Path, port: int, processes: int, workers: int) -> list[str]:
+def command_of(target: str, folder: Path, port: int, how: argparse.Namespace) -> list[str]:
     if target == "dcmtk":
         (folder / "received").mkdir()
         return [STORESCP, "--fork", "-od", str(folder / "received"), str(port)]
-    if target == "orthanc":
-        settings = {
-            "Name": "bench",
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "storage"),
-            "DicomPort": port,
-            "DicomAet": "BENCH",
-            "DicomCheckCalledAet": False,
-            "DicomAlwaysAllowStore": True,
-            "HttpServerEnabled": False,
-            "Plugins": [],
-        }
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        assert ORTHANC is not None
-        return [ORTHANC, str(folder / "orthanc.json")]
-    if workers:
-        config = {"gateway": {"port": port, "processes": processes}, "work": {"workers": workers}}
+    if target.startswith("orthanc"):
+        sync = target == "orthanc"
+        return [str(ORTHANC), str(configuration(folder, "BENCH", port, SyncStorageArea=sync))]
+    if how.workers:
+        config = {"gateway": {"port": port, "processes": how.processes}, "work": {"workers": how.workers}}
         (folder / "filmgate.yaml").write_text(json.dumps(config))
-        filmgate = str(Path(sys.executable).with_name("filmgate"))
-        return [filmgate, "up", "--config", str(folder / "filmgate.yaml"), "--state", str(folder / "state")]
-    return [sys.executable, __file__, "--listen", str(folder / "state"), str(port), str(processes)]
+        where = ["--config", str(folder / "filmgate.yaml"), "--state", str(folder / "state")]
+        return [sys.executable, "-m", "gateway.cli", "up", *where]
+    return [sys.executable, __file__, "--listen", str(folder / "state"), str(port), str(how.processes)]
 
 
-def start(target: str, folder: Path, port: int, processes: int, workers: int) -> subprocess.Popen[bytes]:
-    server = subprocess.Popen(
-        command_of(target, folder, port, processes, workers),
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "log").open("wb"),
-        start_new_session=True,
-    )
-    end = time.monotonic() + 60
+def start(target: str, folder: Path, port: int, how: argparse.Namespace) -> subprocess.Popen[bytes]:
+    checkout = how.before if target == BEFORE else ROOT
+    log = folder / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command_of(target, folder, port, how),
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            start_new_session=True,
+        )
+    whole = how.workers and target in ("filmgate", BEFORE)
+    end = time.monotonic() + START_S
     while time.monotonic() < end and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
+        if "filmgate is ready" in log.read_text(errors="replace") if whole else listening(port):
             return server
-    raise SystemExit(f"{target} did not start:\n{(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.05)
+    stop(server)
+    raise SystemExit(f"{target} did not start:\n{log.read_text()[-2000:]}")
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is not None:
+        return
     os.killpg(server.pid, signal.SIGTERM)
     try:
         server.wait(timeout=15)
@@ -165,23 +164,46 @@ def send(films: list[Path], folder: Path, port: int, senders: int) -> tuple[int,
     return stored, seconds
 
 
-def one_round(target: str, films: list[Path], work: Path, how: argparse.Namespace) -> float:
-    """Films a second."""
+def receiving_s(server: subprocess.Popen[bytes]) -> float:
+    """Processor time so far: of `filmgate listen`, else of the server and its children that ended."""
+    listeners = [pid for pid, line in below(server.pid).items() if " listen " in line]
+    return sum(_cpu_s(pid) for pid in listeners or [server.pid])
+
+
+def _cpu_s(pid: int) -> float:
+    """proc(5): utime, stime, cutime and cstime."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def one_round(target: str, films: list[Path], work: Path, how: argparse.Namespace) -> Round:
     folder = Path(tempfile.mkdtemp(prefix=f"{target}-", dir=work))
-    server = start(target, folder, port := free_port(), how.processes, how.workers)
+    server = start(target, folder, port := free_port(), how)
     try:
         os.sync()  # what others left dirty is not this one's burden
+        before_s = receiving_s(server)
         stored, seconds = send(films, folder, port, how.senders)
+        cpu_ms = (receiving_s(server) - before_s) * 1e3
     finally:
         stop(server)
-        log = (folder / "log").read_text(errors="replace")
-        shutil.rmtree(folder, ignore_errors=True)
     if stored != len(films):
+        log = (folder / "log").read_text(errors="replace")
         print(
             f"{target}: {stored} of {len(films)} films were answered with 0x0000\n{log[-2000:]}",
             file=sys.stderr,
         )
-    return stored / seconds
+    give_room_back(folder)
+    return Round(stored / seconds, cpu_ms / max(stored, 1))
+
+
+def give_room_back(folder: Path) -> None:
+    """Empty the files, but let them be: ext4 makes a detour round inodes that were freed minutes ago.
+
+    The server whose turn is next would pay for it with a seventh of its time.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 0)
 
 
 def listen(state: Path, port: int, processes: int) -> None:
@@ -199,6 +221,18 @@ def listen(state: Path, port: int, processes: int) -> None:
     serve(settings, ledger, store, reuse_port=processes > 1, ready=lambda: None, stop=done, drain_s=1)
 
 
+def measured(size: str, target: str, film_mb: float, rounds: Sequence[Round]) -> Measured:
+    films_per_s = statistics.median(one.films_per_s for one in rounds)
+    return Measured(
+        size=size,
+        target=target,
+        films_per_s=round(films_per_s, 1),
+        mb_per_s=round(films_per_s * film_mb, 1),
+        cpu_ms=round(statistics.median(one.cpu_ms for one in rounds), 2),
+        rounds=tuple(round(one.films_per_s, 1) for one in rounds),
+    )
+
+
 def measure(arguments: argparse.Namespace) -> list[Measured]:
     results = []
     with tempfile.TemporaryDirectory(prefix="filmgate-bench-", dir=arguments.folder) as work:
@@ -208,31 +242,27 @@ def measure(arguments: argparse.Namespace) -> list[Measured]:
             source.mkdir()
             films = make_films(source, rows, columns, count)
             film_mb = films[0].stat().st_size / 1e6
-            rates: dict[str, list[float]] = {target: [] for target in arguments.targets}
+            rounds: dict[str, list[Round]] = {target: [] for target in arguments.targets}
             for _ in range(arguments.rounds):
                 for target in arguments.targets:
-                    rates[target].append(one_round(target, films, Path(work), arguments))
-            for target, measured in rates.items():
-                middle = statistics.median(measured)
-                rounds = tuple(round(one, 1) for one in measured)
-                results.append(Measured(size, target, round(middle, 1), round(middle * film_mb, 1), rounds))
+                    rounds[target].append(one_round(target, films, Path(work), arguments))
+            results += [measured(size, target, film_mb, of_it) for target, of_it in rounds.items()]
             shutil.rmtree(source)
     return results
 
 
 def table(results: list[Measured]) -> str:
-    lines = [f"{'films':8} {'server':10} {'films/s':>9} {'MB/s':>9}   rounds"]
+    lines = [f"{'films':8} {'server':15} {'films/s':>9} {'MB/s':>9} {'CPU ms/film':>12}   rounds"]
     by = {(one.size, one.target): one for one in results}
+    lines += [
+        f"{one.size:8} {one.target:15} {one.films_per_s:9.1f} {one.mb_per_s:9.1f} {one.cpu_ms:12.2f}"
+        f"   {one.rounds}"
+        for one in results
+    ]
     for one in results:
-        lines.append(
-            f"{one.size:8} {one.target:10} {one.films_per_s:9.1f} {one.mb_per_s:9.1f}   {one.rounds}"
-        )
-    for size in dict.fromkeys(one.size for one in results):
-        ours = by.get((size, "filmgate"))
-        for other in ("orthanc", "dcmtk"):
-            theirs = by.get((size, other))
-            if ours and theirs:
-                lines.append(f"{size:8} filmgate is {ours.films_per_s / theirs.films_per_s:.2f} x {other}")
+        ours = by.get((one.size, "filmgate"))
+        if ours is not None and one is not ours and one.films_per_s:
+            lines.append(f"{one.size:8} filmgate is {ours.films_per_s / one.films_per_s:.2f} x {one.target}")
     return "\n".join(lines)
 
 
@@ -249,9 +279,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="run `filmgate up` with so many workers")
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--before", type=Path, help="another checkout of filmgate, measured in turn")
     parser.add_argument("--folder", default="/var/tmp", help="on the disk to measure, not on tmpfs")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.before:
+        arguments.targets = [BEFORE, *arguments.targets]
     results = measure(arguments)
     print(json.dumps([asdict(one) for one in results], indent=1) if arguments.json else table(results))
 

@@ -49,22 +49,39 @@ class Orthanc:
         return self.ask(f"/instances/{instance}/content/7fe0-0010/0")
 
 
-@contextmanager
-def orthanc(folder: Path, name: str, dicom_port: int, gateway_port: int) -> Iterator[Orthanc]:
-    """An Orthanc of our own, which knows the gateway as the modality `filmgate`."""
-    http_port = free_port()
+def configuration(
+    folder: Path, name: str, dicom_port: int, http_port: int | None = None, **settings: Any
+) -> Path:
+    """Write a configuration file into `folder`, whose storage is below it too; `settings` are added."""
     config = {
         "Name": name,
         "DicomAet": name,
         "DicomPort": dicom_port,
-        "HttpPort": http_port,
-        "StorageDirectory": str(folder / name),
+        "DicomCheckCalledAet": False,
         "DicomAlwaysAllowStore": True,
+        "HttpServerEnabled": http_port is not None,
+        "HttpPort": http_port or 8042,
+        "StorageDirectory": str(folder / name),
         "AuthenticationEnabled": False,
-        "DicomModalities": {"filmgate": ["FILMGATE", "127.0.0.1", gateway_port]},
+        "Plugins": [],
+        **settings,
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(config))
+    return path
+
+
+@contextmanager
+def orthanc(folder: Path, name: str, dicom_port: int, gateway_port: int) -> Iterator[Orthanc]:
+    """An Orthanc of our own, which knows the gateway as the modality `filmgate`."""
+    http_port = free_port()
+    path = configuration(
+        folder,
+        name,
+        dicom_port,
+        http_port,
+        DicomModalities={"filmgate": ["FILMGATE", "127.0.0.1", gateway_port]},
+    )
     log = (folder / f"{name}.log").open("wb")
     with log, subprocess.Popen([ORTHANC, str(path)], stdout=log, stderr=log) as process:
         try:

@@ -154,15 +154,7 @@ class Gateway:
 
     def pids(self) -> dict[int, str]:
         """Process id -> command line of everything below `filmgate up`."""
-        found: dict[int, str] = {}
-        todo = [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            with suppress(OSError):
-                found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    todo += [int(child) for child in (task / "children").read_text().split()]
-        return found
+        return below(self.process.pid)
 
     def pid_of(self, *words: str) -> int:
         """The newest process whose command line holds all `words`."""
@@ -225,6 +217,19 @@ def _stop(running: Gateway) -> None:
 def _is_settled(film: dict[str, Any]) -> bool:
     waiting = {"pending", "sending", "retry"}
     return bool(film["decision"]) and not any(d["state"] in waiting for d in film["deliveries"])
+
+
+def below(pid: int) -> dict[int, str]:
+    """Process id -> command line of a process and all its descendants."""
+    found: dict[int, str] = {}
+    todo = [pid]
+    while todo:
+        pid = todo.pop()
+        with suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                todo += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def listening(port: int) -> bool:

@@ -27,9 +27,9 @@ from rig import Gateway, cpu_model, gateway, wait_for
 from survive import films, report
 
 from gateway.cli.run.serving import LISTENER_DRAIN_S
-from gateway.destinations.association import Association, Interrupted, Proposal, Target
 from gateway.errors import DeliveryError
 from gateway.store import read_meta
+from gateway.upper_layer.association import Association, Interrupted, Proposal, Target
 
 FILM_S = (0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 2 * LISTENER_DRAIN_S)  # a sender each: how long it takes
 CHUNK = 16 << 10

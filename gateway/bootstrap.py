@@ -10,10 +10,10 @@ from typing import Any
 
 from gateway import redis_server
 from gateway.destinations import Destination, build_or_wait
-from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
 from gateway.process import clock, private
+from gateway.process.wake import Wake
 from gateway.quarantine import Quarantine
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
@@ -49,7 +49,12 @@ class Shell:
         """
         private.claim(settings.state)
         timeout_s = settings.ledger.busy_timeout_s
-        ledger = Ledger.open(settings.ledger_url, busy_timeout_s=timeout_s, migrate_first=migrate_first)
+        ledger = Ledger.open(
+            settings.ledger_url,
+            busy_timeout_s=timeout_s,
+            migrate_first=migrate_first,
+            wake=Wake(settings.state),
+        )
         return cls(settings, ledger, Store(settings.state, settings.store.min_free_mb))
 
     def close(self) -> None:
@@ -80,11 +85,6 @@ class Shell:
         """Those that things are sent to: a classifier reads where it is. One that cannot be built waits."""
         calling = self.settings.gateway.ae_title
         return {name: build_or_wait(name, block, calling) for name, block in self.settings.carried.items()}
-
-    def courier(self) -> Courier:
-        retry = {name: block.retry for name, block in self.settings.carried.items()}
-        not_sent = self.settings.classifiers
-        return Courier(self.ledger, self.store, self.destinations(), retry, not_sent=not_sent)
 
     def reporter(self) -> Reporter:
         memory_mb, zone = self.settings.work.decode_memory_mb, self.settings.gateway.time_zone
@@ -124,9 +124,9 @@ class Shell:
         return Acceptance(**block.accepts.model_dump())
 
     def models(self) -> dict[str, Any]:
-        """What `pipelines.gates.load` is told: which bundles, which variants of them, and further regions."""
+        """The arguments of `pipelines.gates.load`: bundles, their variants, and further regions."""
         work = self.settings.work
-        told = {"variants": work.variants, "regions": work.regions}
+        options = {"variants": work.variants, "regions": work.regions}
         return {"bundles": Path(work.bundles) if work.bundles else None} | {
-            k: v for k, v in told.items() if v
+            name: value for name, value in options.items() if value
         }

@@ -67,15 +67,15 @@ class Doorbell:
 
         @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
         def _ready(**_: Any) -> None:
-            if not told.is_set():
-                told.set()
+            if not is_ready.is_set():
+                is_ready.set()
                 ready()
 
         def stop() -> None:
             stopping.wait()
             state.should_stop = EX_OK  # what Celery's own handlers would set
 
-        told = Event()
+        is_ready = Event()
         Thread(target=stop, name="stop", daemon=True).start()
         while not stopping.is_set():
             self._listen(name)

@@ -1,4 +1,4 @@
-"""Everything filmgate raises on purpose.
+"""Everything filmgate raises on purpose, and what is said of errors that nobody thought of.
 
 FilmgateError
 ├── SettingsError           the configuration cannot be used
@@ -28,7 +28,9 @@ FilmgateError
 
 from __future__ import annotations
 
+import traceback
 from enum import Enum, StrEnum
+from types import TracebackType
 
 from pipelines.film import Header, Reason
 
@@ -192,3 +194,43 @@ class PersonDecided(FilmgateError):
 
 class NotFound(FilmgateError):
     """Raised when a film, hold or destination that a person named does not exist."""
+
+
+# What is said of any error: where it was, and no words that may quote a film. Messages of other libraries
+# repeat what they could not use, and that may be a patient's name ("could not convert string to float: ...").
+# Lines of code hold none.
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_SAY_NAMES_OF_CODE = (AttributeError, NameError, ImportError)  # their words are names in the program
+_MOST_CAUSES = 8
+
+
+def traceback_text(exc_info: ExcInfo) -> str:
+    """The traceback as Python prints it, causes first, with the messages of others left out."""
+    parts: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None and len(parts) < _MOST_CAUSES:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        head = "Traceback (most recent call last):\n" if frames else ""
+        parts.append(f"{head}{frames}{in_words(error)}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nAfter this, which led to it:\n\n".join(reversed(parts))
+
+
+def in_words(error: BaseException) -> str:
+    """Its kind, and its message where that cannot quote a film."""
+    kind = type(error).__name__
+    if isinstance(error, OSError):
+        return f"{kind}: {error.strerror}" if error.strerror else kind
+    ours = isinstance(error, FilmgateError) or type(error) in _SAY_NAMES_OF_CODE
+    return f"{kind}: {error}" if ours else f"{kind} (its words are left out: they may quote a film)"
+
+
+def in_a_line(error: BaseException) -> str:
+    """In one line: its kind, and the line of code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or isinstance(error, FilmgateError):
+        return in_words(error)
+    at = frames[-1]
+    return f"{in_words(error)}, in {at.name} ({'/'.join(at.filename.split('/')[-2:])}:{at.lineno})"

@@ -16,17 +16,18 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from gateway.process import outlet, tracebacks
+from gateway.errors import ExcInfo, in_a_line, traceback_text
+from gateway.process import standard_streams
 from gateway.process.health import HERE
-from gateway.process.muffler import Muffler
-from gateway.process.outlet import Outlet
+from gateway.process.log_limiter import LogLimiter
+from gateway.process.standard_streams import QueuedStream
 from gateway.settings import LogSettings
 
-# Libraries that never see a header: their words are told. All others' may quote what they read.
+# Libraries that never see a header: the log has their words. Those of all others may quote what they read.
 BLIND = frozenset(("alembic", "celery", "kombu", "monai", "redis", "scipy", "sklearn", "sqlalchemy", "torch"))
 
 _LEVELS = logging.getLevelNamesMapping()
-_muffler = Muffler()
+_log_limiter = LogLimiter()
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
         )
     ]
     if settings.json_:
-        in_full = structlog.processors.ExceptionRenderer(tracebacks.full)
+        in_full = structlog.processors.ExceptionRenderer(traceback_text)
         renderer = [named, in_full, structlog.processors.JSONRenderer()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -73,16 +74,16 @@ def configure(settings: LogSettings, *, process: str = "") -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # pynetdicom's lines name instances and peers' texts; what matters of them we log ourselves
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    if isinstance(sys.stderr, Outlet):
+    if isinstance(sys.stderr, QueuedStream):
         sys.stderr.note = lambda count: _line(_missing(count), [*shared, *renderer])
 
 
 def configure_service(settings: LogSettings, *, process: str) -> None:
     """The same for a process that runs for months: nothing that it says can hold it up or end it.
 
-    What Python itself would print of errors that nobody caught, and of warnings, becomes lines of the log.
+    Errors that nobody caught, and warnings, become lines of the log instead of what Python would print.
     """
-    _, err = outlet.take_over()
+    _, err = standard_streams.take_over()
     err.when_stuck = _note_trouble
     configure(settings, process=process)
     sys.excepthook = _say_uncaught
@@ -104,7 +105,7 @@ def show_warning(
     """For `warnings.showwarning`: a line of the log that says where, and the words of BLIND alone."""
     del file, line
     where = f"{'/'.join(Path(filename).parts[-2:])}:{lineno}"
-    allowed, kept_back = _muffler.allows(where)
+    allowed, kept_back = _log_limiter.allows(where)
     if not allowed:
         return
     details: dict[str, Any] = {"kind": category.__name__, "where": where}
@@ -121,7 +122,7 @@ def _without_words(record: logging.LogRecord) -> bool:
     if library in BLIND or library == "models":  # ours, which sees pixels alone
         return True
     where = f"{'/'.join(Path(record.pathname).parts[-2:])}:{record.lineno}"
-    allowed, kept_back = _muffler.allows(where)
+    allowed, kept_back = _log_limiter.allows(where)
     record.msg = f"{library} complains at {where}; its words are left out: they may quote a film"
     if kept_back:
         record.msg += f" ({kept_back} more were kept back)"
@@ -137,8 +138,8 @@ def _note_trouble(trouble: str) -> None:
         HERE.well("log")
 
 
-def _print_traceback(out: TextIO, exc_info: tracebacks.ExcInfo) -> None:
-    out.write("\n" + tracebacks.full(exc_info))
+def _print_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    out.write("\n" + traceback_text(exc_info))
 
 
 def _missing(count: int) -> EventDict:
@@ -150,10 +151,10 @@ def _missing(count: int) -> EventDict:
 
 
 def _line(event: EventDict, processors: list[Processor]) -> str:
-    made: Any = event
+    line: Any = event
     for process in processors:
-        made = process(None, "warning", made)
-    return f"{made}\n"
+        line = process(None, "warning", line)
+    return f"{line}\n"
 
 
 def _say_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -171,4 +172,4 @@ def _say_thread_ended(args: threading.ExceptHookArgs) -> None:
 def _say_unraisable(args: Any) -> None:
     """args: sys.UnraisableHookArgs, a class that only type checkers know."""
     if args.exc_value is not None:
-        log.warning("an error while tidying up", error=tracebacks.short(args.exc_value))
+        log.warning("an error while tidying up", error=in_a_line(args.exc_value))

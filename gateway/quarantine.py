@@ -83,21 +83,23 @@ class Quarantine:
         cannot be made for any other reason: the film stays held.
         """
         hold, now = self._ledger.open_hold(film), self._clock()
-        made = self._rejection_note(hold, by, note, now) if self._rejection_notes and by.strip() else None
-        self._ledger.reject(hold, by=by, note_text=note, now=now, made=made)
+        rejection_note = (
+            self._rejection_note(hold, by, note, now) if self._rejection_notes and by.strip() else None
+        )
+        self._ledger.reject(hold, by=by, note_text=note, now=now, made=rejection_note)
         return hold
 
     def _rejection_note(self, hold: Hold, by: str, note: str, now: datetime) -> Made | None:
         original, occasion = self._original(hold), Occasion(now, {})
         with self._reporter() as reporter:
             try:
-                made = reporter.rejection(original, hold.reasons, who=by, note=note, occasion=occasion)
+                result = reporter.rejection(original, hold.reasons, who=by, note=note, occasion=occasion)
             except DecodeError as error:
                 if error.reason is Reason.DECODE_FAILED:  # the maker's trouble, not what the film is
                     raise
                 log.warning("no rejection note", film=hold.film_id, error=str(error))
                 return None
-        return made.keep(self._store, self._rejection_notes) if made else None
+        return result.keep(self._store, self._rejection_notes) if result else None
 
     def _original(self, hold: Hold) -> Path:
         """Raises Missing."""

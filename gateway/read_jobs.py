@@ -14,20 +14,22 @@ from typing import Any
 
 import structlog
 
+from gateway.bootstrap import Shell
 from gateway.errors import DecodeError
 from gateway.ledger.records import Job, Judged, Made, Read
 from gateway.process import crash
 from gateway.sandbox.decoder import LastFilm
 from gateway.sandbox.reporter import Occasion, Reporter, Systems
-from gateway.settings import ClassifierDestination
+from gateway.settings import ClassifierDestination, WebhookDestination
 from gateway.settings.classifier import bundle_of
 from gateway.store import Store
 from models.bundle import BundleError
 from models.classifiers import terms
-from pipelines.classifier import Classifier
 from pipelines.film import Act, Film, Finding, Reason, Verdict
+from pipelines.gates import Gates
 from pipelines.policy import Acceptance, accepts
 from pipelines.reading import UNREAD_TEXT, NotRead, Reading, Unread
+from pipelines.reading.classifier import Classifier
 from pipelines.words.kinds import is_film
 
 log = structlog.get_logger()
@@ -221,6 +223,30 @@ class ReadJobs:
                 for to in asked[kind]:
                     alike.setdefault(self._systems.get(to) if kind == "fhir" else None, []).append(to)
                 yield from ((kind, tuple(names), systems) for systems, names in alike.items())
+
+
+def classifiers_of(shell: Shell, films: LastFilm, gates: Gates, reporter: Reporter) -> ReadJobs:
+    """The classifiers that the settings name."""
+    settings = shell.settings
+    webhooks = {
+        name: block for name, block in settings.destinations.items() if isinstance(block, WebhookDestination)
+    }
+    return ReadJobs(
+        settings.classifiers,
+        shell.acceptances(),
+        {name: _systems(block) for name, block in webhooks.items()},
+        store=shell.store,
+        films=films,
+        reporter=reporter,
+        look=gates.look,
+        findings=shell.ledger.findings_of,
+        observing=settings.policy.mode == "observe",
+        engines=settings.state / "engines",
+    )
+
+
+def _systems(block: WebhookDestination) -> Systems:
+    return Systems(block.fhir.patient_system or None, block.fhir.accession_system or None)
 
 
 UNUSABLE = "what is owed to it fails, and is read after `filmgate films send-again`"

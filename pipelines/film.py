@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line lists films without numpy, a tenth of a second sooner
@@ -227,6 +228,62 @@ class Box:
     x1: float
     y1: float
 
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+    def inside(self, other: Box) -> bool:
+        """Whether it is a box at all and lies within the other; false where a side is NaN."""
+        across = other.x0 <= self.x0 < self.x1 <= other.x1
+        return across and other.y0 <= self.y0 < self.y1 <= other.y1
+
+    def union(self, other: Box) -> Box:
+        """The box round both."""
+        x0, y0 = min(self.x0, other.x0), min(self.y0, other.y0)
+        return Box(x0, y0, max(self.x1, other.x1), max(self.y1, other.y1))
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union of the two."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        both = max(width, 0.0) * max(height, 0.0)
+        return both / (self.width * self.height + other.width * other.height - both)
+
+    def grown(self, margin: float) -> Box:
+        """With a margin on each side, as far as the film goes."""
+        x0, y0 = max(self.x0 - margin, 0.0), max(self.y0 - margin, 0.0)
+        return Box(x0, y0, min(self.x1 + margin, 1.0), min(self.y1 + margin, 1.0))
+
+    def turned(self, quarters: int) -> Box:
+        """Where it lies on the film turned clockwise by so many quarters; below 0, the other way."""
+        box = self
+        for _ in range(quarters % 4 if quarters > 0 else 0):
+            box = Box(1 - box.y1, box.x0, 1 - box.y0, box.x1)
+        for _ in range(-quarters % 4 if quarters < 0 else 0):
+            box = Box(box.y0, 1 - box.x1, box.y1, 1 - box.x0)
+        return box
+
+    def in_whole(self, frame: Box) -> Box:
+        """A box in fractions of `frame` -> the same box in fractions of what `frame` was cut from."""
+        x0, x1 = frame.x0 + self.x0 * frame.width, frame.x0 + self.x1 * frame.width
+        return Box(x0, frame.y0 + self.y0 * frame.height, x1, frame.y0 + self.y1 * frame.height)
+
+    def in_pixels(self, rows: int, columns: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom on a picture of so many pixels."""
+        return self.x0 * columns, self.y0 * rows, self.x1 * columns, self.y1 * rows
+
+    def cut(self, rows: int, columns: int) -> tuple[slice, slice]:
+        """The rows and columns of a picture that lie in the box, those in part too."""
+        left, top, right, bottom = self.in_pixels(rows, columns)
+        return slice(floor(top), ceil(bottom)), slice(floor(left), ceil(right))
+
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -255,23 +312,6 @@ class Finding:
     box: Box | None = None
     model_digest: str = ""
     facts: tuple[tuple[str, float], ...] = ()
-
-
-# PS3.16 CID 7010: the titles of Key Object Selection documents that reject, by code (DCM)
-REJECTION_TITLES = {
-    "113001": "Rejected for Quality Reasons",
-    "113037": "Rejected for Patient Safety Reasons",
-    "113038": "Incorrect Modality Worklist Entry",
-    "113039": "Data Retention Policy Expired",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The instances that one document rejects, and the code of its title."""
-
-    code: str
-    instances: tuple[str, ...]  # SOP Instance UIDs
 
 
 class Answer(StrEnum):
@@ -344,3 +384,20 @@ class Decision:
     policy_digest: str = ""
     words: tuple[str, ...] = ()  # of the header, that a person must speak about first; only for QUARANTINE
     rulings: tuple[Ruling, ...] = ()  # that it rests on
+
+
+# Titles of Key Object Selection documents that reject instances: PS3.16 CID 7010.
+REJECTION_TITLES = {
+    "113001": "Rejected for Quality Reasons",
+    "113037": "Rejected for Patient Safety Reasons",
+    "113038": "Incorrect Modality Worklist Entry",
+    "113039": "Data Retention Policy Expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The instances that one document rejects, and the code of its title."""
+
+    code: str
+    instances: tuple[str, ...]  # SOP Instance UIDs

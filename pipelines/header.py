@@ -196,8 +196,8 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...]:
 
 def number(ds: Dataset, keyword: str) -> float | None:
     """The first value as a float, or None."""
-    found = numbers(ds, keyword)
-    return found[0] if found else None
+    floats = numbers(ds, keyword)
+    return floats[0] if floats else None
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
@@ -238,10 +238,10 @@ def _spelled(ds: Dataset, value: str) -> str:
 def _in_character_set(ds: Dataset, coded: bytes) -> str:
     try:
         encodings = charset.convert_encodings(list(values(ds, "SpecificCharacterSet")))
-        found = charset.decode_bytes(coded, encodings, set())
+        decoded = charset.decode_bytes(coded, encodings, set())
     except (LookupError, ValueError, AttributeError):
-        found = "\ufffd"
-    return coded.decode("latin-1") if "\ufffd" in found else found
+        decoded = "\ufffd"
+    return coded.decode("latin-1") if "\ufffd" in decoded else decoded
 
 
 def _clean(value: str) -> str:
@@ -318,16 +318,16 @@ def _presentation_intent(ds: Dataset, sop_class: str) -> str:
 
 def _age(ds: Dataset) -> tuple[float | None, str]:
     """The age in years, and what of PatientAge and PatientBirthDate could not be read or believed."""
-    told, unread = _age_told(ds)
+    stated, unread = _age_stated(ds)
     reckoned, unlikely = _age_reckoned(ds)
-    known = [age for age in (told, reckoned) if age is not None]
+    known = [age for age in (stated, reckoned) if age is not None]
     if not known:
         return None, "; ".join(filter(None, (unread, unlikely)))
-    age = told if told is not None and max(known) - min(known) < 1 else min(known)
+    age = stated if stated is not None and max(known) - min(known) < 1 else min(known)
     return (age if age < MONTHS_UNTIL else float(floor(age))), unread
 
 
-def _age_told(ds: Dataset) -> tuple[float | None, str]:
+def _age_stated(ds: Dataset) -> tuple[float | None, str]:
     """PatientAge: 042Y, and as people type it: 42, 42 Y, 042A, 90+, 1Y6M."""
     said = text(ds, "PatientAge")
     if not said:

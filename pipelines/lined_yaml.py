@@ -146,14 +146,14 @@ class _Walk:
         self._merging += 1
         if self._merging > MAX_DEPTH:
             raise YamlError(_line(node), "nested too deep")
-        found: dict[str, Any] = {}
+        taken: dict[str, Any] = {}
         for block in reversed(blocks):
             self._count(block)
             before = dict(self.lines)
-            found |= self._mapping(block, loc)
+            taken |= self._mapping(block, loc)
             self.lines |= before  # a key's own line, where it has one
         self._merging -= 1
-        return found
+        return taken
 
     def _scalar(self, node: yaml.Node) -> Any:
         line = _line(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from pydicom.uid import (
     ComputedRadiographyImageStorage,
 )
 
+from gateway.settings import Accepts as Block
+from models.classifiers.accepts import Accepts
 from pipelines.film import Act, Header, Operations, Reason
 from pipelines.header import read_header
 from pipelines.policy import (
@@ -149,3 +151,32 @@ def test_a_destination_says_why_it_does_not_take_a_film(
 )
 def test_pa_and_ap_are_taken_from_the_header(view_position: str, view: str, expected: str) -> None:
     assert claimed_view(Header(view_position=view_position, view=view)) == expected
+
+
+def test_card_settings_and_policy_take_the_same_films_unless_told() -> None:
+    """One value: a card says the first five of its words, a destination's block all of them."""
+    assert Acceptance(**Block().model_dump()) == Acceptance.of(Accepts()) == Acceptance()
+    assert [field.name for field in fields(Acceptance)] == list(Block.model_fields)
+
+
+def test_what_a_card_says_is_read_in_any_case_of_its_words() -> None:
+    card = {"views": ["pa", "FRONTAL"], "min_age": 1, "max_age": 5.99, "modalities": ["dx"]}
+    assert Accepts.read(card) == Accepts(("PA", "frontal"), 1, 5.99, False, ("DX",))
+    assert Accepts.read({}) == Accepts()
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"views": ["oblique"]},
+        {"modalities": ["CT"]},
+        {"min_age": "ten"},
+        {"max_age": float("nan")},
+        {"min_age": -1},
+        {"unknown_age": "yes"},
+        {"weight_kg": 80},
+    ],
+)
+def test_a_card_that_names_no_film_is_refused(card: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"unknown|an age is|true or false"):
+        Accepts.read(card)

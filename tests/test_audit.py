@@ -17,8 +17,8 @@ from gateway.ledger import Ledger
 from gateway.ledger.tables import associations
 from gateway.listener import audit
 from gateway.listener.audit import MOST_COUNTS, Audit, Ended
-from gateway.listener.pdu import CALLED_UNKNOWN, NOT_ALLOWED
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
+from gateway.upper_layer.acceptor import CALLED_UNKNOWN, NOT_ALLOWED
 
 RELEASE = b"\5\0\0\0\0\4\0\0\0\0"
 
@@ -75,7 +75,7 @@ def test_further_addresses_share_a_row(tmp_path: Path) -> None:
 def test_the_first_refusal_is_told_at_once_and_several_reasons_are_told_apart() -> None:
     """Whoever sets up a modality looks now; what follows is counted in the same row."""
     ledger = MemoryLedger()
-    one = Audit(ledger, Muffler(), flush_s=0.05)
+    one = Audit(ledger, LogLimiter(), flush_s=0.05)
     one.start()
     one.refused("ROOM1", "ELSEWHERE", "10.0.0.1", CALLED_UNKNOWN)
     assert ledger.wait(lambda: ledger.refused and ledger.refused[0]["times"] == 1)
@@ -90,7 +90,7 @@ def test_the_first_refusal_is_told_at_once_and_several_reasons_are_told_apart() 
 def test_a_window_ends_and_another_row_begins() -> None:
     """A flood of an hour is a row a minute, not one row and not all of them."""
     ledger = MemoryLedger()
-    one = Audit(ledger, Muffler(), window_s=0.0, flush_s=0.01)
+    one = Audit(ledger, LogLimiter(), window_s=0.0, flush_s=0.01)
     one.start()
     for number in (1, 2, 3):
         one.refused("ROOM1", "FILMGATE", "10.0.0.1", NOT_ALLOWED)
@@ -119,7 +119,7 @@ def test_health_checks_have_no_row(tmp_path: Path) -> None:
 def test_health_checks_are_counted_in_the_log(monkeypatch) -> None:
     """One line an hour, however many there were."""
     monkeypatch.setattr(audit, "_SAY_S", 0.0)
-    one = Audit(MemoryLedger(), Muffler())
+    one = Audit(MemoryLedger(), LogLimiter())
     with capture_logs() as logs:
         one.ended(ended(outcome="lost", echoes=1))
     assert [line["count"] for line in logs] == [1]
@@ -138,7 +138,7 @@ def test_what_the_ledger_does_not_take_is_written_later(error: Exception) -> Non
             return super().tally(tallies)
 
     ledger = Full()
-    one = Audit(ledger, Muffler(), flush_s=0.01)
+    one = Audit(ledger, LogLimiter(), flush_s=0.01)
     with capture_logs() as logs:
         one.start()
         for _ in range(5):
@@ -158,7 +158,7 @@ def test_the_ends_that_wait_are_bounded_and_counted(monkeypatch) -> None:
     """While the ledger takes nothing, so many ends are kept; the row of the rest says how many there were."""
     monkeypatch.setattr(audit, "MOST_WAITING", 10)
     ledger = MemoryLedger()
-    one = Audit(ledger, Muffler())
+    one = Audit(ledger, LogLimiter())
     for number in range(25):
         one.ended(ended(row=number + 1, objects=1))
     one.start()

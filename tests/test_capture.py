@@ -11,11 +11,11 @@ from pydicom import dcmread
 from readings import AT, EQUIPMENT, again, errors, needs_dciodvfy, reading
 
 from pipelines.decode import decode_film
-from pipelines.film import Box, Operations
+from pipelines.film import WHOLE, Box, Operations
 from pipelines.header import read_header
 from pipelines.lab.films.phantom import render
 from pipelines.lab.films.phantom_dx import phantom_dx
-from pipelines.reading import WHOLE, Condition
+from pipelines.reading import Condition
 from pipelines.report.capture import (
     ABOVE,
     BELOW,

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from models.classifiers import bundle, framing, inputs, nets
 from models.classifiers.bundle import ClassifierCard, Input, Loaded
 from models.classifiers.engine import Answer, Eager
-from pipelines.classifier import Classifier, condition_to_show, probabilities, rescaled
-from pipelines.film import Box, Film, Finding, Header, Verdict
+from pipelines.film import WHOLE, Box, Film, Finding, Header, Verdict
 from pipelines.gates.lungs import crop_of
 from pipelines.lab.films import phantom
-from pipelines.reading import WHOLE, Condition, NotRead, Reading, Unread
+from pipelines.reading import Condition, NotRead, Reading, Unread
+from pipelines.reading.classifier import Classifier, condition_to_show, probabilities, rescaled
 
 CLASSES = ("Effusion", "Mass", "No Finding")
 CARD = ClassifierCard("tiny", "small", CLASSES, input=Input(px=64), weights_sha256="d" * 64)

@@ -23,12 +23,13 @@ from torch.nn import functional
 
 from models.bundle import BundleError
 from models.classifiers import bundle, engine
-from models.classifiers.bundle import Accepts, Input
-from pipelines.classifier import Classifier
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import Input
 from pipelines.film import Film, Header
 from pipelines.lab.train import imports, txv
 from pipelines.lab.train.imports import Foreign, Terms
 from pipelines.reading import Reading
+from pipelines.reading.classifier import Classifier
 
 ALL = "densenet121-res224-all"
 TERMS = Terms(accepts=Accepts(min_age=18))
@@ -163,9 +164,8 @@ def test_probabilities_are_those_that_the_library_would_tell(imported: Path) -> 
     """Sigmoid, then op_norm: below its point p / (2 t), above it 1 - (1 - p) / (2 (1 - t))."""
     loaded = bundle.load(imported)
     assert loaded.net
-    one = Classifier(
-        loaded, engine.Eager(loaded.card, loaded.net)
-    )  # an export would take longer than all else
+    eager = engine.Eager(loaded.card, loaded.net)  # an export would take longer than all else
+    one = Classifier(loaded, eager)
     film = Film(Header(modality="DX", age_years=50.0), films(1)[0, 0].numpy())
     reading = one.read(film, heat=False)
     assert isinstance(reading, Reading)

@@ -18,7 +18,8 @@ from gateway.cli.classify.command import MAX_MPX
 from gateway.errors import FilmgateError
 from models import pictures
 from models.classifiers import bundle, nets
-from models.classifiers.bundle import Accepts, ClassifierCard, Input
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.films import phantom
 from pipelines.lab.films.phantom_dx import phantom_dx
 

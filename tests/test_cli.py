@@ -268,3 +268,21 @@ def test_nothing_heavy_is_loaded_where_it_is_not_needed(module: str) -> None:
 def test_terminals_obey_nothing_that_came_over_the_network() -> None:
     """An escape sequence in a UID is shown, not obeyed."""
     assert clean("1.2\x1b[2J\x07\u202e3") == "1.2\\x1b[2J\\x07\\u202e3"
+
+
+def test_a_process_that_is_ready_says_so_to_programs(tmp_path: Path, free_port: int) -> None:
+    """`--json`: one line, an array with one item, and nothing else on standard output."""
+    config = tmp_path / "filmgate.yaml"
+    config.write_text(f"gateway: {{port: {free_port}}}\nstore: {{min_free_mb: 0}}\n")
+    state = tmp_path / "state"
+    Ledger.open(f"sqlite:///{state}/ledger.sqlite", migrate_first=True).close()
+    command = [sys.executable, "-m", "gateway.cli", "listen", "--json"]
+    where = ["--config", str(config), "--state", str(state)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, *where], stdout=pipe, stderr=subprocess.DEVNULL, text=True) as listener:
+        assert listener.stdout is not None
+        (item,) = json.loads(listener.stdout.readline())
+        listener.terminate()
+        rest = listener.stdout.read()
+    assert (item["process"], item["state"], item["pid"]) == ("listener", "ready", listener.pid)
+    assert (rest, listener.returncode) == ("", 0)

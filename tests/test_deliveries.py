@@ -234,7 +234,7 @@ def test_an_object_that_an_archive_can_never_take_slows_nobody(line: Line) -> No
     (check,) = [one for one in json.loads(told.stdout) if one["what"] == "deliveries to archive"]
     assert check["result"] == "warning"
     assert "1 wait: out-of-resources" in check["detail"]
-    assert f"one was refused {bad.tries} times while others were taken" in check["detail"]
+    assert f"one was refused {bad.tries} times while others were accepted" in check["detail"]
 
 
 def test_what_was_sent_before_a_kill_is_delivered(line: Line, free_port: int) -> None:

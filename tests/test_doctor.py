@@ -20,7 +20,8 @@ from gateway.cli.upkeep import ledger_checks, machine_checks, model_checks, peer
 from gateway.cli.upkeep.check import Check
 from gateway.ledger import Ledger
 from gateway.settings import BundleName, Settings
-from gateway.supervisor.supervisor import _alone, write_snapshot
+from gateway.supervisor.lock import alone
+from gateway.supervisor.snapshot import write_snapshot
 
 WEIGHTS = b"weights"
 
@@ -84,7 +85,7 @@ def test_each_region_is_looked_at(tmp_path: Path) -> None:
         (["chest", "hip"], ["models/hip"], "ok", "hip"),
         (["hip"], [], "warning", "accept hip: work.regions has no gate"),
         (["knee"], ["models/hip"], "warning", "accept knee: work.regions has no gate"),
-        (["chest"], ["models/hip"], "warning", "accepts hip: the gate is for nothing"),
+        (["chest"], ["models/hip"], "warning", "accepts hip: the gate has no use"),
     ],
 )
 def test_what_destinations_accept_must_be_able_to_come(
@@ -220,7 +221,7 @@ def test_a_gateway_knows_itself_on_its_port(
     gateway = {"port": free_port} | ({"allow": allow} if allow else {})
     tree = {"state": tmp_path / "state", "gateway": gateway, "store": {"min_free_mb": free_mb}}
     settings = Settings.model_validate(tree)
-    with _alone(settings.state) if own else nullcontext(), listening(settings):
+    with alone(settings.state) if own else nullcontext(), listening(settings):
         found = machine_checks.port(settings)
     assert (found.result, words.format(port=free_port) in found.detail) == (result, True), found
     assert ("Stop the program" in found.detail) is not own
@@ -237,11 +238,11 @@ def test_it_names_sqlite_and_what_guards_from_its_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(state=tmp_path)
-    monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: True)
+    monkeypatch.setattr(ledger_checks, "has_wal_reset_bug", lambda: True)
     assert [
         (c.result, "nobody can commit meanwhile" in c.detail) for c in ledger_checks.sqlite(settings)
     ] == [("ok", True)]
-    monkeypatch.setattr("gateway.ledger.has_wal_reset_bug", lambda: False)
+    monkeypatch.setattr(ledger_checks, "has_wal_reset_bug", lambda: False)
     assert [c.detail for c in ledger_checks.sqlite(settings)] == [sqlite3.sqlite_version]
 
 

@@ -52,10 +52,10 @@ import sys
 from threading import Event
 import gateway.doorbell
 from gateway.doorbell import Doorbell
-from gateway.process.supervised import Pulse, stop_on_signals
+from gateway.process.supervised import SupervisorPipe, stop_on_signals
 gateway.doorbell.LISTEN_AGAIN_S = 0.2
 stop = Event()
-stop_on_signals(stop, Pulse(lambda: None))
+stop_on_signals(stop, SupervisorPipe(lambda: None))
 bell = Doorbell(f"redis+socket://{sys.argv[1]}", f"unix://{sys.argv[1]}")
 bell.answer(lambda: print("rung", flush=True), name="w", ready=lambda: None, stopping=stop)
 """

@@ -16,7 +16,8 @@ from gateway.errors import LedgerError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.tables import SCHEMA
 from gateway.settings import Settings
-from gateway.supervisor.supervisor import _alone, write_snapshot
+from gateway.supervisor.lock import alone
+from gateway.supervisor.snapshot import write_snapshot
 
 OLD = Path(__file__).with_name("ledger_0002.sql").read_text(encoding="utf-8")
 
@@ -67,11 +68,11 @@ def test_a_gateway_that_is_started_again_needs_no_room(tmp_path: Path) -> None:
     """The same settings are not written again, and the lock holds without its number."""
     with small_disk(tmp_path / "disk", "1m") as disk:
         settings = Settings(state=disk / "state")
-        with _alone(settings.state):
+        with alone(settings.state):
             path = write_snapshot(settings)
         before = path.read_text()
         filler = fill(disk)
-        with _alone(settings.state):
+        with alone(settings.state):
             assert write_snapshot(settings) == path
         other = settings.model_copy(update={"work": settings.work.model_copy(update={"nice": 3})})
         with pytest.raises(SettingsError, match="cannot be kept"):

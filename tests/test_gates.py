@@ -216,8 +216,8 @@ def test_a_turned_film_is_seen_upright_and_of_right_polarity() -> None:
     assert pose.tilt_deg == pytest.approx(2.0)
     assert pose.right < 0.01
     assert np.allclose(pose.upright, eyes.see(upright), atol=0.02)
-    assert lungs.turned(Box(0.1, 0.2, 0.3, 0.6), 1) == Box(0.4, 0.1, 0.8, 0.3)
-    assert lungs.turned(Box(0.1, 0.2, 0.3, 0.6), 4) == Box(0.1, 0.2, 0.3, 0.6)
+    assert Box(0.1, 0.2, 0.3, 0.6).turned(1) == Box(0.4, 0.1, 0.8, 0.3)
+    assert Box(0.1, 0.2, 0.3, 0.6).turned(4) == Box(0.1, 0.2, 0.3, 0.6)
 
 
 def two_lungs() -> np.ndarray:

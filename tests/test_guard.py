@@ -34,9 +34,9 @@ from dicom_peers import (
 from structlog.testing import capture_logs
 
 from gateway.destinations import scu
-from gateway.listener.guard import MOST_WAITING_BYTES, Door
+from gateway.listener.door import MOST_WAITING_BYTES, Door
 from gateway.listener.receive import neighbourhood
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
 from gateway.settings import GatewaySettings
 
 OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
@@ -109,7 +109,7 @@ def test_the_greediest_address_makes_room() -> None:
         connection.close()
         served.set()
 
-    door = Door(welcome, request_timeout_s=30, muffler=Muffler(), most_waiting=4)
+    door = Door(welcome, request_timeout_s=30, log_limiter=LogLimiter(), most_waiting=4)
     port = door.open("127.0.0.1", 0)
     try:
         with RawPeer(port) as honest:
@@ -436,16 +436,16 @@ def _until(what, timeout: float = 5.0) -> bool:
     return bool(what())
 
 
-def test_the_muffler_counts_what_it_keeps_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_limiter_counts_what_it_keeps_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty lines a kind and minute; the first of the next minute says how many were not written."""
     clock = [0.0]
-    monkeypatch.setattr("gateway.listener.guard.time.monotonic", lambda: clock[0])
-    muffler = Muffler(most=2, window_s=60)
+    monkeypatch.setattr("gateway.process.log_limiter.time.monotonic", lambda: clock[0])
+    log_limiter = LogLimiter(most=2, window_s=60)
     with capture_logs() as logs:
         for _ in range(5):
-            muffler.warning("knock")
+            log_limiter.warning("knock")
         clock[0] = 61.0
-        muffler.warning("knock")
+        log_limiter.warning("knock")
     assert [one.get("kept_back", 0) for one in logs] == [0, 0, 3]
 
 

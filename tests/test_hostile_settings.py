@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from dicom_peers import film
 from structlog.testing import capture_logs
-from test_supervisor import Events, events, stand_ins, supervise
+from supervisor_stand_ins import Events, events, stand_ins, supervise
 
 from gateway.destinations import scu
 from gateway.errors import SettingsError
 from gateway.ledger import Ledger
 from gateway.settings import PREFIX, Settings, keys, load, read, values
 from gateway.supervisor import fitness, supervisor
-from gateway.supervisor.supervisor import load_all, plan
+from gateway.supervisor.plan import plan
+from gateway.supervisor.supervisor import load_all
 from pipelines.lined_yaml import MOST_VALUES, YamlError, parse
 from pipelines.policy import Policy
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from dicom_peers import echo
+from supervisor_stand_ins import Events
 from test_loops import until
-from test_supervisor import Events
 
 from gateway.cli.upkeep.machine_checks import threads
 from gateway.ledger import Ledger
-from gateway.process.outlet import Outlet
+from gateway.process.standard_streams import QueuedStream
 from gateway.settings import Settings
 
 CANARY = "ZZCANARY"
@@ -99,7 +99,7 @@ def test_a_listener_whose_log_cannot_be_written_receives_and_stops(
 SUPERVISOR = """
 import sys
 sys.path.insert(0, {tests!r})
-import test_supervisor as t
+import supervisor_stand_ins as t
 from pathlib import Path
 from gateway import logs
 from gateway.cli.output import say
@@ -136,25 +136,25 @@ def test_a_supervisor_passes_on_what_nobody_reads(tmp_path: Path, free_port: int
 def test_what_finds_the_queue_full_is_counted_in_its_place() -> None:
     """Lines keep their order, and none is missing unsaid."""
     reader, writer = full_pipe()
-    outlet = Outlet(writer, most=10)
+    queued = QueuedStream(writer, most=10)
     for number in range(100):
-        outlet.write(f"line {number}\n")
-    assert not outlet.settle(0.01)
-    assert outlet.lost >= 100 - 2 * 10  # a batch in hand, and a full queue
+        queued.write(f"line {number}\n")
+    assert not queued.settle(0.01)
+    assert queued.lost >= 100 - 2 * 10  # a batch in hand, and a full queue
     with os.fdopen(reader, "rb", buffering=0) as stream:
         told = b""
         while b"were not written\n" not in told:
             told += stream.read(1 << 16)
-        outlet.write("after")
-        outlet.write("wards\n")
-        assert outlet.settle(PATIENCE_S)
+        queued.write("after")
+        queued.write("wards\n")
+        assert queued.settle(PATIENCE_S)
         told += stream.read(1 << 16)
     os.close(writer)
     lines = told.decode().lstrip("x").splitlines()
-    kept = 100 - outlet.lost
+    kept = 100 - queued.lost
     assert lines == [
         *(f"line {number}" for number in range(kept)),
-        f"filmgate: {outlet.lost} lines were not written",
+        f"filmgate: {queued.lost} lines were not written",
         "afterwards",
     ]
 
@@ -229,7 +229,7 @@ cli.main()
 def test_a_closed_standard_error_is_no_open_file_of_ours(tmp_path: Path) -> None:
     """`2>&-`: the next file that is opened would get the log."""
     code = (
-        "from gateway.process import outlet; import sys; outlet.need_standard_files()\n"
+        "from gateway.process import standard_streams; import sys; standard_streams.need_standard_files()\n"
         f"kept = open({str(tmp_path / 'film')!r}, 'w')\n"
         "print('a line', file=sys.stderr); sys.exit(kept.fileno() < 3)"
     )

@@ -78,7 +78,8 @@ def test_a_thread_that_cannot_go_on_ends_its_process(error: str) -> None:
     """The supervisor starts another; what led to it is the last line of the log."""
     code = f"""
 import threading
-from gateway import logs, loops
+from gateway import logs
+from gateway.process import loops
 from gateway.settings import LogSettings
 logs.configure_service(LogSettings(json=True), process="worker 1")
 def step(): raise {error}

@@ -25,10 +25,12 @@ from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 from gateway.process import private
 from gateway.process.health import Health
-from gateway.settings import GatewaySettings, Settings
+from gateway.settings import GatewaySettings, Settings, read
 from gateway.store import Store
-from gateway.supervisor import supervisor
+from gateway.supervisor import lock
+from gateway.supervisor.plan import plan
 from gateway.supervisor.processes import Child, Spec
+from gateway.supervisor.snapshot import write_snapshot
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -123,8 +125,8 @@ def test_another_user_can_neither_read_nor_lock_anything(free_port: int) -> None
         folder.chmod(0o755)
         (folder / "state").mkdir(0o755)
         settings = Settings(state=folder / "state", gateway=GatewaySettings(port=free_port))
-        with supervisor._alone(settings.state):
-            supervisor.write_snapshot(settings)
+        with lock.alone(settings.state):
+            write_snapshot(settings)
             Ledger.open(settings.ledger_url, migrate_first=True).close()
             Store(settings.state, 0)
         names = "ledger.sqlite up.lock run/settings.json store/."
@@ -151,7 +153,7 @@ def test_what_is_made_is_private_in_itself(folder: Path) -> None:
     incoming = shell.store.begin("1.2.840.10008.5.1.4.1.1.1.1", "1.2.3", "1.2.840.10008.1.2.1")
     incoming.write(bytes(8))
     incoming.finish()
-    supervisor.write_snapshot(settings)
+    write_snapshot(settings)
     redis_server.command(settings)
     Health().keep_in(state, "supervisor")
     private.lock_file(state / "dispatch.lock").close()
@@ -182,7 +184,7 @@ def test_a_lock_is_a_file_of_ours_and_no_link(folder: Path) -> None:
     precious.write_text("kept")
     (folder / "up.lock").symlink_to(precious)
     os.mkfifo(folder / "dispatch.lock")
-    with pytest.raises(FilmgateError, match="cannot be used"), supervisor._alone(folder):
+    with pytest.raises(FilmgateError, match="cannot be used"), lock.alone(folder):
         pass
     with pytest.raises(OSError, match="no file of this user"):
         private.lock_file(folder / "dispatch.lock")
@@ -193,9 +195,9 @@ def test_to_ask_who_runs_does_not_keep_up_from_starting(folder: Path, free_port:
     """`doctor` shares the lock for an instant."""
     state = folder / "state"
     settings = Settings(state=state, gateway=GatewaySettings(port=free_port))
-    assert supervisor.running(settings) == ""
+    assert lock.running(settings) == ""
     assert not state.exists()
-    with supervisor._alone(state):
+    with lock.alone(state):
         pass
     with (state / "up.lock").open() as asked:
         fcntl.flock(asked, fcntl.LOCK_SH)
@@ -204,7 +206,7 @@ def test_to_ask_who_runs_does_not_keep_up_from_starting(folder: Path, free_port:
         command = [sys.executable, "-S", "-c", code, str(heard.fileno()), str(asked.fileno())]
         with subprocess.Popen(command, pass_fds=(heard.fileno(), asked.fileno())):
             told.send(b"x")  # the lock is let go while `up` waits for it
-            with supervisor._alone(state):
+            with lock.alone(state):
                 assert (state / "up.lock").read_text() == f"{os.getpid()}\n"
         heard.close()
         told.close()
@@ -250,9 +252,9 @@ def test_a_dispatcher_sends_to_the_archive_while_another_destination_cannot_be_b
     }
     config = folder / "filmgate.yaml"
     config.write_text(yaml.safe_dump(tree))
-    settings = supervisor.read(config, None, {}).settings
+    settings = read(config, None, {}).settings
     owed(settings, "archive", "broken")
-    (spec,) = (spec for spec in supervisor.plan(settings, config) if spec.role == "dispatcher")
+    (spec,) = (spec for spec in plan(settings, config) if spec.role == "dispatcher")
     with subprocess.Popen(
         spec.command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -277,7 +279,7 @@ def test_a_dispatcher_sends_to_the_archive_while_another_destination_cannot_be_b
 
 
 def test_every_python_that_we_start_leaves_the_working_folder_alone(tmp_path: Path) -> None:
-    specs = supervisor.plan(Settings(state=tmp_path), tmp_path / "filmgate.yaml")
+    specs = plan(Settings(state=tmp_path), tmp_path / "filmgate.yaml")
     ours = [spec.command for spec in specs if spec.command[0] == sys.executable]
     assert len(ours) >= 3
     assert {command[1] for command in ours} == {"-P"}

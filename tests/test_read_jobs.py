@@ -32,15 +32,17 @@ from gateway import bootstrap
 from gateway.bootstrap import Shell
 from gateway.errors import Missing, SettingsError
 from gateway.ledger.records import Received
-from gateway.process.priority import Clerk
+from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
 from gateway.settings import Settings, load
 from gateway.settings.classifier import acceptance
-from gateway.supervisor.supervisor import load_all, write_snapshot
-from gateway.tasks import Examiner
+from gateway.supervisor.snapshot import write_snapshot
+from gateway.supervisor.supervisor import load_all
+from gateway.worker import Worker
 from models.classifiers import bundle, nets, terms
-from models.classifiers.bundle import Accepts, ClassifierCard, Input
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.film import Operations, Reason
 from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
@@ -96,10 +98,10 @@ class Line:
         self.shell = Shell.open(Settings.model_validate(tree | more), migrate_first=True)
         self.ledger = self.shell.ledger
 
-    def examiner(self, *faults: tuple[str, Reason]) -> Examiner:
+    def examiner(self, *faults: tuple[str, Reason]) -> Worker:
         decoder, reporter = self.children
         says: Any = Says(*faults)
-        return Examiner(self.shell, decoder, says, Policy.default(), "w", Clerk(), reporter)
+        return Worker(self.shell, decoder, says, Policy.default(), "w", LedgerThread(), reporter)
 
     def work(self, *faults: tuple[str, Reason]) -> None:
         self.examiner(*faults).work()
@@ -180,7 +182,7 @@ def gate_only(line: Line) -> None:
     """What a worker does until the film is judged."""
     decoder, _ = line.children
     says: Any = Says()
-    Examiner(line.shell, decoder, says, Policy.default(), "w", Clerk()).work()
+    Worker(line.shell, decoder, says, Policy.default(), "w", LedgerThread()).work()
 
 
 def test_a_corrected_copy_is_read_and_the_original_is_reported_on(line: Line) -> None:
@@ -408,9 +410,7 @@ def test_the_terms_are_those_of_the_card(tmp_path: Path) -> None:
     card, read = bundle.read_card(where), terms.read(where)
     assert (read.name, read.version, read.weights_sha256) == (card.name, card.version, card.weights_sha256)
     assert (read.off, read.weights) == (True, where / card.weights)
-    assert {key: getattr(card.accepts, key) for key in ("min_age", "max_age")} == {
-        key: read.accepts[key] for key in ("min_age", "max_age")
-    }
+    assert read.accepts == card.accepts == Accepts(min_age=1, max_age=5)
     with pytest.raises(terms.NoTerms, match="no card"):
         terms.read(tmp_path)
 

@@ -50,12 +50,13 @@ from structlog.testing import capture_logs
 from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger import Ledger
 from gateway.ledger.records import Outcome, Received
-from gateway.listener import dimse, glance, negotiate, pdu, serve
+from gateway.listener import glance, negotiate, serve
 from gateway.listener.recorder import Recorder
 from gateway.listener.scp import caller_rejection
 from gateway.settings import GatewaySettings, Peer, Settings
 from gateway.store import Store
-from gateway.upper_layer import BadPdu
+from gateway.upper_layer import acceptor, dimse
+from gateway.upper_layer.pdu import BadPdu
 from pipelines import codecs
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -486,7 +487,7 @@ def test_one_batch_one_transaction(tmp_path: Path) -> None:
 
     with listening(tmp_path, Slow()) as listener, ThreadPoolExecutor(5) as pool:
         results = [pool.submit(send, listener.port) for _ in range(5)]
-        recorder = listener._house.recorder
+        recorder = listener._shared.recorder
         while len(recorder._waiting) < 4:
             threading.Event().wait(0.01)
         gate.set()
@@ -702,7 +703,7 @@ def test_addresses_of_both_families_are_compared() -> None:
     """An IPv4 peer of a dual-stack socket is the same peer; an address range is what counts, not its text."""
     allow = GatewaySettings(allow=(Peer(from_="10.1.0.0/16"), Peer(ae_title="V6", from_="fd00::/8")))
     assert caller_rejection("ANY", "::ffff:10.1.2.3", allow) is None
-    assert caller_rejection("ANY", "10.2.2.3", allow) is pdu.NOT_ALLOWED
+    assert caller_rejection("ANY", "10.2.2.3", allow) is acceptor.NOT_ALLOWED
     assert caller_rejection("V6", "fd00::1%eth0", allow) is None
 
 
@@ -777,7 +778,7 @@ def test_private_classes_are_capped() -> None:
 def test_a_broken_request_is_a_bad_pdu(change) -> None:
     """Too short, without contexts, an item that does not fit, an even context id, too many items."""
     with pytest.raises(BadPdu):
-        pdu.decode_associate_rq(change(associate_rq()[6:]))
+        acceptor.decode_associate_rq(change(associate_rq()[6:]))
 
 
 def test_a_glance_is_bounded_and_flat() -> None:

@@ -38,10 +38,10 @@ from gateway.process import supervised
 from gateway.bootstrap import Shell
 from gateway.listener import serve
 from gateway.settings import load
-stop, pulse = Event(), supervised.Pulse(lambda: print("ready", flush=True))
+stop, pipe = Event(), supervised.SupervisorPipe(lambda: print("ready", flush=True))
 shell = Shell.open(load(None, sys.argv[1]))
-supervised.stop_on_signals(stop, pulse)
-serve(shell.settings, shell.ledger, shell.store, reuse_port=True, ready=pulse.ready, stop=stop, drain_s=1.0)
+supervised.stop_on_signals(stop, pipe)
+serve(shell.settings, shell.ledger, shell.store, reuse_port=True, ready=pipe.ready, stop=stop, drain_s=1.0)
 """
 DISPATCH = """
 import sys
@@ -50,10 +50,10 @@ from gateway.dispatcher import dispatcher
 from gateway.process import supervised
 from gateway.bootstrap import Shell
 from gateway.settings import load
-stop, pulse = Event(), supervised.Pulse(lambda: print("ready", flush=True))
+stop, pipe = Event(), supervised.SupervisorPipe(lambda: print("ready", flush=True))
 shell = Shell.open(load(None, sys.argv[1]))
-supervised.stop_on_signals(stop, pulse)
-dispatcher.run(shell, ready=pulse.ready, stop=stop, drain_s=0.2)
+supervised.stop_on_signals(stop, pipe)
+dispatcher.run(shell, ready=pipe.ready, stop=stop, drain_s=0.2)
 """
 # A worker's doorbell; what is done for a ring ends when the test says so.
 ANSWER = """
@@ -64,7 +64,7 @@ from gateway.process import supervised
 from gateway.doorbell import Doorbell
 bell = Doorbell(f"redis+socket://{sys.argv[1]}", f"unix://{sys.argv[1]}")
 say, stop = partial(print, flush=True), Event()
-supervised.stop_on_signals(stop, supervised.Pulse(bool))
+supervised.stop_on_signals(stop, supervised.SupervisorPipe(bool))
 bell.answer(lambda: say("begun", sys.stdin.readline().strip()), name="w", ready=bool, stopping=stop)
 say("ended")
 """

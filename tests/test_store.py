@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -59,6 +62,56 @@ def test_an_abandoned_object_leaves_nothing(store: Store, tmp_path: Path) -> Non
     incoming.abandon()
     incoming.abandon()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_file_rename_and_folder_are_synced_in_this_order(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data before it gets its name, the name before it is reported; a new folder's own name first."""
+    calls: list[tuple[str, str]] = []
+
+    def noting(name: str, path_of: Callable[..., Path]) -> None:
+        real = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append((name, str(path_of(*args).relative_to(tmp_path))))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, call)
+
+    for sync in ("fsync", "fdatasync"):
+        noting(sync, lambda fd: Path(f"/proc/self/fd/{fd}").readlink())
+    noting("replace", lambda _part, path: Path(path))
+    for made_before in (False, True):
+        if made_before:
+            store.make_folders()
+        calls.clear()
+        digest = keep(store, encoded(film())).digest
+        part = calls[0][1]
+        assert part.startswith("incoming/")
+        assert calls == [
+            ("fdatasync", part),
+            *([] if made_before else [("fsync", "store")]),
+            ("replace", f"store/{digest[:2]}/{digest}.dcm"),
+            ("fsync", f"store/{digest[:2]}"),
+        ]
+
+
+def test_a_folder_that_somebody_removed_is_made_again(store: Store, tmp_path: Path) -> None:
+    """All 256 are made at the start; one that is gone costs no film."""
+    store.make_folders()
+    folders = sorted(one.name for one in (tmp_path / "store").iterdir())
+    assert folders == [f"{number:02x}" for number in range(256)]
+    for folder in folders:
+        (tmp_path / "store" / folder).rmdir()
+    assert store.verify(keep(store, encoded(film())).digest)
+
+
+def test_an_object_without_a_byte_is_a_whole_file(store: Store) -> None:
+    """Preamble and group 2 are there, though no dataset's bytes brought them along."""
+    kept = store.begin(DX, "1.2.3", EXPLICIT).finish()
+    assert kept.size_bytes == 0
+    assert store.verify(kept.digest)
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n"])

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from busy import CPU, busy
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway import bootstrap, tasks
+from gateway import bootstrap
 from gateway.bootstrap import Shell
-from gateway.errors import LedgerBusy, NoRoom, NoTime
 from gateway.ledger.records import Received
-from gateway.process import loops
-from gateway.process.priority import LOWEST, Clerk, give_way
+from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
 from gateway.settings import Settings
-from gateway.tasks import Examiner
+from gateway.worker import Worker
 from pipelines.film import Film, Finding, Operations, Reason, Verdict
 from pipelines.gates import ClosedGate, Gates
 from pipelines.gates.inversion import told_twice
@@ -46,8 +34,8 @@ class Says:
 
     def __init__(self, *faults: tuple[str, Reason], regions: tuple[str, ...] = ()) -> None:
         self.faults = dict(faults)
+        self.further = regions
         self.names = (*ALL, *regions)
-        self.gates = tuple(ClosedGate(name, "") for name in self.names)
 
     def look(self, film: Film) -> tuple[Finding, ...]:
         assert film.pixels.size
@@ -55,6 +43,9 @@ class Says:
 
     def models(self) -> dict[str, str]:
         return {}
+
+    def regions(self) -> tuple[str, ...]:
+        return self.further
 
     def _finding(self, gate: str) -> Finding:
         reason = self.faults.get(gate)
@@ -94,10 +85,10 @@ def receive(one: Shell, ds: Dataset, tmp_path: Path) -> None:
     one.ledger.record([row])
 
 
-def examine(one: Shell, decoder: Decoder, gates: object) -> Examiner:
-    examiner = Examiner(one, decoder, gates, Policy.default(), "w", Clerk())  # type: ignore[arg-type]
-    examiner.work()
-    return examiner
+def examine(one: Shell, decoder: Decoder, gates: object) -> Worker:
+    its_worker = Worker(one, decoder, gates, Policy.default(), "w", LedgerThread())  # type: ignore[arg-type]
+    its_worker.work()
+    return its_worker
 
 
 def test_a_held_film_knows_who_would_take_it(tmp_path: Path, decoder: Decoder) -> None:
@@ -110,26 +101,6 @@ def test_a_held_film_knows_who_would_take_it(tmp_path: Path, decoder: Decoder) -
     assert one.ledger.due_destinations(NOW) == {"kids": 1}
 
 
-def test_a_worker_is_heard_while_a_film_is_in_its_hand(
-    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long it takes: its supervisor must not take it for one that hangs."""
-    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
-    beats: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    class Slow(Says):
-        def look(self, film: Film) -> tuple[Finding, ...]:
-            for _ in range(3):
-                beats.get(timeout=60)
-            return super().look(film)
-
-    one = shell(tmp_path)
-    receive(one, phantom_dx("frontal", 1), tmp_path)
-    clerk, rules = Clerk(), Policy.default()
-    Examiner(one, decoder, Slow(), rules, "w", clerk, beat=lambda: beats.put(None)).work()  # type: ignore[arg-type]
-    assert one.ledger.film(1).decision == "pass"
-
-
 def test_observing_holds_nothing_and_keeps_nothing_from_the_ai(tmp_path: Path, decoder: Decoder) -> None:
     """Also a film that arrived while the mode was still enforce."""
     one = shell(tmp_path, mode="observe")
@@ -138,146 +109,6 @@ def test_observing_holds_nothing_and_keeps_nothing_from_the_ai(tmp_path: Path, d
     assert one.ledger.film(1).decision == "quarantine"
     assert one.ledger.holds() == []
     assert one.ledger.due_destinations(NOW) == {"ai": 1, "kids": 1}
-
-
-def test_a_full_disk_costs_the_film_no_attempt(
-    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The copy cannot be kept now: the film waits, and is corrected when there is room."""
-    one = shell(tmp_path, correct="auto")
-    receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
-    turned = Says(("rotation", Reason.ROTATED_90))
-    examiner = Examiner(one, decoder, turned, Policy.default(), "w", Clerk())  # type: ignore[arg-type]
-
-    def full(*_: object, **__: object) -> None:
-        examiner.stopping.set()
-        raise NoRoom("full")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(tasks, "make_copy", full)
-        examiner.work()
-    assert one.ledger.ready_jobs() == 1
-    job = one.ledger.claim("next")
-    assert job is not None
-    assert job.attempts == 1
-
-
-def test_a_film_that_waits_for_room_lets_the_others_go_on(
-    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The oldest film cannot be examined now: the one behind it is, and the first one later."""
-    one = shell(tmp_path)
-    for number in (1, 2):
-        receive(one, phantom_dx("frontal", number), tmp_path)
-    examiner = Examiner(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
-    tries: list[str] = []
-    film = decoder.film
-
-    def no_room_for_the_first(path: Path, **options: int) -> Film:
-        tries.append(path.name)
-        if len(tries) > 4:
-            examiner.stopping.set()  # the first one again and again
-        if path.name == tries[0]:
-            raise NoTime("others use the machine")
-        return film(path, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(tasks, "LOOK_S", 60.0)  # longer than the second film takes on any machine
-        patched.setattr(decoder, "film", no_room_for_the_first)
-        examiner.work()
-    assert (one.ledger.film(1).decision, one.ledger.film(2).decision) == (None, "pass")
-    assert len(tries) == 2
-    job = one.ledger.claim("next")
-    assert job is not None
-    assert (job.film_id, job.attempts) == (1, 1)
-
-
-def test_a_locked_ledger_is_told_again_how_an_attempt_ended(
-    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the lease would run out, and cost the film an attempt."""
-    one = shell(tmp_path)
-    receive(one, phantom_dx("frontal", 1), tmp_path)
-    postpone, judge, locked = one.ledger.postpone, one.ledger.judge, [1, 1, 1]
-
-    def locked_at_first(call: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*args: Any, **options: Any) -> Any:
-            if locked:
-                locked.pop()
-                raise LedgerBusy("locked")
-            return call(*args, **options)
-
-        return called
-
-    monkeypatch.setattr(tasks, "LOOK_S", 0.01)
-    monkeypatch.setattr(one.ledger, "judge", locked_at_first(judge))
-    monkeypatch.setattr(one.ledger, "postpone", locked_at_first(postpone))
-    examiner = examine(one, decoder, Says())
-    assert (one.ledger.ready_jobs(), one.ledger.leases(), locked) == (1, {}, [])
-    while one.ledger.ready_jobs():
-        examiner.stopping.wait(0.01)
-        examiner.work()
-    assert one.ledger.film(1).decision == "pass"
-
-
-HEART = """
-import hashlib, os, sys, time
-from gateway import tasks
-tasks.BEAT_S, tasks.LONGEST_JOB_S = 0.2, 1.0
-with tasks.Heart(lambda: None):
-    print("begun", flush=True)
-    if sys.argv[1] == "sleeps":
-        time.sleep(60)
-    else:
-        end = time.monotonic() + 5
-        while time.monotonic() < end:  # without Python's lock, as networks work
-            hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000)
-os._exit(0)
-"""
-
-
-def heart(does: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", HEART, does]
-    worker = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == b"begun\n"
-    return worker
-
-
-def test_a_worker_that_hangs_ends_itself() -> None:
-    """No heartbeat beyond LONGEST_JOB_S: its film goes to another."""
-    worker = heart("sleeps")
-    try:
-        assert worker.wait(30) == 1
-    finally:
-        worker.kill()
-        worker.communicate()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and SCHED_IDLE")
-def test_a_worker_that_others_keep_from_the_processor_goes_on() -> None:
-    """Five seconds on the clock, hardly any of its own: its heart goes on beating."""
-    worker = heart("works")
-    try:
-        os.sched_setaffinity(worker.pid, {CPU})  # of its first thread, which has the job
-        os.sched_setscheduler(worker.pid, os.SCHED_IDLE, os.sched_param(0))
-        with busy(8):
-            assert worker.wait(60) == 0
-    finally:
-        worker.kill()
-        worker.communicate()
-
-
-def test_a_gate_that_breaks_the_worker_parks_the_film(tmp_path: Path, decoder: Decoder) -> None:
-    class Broken(Says):
-        def look(self, film: Film) -> tuple[Finding, ...]:
-            raise RuntimeError("boom")
-
-    one = shell(tmp_path)
-    receive(one, phantom_dx("frontal", 1), tmp_path)
-    examine(one, decoder, Broken())
-    assert one.ledger.film(1).reasons == ("ATTEMPTS_EXHAUSTED",)
-    assert "boom" in one.ledger.open_hold(1).why
 
 
 def test_a_copy_that_does_not_pass_is_held(tmp_path: Path, decoder: Decoder) -> None:
@@ -407,14 +238,14 @@ def test_the_words_of_the_policy_file_reach_the_worker(
     ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation = body_part, "", ""
     ds.ViewCodeSequence, ds.AnatomicRegionSequence = [], []
     receive(one, ds, tmp_path)
-    Examiner(one, decoder, Says(*found), one.policy(), "w", Clerk()).work()  # type: ignore[arg-type]
+    Worker(one, decoder, Says(*found), one.policy(), "w", LedgerThread()).work()  # type: ignore[arg-type]
     assert one.ledger.film(1).decision == decision
 
 
 def test_the_gates_that_regions_added_are_known_by_name() -> None:
     """Those that look at chests are never among them."""
     gates = Gates(tuple(ClosedGate(name, "") for name in (*ALL, "hip", "knee")), {})
-    assert tasks.region_gates(gates) == ("hip", "knee")
+    assert gates.regions() == ("hip", "knee")
 
 
 def test_workers_are_told_of_bundles_variants_and_regions(tmp_path: Path) -> None:
@@ -428,24 +259,6 @@ def test_workers_are_told_of_bundles_variants_and_regions(tmp_path: Path) -> Non
         "variants": {"anatomy": "open"},
         "regions": (Path("r/hip"),),
     }
-
-
-def test_the_thread_that_writes_does_not_give_way() -> None:
-    """A worker put aside amid a transaction would keep the listener from the ledger."""
-
-    def lowered() -> tuple[int, int, int]:
-        clerk = Clerk()
-        give_way(LOWEST)
-        return (
-            os.sched_getscheduler(0),
-            clerk.ask(lambda: os.sched_getscheduler(0)),
-            clerk.ask(lambda: os.nice(0)),
-        )
-
-    before = os.nice(0)
-    with ThreadPoolExecutor(1) as thread:  # its priority goes with it
-        mine, ledgers, nice = thread.submit(lowered).result()
-    assert (mine, ledgers, nice) == (os.SCHED_IDLE, os.SCHED_OTHER, before)
 
 
 @pytest.mark.parametrize(
@@ -477,65 +290,3 @@ def test_copies_are_dated_in_the_hospitals_zone(tmp_path: Path, decoder: Decoder
     assert ds.TimezoneOffsetFromUTC == "+0900"
     opened = hold.opened_at.astimezone(ZoneInfo("Asia/Tokyo"))
     assert ds.InstanceCreationDate + str(ds.InstanceCreationTime) == opened.strftime("%Y%m%d%H%M%S")
-
-
-def test_a_heart_goes_on_beating_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the lease is lost in the middle of a film, and nobody ends a worker that hangs."""
-    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
-    again, beats = threading.Event(), []
-
-    def beat() -> None:
-        beats.append(1)
-        if len(beats) == 1:
-            raise RuntimeError("cannot schedule new futures")
-        again.set()
-
-    with tasks.Heart(beat):
-        assert again.wait(30)
-
-
-def test_a_worker_looks_again_after_a_fault(
-    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With Redis away its own look is all that finds films."""
-    one = shell(tmp_path)
-    receive(one, phantom_dx("frontal", 3), tmp_path)
-    monkeypatch.setattr(tasks, "LOOK_S", 0.01)
-    claim, faults = one.ledger.claim, [RuntimeError("a bug"), KeyError("another")]
-
-    def fails_at_first(*args: Any, **named: Any) -> Any:
-        if faults:
-            raise faults.pop()
-        return claim(*args, **named)
-
-    monkeypatch.setattr(one.ledger, "claim", fails_at_first)
-    examiner = Examiner(one, decoder, Says(), Policy.default(), "w", Clerk())  # type: ignore[arg-type]
-    look = partial(loops.Guard("worker look", first_s=0.01), examiner.work)
-    alone = loops.start("worker look", partial(examiner.look_alone, look))
-    end = time.monotonic() + 60
-    while one.ledger.film(1).decision != "pass":
-        assert alone.is_alive()
-        assert time.monotonic() < end
-        examiner.stopping.wait(0.01)
-    examiner.stopping.set()
-    alone.join()
-
-
-def test_the_heart_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside busy programs it would miss beats, and the lease be lost."""
-    monkeypatch.setattr(tasks, "BEAT_S", 0.01)
-    beaten, policies = threading.Event(), []
-
-    def beat() -> None:
-        policies.append(os.sched_getscheduler(0))
-        beaten.set()
-
-    def lowered() -> None:
-        clerk = Clerk()
-        give_way(LOWEST)
-        with tasks.Heart(beat, start=clerk.ask):
-            assert beaten.wait(30)
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lowered).result()
-    assert set(policies) == {os.SCHED_OTHER}

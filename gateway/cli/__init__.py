@@ -7,6 +7,7 @@ command is asked for: `films list` is polled, and must not wait for a network li
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from pathlib import Path
@@ -15,11 +16,11 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.commands import COMMANDS
-from gateway.cli.lazy import LazyGroup, attribute
+from gateway.cli.lazy import LazyGroup, attribute, pass_over_what_is_not_given
 from gateway.cli.options import Common
 from gateway.cli.output import complain
 from gateway.errors import FilmgateError, SettingsError
-from gateway.process import outlet, private
+from gateway.process import private, standard_streams
 
 
 class Root(LazyGroup):
@@ -28,6 +29,7 @@ class Root(LazyGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.add(COMMANDS)
+        pass_over_what_is_not_given(self.params)
 
 
 app = typer.Typer(
@@ -67,7 +69,8 @@ def filmgate(
 
 def main() -> None:
     """Run a command; an error of ours is told in words, without a traceback."""
-    outlet.need_standard_files()
+    gc.disable()  # until the command is loaded: see `lazy.collect_garbage_again`
+    standard_streams.need_standard_files()
     warnings.showwarning = _show_warning
     private.dump_no_core()
     try:

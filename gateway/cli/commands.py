@@ -215,7 +215,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "restore",
         f"{UPKEEP}.backup:restore",
-        "Make a new state folder (--state) of a backup, checked; exit code 1 when something is missing.",
+        "Make a new state folder (--state) from a backup, checked; exit code 1 when something is missing.",
     ),
     Command(
         "rounds",

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -66,7 +67,9 @@ class Lazy(TyperCommand):
         alone.command(entry.name, help=entry.help if entry.first else inspect.getdoc(function))(
             _plain(function)
         )
-        return get_command(alone)
+        command = get_command(alone)
+        pass_over_what_is_not_given(command.params)
+        return command
 
 
 class LazyGroup(TyperGroup):
@@ -80,7 +83,21 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command.loaded() if isinstance(command, Lazy) else command, rest
+        if isinstance(command, Lazy):
+            command = command.loaded()
+            collect_garbage_again()
+        return name, command, rest
+
+
+def pass_over_what_is_not_given(parameters: Iterable[Any]) -> None:
+    """Have options without a value convert nothing: typer builds a pydantic model for each that does."""
+    for parameter in parameters:
+        if not parameter.required:
+            parameter.process_value = functools.partial(_if_given, parameter.process_value)
+
+
+def _if_given(process: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    return None if value is None else process(context, value)
 
 
 def _group(entry: Group) -> LazyGroup:
@@ -105,6 +122,17 @@ def attribute(target: str) -> Any:
         ) from error
 
 
+def collect_garbage_again() -> None:
+    """End a pause of garbage collection, and pass over all that was made in it.
+
+    What modules make stays: to look for garbage among it while they load, and once more when the process
+    ends, would take half the time of `films list`.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 def _plain(function: Callable[..., None]) -> Callable[..., None]:
     """A function whose parameters are the options themselves: each field of a frozen value is one of its own.
 
@@ -112,8 +140,9 @@ def _plain(function: Callable[..., None]) -> Callable[..., None]:
     """
     values, options = dict[str, type](), list[inspect.Parameter]()
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        if is_dataclass(parameter.annotation):
-            values[parameter.name] = parameter.annotation
+        annotation = parameter.annotation
+        if isinstance(annotation, type) and is_dataclass(annotation):
+            values[parameter.name] = annotation
         else:
             options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     for value in sorted(values.values(), key=lambda value: value is Common):

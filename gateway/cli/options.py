@@ -18,7 +18,9 @@ Config = Annotated[
 State = Annotated[
     Path | None, typer.Option("--state", help="Folder for films, ledger and sockets; else as configured.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON array on standard output, an object an item.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON array on standard output, one object per item.")
+]
 By = Annotated[str, typer.Option("--by", help="Who decides; else your user name on this machine.")]
 Note = Annotated[str, typer.Option("--note", help="Why, in your own words; kept with the decision.")]
 FilmId = Annotated[str, typer.Argument(help="SOP Instance UID, or the film's id in `films list`.")]

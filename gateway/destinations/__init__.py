@@ -125,7 +125,7 @@ def why_not(name: str, settings: Block, calling: str) -> str:
 
 
 def _in_words(name: str, error: Exception) -> str:
-    """What a library says may quote a secret."""
+    """An error in words that quote no secret: those of a library may."""
     if isinstance(error, SettingsError):
         return str(error)
     return f"destinations.{name} cannot be used as it is set ({type(error).__name__})"

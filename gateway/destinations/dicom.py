@@ -12,8 +12,6 @@ from typing import BinaryIO
 import structlog
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from gateway.destinations.association import Association, Interrupted, Target, TimedOut
-from gateway.destinations.pdu import MAX_CONTEXTS, Answer, Proposal, Response
 from gateway.destinations.transcode import CannotTranscode, Transcoder
 from gateway.errors import (
     Blame,
@@ -29,6 +27,9 @@ from gateway.errors import (
 from gateway.ledger.records import Delivery
 from gateway.settings import DicomDestination as DicomSettings
 from gateway.store import Meta, Outgoing
+from gateway.upper_layer.association import Association, Interrupted, Target, TimedOut
+from gateway.upper_layer.dimse import Response
+from gateway.upper_layer.requestor import MAX_CONTEXTS, Answer, Proposal
 
 log = structlog.get_logger()
 
@@ -281,20 +282,20 @@ class _Load:
     def __init__(self, path: Path, digest: str) -> None:
         self._kept = Outgoing(path, digest)
         self._path = path
-        self._made: dict[str, BinaryIO] = {}  # by transfer syntax
+        self._transcoded: dict[str, BinaryIO] = {}  # by transfer syntax
         self.meta = self._kept.meta
 
     @property
     def syntaxes(self) -> set[str]:
         """The transfer syntaxes in which it could go now."""
-        return {self.meta.transfer_syntax_uid, *self._made}
+        return {self.meta.transfer_syntax_uid, *self._transcoded}
 
     def dataset(self, transfer_syntax: str) -> BinaryIO:
         """At its first byte."""
-        made = self._made.get(transfer_syntax)
-        if made:
-            made.seek(0)
-            return made
+        transcoded = self._transcoded.get(transfer_syntax)
+        if transcoded:
+            transcoded.seek(0)
+            return transcoded
         self._kept.rewind()
         return self._kept
 
@@ -307,13 +308,13 @@ class _Load:
         """
         self._kept.verify()
         try:
-            self._made[transfer_syntax] = transcoder.transcode(self._path, transfer_syntax)
+            self._transcoded[transfer_syntax] = transcoder.transcode(self._path, transfer_syntax)
         except CannotTranscode as error:
             raise Rejected(f"{_not_taken(self.meta, 'as it is')}, and {error}") from error
 
     def close(self) -> None:
-        for made in self._made.values():
-            made.close()
+        for dataset in self._transcoded.values():
+            dataset.close()
         self._kept.close()
 
 

@@ -1,4 +1,4 @@
-"""What `filmgate send` and `filmgate echo` do: C-STORE of files as they are; C-ECHO (PS3.7 section 9.1)."""
+"""The SCU of `filmgate send` and `filmgate echo`: C-STORE of files as they are, C-ECHO (PS3.7 9.1)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from gateway.destinations.association import Association, Interrupted, Target
 from gateway.destinations.dicom import OutOfResources, judge, told
-from gateway.destinations.pdu import MAX_CONTEXTS, Proposal
 from gateway.errors import DeliveryError, FilmgateError, Refused
+from gateway.upper_layer.association import Association, Interrupted, Target
+from gateway.upper_layer.dimse import VERIFICATION
+from gateway.upper_layer.requestor import MAX_CONTEXTS, Proposal
 
 CALLING = "FILMGATE"
-VERIFICATION = "1.2.840.10008.1.1"
 
 _AHEAD = 256  # files looked at before they are sent, so that one association has contexts for all of them
 _HEAD_BYTES = 64 << 10  # SOP class and instance stand at a dataset's beginning
@@ -51,7 +51,7 @@ class EchoResult:
 
 @dataclass(frozen=True, slots=True)
 class SentResult:
-    """What became of one file. `text` is for people; `status` is None when there was no response."""
+    """The outcome for one file. `text` is for people; `status` is None when there was no response."""
 
     path: Path
     sop_instance_uid: str
@@ -85,10 +85,10 @@ def parse_target(text: str) -> Target:
     Raises:
         FilmgateError: it is not of this form.
     """
-    found = _TARGET.fullmatch(text)
-    if not found or not 0 < int(found["port"]) < 65536:
+    match = _TARGET.fullmatch(text)
+    if not match or not 0 < int(match["port"]) < 65536:
         raise FilmgateError(f"{text!r} names no peer. Write AET@HOST:PORT, for example ARCHIVE@10.0.0.7:104")
-    return Target(found["ae_title"], found["host"].strip("[]"), int(found["port"]))
+    return Target(match["ae_title"], match["host"].strip("[]"), int(match["port"]))
 
 
 def echo(
@@ -214,14 +214,10 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        for found in sorted(path.rglob("*")):
-            parts = found.relative_to(path).parts
-            if (
-                found.is_file()
-                and found.name != "DICOMDIR"
-                and not any(part.startswith(".") for part in parts)
-            ):
-                yield found
+        for file in sorted(path.rglob("*")):
+            parts = file.relative_to(path).parts
+            if file.is_file() and file.name != "DICOMDIR" and not any(part.startswith(".") for part in parts):
+                yield file
 
 
 def _looked_at(path: Path) -> _Object | SentResult:

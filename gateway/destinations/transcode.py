@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.errors import DecodeError, FilmgateError, TookTooLong
-from gateway.sandbox.parent import BLOCK, Sandbox, integer_told, short_text
+from gateway.sandbox.parent import BLOCK, Sandbox, integer_in, short_text
 
 TIMEOUT_S = 60.0
 MEMORY_MB = 3072
@@ -47,33 +47,33 @@ class Transcoder(Sandbox):
             NotTranscodedNow: the machine could not do it.
             FileNotFoundError: the file is not there.
         """
-        made = _temporary_file()
+        dataset = _temporary_file()
         try:
             path.stat()
-            told, _ = self._ask(
-                path, {"do": "transcode", "transfer_syntax": transfer_syntax}, most=MOST_BYTES, into=made
+            answer, _ = self._ask(
+                path, {"do": "transcode", "transfer_syntax": transfer_syntax}, most=MOST_BYTES, into=dataset
             )
-            size, digest = integer_told(told.get("size"), 0, MOST_BYTES), short_text(told.get("sha256"))
-            _check(made, size, digest)
+            size, digest = integer_in(answer.get("size"), 0, MOST_BYTES), short_text(answer.get("sha256"))
+            _check(dataset, size, digest)
         except FileNotFoundError:
-            _discard(made)
+            _discard(dataset)
             raise
         except TookTooLong as error:  # a disk that hangs looks like a film that is too much
-            _discard(made)
+            _discard(dataset)
             raise NotTranscodedNow(_not_now(error)) from error
         except DecodeError as error:
-            _discard(made)
+            _discard(dataset)
             raise CannotTranscode(f"its pixels could not be decoded: {error}") from error
         except (TypeError, ValueError) as error:
-            _discard(made)
+            _discard(dataset)
             raise CannotTranscode(f"its pixels could not be decoded: {self._distrust()}") from error
         except (OSError, FilmgateError) as error:
-            _discard(made)
+            _discard(dataset)
             raise NotTranscodedNow(_not_now(error)) from error
         finally:
             self.used_at = time.monotonic()
-        made.seek(0)
-        return made
+        dataset.seek(0)
+        return dataset
 
 
 def _temporary_file() -> BinaryIO:
@@ -83,20 +83,20 @@ def _temporary_file() -> BinaryIO:
         raise NotTranscodedNow(_not_now(error)) from error
 
 
-def _discard(made: BinaryIO) -> None:
+def _discard(file: BinaryIO) -> None:
     """Closing writes what is still buffered, which fails again where there is no room."""
     with suppress(OSError):
-        made.close()
+        file.close()
 
 
-def _check(made: BinaryIO, size: int, digest: str) -> None:
+def _check(file: BinaryIO, size: int, digest: str) -> None:
     """Whether the file holds what the child said it made, to the last byte."""
-    made.flush()
-    made.seek(0)
-    found = hashlib.sha256()
-    while block := made.read(BLOCK):
-        found.update(block)
-    if found.hexdigest() != digest or made.tell() != size:
+    file.flush()
+    file.seek(0)
+    sha256 = hashlib.sha256()
+    while block := file.read(BLOCK):
+        sha256.update(block)
+    if sha256.hexdigest() != digest or file.tell() != size:
         raise OSError("what was written there is not what was made")
 
 

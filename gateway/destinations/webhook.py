@@ -26,12 +26,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gateway.destinations.association import Interrupted, TimedOut
 from gateway.destinations.dicom import OutOfResources
 from gateway.errors import Busy, Declined, DeliveryError, Refused, SettingsError, Unreachable
 from gateway.ledger.records import Delivery
 from gateway.settings import WebhookDestination as WebhookSettings
 from gateway.store import Outgoing
+from gateway.upper_layer.association import Interrupted, TimedOut
 
 KINDS = {"application/json": "json", "application/fhir+json": "fhir"}  # media type: X-Filmgate-Result
 
@@ -54,7 +54,7 @@ _HINTS: dict[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a response said. Its body is not kept: it may quote the payload."""
+    """The head of a response. Its body is not kept: it may quote the payload."""
 
     status: int
     after_s: float = 0.0  # of Retry-After (RFC 9110 section 10.2.3)

@@ -1,1 +1,1 @@
-"""The dispatcher: it wakes workers, frees dead leases, and has deliveries carried out."""
+"""Looks at the ledger, wakes workers, frees leases of dead workers; its courier carries what is owed."""

@@ -1,15 +1,16 @@
 """Carries what the ledger owes to destinations, each on threads of its own.
 
 It runs in the dispatcher's process and needs neither workers nor Redis: originals reach the archive without
-them. One thread looks at the ledger every LOOK_S and wakes the lanes that have something due; a lane claims,
-sends and reports. A slow or dead destination holds up nobody but itself.
+them. One thread looks at the ledger when it is told to, and every LOOK_S, and wakes the lanes that have
+something due; a lane claims, sends and reports. A slow or dead destination holds up nobody but itself.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,171 +21,27 @@ import structlog
 
 from gateway.destinations import Destination
 from gateway.destinations.retry import FEW, next_delay_s, tries_within
+from gateway.dispatcher.lane import Lane
 from gateway.errors import BadTransition, Blame, DeliveryError, LedgerError, Missing, StoreError, Trouble
 from gateway.ledger import Ledger
 from gateway.ledger.records import Delivery
 from gateway.ledger.routing import GO_LAST
 from gateway.process import loops
+from gateway.process.wake import rest_s
 from gateway.settings import RetrySettings
 from gateway.store import Store
 
 log = structlog.get_logger()
 
-LOOK_S = 0.05  # between two looks at the ledger
-REST_S = 1.0  # a lane without work for so long lets its destination rest
-BATCH = 8  # claimed at a time from a destination that is well
-PROBE_S = 30.0  # a failing destination is tried at least so often, whatever single films wait for
+LOOK_S = 0.5  # between two looks at the ledger when nobody says that something is due
 LEDGER_S = 0.5  # until the next try when the ledger does not answer
-TELL_H = 1.0  # an object that was refused for so long, while others were taken, is told of
+TELL_H = 1.0  # after so long the log names an object that is refused while others are taken
 _LATER = 5  # doublings that the first delay of a declined object skips: it is not tried in seconds
-_MOST_FAILING = 10_000  # objects of one destination whose failures are remembered
 _CLOSING_S = 2.0
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class Lane:
-    """One destination: whether it takes objects, and who waits to bring it some.
-
-    After a failure that is the destination's it is paused as a whole, longer after each further one; then one
-    object is the probe, and the end of an outage is noticed at once. A failure of which nobody knows whose it
-    is, is the object's as long as the destination takes others. Two in a row are the destination's.
-    """
-
-    def __init__(self, destination: Destination, retry: RetrySettings, rng: Random) -> None:
-        self.destination = destination
-        self.retry = retry
-        self.delivered = 0
-        self.error = ""
-        self.since: datetime | None = None  # failing since
-        self._trouble: Trouble | None = None  # what was told of last
-        self._rng = rng
-        self._taken = 0  # objects, by this process
-        self._taken_then: OrderedDict[int, int] = OrderedDict()  # delivery: `_taken` when it failed last
-        self._suspects: set[int] = set()  # deliveries that failed since the last one was taken; two at most
-        self._failures = 0
-        self._paused_until = 0.0  # monotonic
-        self._probing = False
-        self._work = False
-        self._changed = threading.Condition()
-
-    @property
-    def name(self) -> str:
-        return self.destination.name
-
-    @property
-    def failing(self) -> bool:
-        return self._failures > 0
-
-    def pause_left_s(self) -> float:
-        return max(0.0, self._paused_until - time.monotonic()) if self._failures else 0.0
-
-    def wake(self) -> None:
-        """There is something to do, or the courier stops."""
-        with self._changed:
-            self._work = True
-            self._changed.notify_all()
-
-    def await_work(self) -> bool:
-        """Wait up to REST_S; whether there is something to do."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._work, REST_S)
-
-    def calm(self) -> None:
-        """Nothing more is due, or may be sent now; the next `wake` says when."""
-        with self._changed:
-            self._work = False
-
-    def allowance(self) -> int:
-        """How many to claim now: a batch, one as a probe, or none."""
-        with self._changed:
-            if not self._failures:
-                return BATCH
-            if self._probing or self.pause_left_s():
-                return 0
-            self._probing = True
-            return 1
-
-    def probe_over(self) -> None:
-        with self._changed:
-            self._probing = False
-
-    def takes(self, delivery_id: int, now: datetime) -> None:
-        """The destination took an object."""
-        with self._changed:
-            self._taken += 1
-            self._taken_then.pop(delivery_id, None)
-            self.delivered += 1
-        self.answers(now)
-
-    def answers(self, now: datetime) -> None:
-        """The destination answered as it should, be it that it refuses an object for what it is."""
-        with self._changed:
-            since, self.since = self.since, None
-            self._suspects.clear()
-            self._failures = 0
-            self._probing = False
-        if since:
-            seconds = round((now - since).total_seconds())
-            log.info("destination takes films again", destination=self.name, was_failing_for_s=seconds)
-
-    def counts(self, delivery_id: int) -> bool:
-        """Whether this failed try is held against the object: others were taken since its last one failed."""
-        with self._changed:
-            before = self._taken_then.pop(delivery_id, self._taken)
-            self._taken_then[delivery_id] = self._taken
-            if len(self._taken_then) > _MOST_FAILING:
-                self._taken_then.popitem(last=False)
-            return self._taken > before
-
-    def suspects(self, delivery_id: int) -> bool:
-        """Whether it looks as if the destination takes nothing, not just not this object."""
-        with self._changed:
-            if len(self._suspects) < 2:
-                self._suspects.add(delivery_id)
-            self._probing = False
-            return len(self._suspects) > 1 or self.failing
-
-    def fails(self, error: DeliveryError, now: datetime) -> float:
-        """The destination failed as such; the seconds until it is tried again."""
-        with self._changed:
-            # Others who failed at the same time tell nothing new.
-            if not self.pause_left_s():
-                self._failures += 1
-                pause_s = next_delay_s(self._failures, self.retry, self._rng)
-                self._paused_until = time.monotonic() + max(min(pause_s, PROBE_S), error.after_s)
-            self._probing = False
-            self.error = str(error)
-            news = self.since is None or error.trouble != self._trouble
-            self._trouble = error.trouble
-            self.since = self.since or now
-            left_s = self.pause_left_s()
-        if news:  # whoever mended one thing must read that it is another one now
-            log.warning(
-                "destination takes no films",
-                destination=self.name,
-                error=self.error,
-                next_try_in_s=round(left_s, 1),
-                meaning="its films are kept and wait; other destinations go on",
-            )
-        return left_s
-
-    def health(self) -> dict[str, Any]:
-        """State in words, for people."""
-        if self.since is None:
-            return {"state": "ok", "delivered": self.delivered, "text": "takes films"}
-        text = (
-            f"takes no films since {self.since:%Y-%m-%d %H:%M:%S} UTC: {self.error}. They are kept and wait"
-        )
-        return {
-            "state": "failing",
-            "delivered": self.delivered,
-            "text": f"{text}; next try in {self.pause_left_s():.0f} s",
-            "error": self.error,
-            "since": self.since.isoformat(),
-        }
 
 
 class Courier:
@@ -218,6 +75,8 @@ class Courier:
         }
         self._unknown: set[str] = set()
         self._stopping = threading.Event()
+        self._look_due = threading.Event()
+        self._retry_at_s = math.inf  # monotonic: when the next of those that failed is due
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -229,9 +88,14 @@ class Courier:
                 thread = f"courier {name} {number + 1}"
                 self._begin(thread, partial(self._carry_on, lane, thread))
 
+    def look_now(self) -> None:
+        """Something may be due: look at the ledger, without waiting for the time of the next look."""
+        self._look_due.set()
+
     def stop(self, drain_s: float) -> None:
         """End: deliveries under way have `drain_s` to finish, then they break off; the ledger keeps them."""
         self._stopping.set()
+        self._look_due.set()
         for lane in self._lanes.values():
             lane.wake()
         self._join(drain_s)
@@ -241,11 +105,11 @@ class Courier:
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Each destination's state, in words for people."""
-        found = {name: lane.health() for name, lane in self._lanes.items()}
+        states = {name: lane.health() for name, lane in self._lanes.items()}
         for name in sorted(self._unknown):
             text = "films are owed to it, but it is no longer in the settings; they wait"
-            found[name] = {"state": "unknown", "text": text}
-        return found
+            states[name] = {"state": "unknown", "text": text}
+        return states
 
     def _begin(self, name: str, run: Callable[[], None]) -> None:
         self._threads.append(loops.start(name, run))
@@ -263,8 +127,15 @@ class Courier:
 
     def _look_on(self) -> None:
         guard = loops.Guard("courier look", failing="ledger not readable", first_s=LEDGER_S)
-        while not self._stopping.wait(guard(self._look) or LOOK_S):
-            pass
+        while not self._stopping.is_set():
+            self._look_due.clear()
+            began_s = time.monotonic()
+            if self._retry_at_s <= began_s:
+                self._retry_at_s = math.inf
+            pause_s = guard(self._look)
+            if pause_s or not self._stopping.wait(rest_s(time.monotonic() - began_s)):
+                retry_in_s = max(0.0, self._retry_at_s - time.monotonic())
+                self._look_due.wait(pause_s or min(LOOK_S, retry_in_s))
 
     def _look(self) -> None:
         for name in self._ledger.due_destinations(self._clock(), most=1):
@@ -278,13 +149,12 @@ class Courier:
                 )
 
     def _carry_on(self, lane: Lane, thread: str) -> None:
-        """What one thread of a lane does; nothing that goes wrong ends it."""
+        """The work of one thread of a lane; no error ends it."""
         # One object may be to blame, and waits longer each time by itself; the others shall not.
         guard = loops.Guard(
             thread, failing="delivery failed inside filmgate", first_s=LEDGER_S, longest_s=LEDGER_S
         )
-        while not self._stopping.wait(guard(partial(self._turn, lane))):
-            pass
+        guard.until(self._stopping, partial(self._turn, lane))
 
     def _turn(self, lane: Lane) -> None:
         if not lane.await_work():
@@ -347,7 +217,7 @@ class Courier:
         elif error.blame is Blame.DESTINATION:
             self._retry(delivery, str(error), lane.fails(error, now), error.trouble)
         else:
-            # What is refused again and again says nothing about the destination.
+            # An object that is refused again and again says nothing about the destination.
             fails = delivery.tries < GO_LAST and lane.suspects(delivery.id)
             self._doubted(lane, delivery, error, lane.fails(error, now) if fails else 0.0)
 
@@ -398,6 +268,8 @@ class Courier:
                 delivery.id, error=error, at=at, now=now, trouble=trouble, counted=counted
             )
         )
+        self._retry_at_s = min(self._retry_at_s, time.monotonic() + delay_s)
+        self.look_now()  # it waits no longer than until then
 
     def _put_back_one(self, delivery: Delivery) -> None:
         self._report(lambda: self._ledger.put_back(delivery.id, self._clock()))
@@ -417,7 +289,7 @@ class Courier:
     def _report(self, write: Callable[[], None]) -> None:
         """Write to the ledger; again and again while it is busy: what happened at the peer has happened.
 
-        What cannot be written before the courier stops is sent once more by its successor.
+        An object whose end cannot be written before the courier stops is sent once more by its successor.
         """
         while True:
             try:

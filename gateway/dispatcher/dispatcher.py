@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,16 @@ from threading import Event
 import structlog
 
 from gateway.bootstrap import Shell
+from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
 from gateway.errors import FilmgateError
 from gateway.ledger import LONG_WAL_BYTES, Checkpoint, Ledger
 from gateway.process import loops, private
+from gateway.process.wake import Wake, Wakes, rest_s
 
 log = structlog.get_logger()
 
-LOOK_S = 0.1  # how often the ledger is looked at
+LOOK_S = 0.5  # how often the ledger is looked at when nobody says that something is due
 LEASES_S = 1.0  # how often leases are looked at
 CHECKPOINT_S = 1.0  # how often the ledger's WAL is copied into it, when it is worth it
 SMALL_WAL_BYTES = 4 << 20  # not worth it below: SQLite itself waits for a thousand pages of 4 KiB
@@ -64,7 +66,7 @@ class LeaseWatch:
 class Checkpoints:
     """Copies the ledger's WAL into it, the only one that does so while others write: see `ledger.engine`.
 
-    Nobody else need stop a WAL from growing: a dispatcher that ended is started again within seconds.
+    Nothing else stops a WAL from growing; a dispatcher that ended is started again within seconds.
     """
 
     def __init__(self, ledger: Ledger, small_bytes: int = SMALL_WAL_BYTES) -> None:
@@ -90,8 +92,7 @@ class Checkpoints:
     def run(self, stop: Event) -> None:
         """Look again and again until `stop` is set."""
         guard = loops.Guard("checkpoints", failing="ledger's WAL not copied")
-        while not stop.wait(guard(self.look) or CHECKPOINT_S):
-            pass
+        guard.until(stop, self.look, every_s=CHECKPOINT_S)
 
 
 class Dispatcher:
@@ -115,6 +116,13 @@ class Dispatcher:
             self._leases.look(monotonic_s, now)
 
 
+def courier_of(shell: Shell) -> Courier:
+    """The courier of a gateway: to every destination but classifiers of our own, with which workers read."""
+    retry = {name: block.retry for name, block in shell.settings.carried.items()}
+    not_sent = shell.settings.classifiers
+    return Courier(shell.ledger, shell.store, shell.destinations(), retry, not_sent=not_sent)
+
+
 def run(
     shell: Shell,
     *,
@@ -132,18 +140,32 @@ def run(
     watch = LeaseWatch(shell.ledger, lease_s=work.lease_s, attempts=work.attempts, mode=mode)
     classifiers = tuple(shell.settings.classifiers)
     dispatcher = Dispatcher(shell.ledger, shell.doorbell(), watch, classifiers)
-    with _alone(shell.settings.state / "dispatch.lock"):
-        courier = shell.courier()
+    with _alone(shell.settings.state / "dispatch.lock"), closing(Wakes(shell.settings.state)) as wakes:
+        if wakes.deaf:
+            meaning = "films are sent and examined up to a second later"
+            log.warning("nobody can wake the dispatcher", why=wakes.deaf, meaning=meaning)
+        courier = courier_of(shell)
         courier.start()
         copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
+        loops.start("end of waiting", partial(_wake_at, stop, Wake(shell.settings.state)))
         ready()
         try:
             guard = loops.Guard("dispatcher look", failing="ledger not readable")
-            while not stop.wait(guard(partial(_look, dispatcher)) or LOOK_S):
+            while not stop.is_set():
                 beat()
+                began_s = time.monotonic()
+                pause_s = guard(partial(_look, dispatcher))
+                if not stop.wait(rest_s(time.monotonic() - began_s)):
+                    wakes.wait(pause_s or LOOK_S)
+                    courier.look_now()
         finally:
             courier.stop(drain_s)
         copying.join(2.0)  # a copy that is cut off is made again
+
+
+def _wake_at(stop: Event, wake: Wake) -> None:
+    stop.wait()
+    wake()
 
 
 def _look(dispatcher: Dispatcher) -> None:

@@ -10,21 +10,32 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import WAITING, waits
+from gateway.ledger.holding.taking_back import WAITING, waits
 from gateway.ledger.moves import allowed, stands
 from gateway.ledger.records import Delivery, DeliveryState, Job, JobState
 from gateway.ledger.routing import ALL, delivery_of
 from gateway.ledger.tables import UtcDateTime, copies, decisions, deliveries, instances, jobs, versions
-from pipelines.film import Box, Operations
+from pipelines.film import Operations
+from pipelines.json_values import from_plain
 
 LONGEST_DELAY_S = 60.0  # a job that was put off waits no longer: a later time means that a clock was set back
 
 
 class Claiming(Database):
-    """What workers and the dispatcher ask, and take."""
+    """Questions and claims of workers and of the dispatcher."""
 
     def ready_jobs(
         self, classifiers: Collection[str] = (), *, now: datetime | None = None, most: int = ALL
@@ -52,8 +63,8 @@ class Claiming(Database):
         judged already, so it is the older one, and its result is not late however many wait. A job that was
         put off is left for its time, unless there is no `now`.
 
-        What comes next is looked up before the ledger is locked, however long that takes; the lock is held
-        for the row that is taken.
+        The next job is looked up before the ledger is locked, however long that takes; the lock is held for
+        the one row that is taken.
         """
         allowed(jobs, JobState.READY, JobState.LEASED)
         for state in WAITING:
@@ -61,17 +72,16 @@ class Claiming(Database):
         while (following := self._following(classifiers, now)) is not None:
             with self.leasing() as db:
                 if "delivery_id" in following:
-                    job_id = _begin_reading(db, following | {"owner": owner})
+                    taken = _begin_reading(db, following | {"owner": owner})
                 else:
-                    job_id = _lease(db, following["job_id"], owner, now)
-                token = 0 if job_id is None else db.execute(_TOKEN, {"job_id": job_id}).scalar_one()
-            if job_id is not None:
+                    taken = _lease(db, following["job_id"], owner, now)
+            if taken is not None:
                 with self.reading() as db:
-                    return _job(db, job_id, token)
+                    return _job(db, *taken)
         return None
 
     def _following(self, classifiers: Collection[str], now: datetime | None) -> dict[str, Any] | None:
-        """What is claimed next: a job, or a delivery that a reading becomes."""
+        """The next claim: of a job, or of a delivery that becomes a reading."""
         with self.reading() as db:
             job = db.execute(_FIRST_IN_LINE, _times(now)).one_or_none()
             first = [db.execute(query, {"name": name}) for name in classifiers for query in _FIRST_OWED]
@@ -118,7 +128,7 @@ def _counted(ids: Select[Any]) -> Select[Any]:
 
 
 def _owed(state: DeliveryState) -> Select[Any]:
-    """What is owed to a classifier, and may be read."""
+    """Deliveries to a classifier that may be read now."""
     to_it = deliveries.c.destination == bindparam("name")
     return select(deliveries).where(stands(deliveries, state), to_it, ~waits())
 
@@ -141,24 +151,40 @@ _LEASE = (
     .where(jobs.c.id == bindparam("job_id"), _ITS_TURN)
     .values(state=JobState.LEASED, owner=bindparam("new_owner"), beat=0)
     .values(token=jobs.c.token + 1, attempts=jobs.c.attempts + 1)
+    .returning(jobs.c.id, jobs.c.token)
 )
-_TOKEN = select(jobs.c.token).where(jobs.c.id == bindparam("job_id"))
 _HAND_OVER = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("which"), stands(deliveries, *WAITING), ~waits())
     .values(state=DeliveryState.SENDING, attempts=deliveries.c.attempts + 1)
 )
-_READING = insert(jobs).values(state=JobState.LEASED, token=1, attempts=1, beat=0)
+_FIRST_TOKEN = 1
+_READING = insert(jobs).values(state=JobState.LEASED, token=_FIRST_TOKEN, attempts=1, beat=0)
+_EARLIER_VERSION = versions.alias("earlier_version")
+_FIRST_DIGEST = (  # of the first version of a film, where that is another one
+    select(_EARLIER_VERSION.c.digest)
+    .where(_EARLIER_VERSION.c.film_id == jobs.c.film_id, _EARLIER_VERSION.c.id < jobs.c.version_id)
+    .order_by(_EARLIER_VERSION.c.id)
+    .limit(1)
+    .scalar_subquery()
+)
+_JOB = (
+    select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
+    .add_columns(_FIRST_DIGEST.label("first_digest"))
+    .join(versions, versions.c.id == jobs.c.version_id)
+    .join(instances, instances.c.id == jobs.c.film_id)
+    .where(jobs.c.id == bindparam("job_id"))
+)
 
 
-def _lease(db: Connection, job_id: int, owner: str, now: datetime | None) -> int | None:
-    """Take a job; None when somebody else was faster."""
-    taken = db.execute(_LEASE, {"job_id": job_id, "new_owner": owner, **_times(now)})
-    return job_id if taken.rowcount == 1 else None
+def _lease(db: Connection, job_id: int, owner: str, now: datetime | None) -> tuple[int, int] | None:
+    """Take a job: its id and its token; None when somebody else was faster."""
+    row = db.execute(_LEASE, {"job_id": job_id, "new_owner": owner, **_times(now)}).one_or_none()
+    return None if row is None else (row.id, row.token)
 
 
-def _begin_reading(db: Connection, reading: dict[str, Any]) -> int | None:
-    """The job that a delivery to a classifier becomes; the delivery is `sending` while it lives.
+def _begin_reading(db: Connection, reading: dict[str, Any]) -> tuple[int, int] | None:
+    """The job that a delivery to a classifier becomes, as `_lease`; the delivery is `sending` while it lives.
 
     None when somebody else was faster, or it waits by now.
     """
@@ -166,7 +192,7 @@ def _begin_reading(db: Connection, reading: dict[str, Any]) -> int | None:
         return None
     key = db.execute(_READING, reading).inserted_primary_key
     assert key is not None
-    return int(key[0])
+    return int(key[0]), _FIRST_TOKEN
 
 
 def _version_read(db: Connection, delivery: Any) -> int:
@@ -184,19 +210,8 @@ def _version_read(db: Connection, delivery: Any) -> int:
 
 
 def _job(db: Connection, job_id: int, token: int) -> Job:
-    """What was taken, under the token that it was taken with."""
-    row = db.execute(
-        select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
-        .join(versions, versions.c.id == jobs.c.version_id)
-        .join(instances, instances.c.id == jobs.c.film_id)
-        .where(jobs.c.id == job_id)
-    ).one()
-    before = db.scalar(
-        select(versions.c.digest)
-        .where(versions.c.film_id == row.film_id, versions.c.id < row.version_id)
-        .order_by(versions.c.id)
-        .limit(1)
-    )
+    """The job that was taken, under the token of that claim."""
+    row = db.execute(_JOB, {"job_id": job_id}).one()
     reading, operations = _what_to_read(db, row) if row.delivery_id is not None else (None, Operations())
     return Job(
         id=row.id,
@@ -207,17 +222,15 @@ def _job(db: Connection, job_id: int, token: int) -> Job:
         attempts=row.attempts,
         token=token,
         received_at=row.received_at,
-        first_digest=before,
+        first_digest=row.first_digest,
         reading=reading,
         operations=operations,
     )
 
 
 def _what_to_read(db: Connection, job: Any) -> tuple[Delivery, Operations]:
-    """What was handed to the classifier; when that is a corrected copy, what made it."""
+    """The delivery to the classifier; of a corrected copy also the operations that made it."""
     row = db.execute(select(deliveries).where(deliveries.c.id == job.delivery_id)).one()
     same = (copies.c.film_id == row.film_id) & (copies.c.digest == row.digest)
-    told = db.scalar(select(copies.c.operations).where(same)) or {}
-    crop = Box(**told["crop"]) if told.get("crop") else None
-    operations = Operations(crop, told.get("turn", 0), told.get("invert", False), told.get("relabel", False))
+    operations = from_plain(Operations, db.scalar(select(copies.c.operations).where(same)) or {})
     return delivery_of(row, attempts=row.attempts), operations

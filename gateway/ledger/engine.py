@@ -1,4 +1,4 @@
-"""Opening the ledger: SQLite with WAL and full sync, one schema revision, no deadlocks.
+"""The ledger's database: SQLite with WAL and full sync, transactions without deadlocks, checkpoints.
 
 SQLite 3.7.0 to 3.51.2 can lose committed pages (sqlite.org/wal.html, "The WAL-Reset Bug"; 3.44.6 and 3.50.7
 have the correction, too). What it takes: the whole WAL has been checkpointed; a further checkpoint begins, by
@@ -15,22 +15,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gateway.errors import LedgerBusy, LedgerError, SchemaTooNew, SchemaTooOld
-from gateway.ledger.tables import SCHEMA
+from gateway.errors import LedgerBusy, LedgerError
 from gateway.process import private
 
 LONG_WAL_BYTES = 256 << 20  # a WAL beyond this is worth a warning
-RESTORING = ".restoring"  # ends the name of a ledger that is being put back
 _WAL_KEPT_BYTES = 64 << 20  # a WAL that grew beyond this shrinks to it when it starts anew
 _PRAGMAS = ("foreign_keys=ON", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_KEPT_BYTES}")
 _TRY_AGAIN_S, _PATIENCE_S = 0.001, 5.0
@@ -40,7 +38,7 @@ _FIXED_TOO = ((3, 44, 6), (3, 50, 7))  # and what follows in the same minor vers
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What one checkpoint found and did, in WAL frames of one database page each."""
+    """Result of one checkpoint, in WAL frames of one database page each."""
 
     frames: int  # in the WAL
     copied: int  # of these, into the ledger's file; fewer than `frames` while somebody reads an older state
@@ -64,12 +62,13 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
         return create_engine(parsed, pool_pre_ping=True, max_overflow=-1, hide_parameters=True)
     if parsed.database:
         private.make_folder(Path(parsed.database).parent)
-        with suppress(OSError):  # what keeps it from being made is said when it is opened
+        with suppress(OSError):  # opening it says why it cannot be made
             private.make_file(Path(parsed.database))  # SQLite would make it for all to read, and -wal like it
     engine = create_engine(
         parsed,
         connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
         max_overflow=-1,  # a thread that waits for the database's lock must not wait for a connection first
+        pool_use_lifo=True,  # the connection that was used last has the pages that are asked for next
         hide_parameters=True,  # they hold UIDs, and errors are logged
     )
 
@@ -82,8 +81,10 @@ def make_engine(url: str, busy_timeout_s: float, *, synchronous: str = "FULL") -
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A deferred transaction that upgrades to writing fails at once, whatever the timeout.
-        reading = connection.get_execution_options().get("filmgate_reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("filmgate_reading", False):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_immediate(driver_of(connection), busy_timeout_s)
 
     return engine
 
@@ -102,17 +103,19 @@ def honest_errors() -> Iterator[None]:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise LedgerBusy("the ledger is locked by another process") from error
         room = " Make room where it lies; what is kept is safe." if "is full" in str(error.orig) else ""
-        raise LedgerError(f"the ledger cannot be used: {_first_line(error)}.{room}") from error
-    except sqlite3.OperationalError as error:
+        raise LedgerError(f"the ledger cannot be used: {first_line(error)}.{room}") from error
+    except sqlite3.Error as error:  # of what we ask the driver without SQLAlchemy
+        if _is_busy(error):
+            raise LedgerBusy("the ledger is locked by another process") from error
         raise LedgerError(f"the ledger cannot be used: {error}") from error
     except DBAPIError as error:
-        raise LedgerError(f"the ledger refused a statement: {_first_line(error)}") from error
+        raise LedgerError(f"the ledger refused a statement: {first_line(error)}") from error
     except PoolTimeout as error:
         raise LedgerBusy("the ledger has no connection left") from error
 
 
-def _first_line(error: DBAPIError) -> str:
-    """What the driver says; what follows may quote values."""
+def first_line(error: DBAPIError) -> str:
+    """The driver's own words; the lines after them may quote values."""
     return str(error.orig).partition("\n")[0]
 
 
@@ -167,26 +170,33 @@ class LedgerFile:
 def _identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; None when nothing is there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class Database:
     """Transactions on one engine; the parts of `Ledger` build on it."""
 
-    def __init__(self, engine: Engine, leases: Engine) -> None:
+    def __init__(self, engine: Engine, leases: Engine, wake: Callable[[], None] = lambda: None) -> None:
+        """`wake` is called when something that may be due at once has been committed."""
         self._engine = engine
         self._leases = leases
+        self._wake = wake
         self._reader = engine.execution_options(filmgate_reading=True)
         self._file = LedgerFile(engine)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction, committed and synced when the block ends without an error."""
+    def writing(self, *, quiet: bool = False) -> Iterator[Connection]:
+        """One transaction, committed and synced when the block ends without an error.
+
+        It wakes whoever sends and rings, unless it is `quiet`: nothing becomes due by it.
+        """
         with self._transaction(self._engine) as connection:
             yield connection
+        if not quiet:
+            self._wake()
 
     @contextmanager
     def leasing(self) -> Iterator[Connection]:
@@ -219,7 +229,7 @@ class Database:
         if self._engine.dialect.name != "sqlite":
             return None
         with honest_errors(), self._engine.connect() as first, self._engine.connect() as second:
-            holder, copier = _driver(first), _driver(second)
+            holder, copier = driver_of(first), driver_of(second)
             with _nobody_commits(holder, _PATIENCE_S):
                 _, frames, copied = copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
@@ -234,7 +244,7 @@ class Database:
         if self._engine.dialect.name != "sqlite":
             raise LedgerError("the ledger is no SQLite file: back it up with its database's own tools")
         with self._engine.connect() as connection:
-            copy_whole(_driver(connection), target)
+            copy_whole(driver_of(connection), target)
 
     @property
     def wal_bytes(self) -> int:
@@ -252,7 +262,7 @@ class Database:
         self._leases.dispose()
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
+def driver_of(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection; its errors are the driver's, too."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
@@ -263,139 +273,46 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 def _nobody_commits(holder: sqlite3.Connection, patience_s: float) -> Iterator[None]:
     """Hold the lock that every commit needs.
 
-    Busy writers leave it for moments, and SQLite's own wait, which sleeps longer and longer, misses them for
-    seconds while the WAL grows.
-
     Raises:
         sqlite3.OperationalError: it was not free for `patience_s`.
     """
-    usual_ms = holder.execute("PRAGMA busy_timeout").fetchone()[0]
+    _begin_immediate(holder, patience_s)
+    try:
+        yield
+    finally:
+        holder.execute("ROLLBACK")
+
+
+def _begin_immediate(driver: sqlite3.Connection, patience_s: float) -> None:
+    """Begin a transaction with the lock that every commit needs.
+
+    Others hold it for milliseconds. SQLite's own wait sleeps longer and longer, up to a tenth of a second:
+    beside busy workers a film that came would wait for nobody, and a checkpoint miss its turn for seconds.
+
+    Raises:
+        sqlite3.OperationalError: it was not free for `patience_s`, or the ledger cannot be used.
+    """
+    usual_ms = driver.execute("PRAGMA busy_timeout").fetchone()[0]
     until = time.monotonic() + patience_s
-    holder.execute("PRAGMA busy_timeout=0")
+    driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:
             try:
-                holder.execute("BEGIN IMMEDIATE")
-                break
-            except sqlite3.OperationalError:
-                if time.monotonic() >= until:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= until:
                     raise
                 time.sleep(_TRY_AGAIN_S)
-        try:
-            yield
-        finally:
-            holder.execute("ROLLBACK")
+            else:
+                return
     finally:
-        holder.execute(f"PRAGMA busy_timeout={usual_ms}")
+        driver.execute(f"PRAGMA busy_timeout={usual_ms}")
 
 
-def revision(engine: Engine) -> str | None:
-    """The schema revision that the database says it has; None for an empty one.
-
-    Every command asks that first: who only reads must not need the lock of those who write.
-    """
-    with honest_errors(), engine.execution_options(filmgate_reading=True).connect() as connection:
-        if not engine.dialect.has_table(connection, "alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def require_there(url: str) -> None:
-    """Who does not migrate makes no ledger either: an empty one in the place of one that was taken away.
-
-    Raises:
-        SchemaTooOld: there is no SQLite file.
-    """
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-        return
-    file = Path(str(parsed.database))
-    if not file.exists():
-        raise SchemaTooOld(
-            f"there is no ledger {file.name} in {file.parent}, and none was made. No film is touched. "
-            "Was it moved? Put it back, or restore the backup; for a new gateway run `filmgate up`."
-        )
-
-
-def check_schema(engine: Engine) -> None:
-    """
-    Raises:
-        SchemaTooOld: the ledger is empty or older; `filmgate up` migrates it.
-        SchemaTooNew: a newer filmgate wrote it.
-    """
-    found = revision(engine)
-    if found == SCHEMA:
-        return
-    if found is None or found < SCHEMA:
-        raise SchemaTooOld(
-            f"the ledger has schema {found or 'none'}, this filmgate needs {SCHEMA}. No film is touched. "
-            "Run `filmgate up` (it backs the ledger up and migrates it) before other commands."
-        )
-    raise SchemaTooNew(
-        f"the ledger has schema {found}, newer than the {SCHEMA} this filmgate knows. No film is touched. "
-        "Start the newer filmgate again, or restore the backup made before its migration."
-    )
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the database to SCHEMA; an older SQLite file is copied beside itself first."""
-    from alembic import command  # noqa: PLC0415  only migrations need Alembic; every process opens a ledger
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    found = revision(engine)
-    if found is None and Path(f"{engine.url.database}{RESTORING}").exists():
-        raise LedgerError(
-            "a `filmgate restore` into this state folder did not end. Nothing was started. Remove the folder "
-            "and restore into a new one."
-        )
-    if found is not None:
-        if found > SCHEMA:
-            check_schema(engine)
-        if found == SCHEMA:
-            return
-        _back_up(engine, found)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.execution_options(filmgate_reading=False).connect() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise LedgerError(f"the ledger cannot be migrated from schema {found}: {error}") from error
-
-
-def _back_up(engine: Engine, found: str) -> None:
-    database = engine.url.database
-    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
-        return
-    target = Path(f"{database}.before-{found}-to-{SCHEMA}")
-    _require_room(Path(database), found)
-    try:
-        with engine.connect() as connection:
-            copy_whole(_driver(connection), target)
-    except (OSError, sqlite3.Error, DBAPIError) as error:
-        raise LedgerError(
-            f"the ledger could not be backed up before its migration from schema {found}: {_words(error)}. "
-            "It is as it was, and nothing was started. Make room beside it and run `filmgate up` again."
-        ) from error
-
-
-def _require_room(database: Path, found: str) -> None:
-    """A migration writes the backup, and may write every page of the ledger into WAL and ledger again.
-
-    Raises:
-        LedgerError: there is no room for that.
-    """
-    disk = os.statvfs(database.parent)
-    free = disk.f_bavail * disk.f_frsize
-    needed = 3 * sum(file.stat().st_size for file in (database, Path(f"{database}-wal")) if file.exists())
-    if free < needed:
-        raise LedgerError(
-            f"there is no room to migrate the ledger from schema {found} to {SCHEMA}: with its backup that "
-            f"takes up to {(needed >> 20) + 1} MiB beside it, and {free >> 20} MiB are free. It is as "
-            "it was, and nothing was started. Make room, or start the filmgate that ran before: it goes on."
-        )
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else holds a lock: SQLITE_BUSY, and its finer kinds in the upper bits."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def copy_whole(source: sqlite3.Connection, target: Path) -> None:
@@ -421,9 +338,3 @@ def copy_whole(source: sqlite3.Connection, target: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, DBAPIError):
-        return _first_line(error)
-    return str(error.strerror) if isinstance(error, OSError) else str(error)

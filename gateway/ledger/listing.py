@@ -53,7 +53,7 @@ _OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY, Deli
 
 
 class Listing(Database):
-    """What the command line and the console read."""
+    """Lists for the command line and the console."""
 
     def film_lines(self, wanted: Wanted | None = None, *, limit: int | None = None) -> Iterator[str]:
         """Films, newest first, each a line of JSON with the keys of `films list --json`."""
@@ -95,7 +95,7 @@ class Listing(Database):
             return array("q", db.scalars(_ids(wanted or Wanted()).limit(limit)))
 
     def events(self, film_id: int) -> list[dict[str, Any]]:
-        """What happened to a film, oldest first."""
+        """The events of a film, oldest first."""
         with self.reading() as db:
             rows = db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id))
             return [dict(at=r.at, what=r.what, who=r.who, **r.detail) for r in rows]
@@ -109,7 +109,7 @@ class Listing(Database):
     def counts(self) -> dict[str, int]:
         """How many films, open holds, ready jobs and unfinished deliveries there are."""
         owed = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
-        asked = {
+        queries_by_name = {
             "films": (select(func.count()).select_from(instances),),
             "held": (_count(stands(holds, HoldState.OPEN)),),
             "ready": (_count(stands(jobs, JobState.READY)),),
@@ -117,7 +117,15 @@ class Listing(Database):
             "failed": (_count(stands(deliveries, DeliveryState.FAILED)),),
         }
         with self.reading() as db:
-            return {name: sum(db.scalar(one) or 0 for one in queries) for name, queries in asked.items()}
+            return {
+                name: sum(db.scalar(query) or 0 for query in queries)
+                for name, queries in queries_by_name.items()
+            }
+
+    def count_films(self) -> int:
+        """How many films there are."""
+        with self.reading() as db:
+            return db.scalar(select(func.count()).select_from(instances)) or 0
 
     def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
         """The latest associations that were not accepted."""
@@ -168,7 +176,7 @@ def _ids(wanted: Wanted) -> Select[Any]:
 
 
 def _wishes(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """What is asked besides the decision."""
+    """The conditions besides the decision."""
     if wanted.after is not None:
         yield film < wanted.after
     if wanted.films is not None:
@@ -202,18 +210,23 @@ def _lines(db: Connection, film_ids: Sequence[int]) -> list[str]:
         return db.execute(query, {"ids": ids}).all()
 
     films = {row.id: row for row in of(film_ids, _FILMS)}
-    found = _grouped(_findings(of([row.decision_id for row in films.values()], _FINDINGS)))
-    work = {row.film_id: row for row in of(film_ids, _JOBS)}  # the last one
-    kept = of(film_ids, _OBJECTS)
-    kinds = {(row.film_id, row.digest): row.kind for row in kept}
-    owed = _grouped(
+    findings_of = _grouped(_findings(of([row.decision_id for row in films.values()], _FINDINGS)))
+    job_of = {row.film_id: row for row in of(film_ids, _JOBS)}  # the last one
+    object_rows = of(film_ids, _OBJECTS)
+    kinds = {(row.film_id, row.digest): row.kind for row in object_rows}
+    deliveries_of = _grouped(
         (row.film_id, _delivery(row, kinds.get((row.film_id, row.digest))))
         for row in of(film_ids, _DELIVERIES)
     )
-    made = _grouped((row.result_id, _object(row)) for row in kept)
-    read = _grouped((row.film_id, _result(row, made[row.id])) for row in of(film_ids, _RESULTS))
-    told = (films[film_id] for film_id in film_ids if film_id in films)
-    return [_line(row, work.get(row.id), found[row.decision_id], owed[row.id], read[row.id]) for row in told]
+    objects_of = _grouped((row.result_id, _object(row)) for row in object_rows)
+    results_of = _grouped((row.film_id, _result(row, objects_of[row.id])) for row in of(film_ids, _RESULTS))
+    rows = (films[film_id] for film_id in film_ids if film_id in films)
+    return [
+        _line(
+            row, job_of.get(row.id), findings_of[row.decision_id], deliveries_of[row.id], results_of[row.id]
+        )
+        for row in rows
+    ]
 
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
@@ -258,27 +271,31 @@ def _grouped(pairs: Iterable[tuple[int | None, str]]) -> defaultdict[int | None,
 
 
 def _findings(rows: Iterable[Any]) -> Iterator[tuple[int, str]]:
-    """What each gate found, by decision; rows that were written before there were `facts` have none."""
+    """The findings of each gate, by decision; rows that were written before there were `facts` have none."""
     beginnings: dict[tuple[str, str, bool], str] = {}
     for decision_id, *what, body in rows:
         key = tuple(what)
         if key not in beginnings:
-            told = json.dumps(dict(zip(("gate", "verdict", "of_copy"), key, strict=True)), ensure_ascii=False)
-            beginnings[key] = told[:-1]
+            beginning = json.dumps(
+                dict(zip(("gate", "verdict", "of_copy"), key, strict=True)), ensure_ascii=False
+            )
+            beginnings[key] = beginning[:-1]
         facts = "" if '"facts"' in body else '"facts": {}, '
         yield decision_id, f"{beginnings[key]}, {facts}{body[1:]}"
 
 
-def _line(row: Any, work: Any, found: list[str], owed: list[str], read: list[str]) -> str:
-    """What a program is given of a film."""
+def _line(
+    row: Any, job: Any, finding_texts: list[str], delivery_texts: list[str], result_texts: list[str]
+) -> str:
+    """A film as programs read it."""
     return (
         f'{{"sop_instance_uid": {quoted(row.sop_instance_uid)}, '
         f'"received_at": "{row.received_at.isoformat()}", "decision": {_or_null(row.act)}, '
         f'"reasons": {row.reasons or "[]"}, "flags": {row.flags or "[]"}, '
-        f'"findings": [{", ".join(found)}], "deliveries": [{", ".join(owed)}], '
-        f'"results": [{", ".join(read)}], "film_id": {row.id}, '
+        f'"findings": [{", ".join(finding_texts)}], "deliveries": [{", ".join(delivery_texts)}], '
+        f'"results": [{", ".join(result_texts)}], "film_id": {row.id}, '
         f'"rule": {_or_null(row.rule)}, "why": {_or_null(row.why)}, '
-        f'"job": {_or_null(work and work.state)}, "error": {_or_null(work and work.error)}}}'
+        f'"job": {_or_null(job and job.state)}, "error": {_or_null(job and job.error)}}}'
     )
 
 
@@ -302,11 +319,11 @@ def what_of(kind: str, object_kind: str | None) -> str:
     return "copy" if kind == "copy" else "original"
 
 
-def _result(row: Any, made: list[str]) -> str:
-    """What one classifier said, and the objects that were made of it."""
-    told = {"version": row.version, "model_digest": row.model_digest, "made_at": row.made_at.isoformat()}
-    its = f'"classifier": {quoted(row.classifier)}, {row.body_text[1:-1]}, {json.dumps(told)[1:-1]}'
-    return f'{{{its}, "objects": [{", ".join(made)}]}}'
+def _result(row: Any, object_texts: list[str]) -> str:
+    """The result of one classifier, with the objects that were made of it."""
+    ending = {"version": row.version, "model_digest": row.model_digest, "made_at": row.made_at.isoformat()}
+    beginning = f'"classifier": {quoted(row.classifier)}, {row.body_text[1:-1]}, {json.dumps(ending)[1:-1]}'
+    return f'{{{beginning}, "objects": [{", ".join(object_texts)}]}}'
 
 
 def _object(row: Any) -> str:
@@ -315,6 +332,6 @@ def _object(row: Any) -> str:
 
 def film_row(line: str) -> FilmRow:
     """A line as a value."""
-    told = json.loads(line)
-    lists = {name: tuple(told[name]) for name in ("reasons", "flags", "findings", "deliveries", "results")}
-    return FilmRow(**told | lists | {"received_at": datetime.fromisoformat(told["received_at"])})
+    film = json.loads(line)
+    lists = {name: tuple(film[name]) for name in ("reasons", "flags", "findings", "deliveries", "results")}
+    return FilmRow(**film | lists | {"received_at": datetime.fromisoformat(film["received_at"])})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, exists, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Dialect, String, bindparam, exists, or_, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import allowed, inserted, note, owed_anew
+from gateway.ledger.holding.rejecting import withheld, write_withheld
+from gateway.ledger.moves import Prepared, allowed, insert_rows, inserted, note, owed_anew
 from gateway.ledger.records import (
     CAN_WAIT,
     ORDINARY,
@@ -21,7 +23,6 @@ from gateway.ledger.records import (
     Recorded,
     Tally,
 )
-from gateway.ledger.rejecting import withheld, write_withheld
 from gateway.ledger.tables import (
     associations,
     copies,
@@ -42,7 +43,7 @@ class Receiving(Database):
 
     def associate(self, *, calling: str, called: str, address: str, now: datetime) -> int:
         """Note that an association was accepted; its id."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             row = {"calling": calling, "called": called, "address": address, "started_at": now}
             return inserted(db, associations, row)
 
@@ -50,7 +51,7 @@ class Receiving(Database):
         self, association_id: int, *, outcome: str, objects: int, size_bytes: int, now: datetime
     ) -> None:
         """Note how an association ended ("released", "aborted", ...) and what it brought."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             db.execute(
                 update(associations)
                 .where(associations.c.id == association_id)
@@ -59,7 +60,7 @@ class Receiving(Database):
 
     def tally(self, tallies: Sequence[Tally]) -> list[int]:
         """The audit rows of associations that are counted: new ones, or what they say by now; their ids."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             return [_tally(db, one) for one in tallies]
 
     def record(
@@ -83,25 +84,32 @@ def _tally(db: Connection, one: Tally) -> int:
     return inserted(db, associations, who | now | {"started_at": one.first_at, "outcome": one.outcome})
 
 
-# Built once: to build them anew costs more than the ledger takes to answer.
-_UID: BindParameter[Any] = bindparam("uid")
-_SEEN = (
-    select(instances.c.id, instances.c.ours, versions.c.id, rejections.c.code)
-    .outerjoin(versions, (versions.c.film_id == instances.c.id) & (versions.c.digest == bindparam("digest")))
-    .outerjoin(rejections, rejections.c.sop_instance_uid == instances.c.sop_instance_uid)
-    .where(instances.c.sop_instance_uid == _UID)
-)
-_KNOWN = select(  # whether this gateway made it (a corrected copy, or a result), and who rejected it
+_UID: BindParameter[Any] = bindparam("uid", type_=String)
+_DIGEST: BindParameter[Any] = bindparam("digest", type_=String)
+_SEEN = select(  # one row, whatever is known: the film, this version of it, whose it is, who rejected it
+    instances.c.id,
+    instances.c.ours,
+    select(versions.c.id)
+    .where(versions.c.film_id == instances.c.id, versions.c.digest == _DIGEST)
+    .scalar_subquery(),
     or_(*(exists().where(table.c.sop_instance_uid == _UID) for table in (copies, objects))),
     select(rejections.c.code).where(rejections.c.sop_instance_uid == _UID).scalar_subquery(),
+).select_from(
+    select(_UID.label("uid")).subquery("asked").outerjoin(instances, instances.c.sop_instance_uid == _UID)
 )
+
+
+@lru_cache(maxsize=8)
+def _seen(dialect: Dialect) -> Prepared:
+    return Prepared(_SEEN, dialect)
 
 
 def _record(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
-    found = db.execute(_SEEN, {"uid": received.sop_instance_uid, "digest": received.digest}).one_or_none()
-    if found is None:
-        return _first(db, received, always, observing)
-    film_id, ours, version_id, code = found
+    row = {"uid": received.sop_instance_uid, "digest": received.digest}
+    seen: Sequence[Any] = _seen(db.dialect).run(db, row).one()
+    film_id, ours, version_id, made_here, code = seen
+    if film_id is None:
+        return _first(db, received, always, observing, ours=bool(made_here), code=code)
     rejected = "" if observing else code or ""
     if version_id is not None:
         _owe_again(db, film_id, received)
@@ -118,9 +126,15 @@ def _record(db: Connection, received: Received, always: Sequence[str], observing
     return Recorded(film_id, version_id, Outcome.VERSION, rejected)
 
 
-def _first(db: Connection, received: Received, always: Sequence[str], observing: bool) -> Recorded:
-    uid = received.sop_instance_uid
-    ours, code = db.execute(_KNOWN, {"uid": uid}).one()
+def _first(
+    db: Connection,
+    received: Received,
+    always: Sequence[str],
+    observing: bool,
+    *,
+    ours: bool,
+    code: str | None,
+) -> Recorded:
     film = {
         "sop_instance_uid": received.sop_instance_uid,
         "sop_class_uid": received.sop_class_uid,
@@ -176,16 +190,14 @@ def _queue(
     state: JobState = JobState.READY,
 ) -> None:
     now = received.received_at
-    db.execute(
-        insert(jobs),
-        {
-            "film_id": film_id,
-            "version_id": version_id,
-            "state": state,
-            "rank": _rank(received),
-            "created_at": now,
-        },
-    )
+    job = {
+        "film_id": film_id,
+        "version_id": version_id,
+        "state": state,
+        "rank": _rank(received),
+        "created_at": now,
+    }
+    insert_rows(db, jobs, job)
     if always:
         rows = [
             {
@@ -203,7 +215,7 @@ def _queue(
             }
             for name in always
         ]
-        db.execute(insert(deliveries), rows)
+        insert_rows(db, deliveries, *rows)
     note(db, now, what, film_id=film_id, who=WHO, association=received.association_id)
 
 

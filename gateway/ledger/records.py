@@ -130,7 +130,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """What `deliveries list` prints of one object that has not arrived."""
+    """One object that has not arrived, as `deliveries list` prints it."""
 
     id: int
     film_id: int
@@ -183,7 +183,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one answer of a person settles: a word in the headers of one sender, and the films that wait."""
+    """One question to people: a word in the headers of one sender, and the films that wait for the answer."""
 
     sender: str
     word: str
@@ -208,7 +208,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class FilmRow:
-    """What `films list` and `films show` print of one received instance."""
+    """One received instance, as `films list` and `films show` print it."""
 
     film_id: int
     sop_instance_uid: str
@@ -252,7 +252,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a classifier said of a film, or why it did not read it, and what was made of that."""
+    """The result of a classifier on a film, or why it did not read it, and the objects made of that."""
 
     classifier: str  # the destination's name
     version: str
@@ -264,7 +264,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a Key Object rejects, and who sent it: a calling AE title, or ""."""
+    """The rejection in a Key Object, and who sent it: a calling AE title, or ""."""
 
     rejected: Rejected
     sender: str = ""

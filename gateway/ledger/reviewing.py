@@ -22,7 +22,8 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
+from gateway.ledger.holding.rejecting import in_words, lift
+from gateway.ledger.holding.taking_back import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
 from gateway.ledger.listing import film_id_of, what_of
 from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (
@@ -36,7 +37,7 @@ from gateway.ledger.records import (
     Undelivered,
     Undone,
 )
-from gateway.ledger.rejecting import in_words, lift
+from gateway.ledger.routing import owe_copy, owe_original
 from gateway.ledger.tables import (
     UtcDateTime,
     associations,
@@ -49,14 +50,14 @@ from gateway.ledger.tables import (
     objects,
     versions,
 )
-from gateway.ledger.working import keep_copy, keep_object, owe_copy, owe_original
+from gateway.ledger.working import keep_copy, keep_object
 
 _AT_ONCE = 200  # deliveries that are queued again in one transaction
 _PAGE = 1000  # rows in one transaction of a long list
 
 
 class Reviewing(Database):
-    """What the command line and the console read and write."""
+    """Holds and deliveries as people list them, and their decisions."""
 
     def holds(
         self, state: HoldState | None = HoldState.OPEN, *, after: int = 0, limit: int | None = None
@@ -172,7 +173,7 @@ class Reviewing(Database):
             return move(db, jobs, job.id, job.state, JobState.READY, **FROM_THE_START)
 
     def rejection(self, film_id: int) -> str:
-        """Who rejected a film, when, and who was told; "" when nobody did, or it was decided on since."""
+        """Who rejected a film, when, and who got the note; "" when nobody did, or a decision followed."""
         current = (decisions.c.film_id == film_id) & ~decisions.c.superseded
         with self.reading() as db:
             version_id = db.scalar(select(decisions.c.version_id).where(current))
@@ -238,8 +239,8 @@ class Reviewing(Database):
         with self.reading() as db:
             states = (*WAITING, DeliveryState.FAILED)
             rows = [row for state in states for row in db.execute(query.where(stands(deliveries, state)))]
-        found = [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
-        return sorted(found, key=lambda one: (one.destination, one.state, one.trouble))
+        counts = [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+        return sorted(counts, key=lambda one: (one.destination, one.state, one.trouble))
 
     def last_taken(self, destination: str) -> datetime | None:
         """When a destination took something last."""
@@ -361,15 +362,15 @@ def _close(
 def _not_examined_again(db: Connection, hold: Hold, now: datetime) -> None:
     """An examination that was asked for before a person decided must not undo what the person decided."""
     of_version = (jobs.c.film_id == hold.film_id) & (jobs.c.version_id == hold.version_id)
-    asked = of_version & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
-    for job in db.execute(select(jobs.c.id, jobs.c.state).where(asked)).all():
+    in_hand = of_version & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
+    for job in db.execute(select(jobs.c.id, jobs.c.state).where(in_hand)).all():
         move(db, jobs, job.id, job.state, JobState.DONE, done_at=now, owner=None)
 
 
 def _rejection(db: Connection, film_id: int, version_id: int) -> str:
     """In words, when the last word on a version is a rejection, by a person or by a Key Object; else ""."""
-    if (said := standing(db, film_id)) is not None:
-        return f"rejected: {in_words(said)}"
+    if (rejection := standing(db, film_id)) is not None:
+        return f"rejected: {in_words(rejection)}"
     of_version = (holds.c.film_id == film_id) & (holds.c.version_id == version_id)
     last = select(holds).where(of_version).order_by(holds.c.id.desc()).limit(1)
     hold = db.execute(last).one_or_none()
@@ -393,10 +394,10 @@ def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetim
     if copy is not None:
         return keep_copy(db, hold.film_id, hold.decision_id, copy, now)
     ready = (copies.c.film_id == hold.film_id) & (copies.c.digest == hold.proposal)
-    found = db.scalar(select(copies.c.id).where(ready))
-    if found is None:
+    copy_id = db.scalar(select(copies.c.id).where(ready))
+    if copy_id is None:
         raise NotFound(
             f"film {hold.film_id} has no corrected copy ready. It stays held. "
             "Say what to do with it: --turn 90|180|270, --invert."
         )
-    return int(found)
+    return int(copy_id)

@@ -7,14 +7,26 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, union, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from gateway.errors import Trouble
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import WAITING, take_back_unowed
-from gateway.ledger.moves import allowed, move, note, stands
-from gateway.ledger.records import Delivery, DeliveryState, JobState
-from gateway.ledger.tables import UtcDateTime, deliveries, events, jobs
+from gateway.ledger.holding.taking_back import WAITING, take_back_unowed
+from gateway.ledger.moves import allowed, move, note, owed_anew, stands
+from gateway.ledger.records import ORDINARY, Delivery, DeliveryState, JobState
+from gateway.ledger.tables import UtcDateTime, copies, deliveries, events, instances, jobs, versions
 
 WHO = "courier"
 UNANSWERED = "delivery unanswered"
@@ -38,12 +50,12 @@ _DUE = (  # new ones at once, whatever the clock says; others at their time. One
 
 
 class Routing(Database):
-    """What the courier writes."""
+    """Deliveries, as the courier claims and reports them."""
 
     def due_destinations(self, now: datetime, *, most: int = ALL) -> dict[str, int]:
         """Destination -> how many deliveries could go now, not counted further than to `most` of a kind.
 
-        Who asks often must not wait for thousands that are owed to somebody who is away.
+        The courier asks often: it must not wait for a count of thousands owed to a peer that is away.
         """
         counted: dict[str, int] = {}
         with self.reading() as db:
@@ -63,10 +75,10 @@ class Routing(Database):
         """
         allowed(deliveries, DeliveryState.PENDING, DeliveryState.SENDING)
         allowed(deliveries, DeliveryState.RETRY, DeliveryState.SENDING)
-        asked = _times(now) | {"name": destination, "most": limit}
+        parameters = _times(now) | {"name": destination, "most": limit}
         while True:
             with self.reading() as db:
-                in_turn = (_first(db, queries, asked) for queries in _IN_TURN)
+                in_turn = (_first(db, queries, parameters) for queries in _IN_TURN)
                 rows = next((rows[:limit] for rows in in_turn if rows), [])
                 unanswered = _unanswered(db, [row.film_id for row in rows if row.attempts])
             taken = self._taken(rows) if rows else {}
@@ -101,16 +113,16 @@ class Routing(Database):
 
     def unanswered(self, delivery: Delivery, now: datetime) -> None:
         """All of it was sent and no answer came: said once, and remembered for the tries that follow."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             _note_unanswered(db, delivery, now)
 
     def delivered(self, delivery_id: int, now: datetime) -> None:
         """The peer confirmed it."""
-        with self.writing() as db:
-            done = {"ended_at": now, "error": None, "trouble": None}
-            if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.DELIVERED, **done):
-                film_id, name = _whose(db, delivery_id)
-                note(db, now, "delivered", film_id=film_id, who=WHO, destination=name)
+        with self.writing(quiet=True) as db:
+            allowed(deliveries, DeliveryState.SENDING, DeliveryState.DELIVERED)
+            done = db.execute(_DELIVERED, {"which": delivery_id, "now": now}).one_or_none()
+            if done is not None:
+                note(db, now, "delivered", film_id=done.film_id, who=WHO, destination=done.destination)
 
     def retry_delivery(
         self,
@@ -126,7 +138,7 @@ class Routing(Database):
 
         `counted`: this try is held against the object.
         """
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             again = {"next_at": at, "error": error, "trouble": trouble}
             if counted:
                 again["tries"] = deliveries.c.tries + 1
@@ -145,7 +157,7 @@ class Routing(Database):
         self, delivery_id: int, *, error: str, now: datetime, trouble: Trouble | None = None
     ) -> None:
         """It failed for good; a person looks at it."""
-        with self.writing() as db:
+        with self.writing(quiet=True) as db:
             ended = {"ended_at": now, "error": error, "trouble": trouble}
             if move(db, deliveries, delivery_id, DeliveryState.SENDING, DeliveryState.FAILED, **ended):
                 film_id, name = _whose(db, delivery_id)
@@ -174,7 +186,7 @@ class Routing(Database):
 
 
 def _waits_again(db: Connection, delivery: Any) -> bool:
-    """What goes last goes last again; False when it was not in hand any more."""
+    """A delivery that goes last goes last again; False when it was not in hand any more."""
     waits = DeliveryState.RETRY if delivery.tries >= GO_LAST else DeliveryState.PENDING
     return move(db, deliveries, delivery.id, DeliveryState.SENDING, waits)
 
@@ -209,13 +221,13 @@ def _by_destination() -> Select[Any]:
     return select(names.c.name, *counts)
 
 
-def _first(db: Connection, queries: tuple[Select[Any], ...], asked: dict[str, Any]) -> list[Any]:
-    """What comes first of one kind: each of its queries is in that order itself."""
-    return [row for query in queries for row in db.execute(query, asked)]
+def _first(db: Connection, queries: tuple[Select[Any], ...], parameters: dict[str, Any]) -> list[Any]:
+    """The first deliveries of one turn; each of its queries is in order itself."""
+    return [row for query in queries for row in db.execute(query, parameters)]
 
 
 def _in_turn() -> Iterator[tuple[Select[Any], ...]]:
-    """What is taken in which turn: the next one only when there is nothing of the one before."""
+    """The turns, in order: a later one only when the ones before have nothing."""
     its = select(deliveries).where(deliveries.c.destination == bindparam("name")).limit(bindparam("most"))
     yield (its.where(_PENDING).order_by(deliveries.c.rank, deliveries.c.id),)
     often = deliveries.c.tries >= GO_LAST
@@ -227,6 +239,12 @@ _BY_DESTINATION = _by_destination()
 _IN_TURN = tuple(_in_turn())
 _THESE = deliveries.c.id.in_(bindparam("ids", expanding=True))
 _OTHER = deliveries.alias("other")
+_DELIVERED = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("which"), deliveries.c.state == DeliveryState.SENDING)
+    .values(state=DeliveryState.DELIVERED, ended_at=_NOW, error=None, trouble=None)
+    .returning(deliveries.c.film_id, deliveries.c.destination)
+)
 _RIVAL = (  # another version under the same UID, owed to the same destination
     (_OTHER.c.film_id == deliveries.c.film_id)
     & (_OTHER.c.destination == deliveries.c.destination)
@@ -248,8 +266,8 @@ _TAKE = (
 
 def _unanswered(db: Connection, films: list[int]) -> set[int]:
     """The deliveries of these films of which an earlier try got no answer."""
-    said = select(events.c.detail).where(events.c.film_id.in_(films), events.c.what == UNANSWERED)
-    return {detail["delivery"] for detail in db.scalars(said)} if films else set()
+    details = select(events.c.detail).where(events.c.film_id.in_(films), events.c.what == UNANSWERED)
+    return {detail["delivery"] for detail in db.scalars(details)} if films else set()
 
 
 def delivery_of(row: Any, *, attempts: int) -> Delivery:
@@ -274,3 +292,62 @@ def _whose(db: Connection, delivery_id: int) -> tuple[int, str]:
         select(deliveries.c.film_id, deliveries.c.destination).where(deliveries.c.id == delivery_id)
     ).one()
     return row.film_id, row.destination
+
+
+# What becomes owed
+
+
+def owe_original(
+    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
+) -> None:
+    """Owe one version of a film, as it was received, to AI destinations."""
+    if not destinations:
+        return
+    row = db.execute(_VERSION, {"its_version": version_id}).one()
+    for name in destinations:
+        owe(db, row, film_id, name, "ai", now)
+
+
+def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
+    """Owe a corrected copy to AI destinations."""
+    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
+    for name in destinations:
+        owe(db, row, row.film_id, name, "copy", now)
+
+
+def owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
+    """Owe an object to one destination; one that had failed or was taken back is owed anew."""
+    same = {"its_film": film_id, "its_destination": destination, "its_digest": row.digest}
+    owed_already = db.execute(_OWED_ALREADY, same).one_or_none()
+    if owed_already is not None:
+        if owed_already.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
+            move(db, deliveries, owed_already.id, owed_already.state, DeliveryState.PENDING, **owed_anew(now))
+        return
+    owed = {
+        "film_id": film_id,
+        "destination": destination,
+        "kind": kind,
+        "digest": row.digest,
+        "sop_class_uid": row.sop_class_uid,
+        "sop_instance_uid": row.sop_instance_uid,
+        "transfer_syntax_uid": row.transfer_syntax_uid,
+        "next_at": now,
+        "created_at": now,
+    }
+    db.execute(_OWE, owed | {"its_film": film_id})
+
+
+_ITS_FILM: BindParameter[int] = bindparam("its_film")
+_VERSION = (
+    select(versions, instances.c.sop_instance_uid)
+    .join(instances, instances.c.id == versions.c.film_id)
+    .where(versions.c.id == bindparam("its_version"))
+)
+_OWED_ALREADY = select(deliveries.c.id, deliveries.c.state).where(
+    deliveries.c.film_id == _ITS_FILM,
+    deliveries.c.destination == bindparam("its_destination"),
+    deliveries.c.digest == bindparam("its_digest"),
+)
+_GATING = (jobs.c.film_id == _ITS_FILM) & jobs.c.delivery_id.is_(None)
+_MOST_URGENT = select(func.min(jobs.c.rank)).where(_GATING).scalar_subquery()  # as any version was sent
+_OWE = insert(deliveries).values(state=DeliveryState.PENDING, rank=func.coalesce(_MOST_URGENT, ORDINARY))

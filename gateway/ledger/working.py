@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, update
 
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
 from gateway.ledger.engine import Database
-from gateway.ledger.holding import Owed, put_back_readings, standing, take_back
-from gateway.ledger.moves import allowed, inserted, move, note, owed_anew, stands
+from gateway.ledger.holding.rejecting import overruled, reject_named
+from gateway.ledger.holding.ruling import examine_again_if_answered
+from gateway.ledger.holding.taking_back import Owed, put_back_readings, standing, take_back
+from gateway.ledger.moves import allowed, inserted, move, note, stands
 from gateway.ledger.records import (
-    ORDINARY,
     CopyMade,
     DeliveryState,
     HoldState,
@@ -26,21 +26,21 @@ from gateway.ledger.records import (
     Made,
     Read,
 )
-from gateway.ledger.rejecting import overruled, reject_named
-from gateway.ledger.ruling import examine_again_if_answered
+from gateway.ledger.routing import owe, owe_copy, owe_original
 from gateway.ledger.tables import (
+    UtcDateTime,
     copies,
     decisions,
     deliveries,
     findings,
     holds,
-    instances,
     jobs,
     objects,
     results,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Box, Decision, Finding, Reason, Ruling, Verdict
+from pipelines.film import REASON_TEXT, Act, Decision, Finding, Reason, Ruling
+from pipelines.json_values import from_plain, plain
 
 WHO = "worker"
 FIRST_DELAY_S = 4.0  # after a job was put off; each further time it waits twice as long
@@ -83,7 +83,7 @@ class Working(Database):
     ) -> bool:
         """Give a job back without counting the attempt: what went wrong was not the film's doing.
 
-        Whoever claims next passes it over for a while, longer after each time. Once these whiles are more
+        The next claims pass it over for a while, longer after each time. Once these whiles are more
         than `give_up_h` hours together, it is parked for a person: True. They are counted, not measured, so
         that a clock that steps parks no film.
 
@@ -116,7 +116,7 @@ class Working(Database):
             return db.scalar(select(jobs.c.state).where(jobs.c.id == job.id)) == JobState.PARKED
 
     def findings_of(self, version_id: int) -> tuple[Finding, ...]:
-        """What the gates found last in one version of a film, as it was received."""
+        """The last findings of the gates in one version of a film, as it was received."""
         its_film = select(versions.c.film_id).where(versions.c.id == version_id).scalar_subquery()
         of_version = (decisions.c.film_id == its_film) & (decisions.c.version_id == version_id)
         latest = select(func.max(decisions.c.id)).where(of_version)
@@ -181,8 +181,7 @@ def _put_off_s(postponed: int) -> float:
 
 def _finish(db: Connection, job: Job, now: datetime) -> None:
     allowed(jobs, JobState.LEASED, JobState.DONE)
-    ended = {"state": JobState.DONE, "done_at": now, "error": None}
-    done = db.execute(update(jobs).where(_held_by(job)).values(**ended))
+    done = db.execute(_FINISH, {"job_id": job.id, "its_token": job.token, "now": now})
     if done.rowcount != 1:
         raise StaleLease(f"job {job.id} is no longer held under token {job.token}")
 
@@ -248,19 +247,18 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 
 def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
-    of_film = decisions.c.film_id == job.film_id
-    db.execute(update(decisions).where(of_film, ~decisions.c.superseded).values(superseded=True))
-    made = judged.decision
+    db.execute(_SUPERSEDE, {"its_film": job.film_id})
+    decision = judged.decision
     row = {
         "film_id": job.film_id,
         "version_id": job.version_id,
-        "act": made.act,
+        "act": decision.act,
         "mode": judged.mode,
-        "rule": made.rule,
-        "why": made.why,
-        "reasons": list(made.reasons),
-        "flags": list(made.flags),
-        "trace": list(made.trace),
+        "rule": decision.rule,
+        "why": decision.why,
+        "reasons": list(decision.reasons),
+        "flags": list(decision.flags),
+        "trace": list(decision.trace),
         "digests": judged.digests,
         "decided_at": now,
     }
@@ -274,32 +272,23 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
     measured = {name: float(value) for name, value in found.facts if isfinite(value)}
-    body = asdict(found) | {"facts": measured}
+    body = plain(found) | {"facts": measured}
     gate, verdict = body.pop("gate"), body.pop("verdict")
     return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
 
 
 def _found(row: Any) -> Finding:
     """A finding as it was kept."""
-    body = {"facts": {}, **row.body}
-    box, reason = body["box"], body["reason"]
-    kept = {name: body[name] for name in ("score", "low", "high", "detail", "model_digest")}
-    return Finding(
-        row.gate,
-        Verdict(row.verdict),
-        reason=Reason(reason) if reason else None,
-        box=Box(**box) if box else None,
-        facts=tuple(body["facts"].items()),
-        **kept,
-    )
+    facts = tuple(row.body.get("facts", {}).items())
+    return from_plain(Finding, {**row.body, "gate": row.gate, "verdict": row.verdict, "facts": facts})
 
 
 def keep_copy(db: Connection, film_id: int, decision_id: int, copy: CopyMade, now: datetime) -> int:
     """The copy's row; who makes the same copy a second time finds it."""
     same = (copies.c.film_id == film_id) & (copies.c.digest == copy.digest)
-    found = db.scalar(select(copies.c.id).where(same))
-    if found is not None:
-        return int(found)
+    copy_id = db.scalar(select(copies.c.id).where(same))
+    if copy_id is not None:
+        return int(copy_id)
     row = {
         "film_id": film_id,
         "decision_id": decision_id,
@@ -335,11 +324,12 @@ def _hold(
 def _no_longer_held(db: Connection, job: Job, rulings: Collection[Ruling], now: datetime) -> None:
     """Examined again, by itself or because people said once for all what words of its header mean."""
     allowed(holds, HoldState.OPEN, HoldState.SUPERSEDED)
-    closed = {"state": HoldState.SUPERSEDED, "closed_at": now, "closed_by": WHO}
+    closing, who = _NO_LONGER_HELD, WHO
     if rulings:
-        closed["closed_by"] = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
-        closed["note"] = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
-    db.execute(update(holds).where(_open_of(job)).values(**closed))
+        who = ", ".join(dict.fromkeys(ruling.by for ruling in rulings))[:128]
+        note_text = "; ".join(f"{one.answer}: {one.word}. {one.note}".strip() for one in rulings)
+        closing = closing.values(note=note_text)
+    db.execute(closing, {"its_film": job.film_id, "its_version": job.version_id, "now": now, "who": who})
 
 
 def _open_of(job: Job) -> ColumnElement[bool]:
@@ -348,7 +338,7 @@ def _open_of(job: Job) -> ColumnElement[bool]:
 
 
 def _stands(judged: Judged, digest: str) -> set[Owed]:
-    """What this decision owes to AI; the rest of what earlier ones owed is taken back."""
+    """Deliveries that this decision owes to AI; the others that earlier ones owed are taken back."""
     if judged.hold:
         return set()
     originals = {(name, digest) for name in judged.send_original_to}
@@ -390,54 +380,25 @@ def keep_object(db: Connection, film_id: int, result_id: int | None, made: Made,
         }
         db.execute(insert(objects).values(**row))
     for name in made.to:
-        _owe(db, made, film_id, name, "result", now)
+        owe(db, made, film_id, name, "result", now)
 
 
-def owe_original(
-    db: Connection, film_id: int, version_id: int, destinations: tuple[str, ...], now: datetime
-) -> None:
-    """Owe one version of a film, as it was received, to AI destinations."""
-    row = db.execute(
-        select(versions, instances.c.sop_instance_uid)
-        .join(instances, instances.c.id == versions.c.film_id)
-        .where(versions.c.id == version_id)
-    ).one()
-    for name in destinations:
-        _owe(db, row, film_id, name, "ai", now)
-
-
-def owe_copy(db: Connection, copy_id: int, destinations: tuple[str, ...], now: datetime) -> None:
-    """Owe a corrected copy to AI destinations."""
-    row = db.execute(select(copies).where(copies.c.id == copy_id)).one()
-    for name in destinations:
-        _owe(db, row, row.film_id, name, "copy", now)
-
-
-def _owe(db: Connection, row: Any, film_id: int, destination: str, kind: str, now: datetime) -> None:
-    same = (deliveries.c.film_id == film_id) & (deliveries.c.destination == destination)
-    found = db.execute(select(deliveries).where(same, deliveries.c.digest == row.digest)).one_or_none()
-    if found is not None:
-        if found.state in (DeliveryState.FAILED, DeliveryState.CANCELLED):
-            move(db, deliveries, found.id, found.state, DeliveryState.PENDING, **owed_anew(now))
-        return
-    db.execute(
-        insert(deliveries).values(
-            film_id=film_id,
-            destination=destination,
-            kind=kind,
-            digest=row.digest,
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            transfer_syntax_uid=row.transfer_syntax_uid,
-            state=DeliveryState.PENDING,
-            next_at=now,
-            created_at=now,
-            rank=_rank_of(film_id),
-        )
-    )
-
-
-def _rank_of(film_id: int) -> ColumnElement[int]:
-    """The most urgent that any version of a film was sent as."""
-    gating = (jobs.c.film_id == film_id) & jobs.c.delivery_id.is_(None)
-    return func.coalesce(select(func.min(jobs.c.rank)).where(gating).scalar_subquery(), ORDINARY)
+# Built once: to build them anew costs more than the ledger takes to answer.
+_ITS_FILM: BindParameter[int] = bindparam("its_film")
+_ITS_VERSION: BindParameter[int] = bindparam("its_version")
+_NOW = bindparam("now", type_=UtcDateTime)
+_FINISH = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"), jobs.c.token == bindparam("its_token"))
+    .where(jobs.c.state == JobState.LEASED)
+    .values(state=JobState.DONE, done_at=_NOW, error=None)
+)
+_SUPERSEDE = (
+    update(decisions).where(decisions.c.film_id == _ITS_FILM, ~decisions.c.superseded).values(superseded=True)
+)
+_NO_LONGER_HELD = (
+    update(holds)
+    .where(holds.c.film_id == _ITS_FILM, holds.c.version_id == _ITS_VERSION)
+    .where(holds.c.state == HoldState.OPEN)
+    .values(state=HoldState.SUPERSEDED, closed_at=_NOW, closed_by=bindparam("who"))
+)

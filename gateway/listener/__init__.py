@@ -1,9 +1,10 @@
-"""RECEIVE: the Storage and Verification SCP.
+"""RECEIVE: the Storage and Verification SCP, an acceptor of associations (PS3.8 section 9.2).
 
-guard      sockets: caps, deadlines, fairness          pdu        PDUs of association control
-receive    one association, socket to part file        negotiate  contexts and transfer syntaxes
-recorder   group commit: store, ledger, then 0x0000    dimse      command sets
-scp        the listener itself                         glance     UIDs at the start of a dataset
+door       Sta2 and Sta13: caps, deadlines, fairness       negotiate  contexts and transfer syntaxes
+receive    Sta3, Sta6 and Sta8: one association            arrival    one object, from socket to part file
+wire       its socket: one buffer, with deadlines          glance     UIDs at the start of a dataset
+recorder   group commit: store, ledger, then 0x0000        audit      rows of how associations ended
+scp        the listener itself
 """
 
 from gateway.listener.scp import Listener as Listener

@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 import structlog
 
 from gateway.ledger.records import Tally
-from gateway.listener.pdu import Rejection
 from gateway.listener.recorder import ReceiveLedger
 from gateway.process import loops
-from gateway.process.muffler import Muffler
+from gateway.process.log_limiter import LogLimiter
+from gateway.upper_layer.acceptor import Rejection
 
 MOST_WAITING = 4096  # ends of associations that wait for the ledger; more are only counted
 MOST_COUNTS = 64  # rows a window; what further addresses do is counted in one
@@ -117,7 +117,7 @@ class Audit:
 
     Args:
         ledger: where the rows go.
-        muffler: for what is said about them.
+        log_limiter: for what is said about them.
         window_s: what one row of a count stands for.
         flush_s: how often a count that goes on is written, and a ledger that failed is tried again.
     """
@@ -125,13 +125,13 @@ class Audit:
     def __init__(
         self,
         ledger: ReceiveLedger,
-        muffler: Muffler,
+        log_limiter: LogLimiter,
         *,
         window_s: float = _WINDOW_S,
         flush_s: float = _FLUSH_S,
     ) -> None:
         self._ledger = ledger
-        self._muffler = muffler
+        self._log_limiter = log_limiter
         self._window_s = window_s
         self._flush_s = flush_s
         self._lock = threading.Lock()
@@ -149,7 +149,7 @@ class Audit:
 
     def refused(self, calling: str, called: str, address: str, rejection: Rejection) -> None:
         """Log and note that an association was refused (PS3.8 section 9.3.4)."""
-        self._muffler.warning(
+        self._log_limiter.warning(
             "association refused", calling=calling, called=called, address=address, reason=rejection.text
         )
         with self._lock:
@@ -160,7 +160,7 @@ class Audit:
         if one.harmless:
             self._note_harmless()
             return
-        say = log.info if one.objects else self._muffler.info  # a flood brings none
+        say = log.info if one.objects else self._log_limiter.info  # a flood brings none
         say(
             "association ended",
             calling=one.calling,

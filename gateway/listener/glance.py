@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from gateway.listener.negotiate import BIG_ENDIAN, DEFLATED, IMPLICIT_LITTLE_ENDIAN
-from gateway.upper_layer import uid
+from gateway.upper_layer.pdu import uid
 
 HEAD_BYTES = 64 << 10
 MOST_ELEMENTS = 512

@@ -19,8 +19,8 @@ from pydicom._uid_dict import UID_dictionary
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from gateway.settings import GatewaySettings
+from gateway.upper_layer.dimse import VERIFICATION
 
-VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"

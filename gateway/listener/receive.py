@@ -2,7 +2,7 @@
 
 The way of the bytes: socket → one buffer → (sha256, part file). A dataset is never assembled in memory, and
 no second thread, queue or poll lies between two PDUs. The states are those of an acceptor in PS3.8 section
-9.2: Sta3 (`_negotiate`), Sta6 (`_serve`), Sta8 and Sta13 (the last word, then `Door.see_off`).
+9.2: Sta3 (`_negotiate`), Sta6 (`_serve`), Sta8 and Sta13 (the last word, then `Door.await_close`).
 """
 
 from __future__ import annotations
@@ -17,26 +17,19 @@ from datetime import UTC, datetime
 from ipaddress import IPv6Address
 
 import structlog
-from pynetdicom.presentation import PresentationContext
 
-from gateway.errors import FilmgateError, LedgerError, NoRoom, StoreError
+from gateway.errors import LedgerError, StoreError
 from gateway.ledger.records import Received
+from gateway.listener.arrival import Arrival, Context, Refusal, TooLarge, out_of_resources
 from gateway.listener.audit import Audit, Ended
-from gateway.listener.dimse import (
-    HIGH,
-    KEPT,
-    LOW,
-    Command,
-    CommandField,
-    Status,
-    decode_command,
-    encode_command,
-    encode_response,
-)
-from gateway.listener.glance import HEAD_BYTES, glance
-from gateway.listener.guard import Closed, Late, Wire
-from gateway.listener.negotiate import VERIFICATION, is_uid, negotiate
-from gateway.listener.pdu import (
+from gateway.listener.negotiate import is_uid, negotiate
+from gateway.listener.recorder import ReceiveLedger, Recorder
+from gateway.listener.wire import Closed, Late, Wire
+from gateway.process import crash
+from gateway.process.log_limiter import LogLimiter
+from gateway.settings import GatewaySettings
+from gateway.store import Incoming, Store
+from gateway.upper_layer.acceptor import (
     APPLICATION_CONTEXT_UNKNOWN,
     VERSION_UNKNOWN,
     AssociateRequest,
@@ -44,12 +37,19 @@ from gateway.listener.pdu import (
     decode_associate_rq,
     encode_associate_ac,
 )
-from gateway.listener.recorder import ReceiveLedger, Recorder
-from gateway.process import crash
-from gateway.process.muffler import Muffler
-from gateway.settings import GatewaySettings
-from gateway.store import Incoming, Kept, Store
-from gateway.upper_layer import (
+from gateway.upper_layer.dimse import (
+    HIGH,
+    KEPT,
+    LOW,
+    VERIFICATION,
+    Command,
+    CommandField,
+    Status,
+    decode_command,
+    encode_command,
+    encode_response,
+)
+from gateway.upper_layer.pdu import (
     APPLICATION_CONTEXT,
     COMMAND,
     LAST,
@@ -73,149 +73,36 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Shared:
     """What all associations of a listener share."""
 
     store: Store
     ledger: ReceiveLedger
     recorder: Recorder
-    muffler: Muffler
+    log_limiter: LogLimiter
     settings: GatewaySettings
     admit: Callable[[AssociateRequest, str], Rejection | None]
     audit: Audit
-    see_off: Callable[[socket.socket, str], None]
+    await_close: Callable[[socket.socket, str], None]
     destinations_of: Callable[[str], tuple[str, ...]]  # AE title -> names of destinations that have it
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """A presentation context that we accepted."""
-
-    id: int
-    abstract_syntax: str
-    transfer_syntax: str
-
-    @classmethod
-    def accepted(cls, answer: PresentationContext) -> Context | None:
-        if answer.result != 0 or answer.context_id is None:
-            return None
-        return cls(answer.context_id, str(answer.abstract_syntax), str(answer.transfer_syntax[0]))
-
-
-class Refusal(Exception):
-    """Raised when an object is not taken: the status and the comment of the C-STORE response."""
-
-    def __init__(self, status: Status, comment: str) -> None:
-        super().__init__(comment)
-        self.status = status
-
-
-class _TooLarge(Refusal):
-    """Raised when an object is above the cap: after the response the association is aborted."""
-
-
-class Arrival:
-    """One DIMSE message whose dataset is arriving: on its way to the store, or read and thrown away.
-
-    Args:
-        command: its command set.
-        context: the presentation context it came in.
-        incoming: where the bytes go; None when it is refused already.
-        refusal: why it will be refused.
-        most_bytes: of a dataset.
-    """
-
-    def __init__(
-        self,
-        command: Command,
-        context: Context,
-        *,
-        most_bytes: int,
-        incoming: Incoming | None = None,
-        refusal: Refusal | None = None,
-    ) -> None:
-        self.command = command
-        self.context = context
-        self.incoming = incoming
-        self.refusal = refusal
-        self.size_bytes = 0
-        self._most_bytes = most_bytes
-        self._head = bytearray()
-        self._pieces: list[memoryview] = []
-
-    def take(self, piece: memoryview) -> None:
-        """Note a piece of the dataset; it must be flushed before its buffer is used again.
-
-        Raises:
-            Refusal: the object is above the cap.
-        """
-        self.size_bytes += len(piece)
-        if self.size_bytes > self._most_bytes:
-            raise _TooLarge(Status.OUT_OF_RESOURCES, "object above the size this gateway takes")
-        if self.incoming is None:
-            return
-        if len(self._head) < HEAD_BYTES:
-            self._head += piece[: HEAD_BYTES - len(self._head)]
-        self._pieces.append(piece)
-
-    def flush(self) -> None:
-        """Write and hash what was noted. When that fails the rest is read and thrown away, then refused."""
-        pieces, self._pieces = self._pieces, []
-        if not pieces or self.incoming is None:
-            return
-        try:
-            self.incoming.write(*pieces)
-        except StoreError as error:
-            self.incoming = None
-            self.refusal = _out_of_resources(error)
-
-    def finish(self) -> Kept:
-        """Check the whole dataset, and move it safely into the store.
-
-        Raises:
-            Refusal: it is not kept; `abandon` removes what there is of it.
-        """
-        self.flush()
-        if self.refusal is not None or self.incoming is None:
-            raise self.refusal or Refusal(Status.CANNOT_UNDERSTAND, "no dataset")
-        self._check_identity()
-        try:
-            return self.incoming.finish()
-        except StoreError as error:
-            raise _out_of_resources(error) from error
-
-    def abandon(self) -> None:
-        """Remove what was kept so far; harmless after the object was published."""
-        if self.incoming is not None:
-            self.incoming.abandon()
-            self.incoming = None
-
-    def _check_identity(self) -> None:
-        seen = glance(bytes(self._head), self.size_bytes, self.context.transfer_syntax)
-        if not seen.readable:
-            raise Refusal(Status.CANNOT_UNDERSTAND, "the dataset is not DICOM")
-        if seen.sop_class_uid not in (None, "", self.command.sop_class_uid):
-            raise Refusal(Status.DATASET_DOES_NOT_MATCH, "SOP Class UID of command and dataset differ")
-        if seen.sop_instance_uid not in (None, "", self.command.sop_instance_uid):
-            raise Refusal(Status.DATASET_DOES_NOT_MATCH, "SOP Instance UID of command and dataset differ")
 
 
 class Association:
     """One peer, served by `run` in a thread of its own.
 
     Args:
-        house: what it shares with the others.
+        shared: what it shares with the others.
         connection: a blocking socket.
         address: of the peer.
         request: the body of its A-ASSOCIATE-RQ.
     """
 
-    def __init__(self, house: House, connection: socket.socket, address: str, request: bytes) -> None:
-        self._house = house
+    def __init__(self, shared: Shared, connection: socket.socket, address: str, request: bytes) -> None:
+        self._shared = shared
         self._socket = connection
         self._address = address
         self._request_body = request
-        self._settings = house.settings
+        self._settings = shared.settings
         self._max_pdu = self._settings.max_pdu_kb << 10
         self._wire = Wire(
             connection,
@@ -248,22 +135,22 @@ class Association:
             outcome = self._serve() if self._negotiate() else ""
         except BadPdu as bad:
             outcome, last_word = "protocol error", abort(bad.reason)
-            self._house.muffler.warning("protocol error", address=self._address, what=str(bad))
+            self._shared.log_limiter.warning("protocol error", address=self._address, what=str(bad))
         except Late as late:
             outcome, last_word = "timed out", abort(AbortReason.NOT_SPECIFIED)
-            self._house.muffler.warning("association timed out", address=self._address, what=str(late))
+            self._shared.log_limiter.warning("association timed out", address=self._address, what=str(late))
         except Closed:
             if self._stopping.is_set():
                 outcome, last_word = "stopped", abort()
         except MemoryError:
             outcome, last_word = "no memory", _NO_MEMORY
-            self._house.muffler.warning("no memory for an association", address=self._address)
+            self._shared.log_limiter.warning("no memory for an association", address=self._address)
         finally:
             if self._arrival is not None:
                 self._arrival.abandon()
             self._say(last_word)
             self._wire.release()
-            self._house.see_off(self._socket, self._address)
+            self._shared.await_close(self._socket, self._address)
             if outcome:
                 self._note_end(outcome)
 
@@ -284,13 +171,13 @@ class Association:
         request = decode_associate_rq(self._request_body)
         rejection = self._rejection(request)
         if rejection is not None:
-            self._house.audit.refused(request.calling, request.called, self._address, rejection)
+            self._shared.audit.refused(request.calling, request.called, self._address, rejection)
             self._say(rejection.encode())
             return False
         answers = negotiate(request.contexts, self._settings)
         self._contexts = {one.id: one for one in map(Context.accepted, answers) if one}
         self._request = request
-        self._came_from = self._house.destinations_of(request.calling)
+        self._came_from = self._shared.destinations_of(request.calling)
         self._wire.send(encode_associate_ac(request, answers, self._max_pdu))
         self._request_body = b""
         return True
@@ -300,7 +187,7 @@ class Association:
             return VERSION_UNKNOWN
         if request.application_context != APPLICATION_CONTEXT:
             return APPLICATION_CONTEXT_UNKNOWN
-        return self._house.admit(request, self._address)
+        return self._shared.admit(request, self._address)
 
     # Sta6: data transfer
 
@@ -392,7 +279,7 @@ class Association:
                 piece = self._wire.some(size)
                 arrival.take(piece)
                 size -= len(piece)
-        except _TooLarge as refusal:
+        except TooLarge as refusal:
             self._respond(arrival.command, arrival.context, refusal.status, str(refusal))
             raise BadPdu(AbortReason.NOT_SPECIFIED, str(refusal)) from refusal
         if last:
@@ -438,11 +325,11 @@ class Association:
         if not is_uid(command.sop_instance_uid):
             raise Refusal(Status.DATASET_DOES_NOT_MATCH, "Affected SOP Instance UID is not a UID")
         try:
-            return self._house.store.begin(
+            return self._shared.store.begin(
                 command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
             )
         except StoreError as error:
-            raise _out_of_resources(error) from error
+            raise out_of_resources(error) from error
 
     def _complete(self, arrival: Arrival) -> None:
         """The dataset is whole: keep it, and only then answer 0x0000 (PS3.4 section B.2.3)."""
@@ -456,7 +343,7 @@ class Association:
         except Refusal as refusal:
             status, comment = refusal.status, str(refusal)
             why = {"error": str(refusal.__cause__)} if refusal.__cause__ is not None else {}
-            self._house.muffler.warning(
+            self._shared.log_limiter.warning(
                 "object refused",
                 calling=self._request.calling if self._request else "",
                 address=self._address,
@@ -467,7 +354,7 @@ class Association:
             )
         except Exception:
             status, comment = Status.OUT_OF_RESOURCES, "the gateway could not keep the object"
-            if self._house.muffler.allows("object not kept")[0]:
+            if self._shared.log_limiter.allows("object not kept")[0]:
                 log.exception("object not kept", association=self._row)
         if status not in KEPT:
             arrival.abandon()
@@ -482,7 +369,7 @@ class Association:
         crash.at("renamed")
         try:
             self._note_start()
-            recorded = self._house.recorder.record(
+            recorded = self._shared.recorder.record(
                 Received(
                     sop_class_uid=arrival.command.sop_class_uid,
                     sop_instance_uid=arrival.command.sop_instance_uid,
@@ -497,7 +384,7 @@ class Association:
                 )
             )
         except LedgerError as error:
-            raise _out_of_resources(error) from error
+            raise out_of_resources(error) from error
         self._objects += 1
         self._bytes += arrival.size_bytes
         log.debug("received", film=recorded.film_id, outcome=recorded.outcome, association=self._row)
@@ -517,7 +404,7 @@ class Association:
 
     def _note_start(self) -> None:
         if self._row is None and self._request is not None:
-            self._row = self._house.ledger.associate(
+            self._row = self._shared.ledger.associate(
                 calling=self._request.calling,
                 called=self._request.called,
                 address=self._address,
@@ -526,7 +413,7 @@ class Association:
 
     def _note_end(self, outcome: str) -> None:
         if self._request is not None:
-            self._house.audit.ended(
+            self._shared.audit.ended(
                 Ended(
                     row=self._row,
                     calling=self._request.calling,
@@ -548,11 +435,3 @@ def neighbourhood(address: str) -> str:
         return address
     here = IPv6Address(address.partition("%")[0])
     return str(here.ipv4_mapped or int(here) >> 64)
-
-
-def _out_of_resources(error: FilmgateError) -> Refusal:
-    if isinstance(error, NoRoom):
-        return Refusal(Status.OUT_OF_RESOURCES, "no room on disk")
-    if isinstance(error, LedgerError):
-        return Refusal(Status.OUT_OF_RESOURCES, "the ledger cannot be written")
-    return Refusal(Status.OUT_OF_RESOURCES, "the object could not be written")

@@ -14,10 +14,15 @@ from ipaddress import ip_address
 
 import structlog
 
-from gateway.errors import FilmgateError
+from gateway.errors import FilmgateError, StoreError
 from gateway.listener.audit import Audit
-from gateway.listener.guard import Door
-from gateway.listener.pdu import (
+from gateway.listener.door import Door
+from gateway.listener.receive import Association, Shared, neighbourhood
+from gateway.listener.recorder import ReceiveLedger, Recorder
+from gateway.process.log_limiter import LogLimiter
+from gateway.settings import GatewaySettings, Settings
+from gateway.store import Store
+from gateway.upper_layer.acceptor import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
     NO_MEMORY,
@@ -29,11 +34,6 @@ from gateway.listener.pdu import (
     Rejection,
     titles,
 )
-from gateway.listener.receive import Association, House, neighbourhood
-from gateway.listener.recorder import ReceiveLedger, Recorder
-from gateway.process.muffler import Muffler
-from gateway.settings import GatewaySettings, Settings
-from gateway.store import Store
 
 QUIET_S = 2.0  # an association that has been silent so long is not waited for when we stop
 OPEN_FILES = 8192
@@ -71,18 +71,18 @@ class Listener:
         self.port = settings.gateway.port if port is None else port
         self._settings = settings
         self._store = store
-        self._muffler = Muffler()
+        self._log_limiter = LogLimiter()
         self._door = Door(
             self._welcome,
             request_timeout_s=settings.gateway.association_timeout_s,
-            muffler=self._muffler,
+            log_limiter=self._log_limiter,
             ssl_context=ssl_context,
             reuse_port=reuse_port,
             listening=listening,
             beat=beat,
         )
-        self._audit = Audit(ledger, self._muffler)
-        self._house = House(
+        self._audit = Audit(ledger, self._log_limiter)
+        self._shared = Shared(
             store=store,
             ledger=ledger,
             recorder=Recorder(
@@ -90,21 +90,23 @@ class Listener:
                 lambda: self._settings.routes.always,
                 observing=settings.policy.mode == "observe",
             ),
-            muffler=self._muffler,
+            log_limiter=self._log_limiter,
             settings=settings.gateway,
             admit=self._admit,
             audit=self._audit,
-            see_off=self._door.see_off,
+            await_close=self._door.await_close,
             destinations_of=self._destinations_of,
         )
         self._changed = threading.Condition()
         self._open: set[Association] = set()
 
     def start(self) -> int:
-        """Sweep what dead processes left in `incoming/`, then listen; the port."""
+        """Sweep what dead processes left in `incoming/`, make the store's folders, then listen; the port."""
         swept = self._store.sweep_incoming()
         if swept:
             log.info("removed unfinished objects of a process that ended", count=swept)
+        with suppress(StoreError):  # then each object's own folder is made, and what is wrong said with it
+            self._store.make_folders()
         self._audit.start()
         gateway = self._settings.gateway
         self.port = self._door.open(gateway.host, self.port)
@@ -151,7 +153,7 @@ class Listener:
         """A whole A-ASSOCIATE-RQ came: give it a thread, if there is one for it."""
         rejection = self._limit(address)
         if rejection is None:
-            rejection = self._begin(Association(self._house, connection, address, request))
+            rejection = self._begin(Association(self._shared, connection, address, request))
         if rejection is None:
             return
         called, calling = titles(request)
@@ -159,7 +161,7 @@ class Listener:
         connection.setblocking(False)
         with suppress(OSError):
             connection.send(rejection.encode())
-        self._door.see_off(connection, address)
+        self._door.await_close(connection, address)
 
     def _limit(self, address: str) -> Rejection | None:
         gateway, here = self._settings.gateway, neighbourhood(address)

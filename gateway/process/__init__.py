@@ -1,1 +1,1 @@
-"""What every process of the gateway needs of its machine: clocks, guarded loops, traces, its own standing."""
+"""Needs of every process: clock, guarded loops, health, standard streams, private files, its supervisor."""

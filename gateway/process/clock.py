@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 
 class MachineZone(tzinfo):
-    """What the C library takes for local time: TZ, else /etc/localtime."""
+    """The zone that the C library takes for local time: TZ, else /etc/localtime."""
 
     def utcoffset(self, at: datetime | None) -> timedelta | None:
         return at.replace(tzinfo=None).astimezone().utcoffset() if at else None
@@ -55,8 +55,8 @@ def _nearest(name: str, names: set[str]) -> str:
     places = sorted(name for name in names if "/" in name)  # CEST is not a slip of EST
     whole = {place.lower(): place for place in places}
     cities = {place.rpartition("/")[2].lower(): place for place in places}
-    said = name.strip().lower().replace(" ", "_")
+    wanted = name.strip().lower().replace(" ", "_")
     for table in (whole, cities):
-        if found := get_close_matches(said, table, n=1, cutoff=0.8):
-            return table[found[0]]
+        if nearest := get_close_matches(wanted, table, n=1, cutoff=0.8):
+            return table[nearest[0]]
     return ""

@@ -1,9 +1,9 @@
-"""What fails again and again in a running process, in a small file that `filmgate doctor` reads.
+"""Troubles of running processes, each process in a small file that `filmgate doctor` reads.
 
     state/run/health/worker-2.4711.json
 
-One for each process, replaced when something begins to fail, fails once more, or goes well again. A file
-whose process is gone counts no more.
+It is replaced when something begins to fail, fails once more, or goes well again. A file whose process is
+gone no longer counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.process import private, tracebacks
+from gateway.errors import in_a_line
+from gateway.process import private
 
 _PROC = Path("/proc")
 
@@ -34,7 +35,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a process says of itself."""
+    """The troubles of one process, as it reports them."""
 
     process: str
     pid: int
@@ -66,7 +67,7 @@ class Health:
 
     def failed(self, what: str, error: BaseException | str, failures: int = 1) -> None:
         """Note that `what` failed, so many times in a row."""
-        words = error if isinstance(error, str) else tracebacks.short(error)
+        words = error if isinstance(error, str) else in_a_line(error)
         with self._lock:
             before = self._troubles.get(what)
             since = before.since if before else datetime.now(UTC).isoformat(timespec="seconds")
@@ -80,7 +81,7 @@ class Health:
                 self._write()
 
     def troubles(self) -> tuple[Trouble, ...]:
-        """What does not go well now."""
+        """All that does not go well now."""
         with self._lock:
             return tuple(self._troubles.values())
 
@@ -99,7 +100,7 @@ HERE = Health()  # of this process
 
 
 def reports(state: Path) -> list[Report]:
-    """What the processes that run now say of themselves."""
+    """The reports of the processes that run now."""
     return [report for report, _ in _reports(_folder(state)) if report is not None and _runs(report)]
 
 
@@ -116,9 +117,9 @@ def _reports(folder: Path) -> Iterator[tuple[_Kept | None, Path]]:
     """Each file's; None for one that cannot be read."""
     for path in sorted(folder.glob("*.json")):
         try:
-            told = json.loads(path.read_text("utf-8"))
-            troubles = tuple(Trouble(**one) for one in told["troubles"])
-            yield _Kept(told["process"], int(told["pid"]), troubles, told["started"]), path
+            report = json.loads(path.read_text("utf-8"))
+            troubles = tuple(Trouble(**one) for one in report["troubles"])
+            yield _Kept(report["process"], int(report["pid"]), troubles, report["started"]), path
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError):

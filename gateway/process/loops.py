@@ -1,4 +1,4 @@
-"""What threads of the gateway do again and again, so that none of them dies in silence.
+"""The guarded loop of every thread that works again and again: none of them dies in silence.
 
 An error that nobody thought of is logged, remembered for `filmgate doctor` and waited out, longer each time;
 then the thread goes on. Where it cannot (no memory left, or the thread itself ends) the process ends, and the
@@ -16,7 +16,7 @@ from typing import NoReturn
 import structlog
 
 from gateway.errors import FilmgateError
-from gateway.process import outlet
+from gateway.process import standard_streams
 from gateway.process.health import HERE, Health
 
 log = structlog.get_logger()
@@ -73,6 +73,11 @@ class Guard:
             self._health.well(self._name)
         return 0.0
 
+    def until(self, stopping: threading.Event, step: Callable[[], object], *, every_s: float = 0.0) -> None:
+        """Do `step` every `every_s`, or when the pause after a failure is over, until `stopping` is set."""
+        while not stopping.wait(self(step) or every_s):
+            pass
+
     def _failed(self, error: Exception) -> float:
         self._failures = failures = self._failures + 1
         self._health.failed(self._name, error, failures)
@@ -110,6 +115,6 @@ def end_process(name: str, error: BaseException) -> NoReturn:
     meaning = "no film is lost; it is started again"
     try:
         log.critical("the process ends itself", thread=name, exc_info=error, meaning=meaning)
-        outlet.settle()
+        standard_streams.settle()
     finally:
         os._exit(END_CODE)

@@ -1,4 +1,4 @@
-"""How a worker keeps out of the listener's way, and why its ledger calls do not."""
+"""A worker gives way to the listener; its calls of the ledger do not, so that no lock is held long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOWEST = 19  # niceness
 T = TypeVar("T")
 
 
-class Clerk:
+class LedgerThread:
     """Calls the ledger from one thread that keeps the priority it was made with.
 
     A worker that is put aside in the middle of a transaction would hold the ledger's one write lock while
@@ -21,12 +21,12 @@ class Clerk:
     """
 
     def __init__(self) -> None:
-        self._desk = ThreadPoolExecutor(1, "ledger")
-        self._desk.submit(int).result()  # its thread exists from now on
+        self._executor = ThreadPoolExecutor(1, "ledger")
+        self._executor.submit(int).result()  # its thread exists from now on
 
     def ask(self, call: Callable[[], T]) -> T:
         """What `call` returns or raises."""
-        return self._desk.submit(call).result()
+        return self._executor.submit(call).result()
 
 
 def give_way(nice: int) -> None:

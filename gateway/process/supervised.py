@@ -1,8 +1,8 @@
-"""A process's side of its supervision: it hears that it is to stop, and says that it is ready and alive.
+"""A process's side of its supervision: it hears that it is to stop, and tells that it is ready and alive.
 
-The other side is `supervisor.processes`. What it gives to a process lies in the environment: the writing end
-of a pipe, on which the process says what happens to it, and the socket that listeners share. Who is started
-by hand has neither; it says on standard output that it is ready.
+The other side is `supervisor.processes`. It hands two file descriptors over in the environment: the writing
+end of a pipe for heartbeats, and the socket that listeners share. A process that is started by hand has
+neither; it says on standard output that it is ready.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from threading import Event, Thread
 
 READY, BEAT, LEAVING = b"ready\n", b"beat\n", b"leaving\n"
 READY_FD, LISTEN_FD = "FILMGATE_READY_FD", "FILMGATE_LISTEN_FD"
-BACKLOG = 1024  # connections that the kernel takes for the listeners while they are at others
-BEAT_S = 1.0  # no more than one word in so long
+BACKLOG = 1024  # connections that the kernel keeps for the listeners while they are busy
+BEAT_S = 1.0  # no more than one heartbeat in so long
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Pulse:
-    """Says on the supervisor's pipe that this process is ready, that its loop goes round, and that it leaves.
+class SupervisorPipe:
+    """Tells the supervisor that this process is ready, that its loop goes round, and that it leaves.
 
-    A pipe that is full, or that nobody reads any more, is passed over: who was to hear it is stopped or dead.
+    A pipe that is full, or that nobody reads any more, does no harm: the supervisor is stopped or dead then.
 
     Args:
         say: tells a person that the process is ready, where no supervisor asked.
@@ -36,7 +36,7 @@ class Pulse:
     def __init__(self, say: Callable[[], None]) -> None:
         self._say = say
         self._pipe = taken(READY_FD)
-        self._beat_at = math.inf  # a loop may go round before all is ready: no word then
+        self._beat_at = math.inf  # no heartbeat before all is ready, though the loop goes round
 
     @property
     def heard(self) -> bool:
@@ -60,13 +60,13 @@ class Pulse:
         """It takes nothing new from now on: another one may be started in its place."""
         self._write(LEAVING)
 
-    def _write(self, word: bytes) -> None:
+    def _write(self, message: bytes) -> None:
         if self._pipe is not None:
             with suppress(OSError):
-                os.write(self._pipe, word)
+                os.write(self._pipe, message)
 
 
-def stop_on_signals(stop: Event, pulse: Pulse) -> None:
+def stop_on_signals(stop: Event, pipe: SupervisorPipe) -> None:
     """Let SIGTERM and SIGINT set `stop`; called from the main thread, before anything is taken in hand.
 
     Whichever thread the kernel gives a signal to, the interpreter writes its number to the wakeup socket. To
@@ -78,19 +78,19 @@ def stop_on_signals(stop: Event, pulse: Pulse) -> None:
     may come from a service manager that asks every process of a unit, or from the kernel when the supervisor
     is gone; and a supervisor kills with SIGKILL.
     """
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-    wakeup_fd = told.detach()  # open for as long as the process lives
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    wakeup_fd = writer.detach()  # open for as long as the process lives
 
     def hear() -> None:
         while True:
-            (number,) = heard.recv(1)
+            (number,) = reader.recv(1)
             if number not in _STOPS:
                 continue
             if not stop.is_set():
                 stop.set()
-                pulse.leaving()
-            elif not pulse.heard:
+                pipe.leaving()
+            elif not pipe.heard:
                 os._exit(128 + number)
 
     Thread(target=hear, name="signals", daemon=True).start()

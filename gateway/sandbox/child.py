@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from pydicom import config
 
 from gateway.process import clock
-from gateway.sandbox.parent import ANSWER, REQUEST
+from gateway.sandbox import ANSWER, REQUEST
 from pipelines.film import Box, Operations, Reason
 from pipelines.part10 import Undecodable
 from pipelines.report.identity import Equipment
@@ -45,8 +45,8 @@ def serve(
         request = json.loads(requests.read(REQUEST.unpack(head)[0]))
         _allow_cpu(timeout_s)
         before()
-        told, raw = _answer(actions, request, refusals)
-        text = json.dumps(told).encode()
+        answer, raw = _answer(actions, request, refusals)
+        text = json.dumps(answer).encode()
         answers.write(ANSWER.pack(len(text), len(raw)) + text)
         answers.write(raw)
         answers.flush()
@@ -68,15 +68,16 @@ def _answer(actions: Actions, request: dict[str, Any], refusals: tuple[type[Exce
         return {"error": Reason.DECODE_FAILED.value, "text": text}, b""
 
 
-def operations_told(told: dict[str, Any]) -> Operations:
-    """Operations as `asdict` gave them."""
-    crop = Box(**told["crop"]) if told["crop"] else None
-    return Operations(crop=crop, turn=told["turn"], invert=told["invert"], relabel=told.get("relabel", False))
+def operations_of(request: dict[str, Any]) -> Operations:
+    """The operations in a request, which is ours; this child loads no more for them than it must."""
+    fields = request["operations"]
+    crop = Box(**fields["crop"]) if fields["crop"] else None
+    return Operations(**{**fields, "crop": crop})
 
 
-def equipment_told(told: dict[str, Any]) -> Equipment:
+def equipment_of(request: dict[str, Any]) -> Equipment:
     """Who makes the object: our version, the models that the request names, and its zone's clock."""
-    return Equipment(our_version(), told["models"], clock.zone(told["zone"]))
+    return Equipment(our_version(), request["models"], clock.zone(request["zone"]))
 
 
 def our_version() -> str:

@@ -6,7 +6,6 @@ import fcntl
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gateway.ledger.records import CopyMade, CopyState
 from gateway.sandbox.decoder import Decoder
 from gateway.store import Store
 from pipelines.film import Operations
+from pipelines.json_values import plain
 
 
 def make_copy(
@@ -42,7 +42,7 @@ def make_copy(
         sop_class_uid=made.sop_class_uid,
         transfer_syntax_uid=made.transfer_syntax_uid,
         digest=kept.digest,
-        operations=asdict(operations),
+        operations=plain(operations),
         state=CopyState.PROPOSED,
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gateway.sandbox.parent import Sandbox, header_told, integer_told, short_text
+from gateway.sandbox.parent import Sandbox, integer_in, value_in
 from gateway.store import Store
-from pipelines.film import PREVIEW_PX, REJECTION_TITLES, Box, Damage, Film, Operations, Rejected
+from pipelines.film import PREVIEW_PX, REJECTION_TITLES, WHOLE, Damage, Film, Header, Operations, Rejected
+from pipelines.json_values import plain
 from pipelines.rejected import MOST
 
 MAX_COPY = 2**30  # bytes of a corrected copy
@@ -34,9 +35,9 @@ class Decoder(Sandbox):
 
     def film(self, path: Path, *, long_side: int = PREVIEW_PX) -> Film:
         """The film for the gates or, with a larger `long_side`, for a person. Raises DecodeError."""
-        told, raw = self._ask(path, {"do": "film", "long_side": long_side}, most=4 * long_side**2)
+        answer, raw = self._ask(path, {"do": "film", "long_side": long_side}, most=4 * long_side**2)
         try:
-            return _film(told, raw, long_side)
+            return _film(answer, raw, long_side)
         except (KeyError, TypeError, ValueError) as error:
             raise self._distrust() from error
 
@@ -45,14 +46,14 @@ class Decoder(Sandbox):
 
         Raises DecodeError.
         """
-        told, _ = self._ask(path, {"do": "digest"}, most=0)
-        return str(told.get("digest", ""))[:64]
+        answer, _ = self._ask(path, {"do": "digest"}, most=0)
+        return str(answer.get("digest", ""))[:64]
 
     def rejected(self, path: Path) -> Rejected | None:
         """The instances that a Key Object rejects; None when it rejects none. Raises DecodeError."""
-        told, _ = self._ask(path, {"do": "rejected"}, most=0)
+        answer, _ = self._ask(path, {"do": "rejected"}, most=0)
         try:
-            return _rejected(told) if told else None
+            return _rejected(answer) if answer else None
         except (KeyError, TypeError, ValueError) as error:
             raise self._distrust() from error
 
@@ -71,18 +72,18 @@ class Decoder(Sandbox):
         """
         request = {
             "do": "derive",
-            "operations": asdict(operations),
+            "operations": plain(operations),
             "models": models,
             "zone": self._zone,
             "now": (now or datetime.now(UTC)).isoformat(),
         }
-        told, raw = self._ask(path, request, most=MAX_COPY)
+        answer, raw = self._ask(path, request, most=MAX_COPY)
         try:
-            made = Derived(**{field.name: short_text(told[field.name]) for field in fields(Derived)})
+            derived = value_in(Derived, answer)
         except (KeyError, TypeError, ValueError) as error:
             raise self._distrust() from error
         out.write_bytes(raw)
-        return made
+        return derived
 
 
 class LastFilm:
@@ -100,25 +101,27 @@ class LastFilm:
         return self._last[1]
 
 
-def _film(told: dict[str, Any], raw: bytearray, long_side: int) -> Film:
-    height, width = (integer_told(value, 1, long_side) for value in told["shape"])
+def _film(answer: dict[str, Any], raw: bytearray, long_side: int) -> Film:
+    height, width = (integer_in(value, 1, long_side) for value in answer["shape"])
     pixels = np.frombuffer(raw, dtype="<f4").reshape(height, width)
     if not (pixels.min() >= 0.0 and pixels.max() <= 1.0):  # false for NaN too
         raise ValueError("pixels outside [0, 1]")
-    down, across = (float(value) for value in told["scale"])
-    damage = _damage(told["damage"]) if told["damage"] else None
-    return Film(header_told(told["header"]), pixels, (down, across), float(told["stored_range"]), damage)
+    down, across = (float(value) for value in answer["scale"])
+    damage = _damage(answer["damage"]) if answer["damage"] else None
+    return Film(
+        value_in(Header, answer["header"]), pixels, (down, across), float(answer["stored_range"]), damage
+    )
 
 
-def _damage(told: dict[str, Any]) -> Damage:
-    x0, y0, x1, y1 = (float(told["box"][side]) for side in ("x0", "y0", "x1", "y1"))
-    if not (0.0 <= x0 < x1 <= 1.0 and 0.0 <= y0 < y1 <= 1.0):
+def _damage(answer: dict[str, Any]) -> Damage:
+    damage = value_in(Damage, answer)
+    if not damage.box.inside(WHOLE):
         raise ValueError("a box outside the picture")
-    return Damage(short_text(told["words"]), Box(x0, y0, x1, y1))
+    return damage
 
 
-def _rejected(told: dict[str, Any]) -> Rejected:
-    code, named = told["code"], tuple(map(short_text, told["instances"]))
-    if code not in REJECTION_TITLES or len(named) > MOST:
+def _rejected(answer: dict[str, Any]) -> Rejected:
+    rejected = value_in(Rejected, answer, most=MOST + 1)
+    if rejected.code not in REJECTION_TITLES or len(rejected.instances) > MOST:
         raise ValueError("no rejection that there is")
-    return Rejected(code, named)
+    return rejected

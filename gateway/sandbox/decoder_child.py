@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from gateway.sandbox.child import Actions, Answer, equipment_told, operations_told, serve
+from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
 from pipelines.rejected import rejected_by
 from pipelines.report.derived import NotDerivable, derive
@@ -21,14 +21,14 @@ from pipelines.transcode import transcode
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:
     film = decode_film(path, long_side=request["long_side"])
-    told = {
+    answer = {
         "header": asdict(film.header),
         "shape": film.pixels.shape,
         "scale": film.scale,
         "stored_range": film.stored_range,
         "damage": asdict(film.damage) if film.damage else None,
     }
-    return told, film.pixels.astype("<f4", copy=False).data.cast("B")
+    return answer, film.pixels.astype("<f4", copy=False).data.cast("B")
 
 
 def _digest(path: Path, _: dict[str, Any]) -> Answer:
@@ -37,36 +37,36 @@ def _digest(path: Path, _: dict[str, Any]) -> Answer:
 
 def _derive(path: Path, request: dict[str, Any]) -> Answer:
     ds, pixels = stored_pixels(path)
-    made = derive(
+    copy = derive(
         ds,
         pixels,
-        operations_told(request["operations"]),
-        equipment=equipment_told(request),
+        operations_of(request),
+        equipment=equipment_of(request),
         now=datetime.fromisoformat(request["now"]),
     )
     written = BytesIO()
-    made.save_as(written, enforce_file_format=True)
-    told = {
-        "sop_instance_uid": made.SOPInstanceUID,
-        "sop_class_uid": made.SOPClassUID,
-        "transfer_syntax_uid": made.file_meta.TransferSyntaxUID,
+    copy.save_as(written, enforce_file_format=True)
+    answer = {
+        "sop_instance_uid": copy.SOPInstanceUID,
+        "sop_class_uid": copy.SOPClassUID,
+        "transfer_syntax_uid": copy.file_meta.TransferSyntaxUID,
     }
-    return told, written.getbuffer()
+    return answer, written.getbuffer()
 
 
 def _transcode(path: Path, request: dict[str, Any]) -> Answer:
-    made = transcode(path, request["transfer_syntax"])
-    told = {
-        "size": len(made.dataset),
-        "sha256": hashlib.sha256(made.dataset).hexdigest(),
-        "pixels": made.pixels,
+    transcoded = transcode(path, request["transfer_syntax"])
+    answer = {
+        "size": len(transcoded.dataset),
+        "sha256": hashlib.sha256(transcoded.dataset).hexdigest(),
+        "pixels": transcoded.pixels,
     }
-    return told, made.dataset
+    return answer, transcoded.dataset
 
 
 def _rejected(path: Path, _: dict[str, Any]) -> Answer:
-    found = rejected_by(path)
-    return (asdict(found) if found else {}), b""
+    rejected = rejected_by(path)
+    return (asdict(rejected) if rejected else {}), b""
 
 
 def _ready(_path: Path, _request: dict[str, Any]) -> Answer:

@@ -5,8 +5,6 @@ environment. What it answers is data from a stranger: sizes and types are checke
 child that crashes, hangs or runs out of memory is replaced, and what it was asked is asked once more; then it
 is a DecodeError of the film. A child hangs when it spent its time asleep or on the processor; one that is
 ready to run and gets no processor is waited for much longer, and is no fault of any film (NoTime).
-
-On the pipes: a request is `>I` length and JSON; an answer is `>IQ` lengths, JSON and raw bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import json
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -24,15 +21,18 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import Any, BinaryIO, ClassVar, Self, TypeVar
 
 from gateway.errors import DecodeError, NoTime, TookTooLong
 from gateway.process.own_time import OwnTime
+from gateway.sandbox import ANSWER, REQUEST
 from pipelines.film import Header, Reason
+from pipelines.json_values import from_stranger
 
-REQUEST = struct.Struct(">I")
-ANSWER = struct.Struct(">IQ")
-MAX_TOLD = 2**20  # bytes of JSON in an answer
+T = TypeVar("T")
+
+MAX_JSON = 2**20  # bytes of JSON in an answer
+MOST_ITEMS = 100  # values of one attribute
 BLOCK = 2**20  # bytes of an answer on their way to a file
 ATTEMPTS = 2
 LONGEST_WAIT_S = 200.0  # for the machine; with a film's own time it stays below a worker's LONGEST_JOB_S
@@ -134,7 +134,7 @@ class Sandbox:
             lost = _ChildLost("")
             for _ in range(ATTEMPTS):
                 try:
-                    told, raw = self._exchange(json.dumps(request).encode(), most, until, into)
+                    answer, raw = self._exchange(json.dumps(request).encode(), most, until, into)
                     break
                 except NoTime:
                     self._end(at_once=True)  # else it answers this request when it is asked the next one
@@ -143,10 +143,10 @@ class Sandbox:
                     lost = self._looked_at(error)
                     self._end(at_once=True)
             else:
-                raise lost.told(self.who)
-        if "error" in told:
-            raise _error(told)
-        return told, raw
+                raise lost.as_error(self.who)
+        if "error" in answer:
+            raise _error(answer)
+        return answer, raw
 
     def _exchange(
         self, request: bytes, most: int, until: float, into: BinaryIO | None
@@ -160,15 +160,15 @@ class Sandbox:
             child.stdin.flush()
         except OSError as error:
             raise _ChildEnded("crashed") from error
-        told_size, raw_size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, patience))
-        if told_size > MAX_TOLD or raw_size > most:
+        json_size, raw_size = ANSWER.unpack(_read(child.stdout.fileno(), ANSWER.size, patience))
+        if json_size > MAX_JSON or raw_size > most:
             raise _ChildLost("answered nonsense")
-        told = _read(child.stdout.fileno(), told_size, patience)
+        answer_json = _read(child.stdout.fileno(), json_size, patience)
         raw = _read(child.stdout.fileno(), 0 if into else raw_size, patience)
         if into:
             self._pour(child.stdout.fileno(), raw_size, patience, into)
         try:
-            answer = json.loads(told)
+            answer = json.loads(answer_json)
         except ValueError as error:
             raise _ChildLost("answered nonsense") from error
         if not isinstance(answer, dict):
@@ -244,7 +244,7 @@ class Sandbox:
 class _ChildLost(Exception):
     """Raised when the child died, or did not answer in time."""
 
-    def told(self, who: str) -> DecodeError | NoTime:
+    def as_error(self, who: str) -> DecodeError | NoTime:
         """Of the last of ATTEMPTS."""
         return DecodeError(Reason.DECODE_FAILED, self._text(who))
 
@@ -259,14 +259,14 @@ class _ChildEnded(_ChildLost):
 class _ChildLate(_ChildLost):
     """Raised when the child spent its time."""
 
-    def told(self, who: str) -> DecodeError:
+    def as_error(self, who: str) -> DecodeError:
         return TookTooLong(Reason.DECODE_FAILED, self._text(who))
 
 
 class _ChildKilled(_ChildLost):
     """Raised when somebody else ended the child: a person, or a kernel that is short of memory."""
 
-    def told(self, who: str) -> NoTime:
+    def as_error(self, who: str) -> NoTime:
         return NoTime(f"{self._text(who)}: this machine is short of memory, or somebody ends its processes")
 
 
@@ -331,31 +331,33 @@ def _read(fd: int, size: int, patience: _Patience) -> bytearray:
 # Answers, checked
 
 
-def _error(told: dict[str, Any]) -> DecodeError:
+def _error(answer: dict[str, Any]) -> DecodeError:
     try:
-        header = None if told.get("header") is None else header_told(told["header"])
-        return DecodeError(Reason(told["error"]), str(told.get("text", ""))[:300], header)
+        header = None if answer.get("header") is None else value_in(Header, answer["header"])
+        return DecodeError(Reason(answer["error"]), str(answer.get("text", ""))[:300], header)
     except (KeyError, TypeError, ValueError):
         return DecodeError(Reason.DECODE_FAILED, "the decoder answered nonsense")
 
 
-def header_told(told: dict[str, Any]) -> Header:
-    """Every field there, of the type of its default, nothing else."""
-    blank = Header()
-    found: dict[str, Any] = {
-        field.name: _like(getattr(blank, field.name), told[field.name]) for field in fields(Header)
-    }
-    return Header(**found)
+def value_in(kind: type[T], answer: dict[str, Any], most: int = MOST_ITEMS) -> T:
+    """A value of the core as it stands in an answer: every field there, each of its own type, texts short,
+    and of each list the first `most` items.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    kept = {field.name: _bounded(answer[field.name], most) for field in fields(kind)}  # type: ignore[arg-type]
+    return from_stranger(kind, kept)
 
 
-def _like(default: object, value: object) -> object:
-    if default is None:  # age_years
-        return None if value is None else float(str(value))
-    if isinstance(default, tuple) and isinstance(value, list):
-        return tuple(short_text(item) for item in value[:100])
-    if type(value) is not type(default):
-        raise TypeError(f"{type(value).__name__} where {type(default).__name__} belongs")
-    return short_text(value) if isinstance(value, str) else value
+def _bounded(value: object, most: int) -> object:
+    if isinstance(value, str):
+        return short_text(value)
+    if isinstance(value, list):
+        return [_bounded(item, most) for item in value[:most]]
+    if isinstance(value, dict):
+        return {short_text(key): _bounded(item, most) for key, item in value.items()}
+    return value
 
 
 def short_text(value: object) -> str:
@@ -364,7 +366,7 @@ def short_text(value: object) -> str:
     return value
 
 
-def integer_told(value: object, low: int, high: int) -> int:
+def integer_in(value: object, low: int, high: int) -> int:
     if not isinstance(value, int) or not low <= value <= high:
         raise ValueError("not a number in its range")
     return value

@@ -7,7 +7,7 @@ is another child than the decoder's, because it loads what only results need.
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from gateway.ledger.records import Made
 from gateway.sandbox.parent import Sandbox, short_text
 from gateway.store import Store
 from pipelines.film import Film, Operations
+from pipelines.json_values import plain
 from pipelines.reading import NotRead, Reading
 
 MAX_RESULT = 64 * 2**20  # bytes of a report, a picture or a payload
-MEDIA_TYPES = {"json": "application/json", "fhir": "application/fhir+json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +65,21 @@ class Reporter(Sandbox):
         `systems` are those of a result in FHIR. None when there is nothing to show of this kind. Raises
         DecodeError.
         """
-        told: dict[str, Any] = {"read": _told(read), "systems": asdict(systems or Systems())}
+        about: dict[str, Any] = {"read": _fields(read), "systems": plain(systems or Systems())}
         if film is not None:
-            told["pixels"] = _packed(np.round(film.pixels * 255).astype(np.uint8))
-        return self._made(kind, path, told, occasion)
+            about["pixels"] = _packed(np.round(film.pixels * 255).astype(np.uint8))
+        return self._result(kind, path, about, occasion)
 
     def rejection(
         self, path: Path, reasons: tuple[str, ...], *, who: str, note: str, occasion: Occasion
     ) -> Result | None:
         """The Key Object note that a named person rejected the original at `path`. Raises DecodeError."""
-        told = {"reasons": list(reasons), "who": who, "note": note}
-        return self._made("rejection", path, told, occasion)
+        about = {"reasons": list(reasons), "who": who, "note": note}
+        return self._result("rejection", path, about, occasion)
 
-    def _made(self, kind: str, path: Path, told: dict[str, Any], occasion: Occasion) -> Result | None:
-        said = {"at": occasion.at.isoformat(), "models": occasion.models, "zone": self._zone}
-        request = {"do": kind, "operations": asdict(occasion.operations), **said, **told}
+    def _result(self, kind: str, path: Path, about: dict[str, Any], occasion: Occasion) -> Result | None:
+        dated = {"at": occasion.at.isoformat(), "models": occasion.models, "zone": self._zone}
+        request = {"do": kind, "operations": plain(occasion.operations), **dated, **about}
         answer, raw = self._ask(path, request, most=MAX_RESULT)
         if not raw:
             return None
@@ -109,18 +109,18 @@ class Result:
         return Made(self.kind, kept.digest, to, *uids)
 
 
-def _told(read: Reading | NotRead) -> dict[str, Any]:
+def _fields(read: Reading | NotRead) -> dict[str, Any]:
     """A reading as JSON takes it."""
     if isinstance(read, NotRead):
-        return asdict(read)
-    told = {
+        return plain(read)
+    fields = {
         name: getattr(read, name) for name in ("classifier", "version", "model_digest", "exclusive", "shown")
     }
-    told["conditions"] = [asdict(condition) for condition in read.conditions]
-    told["crop"] = asdict(read.crop)
-    told["region"] = asdict(read.region) if read.region else None
-    told["heat"] = None if read.heat is None else _packed(np.round(read.heat * 255).astype(np.uint8))
-    return told
+    fields["conditions"] = [plain(condition) for condition in read.conditions]
+    fields["crop"] = plain(read.crop)
+    fields["region"] = plain(read.region) if read.region else None
+    fields["heat"] = None if read.heat is None else _packed(np.round(read.heat * 255).astype(np.uint8))
+    return fields
 
 
 def _packed(grey: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:

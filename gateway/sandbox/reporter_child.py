@@ -16,8 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from gateway.sandbox.child import Actions, Answer, equipment_told, operations_told, our_version, serve
-from gateway.sandbox.reporter import MEDIA_TYPES
+from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, our_version, serve
 from pipelines.film import Box, Reason
 from pipelines.part10 import parse
 from pipelines.reading import Condition, NotRead, Reading, Unread
@@ -29,55 +28,64 @@ from pipelines.report.plain import plain_result
 from pipelines.report.presentation import presentation_state
 from pipelines.report.rejection import rejection_note
 
-Told = dict[str, Any]
+MEDIA_TYPES = {"json": "application/json", "fhir": "application/fhir+json"}
+
+Fields = dict[str, Any]
 
 
-def _sr(source: Dataset, told: Told, said: Told) -> Answer:
-    return _object(reading_report(source, _reading(told["read"]), **said))
+def _sr(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    return _object(reading_report(source, _reading(request["read"]), **occasion))
 
 
-def _heatmap(source: Dataset, told: Told, said: Told) -> Answer:
-    return _object(capture(source, _greys(told["pixels"]), _reading(told["read"]), **said))
+def _heatmap(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    return _object(capture(source, _greys(request["pixels"]), _reading(request["read"]), **occasion))
 
 
-def _gsps(source: Dataset, told: Told, said: Told) -> Answer:
-    return _object(presentation_state(source, _reading(told["read"]), **said))
+def _gsps(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    return _object(presentation_state(source, _reading(request["read"]), **occasion))
 
 
-def _json(source: Dataset, told: Told, said: Told) -> Answer:
-    return _payload("json", plain_result(source, _either(told["read"]), **said))
+def _json(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    return _payload("json", plain_result(source, _either(request["read"]), **occasion))
 
 
-def _fhir(source: Dataset, told: Told, said: Told) -> Answer:
-    return _payload("fhir", diagnostic_report(source, _either(told["read"]), **told["systems"], **said))
+def _fhir(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    return _payload(
+        "fhir", diagnostic_report(source, _either(request["read"]), **request["systems"], **occasion)
+    )
 
 
-def _not_analysed(source: Dataset, told: Told, said: Told) -> Answer:
-    read = _not_read(told["read"])
-    return _object(not_analysed_report(source, read, at=said["at"], equipment=said["equipment"]))
+def _not_analysed(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    read = _not_read(request["read"])
+    return _object(not_analysed_report(source, read, at=occasion["at"], equipment=occasion["equipment"]))
 
 
-def _rejection(source: Dataset, told: Told, said: Told) -> Answer:
-    reasons = [Reason(reason) for reason in told["reasons"]]
-    why = {"who": told["who"], "note": told["note"], "at": said["at"], "equipment": said["equipment"]}
+def _rejection(source: Dataset, request: Fields, occasion: Fields) -> Answer:
+    reasons = [Reason(reason) for reason in request["reasons"]]
+    why = {
+        "who": request["who"],
+        "note": request["note"],
+        "at": occasion["at"],
+        "equipment": occasion["equipment"],
+    }
     return _object(rejection_note(source, reasons, **why))
 
 
-def _about(make: Callable[[Dataset, Told, Told], Answer]) -> Callable[[Path, Told], Answer]:
+def _about(make: Callable[[Dataset, Fields, Fields], Answer]) -> Callable[[Path, Fields], Answer]:
     """`make` on the original's header, with what every result says."""
 
-    def action(path: Path, told: Told) -> Answer:
-        said = {
-            "at": datetime.fromisoformat(told["at"]),
-            "equipment": equipment_told(told),
-            "operations": operations_told(told["operations"]),
+    def action(path: Path, request: Fields) -> Answer:
+        occasion = {
+            "at": datetime.fromisoformat(request["at"]),
+            "equipment": equipment_of(request),
+            "operations": operations_of(request),
         }
-        return make(parse(path).ds, told, said)
+        return make(parse(path).ds, request, occasion)
 
     return action
 
 
-def _ready(_path: Path, _told: Told) -> Answer:
+def _ready(_path: Path, _request: Fields) -> Answer:
     """A first report of nothing: highdicom and pydicom look up most of what they need once."""
     film = Dataset()
     film.SOPClassUID = DigitalXRayImageStorageForPresentation
@@ -99,43 +107,43 @@ ACTIONS: Actions = {
 }
 
 
-def _object(made: Dataset | None) -> Answer:
+def _object(result: Dataset | None) -> Answer:
     """The bytes of its dataset; group 2 is the store's to write."""
-    if made is None:
+    if result is None:
         return {}, b""
     written = DicomBytesIO()
     written.is_implicit_VR, written.is_little_endian = False, True
-    write_dataset(written, made)
-    told = {
-        "sop_class_uid": made.SOPClassUID,
-        "sop_instance_uid": made.SOPInstanceUID,
+    write_dataset(written, result)
+    answer = {
+        "sop_class_uid": result.SOPClassUID,
+        "sop_instance_uid": result.SOPInstanceUID,
         "transfer_syntax_uid": ExplicitVRLittleEndian,
     }
-    return told, written.getvalue()
+    return answer, written.getvalue()
 
 
-def _payload(kind: str, content: Told) -> Answer:
+def _payload(kind: str, content: Fields) -> Answer:
     uids = {"sop_class_uid": "", "sop_instance_uid": "", "transfer_syntax_uid": MEDIA_TYPES[kind]}
     return uids, json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _either(told: Told) -> Reading | NotRead:
-    return _not_read(told) if "code" in told else _reading(told)
+def _either(fields: Fields) -> Reading | NotRead:
+    return _not_read(fields) if "code" in fields else _reading(fields)
 
 
-def _not_read(told: Told) -> NotRead:
-    return NotRead(**{**told, "code": Unread(told["code"])})
+def _not_read(fields: Fields) -> NotRead:
+    return NotRead(**{**fields, "code": Unread(fields["code"])})
 
 
-def _reading(told: Told) -> Reading:
-    conditions = tuple(Condition(**condition) for condition in told["conditions"])
-    region = Box(**told["region"]) if told["region"] else None
-    heat = _greys(told["heat"]) if told["heat"] else None
-    found = {"conditions": conditions, "crop": Box(**told["crop"]), "region": region, "heat": heat}
-    return Reading(**{**told, **found})
+def _reading(fields: Fields) -> Reading:
+    conditions = tuple(Condition(**condition) for condition in fields["conditions"])
+    region = Box(**fields["region"]) if fields["region"] else None
+    heat = _greys(fields["heat"]) if fields["heat"] else None
+    values = {"conditions": conditions, "crop": Box(**fields["crop"]), "region": region, "heat": heat}
+    return Reading(**{**fields, **values})
 
 
-def _greys(packed: Told) -> NDArray[np.float32]:
+def _greys(packed: Fields) -> NDArray[np.float32]:
     """(H, W) float32 in [0, 1]."""
     grey = np.frombuffer(base64.b64decode(packed["bytes"]), np.uint8).reshape(packed["shape"])
     return grey.astype(np.float32) / np.float32(255)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from gateway.settings import Accepts, ClassifierDestination
+from gateway.settings import ClassifierDestination
 from models.classifiers import terms
+from models.classifiers.accepts import Accepts
 from pipelines.policy import Acceptance
 
 
@@ -18,11 +17,11 @@ def acceptance(block: ClassifierDestination, name: str) -> Acceptance:
     Of a card that cannot be read nothing is known: it is owed the films that most classifiers take, so that
     people see them fail.
     """
-    told = block.accepts.model_dump(exclude_unset=True) if block.accepts else {}
-    with suppress(terms.NoTerms, ValidationError):
-        card = Accepts.model_validate(terms.read(bundle_of(block, name)).accepts)
-        return Acceptance(**{**card.model_dump(), **told})
-    return Acceptance(**told)
+    of_card: Accepts | None = None
+    with suppress(terms.NoTerms):
+        of_card = terms.read(bundle_of(block, name)).accepts
+    of_settings = block.accepts.model_dump(exclude_unset=True) if block.accepts else {}
+    return Acceptance.of(of_card or Accepts(), **of_settings)
 
 
 def bundle_of(block: ClassifierDestination, name: str) -> Path:

@@ -1,9 +1,9 @@
-"""What settings name and their schema cannot know: bundles, variants, regions, folders, and ourselves.
+"""Checks of settings that their schema cannot make: bundles, variants, regions and folders that they name.
 
-What is surely a slip is refused: the name of a bundle that does not ship, a destination that is this gateway,
-a classifier that its card has switched off and nobody on.
-What may be there later, as a folder that is mounted, is said, and what it closes meanwhile. No film is kept
-from the archive by any of it. Loads no torch.
+A sure mistake is refused: the name of a bundle that does not ship, a destination that is this gateway itself,
+a classifier that its card switches off and no setting on. Of what may appear later, such as a folder that is
+not mounted yet, people are warned, and told what does not work without it. None of this keeps a film from the
+archive. Loads no torch.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
 
 
 def closed(settings: Settings) -> tuple[str, ...]:
-    """What does not work now, each once, in words such as "gate anatomy": also weights that are not those of
-    their card."""
+    """All that does not work now, such as "gate anatomy", each once; also weights unlike their card."""
     named = [trouble.closes for trouble in troubles(settings) if trouble.closes]
     gates = (f"gate {name}" for name, folder in gate_bundles(settings).items() if problem_of(folder))
     regions = (f"region {folder.name}" for folder in settings.work.regions if problem_of(folder))
@@ -116,12 +115,12 @@ def gate_bundles(settings: Settings) -> dict[str, Path]:
 def problem_of(bundle: Path) -> str:
     """Why a gate's bundle cannot be used; "" when its weights are there and those of its card."""
     try:
-        told = plain_files.read_json(bundle / terms.METADATA)["filmgate"]
-        found = digest_of(bundle)
-        whole = told["weights_sha256"] == found
+        card = plain_files.read_json(bundle / terms.METADATA)["filmgate"]
+        digest = digest_of(bundle)
+        as_carded = card["weights_sha256"] == digest
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"cannot be read: {error}"
-    return "" if whole else "its weights are not the ones its card names"
+    return "" if as_carded else "its weights are not the ones its card names"
 
 
 def digest_of(bundle: Path) -> str:
@@ -161,7 +160,7 @@ def _policy(settings: Settings) -> Iterator[Trouble]:
 
 
 def _addresses_of_ours(settings: Settings) -> Iterator[Trouble]:
-    """What a library says of these is not repeated: they may hold passwords."""
+    """The addresses of ledger and Redis. A library's own words are not repeated: they may quote passwords."""
     from redis import Redis  # noqa: PLC0415  the command line is asked often, and these load slowly
     from sqlalchemy import create_engine  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
@@ -240,8 +239,8 @@ def _never_a_folder(path: Path) -> str:
 def _named(settings: Settings) -> set[str]:
     """The destinations that something is sent to by itself."""
     routes, results = settings.routes, [block.results for block in settings.classifiers.values()]
-    told = (names for one in results for names in one.model_dump().values())
-    return {*routes.always, *routes.pass_, *routes.copies, *settings.quarantine.rejection_notes}.union(*told)
+    names = (names for block in results for names in block.model_dump().values())
+    return {*routes.always, *routes.pass_, *routes.copies, *settings.quarantine.rejection_notes}.union(*names)
 
 
 def _takes_nothing(accepts: Accepts) -> str:
@@ -269,10 +268,10 @@ def is_ourselves(block: DicomDestination, gateway: GatewaySettings) -> bool:
 def _addresses(host: str) -> set[str]:
     """The numeric addresses of a name; only names of destinations on our own port are looked up."""
     try:
-        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        answers = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         return set()
-    return {str(address[4][0]).partition("%")[0] for address in found}
+    return {str(address[4][0]).partition("%")[0] for address in answers}
 
 
 def _is_of_this_machine(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: processors and memory, within containers' limits too.
+"""What this process may use of the machine: processors and memory, within the limits of containers too.
 
 Pure functions over what Linux shows: `/proc/meminfo` and the files of control groups, version 1 and 2.
 """

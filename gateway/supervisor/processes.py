@@ -46,10 +46,10 @@ class Spec:
 
 
 class Silence:
-    """How long a process has not been heard, in time of its own: `OwnTime`.
+    """How long a process has sent no heartbeat, in time of its own: `OwnTime`.
 
-    Nothing is looked at before `look_s` of silence. Who looks late, because he was stopped himself or had no
-    processor, has not seen the process silent meanwhile: a look adds two of `look_s` at most.
+    Nothing is looked at before `look_s` of silence. A supervisor that looks late, because it was stopped or
+    had no processor, has not seen the process silent meanwhile: a look adds two of `look_s` at most.
     """
 
     def __init__(self, pid: int, look_s: float) -> None:
@@ -58,7 +58,7 @@ class Silence:
         self.broken()
 
     def broken(self) -> None:
-        """It was heard."""
+        """A heartbeat came."""
         self._own: OwnTime | None = None
         self._look_at = time.monotonic() + self._look_s
         self._lasts_s = 0.0
@@ -127,7 +127,7 @@ class Child:
 
     @property
     def after(self) -> Child | None:
-        """Who must end before it starts."""
+        """The process that must end before this one starts."""
         return self if self.running else self._after
 
     def start(self, env: Mapping[str, str], listening: int = -1) -> bool:
@@ -167,7 +167,7 @@ class Child:
         return True
 
     def ended(self) -> str:
-        """How it ended; "" while it runs. What it started itself ends too, and its next start is set."""
+        """How it ended; "" while it runs. What it started is ended too, and its next start is planned."""
         if self._process is None or self._process.poll() is None:
             return ""
         code = self._process.returncode
@@ -211,10 +211,10 @@ class Child:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(KILL_WAIT_S)
 
-    def hear_pulse(self) -> bool:
-        """Take its word that it is ready, or alive, or leaves; False at the end of the pipe.
+    def hear_heartbeat(self) -> bool:
+        """Read whether it is ready, alive or leaving; False at the end of the pipe.
 
-        Who closes the pipe, or is not ready yet, is not watched: it may load networks for minutes.
+        A process that closes the pipe, or is not ready yet, is not watched: it may load networks for minutes.
         """
         words = os.read(self.ready_pipe, 1 << 12)
         if not words:
@@ -275,7 +275,7 @@ class Child:
 def own_code(env: Mapping[str, str]) -> dict[str, str]:
     """Children are started with `-P`: a file in the working folder must not pass for a module.
 
-    Where this process found its own code there, in a checkout that is not installed, they are told the place.
+    Where this process found its own code there, in a checkout that is not installed, PYTHONPATH names it.
     """
     root = str(Path(__file__).parents[2])
     if sys.flags.safe_path or sys.path[:1] != [root]:
@@ -287,7 +287,7 @@ def _begin(parent: int) -> None:
     """In the child, before its program: SIGHUP is for the supervisor, and passes over what it runs.
 
     `systemctl kill -s HUP` and `pkill -HUP -f` send it to all of them, and it would end a listener in the
-    middle of a film. What is ignored stays so in the program that is begun.
+    middle of a film. An ignored signal stays ignored in the program that is begun.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tie_to_parent(parent)

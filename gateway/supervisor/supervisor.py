@@ -5,61 +5,57 @@
                ├─ dispatcher
                └─ worker 1..n    work.workers of them; they alone load torch
 
-One thread and one selector: signals, what children write, and their word that they are ready or alive, all
-arrive there (`process.supervised` is their side of it). A child whose loop no longer goes round is ended and
-started again. The port is the supervisor's: listeners come and go, and share its socket, so whoever connects
-finds one. Children run on a copy of the settings that `up` found valid: a file that is edited meanwhile
-cannot harm one that is restarted.
+One thread and one selector: signals, what children write, and their heartbeats all arrive there. A child
+whose loop stands still is ended and started again (`process.supervised` is its side of it). The port is the
+supervisor's: listeners come and go and share its socket, so that whoever connects finds one. Children run on
+a copy of the settings that `up` found valid: a file that is edited meanwhile cannot harm one that is
+restarted.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 import structlog
 
 from gateway import redis_server
 from gateway.errors import FilmgateError, LedgerError, SettingsError
 from gateway.ledger import Ledger
-from gateway.process import private
 from gateway.process.health import HERE
-from gateway.process.supervised import BACKLOG
-from gateway.settings import PREFIX, Settings, read
-from gateway.settings.lined_yaml import text_of
-from gateway.supervisor import fitness, machine
+from gateway.process.wake import Wake
+from gateway.settings import Settings, read
+from gateway.supervisor import fitness, signals
+from gateway.supervisor.lock import alone
+from gateway.supervisor.plan import plan, short_of
+from gateway.supervisor.port import open_port
 from gateway.supervisor.processes import Child, Spec, own_code
-from models import plain_files
-from pipelines.policy import Policy, PolicyError
+from gateway.supervisor.snapshot import child_environment, policy_text, snapshot_of, write_snapshot
 
 log = structlog.get_logger()
 
 TICK_S = 0.2  # the end of a process is noticed this late at most
-PORT_WAIT_S = 2.0  # for the port
-DRAIN_WAIT_S = 20.0  # for the port, after an `up` that was killed: its listeners finish what they receive
-ASKED_S = 5.0  # a lock that is shared so long is no passing question
+PORT_WAIT_S = 2.0  # for a port that somebody has
+DRAIN_WAIT_S = 20.0  # the same after an `up` that was killed: its listeners finish what they receive
 REDIS_WAIT_S = 5.0  # the others start without Redis after this; they cope
 ROLL_WAIT_S = 60.0  # a replaced child has so long to become ready before the next one's turn
-HANG_S = 60.0  # a loop that did not go round for so long hangs, but for time that others kept from it
+HANG_S = 60.0  # a loop that stands still for so long hangs; time that others keep from it does not count
 LEAVE_S = 30.0  # a replaced child has so long to end, of its own time
 LOOKS_IN_A_HANG = 60
 LEDGER_CALLS = 6  # that one round of a loop may wait for, each for ledger.busy_timeout_s
-AGAIN_S = 0.5  # two signals nearer than that are one word: timeout(1) tells a process, and then its group
-# A stop takes 20 s at most. A stage is asked when the ones before it have ended, or then; killed then. What
-# is received has 12 s and a little, deliveries 10 s and 2 to break off, a worker until it is killed.
+AGAIN_S = 0.5  # two signals nearer than that are one: timeout(1) sends it to a process, then to its group
+# A stop takes 20 s at most. A stage: roles, when they are asked at the latest, when they are killed. They are
+# asked as soon as the stages before them have ended. What is being received has 12 s and a little, deliveries
+# 10 s and 2 s to break off, a worker has until it is killed.
 STOP_STAGES = (
     (("listener",), 0.0, 15.0),
     (("worker", "dispatcher"), 6.0, 19.0),
@@ -82,80 +78,24 @@ def run(
 
 
 def load_all(config: Path | None, state: Path | None) -> Settings:
-    """The settings, when policy.file can be used as well, no classifier is used that is off, and nothing is
-    named that is surely not there. What may be there later is logged.
+    """The settings, checked as well for what their schema cannot know: see `fitness`.
+
+    What is named and surely not there is refused, as is a file of rules that cannot be used, and a classifier
+    that is off. What may be there later is logged.
 
     Raises:
         SettingsError: one of them cannot be used.
     """
     loaded = read(config, state)
     settings = loaded.settings
-    path = settings.policy.file
-    if path is not None:
-        _policy_text(path)
-    found = list(fitness.troubles(settings))
-    if refused := [f"{loaded.origin(one.loc)}: {one.words}" for one in found if one.refused]:
-        raise SettingsError("\n".join(refused))
-    for one in found:
-        log.warning("settings", where=loaded.origin(one.loc), problem=one.words)
+    if settings.policy.file is not None:
+        policy_text(settings.policy.file)
+    troubles = list(fitness.troubles(settings))
+    if refused := [trouble for trouble in troubles if trouble.refused]:
+        raise SettingsError("\n".join(f"{loaded.origin(one.loc)}: {one.words}" for one in refused))
+    for trouble in troubles:
+        log.warning("settings", where=loaded.origin(trouble.loc), problem=trouble.words)
     return settings
-
-
-def plan(settings: Settings, config: Path) -> list[Spec]:
-    """The processes of one machine, in the order in which they are started."""
-    ours = (sys.executable, "-P", "-m", "gateway.cli")  # no modules of the working folder
-    same = ("--config", str(config), "--state", str(settings.state))
-    specs = []
-    if redis_server.is_embedded(settings):
-        specs.append(Spec("redis", 1, tuple(redis_server.command(settings))))
-    listeners = range(1, settings.gateway.processes + 1)
-    specs += [Spec("listener", n, (*ours, "listen", *same)) for n in listeners]
-    specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
-    workers = range(1, _workers(settings.work.workers) + 1)
-    return specs + [Spec("worker", n, (*ours, "work", *same)) for n in workers]
-
-
-def _policy_text(path: Path) -> str:
-    """
-    Raises:
-        SettingsError: the rules cannot be read or used.
-    """
-    try:
-        text = text_of(path)
-        Policy.load(text)
-    except SettingsError as error:
-        raise SettingsError(f"policy.file: {error}") from error
-    except PolicyError as error:
-        raise SettingsError(f"policy.file: {path}:{error.line}: {error.words}") from error
-    return text
-
-
-def _short_of(running: int, settings: Settings) -> str:
-    """ " of 16 cores: memory for 6", where memory and not the cores said how many."""
-    cores = machine.cores()
-    return f" of {cores} cores: memory for {running}" if not settings.work.workers and running < cores else ""
-
-
-def _workers(wanted: int) -> int:
-    """How many workers to run: those that the settings ask for, else one a core where memory allows."""
-    cores, memory_mb = machine.cores(), machine.memory_mb()
-    fitting = machine.workers(cores, memory_mb)
-    if wanted > machine.workers(wanted, memory_mb):
-        log.warning(
-            "more workers than memory is for",
-            workers=wanted,
-            memory_for=machine.workers(wanted, memory_mb),
-            free_mib=memory_mb,
-            meaning="the system may end processes; films are safe and tried again: lower work.workers",
-        )
-    elif not wanted and fitting < cores:
-        log.warning(
-            "fewer workers than cores",
-            workers=f"{fitting} of {cores} cores: memory for {fitting}",
-            free_mib=memory_mb,
-            meaning="films are gated more slowly; work.workers asks for more",
-        )
-    return wanted or fitting
 
 
 class Supervisor:
@@ -193,7 +133,7 @@ class Supervisor:
         self._roll: deque[Spec] = deque()
         self._rolling: tuple[Child, float] | None = None
         self._stopping_since: float | None = None
-        self._said_ready = False
+        self._ready_said = False
         self._ledger: Ledger
         self._port: socket.socket  # open while we are not stopping
 
@@ -204,11 +144,18 @@ class Supervisor:
             FilmgateError: nothing was started: another `up` has the state folder, the port is taken, ...
         """
         settings = self._settings
-        with _alone(settings.state) as killed, self._signals(), self._take_port(killed) as self._port:
+        with (
+            self._selector,
+            alone(settings.state) as killed,
+            signals.heard_by(self._selector, self._actions()),
+            self._take_port(killed) as self._port,
+        ):
             HERE.keep_in(settings.state, "supervisor")
             specs = self._plan(settings, write_snapshot(settings))
             busy_s = settings.ledger.busy_timeout_s
-            self._ledger = Ledger.open(settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True)
+            self._ledger = Ledger.open(
+                settings.ledger_url, busy_timeout_s=busy_s, migrate_first=True, wake=Wake(settings.state)
+            )
             try:
                 self._children = {spec.name: self._child(spec) for spec in specs}
                 self._start_redis()
@@ -218,6 +165,13 @@ class Supervisor:
                 for child in self._running():
                     child.kill()
                 self._ledger.close()
+
+    def _actions(self) -> dict[signal.Signals, Callable[[], None]]:
+        return {
+            signal.SIGTERM: self._stop,
+            signal.SIGINT: self._stop,
+            signal.SIGHUP: self._take_new_settings,
+        }
 
     # --- one turn of the loop ---------------------------------------------------------------------
 
@@ -245,15 +199,17 @@ class Supervisor:
         listening = self._port.fileno() if child.spec.role == "listener" else -1
         if child.start(threads | child_environment(os.environ) | own_code(os.environ), listening):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
-            self._selector.register(child.ready_pipe, selectors.EVENT_READ, partial(self._hear_pulse, child))
+            self._selector.register(
+                child.ready_pipe, selectors.EVENT_READ, partial(self._hear_heartbeat, child)
+            )
 
     def _hear(self, child: Child) -> None:
         if not child.hear(plain=self._settings.log.json_):
             self._selector.unregister(child.output)
 
-    def _hear_pulse(self, child: Child) -> None:
+    def _hear_heartbeat(self, child: Child) -> None:
         pipe = child.ready_pipe
-        if not child.hear_pulse():
+        if not child.hear_heartbeat():
             self._selector.unregister(pipe)
         current = self._children.get(child.spec.name) is child
         if current and child.leaves and child.spec.role == "listener" and not child.asked:
@@ -330,15 +286,15 @@ class Supervisor:
 
     def _maybe_ready(self) -> None:
         roles = {child.spec.role for child in self._children.values() if child.ready}
-        if self._said_ready or not {"listener", "dispatcher", "worker"} <= roles:
+        if self._ready_said or not {"listener", "dispatcher", "worker"} <= roles:
             return
-        self._said_ready = True
+        self._ready_said = True
         gateway = self._settings.gateway
         workers = sum(child.spec.role == "worker" for child in self._children.values())
         shut = fitness.closed(self._settings)
         self._say(
             f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
-            f"workers: {workers}{_short_of(workers, self._settings)}, state: {self._settings.state}"
+            f"workers: {workers}{short_of(workers, self._settings)}, state: {self._settings.state}"
             + (f"; closed: {fitness.in_numbers(shut)} (`filmgate doctor` says why)" if shut else "")
         )
         for what in shut:
@@ -347,7 +303,7 @@ class Supervisor:
     def _take_port(self, killed: bool) -> socket.socket:
         """Wait a little for the port; longer when the last `up` was killed: its listeners may have it."""
         until = time.monotonic() + (max(DRAIN_WAIT_S, PORT_WAIT_S) if killed else PORT_WAIT_S)
-        gateway, said = self._settings.gateway, not killed
+        gateway, wait_logged = self._settings.gateway, not killed
         while True:
             try:
                 return open_port(gateway.host, gateway.port)
@@ -358,8 +314,8 @@ class Supervisor:
                     raise FilmgateError(
                         "asked to stop before the port was free; nothing was started"
                     ) from error
-            if not said:
-                said = True
+            if not wait_logged:
+                wait_logged = True
                 meaning = f"the last `up` was killed; its listeners have {DRAIN_WAIT_S:g} s to finish"
                 log.warning("the port is still taken", port=gateway.port, meaning=meaning)
             for key, _ in self._selector.select(TICK_S):
@@ -466,216 +422,6 @@ class Supervisor:
             if spec.role != "listener":
                 old.ask()
         return new
-
-    # --- signals ----------------------------------------------------------------------------------
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM, SIGINT and SIGHUP become events of the selector."""
-        ours = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._take_new_settings}
-        heard, told = socket.socketpair()
-        heard.setblocking(False)
-        told.setblocking(False)
-
-        def act() -> None:
-            for number in heard.recv(64):
-                ours.get(signal.Signals(number), lambda: None)()
-
-        self._selector.register(heard, selectors.EVENT_READ, act)
-        before_fd = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, lambda *_: None) for number in ours}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(before_fd)
-            self._selector.close()
-            heard.close()
-            told.close()
-
-
-def write_snapshot(settings: Settings) -> Path:
-    """The settings as the children read them: complete, with secrets, for this user's eyes alone.
-
-    Nothing is written where they stand there already: a gateway that is started again on a full disk delivers
-    what it owes, and takes films in when there is room.
-
-    Raises:
-        SettingsError: the rules cannot be read or used, or the files not be written; those there stay as they
-            are.
-    """
-    path = snapshot_of(settings.state)
-    texts = {path: ""}
-    if settings.policy.file is not None:  # the rules are copied too: half-edited ones must not be found
-        copy = path.with_name("policy.yaml")
-        texts = {copy: _policy_text(settings.policy.file), path: ""}
-        policy = settings.policy.model_copy(update={"file": copy})
-        settings = settings.model_copy(update={"policy": policy})
-    texts[path] = json.dumps(settings.model_dump(mode="json", by_alias=True), indent=1)
-    try:
-        private.make_folder(path.parent)
-        drafts = {
-            target: _drafted(target, text) for target, text in texts.items() if not _stands(target, text)
-        }
-        for target, draft in drafts.items():  # all of them are written by now: the disk has room
-            draft.replace(target)
-    except OSError as error:
-        raise SettingsError(
-            f"the settings cannot be kept in {path.parent}: {error.strerror}. Films are safe. "
-            "Make room there."
-        ) from error
-    return path
-
-
-def snapshot_of(state: Path) -> Path:
-    """Where the settings lie that the children of a state folder's `up` read."""
-    return state / "run" / "settings.json"
-
-
-def _stands(target: Path, text: str) -> bool:
-    with suppress(OSError, UnicodeDecodeError):
-        return target.read_text(encoding="utf-8") == text and target.stat().st_mode & 0o777 == 0o600
-    return False
-
-
-def _drafted(target: Path, text: str) -> Path:
-    draft = target.with_suffix(".part")
-    draft.unlink(missing_ok=True)
-    try:
-        draft.touch(mode=0o600)
-        draft.write_text(text, encoding="utf-8")
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    return draft
-
-
-def child_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Without the settings in it: the children's settings are complete already."""
-    return {k: v for k, v in env.items() if not k.startswith(PREFIX) or k == "FILMGATE_CRASH_AT"}
-
-
-def check_port(host: str, port: int) -> None:
-    """Make sure that it could be listened there.
-
-    Raises:
-        FilmgateError: taken, not allowed, or no address of this machine.
-    """
-    _bound(host, port).close()
-
-
-def open_port(host: str, port: int) -> socket.socket:
-    """Listen there, alone: the listeners share this socket, and nobody else shares the port.
-
-    Raises:
-        FilmgateError: taken, not allowed, or no address of this machine.
-    """
-    bound = _bound(host, port)
-    try:
-        bound.listen(BACKLOG)
-    except OSError as error:  # another one was as quick as we
-        bound.close()
-        raise _no_port(host, port, error) from error
-    return bound
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise _no_port(host, port, error) from error
-    return bound
-
-
-def _no_port(host: str, port: int, error: OSError) -> FilmgateError:
-    return FilmgateError(
-        f"port {port} on {host} cannot be had: {error.strerror}. Nothing was started: no film is taken. "
-        f"Stop the program that has it (`ss -ltnp 'sport = :{port}'` names it), or choose another port: "
-        "gateway.port in filmgate.yaml, or FILMGATE_GATEWAY__PORT."
-    )
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[bool]:
-    """Hold the lock of a state folder; make the folder, or make it private, if need be.
-
-    True when whoever held it before did not come to its end.
-    """
-    if changed := private.claim(state):
-        log.warning("state folder", folder=str(state), meaning=changed)
-    try:
-        lock = private.lock_file(state / "up.lock")
-    except OSError as error:
-        raise FilmgateError(
-            f"the state folder {state} cannot be used: {error.strerror}. Nothing was started. "
-            "Choose another with --state, or `state:` in filmgate.yaml."
-        ) from error
-    with lock:
-        killed = _lock(lock, state)
-        try:
-            yield killed
-        finally:
-            with suppress(OSError):
-                os.ftruncate(lock.fileno(), 0)
-
-
-def running(settings: Settings) -> str:
-    """The process of the `up` that runs with this state folder on this port; "" when there is none."""
-    try:
-        with plain_files.opened(settings.state / "up.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return ""  # nobody holds it
-    except BlockingIOError:
-        pass
-    except OSError:
-        return ""
-    try:
-        started = json.loads(snapshot_of(settings.state).read_text(encoding="utf-8"))
-        same = started["gateway"]["port"] == settings.gateway.port
-        pid = (settings.state / "up.lock").read_text(encoding="ascii").strip()
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return pid or "unknown" if same else ""
-
-
-def _lock(lock: TextIO, state: Path) -> bool:
-    """Whether the last holder left its number in it."""
-    try:
-        _flock(lock)
-    except BlockingIOError as error:
-        lock.seek(0)
-        raise FilmgateError(
-            f"another filmgate (process {lock.read().strip() or 'unknown'}) runs on {state}. It goes on, and "
-            "nothing was started here. Stop that one first, or give this one another --state and port."
-        ) from error
-    killed = bool(lock.read(1))
-    with suppress(OSError):  # on a full disk nobody can read who we are, and the lock holds all the same
-        os.ftruncate(lock.fileno(), 0)
-        os.pwrite(lock.fileno(), b"%d\n" % os.getpid(), 0)
-    return killed
-
-
-def _flock(lock: TextIO) -> None:
-    """
-    Raises:
-        BlockingIOError: an `up` holds it. Somebody who only asks (`running`) shares it for an instant.
-    """
-    until = time.monotonic() + ASKED_S
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused while an `up` holds it
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            if time.monotonic() >= until:
-                raise
-        time.sleep(0.01)
 
 
 def _refuse_moves(old: Settings, new: Settings) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from gateway.errors import BackupError, Damaged, FilmgateError, LedgerError, Missing, NoRoom, StoreError
 from gateway.ledger import Ledger
-from gateway.ledger.engine import RESTORING
+from gateway.ledger.migrations import RESTORING
 from gateway.ledger.tables import SCHEMA
 from gateway.store import Store
 
@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]  # objects done, of so many
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup holds."""
+    """The contents of a backup."""
 
     format: int
     made_at: str  # UTC, when it began: what was acknowledged before is in it
@@ -53,7 +53,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one backup or restore did."""
+    """The result of one backup or restore."""
 
     folder: str
     made_at: str
@@ -222,12 +222,12 @@ def _checked(file: Path) -> tuple[dict[str, int], set[str]]:
     """
     try:
         with closing(sqlite3.connect(file)) as db:
-            found = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
+            faults = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
             rows = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _COUNTED}  # noqa: S608  our own names
     except sqlite3.Error as error:
         raise LedgerError(f"the copied ledger cannot be read: {error}") from error
-    if found != ["ok"]:
-        raise LedgerError(f"the ledger is damaged: {'; '.join(found)}")
+    if faults != ["ok"]:
+        raise LedgerError(f"the ledger is damaged: {'; '.join(faults)}")
     copy = Ledger.open(f"sqlite:///{file}")
     try:
         digests = copy.digests()
@@ -296,7 +296,7 @@ def _alone(dest: Path) -> Iterator[None]:
 
 @contextmanager
 def _private() -> Iterator[None]:
-    """What is made meanwhile is for this user alone: a backup holds patients' films."""
+    """Files made meanwhile are for this user alone: a backup holds patients' films."""
     before = os.umask(0o077)
     try:
         yield

@@ -22,7 +22,7 @@ YOUNG_OF_OURS_S = 600.0  # of a copy or a result: its row comes when the job end
 
 
 class Trouble(StrEnum):
-    """What can be wrong with one object."""
+    """A fault of one object."""
 
     ORPHAN = "orphan"  # a file without a row: a crash between rename and commit
     MISSING = "missing"  # a row without a file

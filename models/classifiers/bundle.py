@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from models import bundle as files
 from models.bundle import BUNDLES, BundleError
-from models.classifiers import nets, onnx_files, terms
+from models.classifiers import nets, onnx_files
+from models.classifiers.accepts import Accepts
 
 CLASSIFIER = "classifier"
 TORCHSCRIPT, ONNX = "torchscript", "onnx"
@@ -40,7 +41,6 @@ ROWS_FIRST, COLUMNS_FIRST = "hw", "wh"
 AXES = (ROWS_FIRST, COLUMNS_FIRST)
 GIVES = ("logits", "probabilities")
 SIDES_PX = range(32, 1025)
-ANY = 200.0  # years
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,6 @@ class Input:
     crop: str = "whole"
     aspect: str = "squash"
     axes: str = ROWS_FIRST
-
-
-@dataclass(frozen=True, slots=True)
-class Accepts:
-    """The films that the classifier was made for, in the words of a destination's `accepts`."""
-
-    views: tuple[str, ...] = ("PA", "AP", "frontal")
-    min_age: float = 10.0
-    max_age: float = ANY
-    unknown_age: bool = False
-    modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,9 +339,7 @@ def about(card: ClassifierCard) -> str:
 
 
 def _card(ours: Mapping[str, Any]) -> ClassifierCard:
-    seen, takes = dict(ours["input"]), dict(ours["accepts"])
-    takes["views"] = tuple(terms.view(str(word)) for word in takes["views"])
-    takes["modalities"] = tuple(terms.modality(str(word)) for word in takes["modalities"])
+    seen = dict(ours["input"])
     thresholds = {key: None if value is None else float(value) for key, value in ours["thresholds"].items()}
     return ClassifierCard(
         name=str(ours["name"]),
@@ -363,7 +350,7 @@ def _card(ours: Mapping[str, Any]) -> ClassifierCard:
         thresholds=thresholds,
         calibration={key: (float(a), float(b)) for key, (a, b) in ours.get("calibration", {}).items()},
         operating={key: float(value) for key, value in ours.get("operating", {}).items()},
-        accepts=Accepts(**takes),
+        accepts=Accepts.read(ours["accepts"]),
         gives=str(ours.get("gives", "logits")),
         off=bool(ours.get("off", False)),
         origin={str(key): str(value) for key, value in ours.get("origin", {}).items()},

@@ -6,7 +6,6 @@ Nothing here raises for a film or a model that is bad: it becomes a finding, and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Protocol
 
 from models import bundle
 from models.bundle import Bundle, BundleError
-from pipelines.film import Box, Film, Finding, Reason, Verdict
+from pipelines.film import WHOLE, Box, Film, Finding, Reason, Verdict
 from pipelines.gates.anatomy import AnatomyGate
 from pipelines.gates.exposure import ExposureGate
 from pipelines.gates.header import HeaderGate
@@ -55,7 +54,6 @@ NO_CHEST = frozenset({Reason.LATERAL, Reason.OTHER_PART, Reason.NOT_A_RADIOGRAPH
 # A region gate is not asked about what the rules never look at again.
 NO_REGION = NOTHING_TO_SEE | {Reason.LATERAL, Reason.NOT_A_RADIOGRAPH}
 TAKEN = frozenset({"chest", *(str(getattr(kind, "name", "")) for kind in GATES)})
-WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 NOT_ASKED_AFTER: dict[str, frozenset[Reason]] = {
     "anatomy": NOTHING_TO_SEE,
     "inversion": NOTHING_TO_SEE | NO_CHEST,
@@ -112,6 +110,11 @@ class Gates:
         """Why this is not ready: a line for each gate that cannot work."""
         return tuple(f"{gate.name}: {gate.why}" for gate in self.gates if isinstance(gate, ClosedGate))
 
+    def regions(self) -> tuple[str, ...]:
+        """The names of the gates for regions other than the chest."""
+        for_chests = {getattr(kind, "name", "") for kind in GATES}
+        return tuple(gate.name for gate in self.gates if gate.name not in for_chests)
+
     def models(self) -> dict[str, str]:
         """The sha256 of the weights in use, by name."""
         return {name: found.card.weights_sha256 for name, found in self.bundles.items()}
@@ -124,20 +127,14 @@ def _border(found: Iterable[Finding]) -> Box | None:
 
 def _inside(film: Film, box: Box) -> Film:
     """The film within the box."""
-    height, width = film.pixels.shape
-    rows = slice(math.floor(box.y0 * height), math.ceil(box.y1 * height))
-    columns = slice(math.floor(box.x0 * width), math.ceil(box.x1 * width))
-    return replace(film, pixels=film.pixels[rows, columns])
+    return replace(film, pixels=film.pixels[box.cut(*film.pixels.shape)])
 
 
 def _in_whole(finding: Finding, frame: Box) -> Finding:
     """The finding with its box told in the film that `frame` was cut from."""
-    box = finding.box
-    if frame is WHOLE or box is None:
+    if frame is WHOLE or finding.box is None:
         return finding
-    width, height = frame.x1 - frame.x0, frame.y1 - frame.y0
-    x0, x1 = frame.x0 + box.x0 * width, frame.x0 + box.x1 * width
-    return replace(finding, box=Box(x0, frame.y0 + box.y0 * height, x1, frame.y0 + box.y1 * height))
+    return replace(finding, box=finding.box.in_whole(frame))
 
 
 def _settles(finding: Finding, gate: str) -> bool:

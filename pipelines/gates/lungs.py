@@ -55,7 +55,7 @@ class LungsGate:
         if found is None or found.area < self.least:
             area = found.area if found else 0.0
             return (self._finding(Verdict.BAD, area, Reason.LUNGS_NOT_FOUND, "no lung field", None),)
-        box = turned(found.box, pose.turn)
+        box = found.box.turned(pose.turn)
         noted = []
         if found.cut:
             detail = f"lung along the edge: {', '.join(found.cut)}"
@@ -92,7 +92,7 @@ def field_of(mask: NDArray[np.bool_], touching: float) -> Field | None:
     box = box_of(mask)
     other = missing_lung([labels == piece for piece in kept])
     if other is not None:
-        box = Box(min(box.x0, other.x0), min(box.y0, other.y0), max(box.x1, other.x1), max(box.y1, other.y1))
+        box = box.union(other)
     along = (mask[:EDGE].any(0), mask[-EDGE:].any(0), mask[:, :EDGE].any(1), mask[:, -EDGE:].any(1))
     cut = tuple(name for name, edge in zip(SIDES, along, strict=True) if edge.mean() > touching)
     return Field(box, float(mask.mean()), other is not None, cut)
@@ -109,8 +109,8 @@ def missing_lung(lungs: Sequence[NDArray[np.bool_]]) -> Box | None:
     if len(sizes) > 1 and min(sizes) >= LEAST_OTHER * max(sizes):
         return None
     seen = box_of(lungs[int(np.argmax(sizes))])
-    width = seen.x1 - seen.x0
-    if width > seen.y1 - seen.y0:  # as wide as both: two lungs that the mask has joined
+    width = seen.width
+    if width > seen.height:  # as wide as both: two lungs that the mask has joined
         return None
     if seen.x0 + seen.x1 < 1:
         x0, x1 = seen.x1 + GAP * width, seen.x1 + (1 + GAP) * width
@@ -120,21 +120,9 @@ def missing_lung(lungs: Sequence[NDArray[np.bool_]]) -> Box | None:
     return Box(x0, seen.y0, x1, seen.y1) if x0 < x1 else None
 
 
-def turned(box: Box, quarters: int) -> Box:
-    """A box on an upright film -> the same box on the film turned clockwise by so many quarters."""
-    for _ in range(quarters % 4):
-        box = Box(1 - box.y1, box.x0, 1 - box.y0, box.x1)
-    return box
-
-
 def crop_of(box: Box) -> Box:
     """What a classifier of chests is given: the lung box and a margin, inside the film."""
-    return Box(
-        max(box.x0 - MARGIN, 0.0),
-        max(box.y0 - MARGIN, 0.0),
-        min(box.x1 + MARGIN, 1.0),
-        min(box.y1 + MARGIN, 1.0),
-    )
+    return box.grown(MARGIN)
 
 
 def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
+from typing import Any
 
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
+from models.classifiers.accepts import Accepts
 from pipelines.film import Finding, Header
 from pipelines.policy import regions
 from pipelines.policy.regions import CHEST
@@ -21,16 +23,17 @@ CLASS_MODALITY: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Which qualified films an AI destination takes; the settings' `accepts` block as a value of the core."""
+class Acceptance(Accepts):
+    """Which qualified films an AI destination takes: what a card can say, how old a study may be, and the
+    regions that are taken beside the chest, or in its place."""
 
-    views: tuple[str, ...] = ("PA", "AP", "frontal")
-    min_age: float = 10.0
-    max_age: float = 200.0
-    unknown_age: bool = False
-    modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG")
     max_study_age_days: int | None = None
     regions: tuple[str, ...] = (CHEST,)
+
+    @classmethod
+    def of(cls, accepts: Accepts, **more: Any) -> Acceptance:
+        """What a card says, with `more` in its place."""
+        return cls(**{**asdict(accepts), **more})
 
 
 def would_take(

@@ -35,7 +35,7 @@ class Outlook:
     @property
     def regions(self) -> tuple[str, ...]:
         """The regions that this film surely and cleanly shows."""
-        return () if self.against else tuple(dict.fromkeys(found.gate for found in self.sure))
+        return () if self.against else tuple(dict.fromkeys(finding.gate for finding in self.sure))
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -60,14 +60,14 @@ def outlook(
         words: what in BodyPartExamined fits a region; a region that is not named there fits its own name.
         parts: every word that names a part of the body.
     """
-    found = tuple(others)
+    others = tuple(others)
     # A word of the header says as little of a hip as of a chest: it keeps a film from AI, not from people.
-    head = [one for one in found if one.gate == "header" and one.verdict is not Verdict.GOOD]
+    head = [one for one in others if one.gate == "header" and one.verdict is not Verdict.GOOD]
     if any(one.reason is not Reason.HEADER_WORD for one in head):
         return None
-    claims = _claims_left([one for one in found if one.gate == "anatomy"])
+    claims = _claims_left([one for one in others if one.gate == "anatomy"])
     fitting = [one for one in regional if claim(header, one.gate, words, parts) in claims]
-    against = head + [one for one in found if one.gate not in FOR_CHESTS | {"header", "anatomy"}]
+    against = head + [one for one in others if one.gate not in FOR_CHESTS | {"header", "anatomy"}]
     if not fitting:
         return None
     return Outlook(
@@ -99,9 +99,9 @@ def _fits(part: str, words: Iterable[str]) -> bool:
 def released_as(findings: Iterable[Finding], names: Iterable[str]) -> tuple[str, ...]:
     """What a held film is sent on as when a person releases it: a chest, unless it is surely none and a gate
     for another region sees, or perhaps sees, its own."""
-    found = tuple(findings)
-    anatomy = {one.verdict for one in found if one.gate == "anatomy"}
-    regional = [one for one in found if one.gate in frozenset(names) - {CHEST}]
+    findings = tuple(findings)
+    anatomy = {one.verdict for one in findings if one.gate == "anatomy"}
+    regional = [one for one in findings if one.gate in frozenset(names) - {CHEST}]
     sure = tuple(one.gate for one in regional if one.verdict is Verdict.GOOD)
     perhaps = tuple(one.gate for one in regional if one.verdict in (Verdict.UNSURE, Verdict.FAILED))
     if Verdict.GOOD in anatomy:

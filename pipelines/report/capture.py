@@ -17,9 +17,9 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from pipelines.film import Box, Operations
+from pipelines.film import WHOLE, Box, Operations
 from pipelines.header import first, quietly, upper, values
-from pipelines.reading import WHOLE, Condition, Reading
+from pipelines.reading import Condition, Reading
 from pipelines.report.identity import (
     MANUFACTURER,
     Equipment,

@@ -157,9 +157,9 @@ def _add_region(observations: list[Json], reading: Reading, film: Dataset, opera
     if reading.region is None:
         return
     box = on_original(reading.region, operations, film.Rows, film.Columns)
+    left, top, right, bottom = box.in_pixels(film.Rows, film.Columns)
     said = (
-        f"columns {box.x0 * film.Columns:.1f} to {box.x1 * film.Columns:.1f}, "
-        f"rows {box.y0 * film.Rows:.1f} to {box.y1 * film.Rows:.1f} "
+        f"columns {left:.1f} to {right:.1f}, rows {top:.1f} to {bottom:.1f} "
         f"of {film.Columns} x {film.Rows} pixels"
     )
     for condition, observation in zip(reading.conditions, observations, strict=True):

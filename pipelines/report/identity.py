@@ -21,7 +21,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from pipelines.film import Box, Operations
+from pipelines.film import WHOLE, Box, Operations
 from pipelines.header import integer, quietly, text, value_of
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "filmgate")
@@ -299,8 +299,7 @@ def on_original(box: Box, operations: Operations, rows: int, columns: int) -> Bo
 
     The copy was cut out in whole pixels and then turned clockwise, so the box is turned back and then moved.
     """
-    for _ in range(operations.turn // 90 % 4):
-        box = Box(box.y0, 1 - box.x1, box.y1, 1 - box.x0)
+    box = box.turned(-(operations.turn // 90))
     top, bottom, left, right = crop_window(operations.crop, rows, columns)
     width, height = (right - left) / columns, (bottom - top) / rows
     x, y = left / columns, top / rows
@@ -309,7 +308,7 @@ def on_original(box: Box, operations: Operations, rows: int, columns: int) -> Bo
 
 def crop_window(crop: Box | None, rows: int, columns: int) -> tuple[int, int, int, int]:
     """Top, bottom, left, right, in whole pixels of the source; bottom and right are outside."""
-    box = crop or Box(0.0, 0.0, 1.0, 1.0)
+    box = crop or WHOLE
     top, bottom = (round(min(max(y, 0.0), 1.0) * rows) for y in (box.y0, box.y1))
     left, right = (round(min(max(x, 0.0), 1.0) * columns) for x in (box.x0, box.x1))
     return top, bottom, left, right

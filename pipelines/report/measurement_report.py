@@ -187,8 +187,7 @@ def _relation(condition: Condition) -> Coded:
 
 def _region(evidence: Dataset, box: Box) -> sr.ImageRegion:
     """A closed polyline in column, row of the original's pixel matrix (PS3.3 C.18.6)."""
-    x0, x1 = box.x0 * evidence.Columns, box.x1 * evidence.Columns
-    y0, y1 = box.y0 * evidence.Rows, box.y1 * evidence.Rows
+    x0, y0, x1, y1 = box.in_pixels(evidence.Rows, evidence.Columns)
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
     return sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POLYLINE,

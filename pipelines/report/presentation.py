@@ -225,8 +225,7 @@ def _spacings(source: Dataset) -> Iterator[tuple[float, ...]]:
 
 def _graphics(made: Dataset, film: Dataset, box: Box, said: str) -> None:
     """Graphic Annotation and Graphic Layer (PS3.3 C.10.5, C.10.7), in pixels of the film from 0\\0."""
-    left, right = box.x0 * film.Columns, box.x1 * film.Columns
-    top, bottom = box.y0 * film.Rows, box.y1 * film.Rows
+    left, top, right, bottom = box.in_pixels(film.Rows, film.Columns)
     corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
     outline = Dataset()
     outline.GraphicAnnotationUnits, outline.GraphicType, outline.GraphicFilled = "PIXEL", "POLYLINE", "N"

@@ -13,11 +13,11 @@ def in_words(facts: Iterable[tuple[str, float]]) -> str:
     A value that is not finite is left out, and so are coordinates of boxes, which are for programs; a name
     that is not known here is shown as it is.
     """
-    told = (_told(name, value) for name, value in facts if math.isfinite(value))
-    return "; ".join(filter(None, told))
+    texts = (_text(name, value) for name, value in facts if math.isfinite(value))
+    return "; ".join(filter(None, texts))
 
 
-def _told(name: str, value: float) -> str:
+def _text(name: str, value: float) -> str:
     if name in WORDS:
         return WORDS[name](value)
     box = BOX.fullmatch(name)

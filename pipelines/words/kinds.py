@@ -65,13 +65,13 @@ def header_findings(header: Header) -> tuple[Finding, ...]:
     default policy; a special word is HEADER_WORD, one finding a word, which stands alone in `detail`: people
     are asked about it, once a sender. Of an object of another class they are believed.
     """
-    found = (
+    faults = (
         *_class_findings(header),
         *_image_type_findings(header),
         *_word_findings(header),
         *_other_findings(header),
     )
-    return found or (Finding(GATE, Verdict.GOOD, 1.0, 0.5, 0.5, detail=_named(header)),)
+    return faults or (Finding(GATE, Verdict.GOOD, 1.0, 0.5, 0.5, detail=_named(header)),)
 
 
 def is_film(header: Header) -> bool:
@@ -100,14 +100,14 @@ def _class_findings(header: Header) -> tuple[Finding, ...]:
 
 def _image_type_findings(header: Header) -> tuple[Finding, ...]:
     image_type = (*header.image_type, "", "")
-    said = "ImageType " + "\\".join(header.image_type)
-    found = []
+    words = "ImageType " + "\\".join(header.image_type)
+    faults = []
     if image_type[1] == "SECONDARY":
         verdict = Verdict.BAD if _other_class(header) else Verdict.UNSURE
-        found.append(_finding(Reason.SECONDARY, said, verdict))
+        faults.append(_finding(Reason.SECONDARY, words, verdict))
     if image_type[0] == "DERIVED":
-        found.append(_finding(Reason.DERIVED, said, Verdict.UNSURE))
-    return tuple(found)
+        faults.append(_finding(Reason.DERIVED, words, Verdict.UNSURE))
+    return tuple(faults)
 
 
 def _word_findings(header: Header) -> tuple[Finding, ...]:

@@ -52,8 +52,8 @@ _ANY = re.compile(
 def special_words(texts: Iterable[str]) -> tuple[str, ...]:
     """The words of SPELLINGS that stand in these texts, each once: "\\TOMO_PROJ" says TOMOSYNTHESIS,
     SOFTCOPY and CASCADE say nothing."""
-    found = (match.lastindex for text in texts for match in _ANY.finditer(_letters(text)))
-    return tuple(dict.fromkeys(_WORDS[index - 1] for index in found if index))
+    groups = (match.lastindex for text in texts for match in _ANY.finditer(_letters(text)))
+    return tuple(dict.fromkeys(_WORDS[index - 1] for index in groups if index))
 
 
 def word_named(text: str) -> tuple[str, ...]:

@@ -290,16 +290,16 @@ _VIEWS = (
 
 def view(text: str) -> str:
     """ "frontal", "lateral", "other", or "" where no word is known, or words of both planes stand there."""
-    found = _matching(text, _VIEWS)
-    if "other" in found:
+    views = _matching(text, _VIEWS)
+    if "other" in views:
         return "other"
-    return found.pop() if len(found) == 1 else ""
+    return views.pop() if len(views) == 1 else ""
 
 
 def beam(text: str) -> str:
     """ "PA" or "AP" where the text says one of them, else ""."""
-    found = _matching(text, _BEAMS)
-    return found.pop() if len(found) == 1 else ""
+    beams = _matching(text, _BEAMS)
+    return beams.pop() if len(beams) == 1 else ""
 
 
 def _matching(text: str, tables: tuple[tuple[str, tuple[str, ...]], ...]) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -22,12 +23,13 @@ from models.bundle import BundleError
 from models.classifiers.bundle import find
 from models.pictures import Known, is_picture
 from pipelines import gates
-from pipelines.classifier import Classifier
+from pipelines.examine import Examination, Rules, examine
 from pipelines.film import REASON_TEXT, Act, Decision, Film, Finding
 from pipelines.gates import Gates
 from pipelines.pictures import picture_film
-from pipelines.policy import Correct, Policy, decide
+from pipelines.policy import Correct, Policy
 from pipelines.reading import NotRead, Reading, Unread
+from pipelines.reading.classifier import Classifier
 from pipelines.report.capture import painted
 
 
@@ -98,7 +100,8 @@ class Desk:
             film, notes = self._pictured(path) if picture else (self.decoder.film(path), ())
         except (DecodeError, NoTime, ValueError, OSError) as error:
             return Result(path, self.reader.not_read(Unread.NOT_DECODED, str(error)))
-        findings, decision = self._gated(film)
+        examined = self._examined(film)
+        findings, decision = (examined.findings, examined.decision) if examined else ((), None)
         words = _words(decision, findings)
         if decision and decision.act is not Act.PASS and not self.no_gates:
             return Result(
@@ -118,20 +121,12 @@ class Desk:
         picture = pictures.read(path, self.look.known, most_px=self.look.most_px)
         return picture_film(picture), picture.notes
 
-    def _gated(self, film: Film) -> tuple[tuple[Finding, ...], Decision | None]:
+    def _examined(self, film: Film) -> Examination[Any] | None:
+        """None where no gate can be asked."""
         if self.gates is None:
-            return (), None
-        findings = self.gates.look(film)
-        decision = decide(
-            self.policy,
-            film.header,
-            findings,
-            destinations={},
-            today=date.max,
-            mode="alone",
-            correct=self.correct,
-        )
-        return findings, decision
+            return None
+        rules = Rules(self.policy, date.max, mode="alone", correct=self.correct)
+        return examine(film, self.gates.look, rules)
 
 
 def _desk(settings: Settings, reading: command.Reading, look: Look) -> Desk:

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from gateway.cli.output import clean, say
 from gateway.cli.tables import draw
-from pipelines.classifier import Classifier
 from pipelines.film import Film, Finding
 from pipelines.reading import Condition, NotRead, Reading
+from pipelines.reading.classifier import Classifier
 
 NO_TERMINAL = 120  # columns where output goes to a file or a pipe
 BAR = 30  # characters of a bar from 0 to 1
@@ -55,7 +55,7 @@ def say_result(one: Result) -> None:
     reading = one.answer
     say(f"  {reading.classifier} {reading.version}, sha256 {reading.model_digest[:16]}. Not for diagnosis.")
     if one.heatmap:
-        said = f"heat for {reading.shown}" if reading.shown else "no heat, as nothing spoke for a condition"
+        said = f"heat map of {reading.shown}" if reading.shown else "no heat map, as no condition was likely"
         say(f"  picture in {clean(str(one.heatmap))}: {said}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +19,9 @@ from gateway.settings import load
 from models import bundle as gates
 from models.bundle import BUNDLES, METADATA, BundleError
 from models.classifiers import bundle as classifiers
-from models.classifiers import terms as words
-from models.classifiers.bundle import Accepts, ClassifierCard, Input
+from models.classifiers import terms
+from models.classifiers.accepts import Accepts, view
+from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.train import imports
 from pipelines.lab.train.imports import Foreign, Terms
 
@@ -94,7 +95,7 @@ class Scope:
             FilmgateError: one of the views is not known.
         """
         try:
-            views = tuple(map(words.view, _listed(self.views)))
+            views = tuple(map(view, _listed(self.views)))
         except ValueError as error:
             raise FilmgateError(f"--views: {error}\nNothing was written.") from error
         return Terms(self.name, self.sha256, Accepts(views, self.min_age, self.max_age, self.unknown_age))
@@ -131,7 +132,7 @@ def list_models(common: Common, bundles: Where = None) -> None:
     """Every model: gates and classifiers, those that ship and those in the configuration."""
     settings = load(common.config, common.state)
     quiet_logs()
-    named = [words.folder(block.bundle or name) for name, block in settings.classifiers.items()]
+    named = [terms.folder(block.bundle or name) for name, block in settings.classifiers.items()]
     configured = [Path(settings.work.bundles)] if settings.work.bundles else []
     items = list(_models([*(bundles or []), *configured], named))
     if common.json:
@@ -166,7 +167,7 @@ def _model(folder: Path) -> dict[str, Any]:
     try:
         if kind == classifiers.CLASSIFIER:
             card = classifiers.read_card(folder)
-            item |= {"accepts": _accepts(card), "off": card.off}
+            item |= {"accepts": asdict(card.accepts), "off": card.off}
             known: Any = card
             classifiers.load(folder)
         else:
@@ -175,17 +176,6 @@ def _model(folder: Path) -> dict[str, Any]:
     except BundleError as error:
         return item | {"usable": str(error)}
     return item | {"network": known.network, "labels": list(known.classes), "sha256": known.weights_sha256}
-
-
-def _accepts(card: ClassifierCard) -> dict[str, Any]:
-    takes = card.accepts
-    return {
-        "views": list(takes.views),
-        "min_age": takes.min_age,
-        "max_age": takes.max_age,
-        "unknown_age": takes.unknown_age,
-        "modalities": list(takes.modalities),
-    }
 
 
 def _row(item: dict[str, Any]) -> Iterator[object]:
@@ -216,7 +206,7 @@ def _importing() -> Iterator[None]:
 def _show(card: ClassifierCard, out: Path, *, json: bool) -> None:
     if json:
         item = {"name": card.name, "bundle": out, "labels": list(card.classes), "sha256": card.weights_sha256}
-        print_json([item | {"origin": card.origin, "accepts": _accepts(card)}])
+        print_json([item | {"origin": card.origin, "accepts": asdict(card.accepts)}])
         return
     say(f"bundle: {out}   {card.network}, {len(card.classes)} labels: {', '.join(card.classes)}")
     say(f"from {card.origin['file']}, sha256 {card.origin['sha256']}")

@@ -120,7 +120,7 @@ def list_films(common: Common, narrowed: Narrowed, limit: Limit = None) -> None:
             return
         most = limit or LISTED
         rows = ledger.films(wanted, limit=most + 1)
-        total = ledger.counts()["films"] if wanted == Wanted() else None
+        total = ledger.count_films() if wanted == Wanted() else None
     shown = rows[:most]
     columns = ("film", "received", "decision", "reasons", "deliveries", "SOP Instance UID")
     print_list(columns, map(film_text.row, shown), below=2)

@@ -6,7 +6,7 @@ from threading import Event
 
 from gateway.cli.options import Common
 from gateway.cli.run.serving import LISTENER_DRAIN_S, serving
-from gateway.cli.run.starting import pulse, settings_of
+from gateway.cli.run.starting import settings_of, supervisor_pipe
 from gateway.listener import serve
 from gateway.process import supervised
 from gateway.upkeep.fsck import recover_later
@@ -14,11 +14,11 @@ from gateway.upkeep.fsck import recover_later
 
 def listen(common: Common) -> None:
     """Run one listener: it receives objects and keeps them safely."""
-    settings, beats, stop = settings_of(common), pulse("listener", common), Event()
+    settings, pipe, stop = settings_of(common), supervisor_pipe("listener", common), Event()
     with serving(settings, "listener") as shell:
         routes = shell.settings.routes.model_copy(update={"always": shell.always})
         settings = shell.settings.model_copy(update={"routes": routes})
-        supervised.stop_on_signals(stop, beats)
+        supervised.stop_on_signals(stop, pipe)
         recover_later(shell.ledger, shell.store, always=shell.always, stop=stop)
         serve(
             settings,
@@ -26,8 +26,8 @@ def listen(common: Common) -> None:
             shell.store,
             listening=supervised.listening_socket(),
             reuse_port=True,  # with others that were started by hand
-            ready=beats.ready,
-            beat=beats.beat,
+            ready=pipe.ready,
+            beat=pipe.beat,
             stop=stop,
             drain_s=LISTENER_DRAIN_S,
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from gateway import logs
 from gateway.cli.options import Common
-from gateway.cli.output import print_json, say
+from gateway.cli.output import say
 from gateway.process import supervised
 from gateway.settings import Settings, load
 
@@ -18,14 +19,14 @@ def settings_of(common: Common) -> Settings:
     return settings
 
 
-def pulse(name: str, common: Common) -> supervised.Pulse:
+def supervisor_pipe(name: str, common: Common) -> supervised.SupervisorPipe:
     """Says once that the process is ready: to its supervisor, else on standard output."""
-    return supervised.Pulse(lambda: say_ready(name, f"{name} is ready", common))
+    return supervised.SupervisorPipe(lambda: say_ready(name, f"{name} is ready", common))
 
 
 def say_ready(name: str, text: str, common: Common) -> None:
-    """The one line that a process prints, for people or for programs."""
+    """The one line that a process prints: a sentence, or with --json an array of one item."""
     if common.json:
-        print_json([{"process": name, "state": "ready", "pid": os.getpid(), "text": text}])
+        say(json.dumps([{"process": name, "state": "ready", "pid": os.getpid(), "text": text}]))
     else:
         say(text)

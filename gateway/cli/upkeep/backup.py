@@ -43,7 +43,7 @@ def backup(common: Common, dest: Dest, ledger_only: LedgerOnly = False) -> None:
 
 
 def restore(common: Common, source: Source) -> None:
-    """Make a new state folder (--state) of a backup, checked; exit code 1 when something is missing."""
+    """Make a new state folder (--state) from a backup, checked; exit code 1 when something is missing."""
     settings = load(common.config, common.state)
     quiet_logs()
     _require_sqlite(settings)

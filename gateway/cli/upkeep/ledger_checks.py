@@ -73,8 +73,10 @@ def _undone(groups: list[Undone], taken: datetime | None) -> str:
         f"{count}: {group.trouble or 'see its error'}" for count, group in zip(told, groups, strict=True)
     ]
     oldest = min(group.since for group in groups)
-    words.append(f"the oldest owed since {when(oldest)}")
-    words.append(f"it took something last {when(taken)}" if taken else "it never took anything")
+    words.append(f"the oldest has been owed since {when(oldest)}")
+    words.append(
+        f"it last accepted something at {when(taken)}" if taken else "it has never accepted anything"
+    )
     if refused := max(group.most_tries for group in groups):
-        words.append(f"one was refused {refused} times while others were taken")
-    return "; ".join(words) + "; `filmgate deliveries summary` and `list` have them"
+        words.append(f"one was refused {refused} times while others were accepted")
+    return "; ".join(words) + "; see `filmgate deliveries summary` and `list`"

@@ -20,7 +20,8 @@ from gateway.process import clock as clocks
 from gateway.process import health
 from gateway.process import private as privacy
 from gateway.settings import Settings
-from gateway.supervisor.supervisor import check_port, running
+from gateway.supervisor.lock import running
+from gateway.supervisor.port import check_port
 
 PACKAGES = ("pynetdicom", "pydicom", "imagecodecs", "torch", "monai", "celery", "redis", "SQLAlchemy")
 FAILS_AGAIN_AND_AGAIN = 3  # failures in a row: it will not go by itself
@@ -66,7 +67,7 @@ def disk(settings: Settings) -> Check:
     free_mb = shutil.disk_usage(folder).free >> 20
     if free_mb < settings.store.min_free_mb:
         return Check(
-            "disk", "error", f"{free_mb} MiB free at {folder}: below store.min_free_mb, nothing is taken in"
+            "disk", "error", f"{free_mb} MiB free at {folder}: below store.min_free_mb, nothing is accepted"
         )
     scarce = free_mb < 10 * settings.store.min_free_mb
     return Check("disk", "warning" if scarce else "ok", f"{free_mb} MiB free at {folder}")
@@ -75,9 +76,9 @@ def disk(settings: Settings) -> Check:
 def private(settings: Settings) -> Check:
     """Whether other users of this machine can get at films, ledger and secrets."""
     if not settings.state.exists():
-        return Check("state folder", "ok", "`up` will make it, for its own user alone")
+        return Check("state folder", "ok", "`up` will make it, private to its user")
     found = list(privacy.open_to_others(settings.state))
-    return Check("state folder", "warning" if found else "ok", "; ".join(found) or "for its own user alone")
+    return Check("state folder", "warning" if found else "ok", "; ".join(found) or "private to its user")
 
 
 def port(settings: Settings) -> Check:

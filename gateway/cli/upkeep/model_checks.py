@@ -41,7 +41,10 @@ def classifiers(settings: Settings) -> Iterator[Check]:
     """Each classifier's weights against its card, and what it waits for."""
 
     for name, block in settings.classifiers.items():
-        what, lost = f"classifier {name}", "what is owed to it fails, until it is mended and sent again"
+        what, lost = (
+            f"classifier {name}",
+            "deliveries to it fail until it is repaired and they are sent again",
+        )
         try:
             card = terms.read(bundle_of(block, name))
             found = plain_files.sha256_of(card.weights)
@@ -83,6 +86,6 @@ def regions(settings: Settings) -> Check:
     if there - wanted:
         idle = ", ".join(sorted(there - wanted))
         return Check(
-            "regions", "warning", f"no destination of routes.pass accepts {idle}: the gate is for nothing"
+            "regions", "warning", f"no destination of routes.pass accepts {idle}: the gate has no use"
         )
     return Check("regions", "ok", ", ".join(sorted(wanted)) or "the chest alone")

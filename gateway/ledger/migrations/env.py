@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that gateway.ledger.engine.migrate hands over."""
+"""Alembic's entry: runs on the connection that gateway.ledger.migrations.migrate hands over."""
 
 from alembic import context
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from models import bundle
 from pipelines import gates
+from pipelines.examine import Rules, examine
 from pipelines.film import Act, Film, Header, Reason
 from pipelines.gates import Gates
 from pipelines.lab.ask import gate_ask, gate_cases
@@ -23,7 +24,7 @@ from pipelines.lab.films.data import Row
 from pipelines.lab.measure import calibrate, scores
 from pipelines.lab.measure.budget import share_of
 from pipelines.lab.measure.scores import GOOD
-from pipelines.policy import Acceptance, Policy, decide
+from pipelines.policy import Acceptance, Policy
 
 CHAIN = "chain"
 GATES = tuple(gate_ask.NEEDS)
@@ -79,11 +80,10 @@ def ask(ready: Gates) -> Ask:
     """
     if problems := ready.problems():
         raise bundle.BundleError(problems[0])
-    policy, ai, today = Policy.default(), {"chest-ai": Acceptance()}, date.max  # no film has one
+    rules = Rules(Policy.default(), date.max, {"chest-ai": Acceptance()})  # no film has a date
 
     def look(pixels: Pixels) -> tuple[float, str]:
-        findings = ready.look(Film(CLAIMS, pixels))
-        decision = decide(policy, CLAIMS, findings, destinations=ai, today=today)
+        decision = examine(Film(CLAIMS, pixels), ready.look, rules).decision
         reason = decision.reasons[0].value if decision.reasons else GOOD
         return float(decision.act is Act.PASS), reason
 

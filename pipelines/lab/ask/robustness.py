@@ -28,9 +28,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipelines import gates
-from pipelines.classifier import Classifier
-from pipelines.film import PREVIEW_PX, Act, Decision, Film, Finding, Header, Operations, Reason, Verdict
+from pipelines.examine import Rules, examine
+from pipelines.film import PREVIEW_PX, WHOLE, Act, Film, Finding, Header, Operations, Reason, Verdict
 from pipelines.gates import Gates
 from pipelines.gates.lungs import LungsGate
 from pipelines.lab.ask.chain import CLAIMS
@@ -40,8 +39,9 @@ from pipelines.lab.films.data import Row, read_rows
 from pipelines.lab.films.exposure_faults import Frame, framed
 from pipelines.lab.films.labels import CHEST14, NO_FINDING, PNEUMONIA3, Task
 from pipelines.lab.measure.classifier_scores import Doubles
-from pipelines.policy import Acceptance, Policy, decide
+from pipelines.policy import Acceptance, Policy
 from pipelines.reading import Reading
+from pipelines.reading.classifier import Classifier
 
 Greys = NDArray[np.float32]  # (H, W) in [0, 1], as displayed
 Ask = Callable[[Greys], Doubles]  # -> (L,) probabilities
@@ -50,7 +50,7 @@ Read = Callable[[str], Greys]  # the pixels of a film by its name
 SPLIT = "accept"  # films that neither gates nor classifiers were trained with
 EVERYBODY = Acceptance(min_age=0.0, unknown_age=True)
 ADULT, CHILD = 50.0, 3.0  # years: what the header says of the people whom a classifier was made for
-NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=gates.WHOLE)
+NO_BOX = Finding(LungsGate.name, Verdict.GOOD, box=WHOLE)
 KEPT = 0.6  # of the width and height of a film that was cropped, anywhere in it
 SQUEEZED = 0.5  # width and height of a film in a border, against the picture
 CHUNK = 50  # films between two writings of the answers: what a stopped run loses at most
@@ -267,23 +267,25 @@ def films_of(films: Path, task: Task, split: str, most: int | None = None) -> li
 
 def gate_of(ready: Gates, header: Header = CLAIMS) -> Gate:
     """The gates and the default policy as one question."""
-    policy, ai, today = Policy.default(), {"classifier": EVERYBODY}, date.max  # no film has one
+    rules = Rules(Policy.default(), date.max, {"classifier": EVERYBODY})  # no film has a date
 
-    def decision(pixels: Greys) -> Decision:
-        findings = ready.look(Film(header, pixels))
-        return decide(policy, header, findings, destinations=ai, today=today)
+    def put_right(film: Film, operations: Operations) -> tuple[Film, Greys]:
+        pixels = corrected(film.pixels, operations)
+        return Film(header, pixels), pixels
 
     def gate(pixels: Greys) -> Gated:
-        first = decision(pixels)
-        if first.act is Act.PASS:
-            return Gated("pass", pixels)
-        reason = "|".join(first.reasons) or first.rule
-        if first.act is not Act.CORRECT:
-            return Gated("held", reason=reason)
-        mended = corrected(pixels, first.operations)
-        if decision(mended).act is not Act.PASS:
-            return Gated("held", reason=Reason.COPY_FAILED.value)
-        return Gated("correct", mended, reason)
+        examined = examine(Film(header, pixels), ready.look, rules, correct=put_right)
+        decision = examined.decision
+        reason = "|".join(decision.reasons) or decision.rule
+        match decision.act:
+            case Act.PASS:
+                return Gated("pass", pixels)
+            case Act.CORRECT if examined.corrected:
+                return Gated("correct", examined.corrected.copy, reason)
+            case _ if Reason.COPY_FAILED in decision.reasons:
+                return Gated("held", reason=Reason.COPY_FAILED.value)
+            case _:
+                return Gated("held", reason=reason)
 
     return gate
 
@@ -291,9 +293,7 @@ def gate_of(ready: Gates, header: Header = CLAIMS) -> Gate:
 def corrected(pixels: Greys, operations: Operations) -> Greys:
     """The film cropped, then turned clockwise, then inverted."""
     if box := operations.crop:
-        height, width = pixels.shape
-        rows = slice(math.floor(box.y0 * height), math.ceil(box.y1 * height))
-        pixels = pixels[rows, math.floor(box.x0 * width) : math.ceil(box.x1 * width)]
+        pixels = pixels[box.cut(*pixels.shape)]
     pixels = np.rot90(pixels, -operations.turn // 90)
     return np.ascontiguousarray(1 - pixels if operations.invert else pixels, dtype=np.float32)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from models import bundle, card
+from pipelines.film import Box
 from pipelines.lab.ask.region_ask import LEAST_BOX, Seen
 from pipelines.lab.films.data import TERMS
 from pipelines.lab.films.region_data import MOST_OTHERS, NO, TURNED, YES, Film, Region, Span
@@ -152,7 +153,9 @@ def boxes(seen: Iterable[Seen], least: float) -> Boxes:
         if one.drawn and one.case == AS_IT_IS and one.label != NO:
             films += 1
             boxes_found = [box[:4] for box in one.boxes if box[4] >= least]
-            pairs = sorted(((_iou(f, d), f, d) for f in boxes_found for d in one.drawn), reverse=True)
+            pairs = sorted(
+                ((Box(*f).iou(Box(*d)), f, d) for f in boxes_found for d in one.drawn), reverse=True
+            )
             used: set[Span] = set()
             best: dict[Span, float] = {}
             for overlap, f, d in pairs:
@@ -162,12 +165,6 @@ def boxes(seen: Iterable[Seen], least: float) -> Boxes:
             overlaps += [best.get(d, 0.0) for d in one.drawn]
             spare += len(boxes_found) - sum(overlap >= FOUND for overlap in best.values())
     return Boxes(tuple(overlaps), spare, films)
-
-
-def _iou(a: Span, b: Span) -> float:
-    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(0.0, wide) * max(0.0, high)
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 # --- tables -------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from models.bundle import BundleError
 from models.classifiers import bundle
 from models.pictures import NOTHING, read_pixels
 from pipelines import gates
-from pipelines.classifier import Classifier
 from pipelines.lab.ask import robustness
 from pipelines.lab.ask.chain import CLAIMS
 from pipelines.lab.ask.robustness import CLEAN, DAMAGES, MIX, WRONG_PART, Answer
@@ -31,6 +30,7 @@ from pipelines.lab.measure.classifier_scores import Doubles, Flags
 from pipelines.lab.measure.rules import share, with_interval
 from pipelines.lab.measure.tables import Table, markdown, write_csv
 from pipelines.lab.report.drawing import LINES, LOOKS, save
+from pipelines.reading.classifier import Classifier
 
 LEAST = 10  # clean films with a condition, for it to count in the macro-average
 TABLE, SUMMARY, PLOT = "robustness", "robustness.md", "robustness"

@@ -19,7 +19,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from models import card as cards
 from models.classifiers import bundle, nets
-from models.classifiers.bundle import Accepts, ClassifierCard, Input
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.films.labels import Task
 from pipelines.lab.films.samples import Index, Samples
 from pipelines.lab.train.augmentation import AUGMENTATIONS

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from models import bundle as files
 from models.bundle import BundleError
 from models.classifiers import bundle, nets, onnx_files
+from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import (
     COLUMNS_FIRST,
     ONNX,
     ROWS_FIRST,
     TORCHSCRIPT,
-    Accepts,
     ClassifierCard,
     Input,
 )
