@@ -78,7 +78,7 @@ def test_a_network_whose_quick_answers_are_off_does_not_load(tmp_path: Path) -> 
     head.weight.data *= 1e7  # type: ignore[operator]
     bundle.save(tmp_path, Card("loud", "Polarity", ("inverted",)), net)
     with pytest.raises(
-        BundleError, match="loud: on this processor the answers of ncnn's quick ways are .* off"
+        BundleError, match=r"loud: on this processor the answers of ncnn's quick ways are .* off"
     ):
         bundle.load(tmp_path)
 
