@@ -8,9 +8,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway import logs
 from gateway.settings import LogSettings
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("filmgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("filmgate")
 
 PEERS = {
     "dcmtk": Path("/usr/bin/storescp"),
