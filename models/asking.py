@@ -47,10 +47,20 @@ class Net:
     answer: Answer = field(repr=False)
 
     def __call__(self, films: Greys) -> Numbers:
-        """Raises ValueError when a film is not finite: NaN never reaches a network."""
+        """
+        Raises:
+            ValueError: not films (B, 1, S, S) of finite values: ncnn looks at no shape, and reads on behind
+                an array that is smaller than a network wants.
+            AskError: an answer is no number.
+        """
+        if films.ndim != 4 or films.shape[1] != 1 or not films.size:
+            raise ValueError(f"no films (B, 1, S, S) but an array {films.shape}")
         if not np.isfinite(films).all():
             raise ValueError("a film that is not finite reaches no network")
-        return self.answer(self, films)
+        answers = self.answer(self, films)
+        if not np.isfinite(answers).all():
+            raise AskError("a network answers what is no number")
+        return answers
 
     def looks(self, pictures: Iterable[Numbers]) -> Numbers:
         """What a classifier has before its last layer of each picture (1, S, S): (looks, F)."""

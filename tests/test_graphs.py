@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,21 @@ def test_what_is_no_number_reaches_no_network(value: float) -> None:
     films[1, 0, 5, 5] = value
     with pytest.raises(ValueError, match="not finite"):
         bundle.load(bundle.BUNDLES / "mirror").net(films)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 128, 128), (1, 128, 128), (0, 1, 128, 128)])
+def test_what_is_no_film_reaches_no_network(shape: tuple[int, ...]) -> None:
+    """ncnn would read on behind the array."""
+    with pytest.raises(ValueError, match="no films"):
+        bundle.load(bundle.BUNDLES / "mirror").net(np.zeros(shape, np.float32))
+
+
+def test_an_answer_that_is_no_number_is_none() -> None:
+    net = bundle.load(bundle.BUNDLES / "mirror").net
+    assert isinstance(net, asking.Net)
+    broken = replace(net, tail=net.tail | {"head.bias": np.full(1, np.nan, np.float32)})
+    with pytest.raises(asking.AskError, match="no number"):
+        broken(random_films(1))
 
 
 @pytest.mark.parametrize(("kind", "classes"), [("Turns", "abcdefg"), ("Parts", "a")])
