@@ -223,7 +223,7 @@ def test_one_threshold_for_all_is_swept_beside_one_for_each() -> None:
     blank = np.full(4, "")
     films = Scores(("A", "B"), np.arange(4).astype(str), blank, blank, blank, blank, truth, said)
     called = {"A": said[:, 0] >= 0.7, "B": said[:, 1] >= 0.2}
-    found = rules.swept(films, called)
+    found = rules.sweep(films, called)
     assert (found.macro_each, found.micro_each) == (1.0, 1.0)
     assert found.best[1] == pytest.approx((2 / 3 + 1) / 2)  # at 0.2 to 0.3: A is right half the time
     assert found.macro[0] == pytest.approx(2 / 3)  # everything is called positive

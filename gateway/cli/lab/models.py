@@ -19,7 +19,7 @@ from gateway.settings import load
 from models import bundle as gates
 from models.bundle import BUNDLES, METADATA, BundleError
 from models.classifiers import bundle as classifiers
-from models.classifiers import terms as words
+from models.classifiers import terms
 from models.classifiers.accepts import Accepts, view
 from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.train import imports
@@ -132,7 +132,7 @@ def list_models(common: Common, bundles: Where = None) -> None:
     """Every model: gates and classifiers, those that ship and those in the configuration."""
     settings = load(common.config, common.state)
     quiet_logs()
-    named = [words.folder(block.bundle or name) for name, block in settings.classifiers.items()]
+    named = [terms.folder(block.bundle or name) for name, block in settings.classifiers.items()]
     configured = [Path(settings.work.bundles)] if settings.work.bundles else []
     items = list(_models([*(bundles or []), *configured], named))
     if common.json:

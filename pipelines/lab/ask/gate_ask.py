@@ -30,7 +30,7 @@ from torch import Tensor
 
 from models import bundle, nets
 from models.pictures import read_pixels
-from pipelines.film import Film, Finding, Header
+from pipelines.film import Box, Film, Finding, Header
 from pipelines.gates import GATES, Gate
 from pipelines.gates.pose import Eyes
 from pipelines.lab.ask.gate_cases import CASES, Case, Pixels, frontal
@@ -207,9 +207,7 @@ def box_scores(
 
 def overlap(a: Span, b: Span) -> float:
     """Intersection over union of two boxes."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / (_area(a) + _area(b) - both)
+    return Box(*a).iou(Box(*b))
 
 
 def covered(mask: NDArray[np.bool_], box: Span) -> float:
@@ -281,10 +279,6 @@ def _box_score(find: FindBox, films: Path, row: Row, left_out: str) -> BoxScore:
         _text(box) if box else "",
         _text(true),
     )
-
-
-def _area(a: Span) -> float:
-    return (a[2] - a[0]) * (a[3] - a[1])
 
 
 def _text(box: Span) -> str:
