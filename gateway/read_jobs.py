@@ -106,13 +106,13 @@ class ReadJobs:
         """
         assert job.reading is not None
         name, at = job.reading.destination, job.reading.created_at
-        told, film = self._told(name, job)
+        answer, film = self._answer(name, job)
         crash.at("reading")
-        occasion = Occasion(at, {told.classifier: told.model_digest}, job.operations)
-        made, troubles = self._made(name, job.digest, told, occasion, film)
-        if isinstance(told, NotRead) and told.code is Unread.MODEL_NOT_USABLE:
-            troubles.insert(0, told.why)
-        return _read(name, told, made, error="; ".join(troubles))
+        occasion = Occasion(at, {answer.classifier: answer.model_digest}, job.operations)
+        results, troubles = self._results(name, job.digest, answer, occasion, film)
+        if isinstance(answer, NotRead) and answer.code is Unread.MODEL_NOT_USABLE:
+            troubles.insert(0, answer.why)
+        return _read(name, answer, results, error="; ".join(troubles))
 
     def passed_over(self, job: Job, judged: Judged, today: date) -> tuple[Read, ...]:
         """Word of a film that no gate let through to a classifier, where somebody asks for such word.
@@ -131,7 +131,7 @@ class ReadJobs:
 
     # Reading
 
-    def _told(self, name: str, job: Job) -> tuple[Reading | NotRead, Film | None]:
+    def _answer(self, name: str, job: Job) -> tuple[Reading | NotRead, Film | None]:
         assert job.reading is not None
         try:
             reader = self._reader(name)
@@ -139,14 +139,14 @@ class ReadJobs:
             return self._not_read(name, Unread.MODEL_NOT_USABLE, str(error)), None
         try:
             film = self._films(job.reading.digest)
-            findings = self._found(job, film)
+            findings = self._findings_in(job, film)
         except DecodeError as error:
             return reader.not_read(Unread.NOT_DECODED, str(error)), None
         if self._observing and (why := _not_frontal(findings)):
             return reader.not_read(Unread.OUTSIDE_CARD, why), film
         return reader.read(film, findings), film
 
-    def _found(self, job: Job, film: Film) -> tuple[Finding, ...]:
+    def _findings_in(self, job: Job, film: Film) -> tuple[Finding, ...]:
         """What the gates found in the film that is read; a copy is looked at by the claims of its source."""
         assert job.reading is not None
         if job.reading.digest == job.digest:
@@ -185,50 +185,50 @@ class ReadJobs:
         decision = judged.decision
         if decision.act is Act.PASS or judged.send_copy_to or Reason.NO_AI_ACCEPTS in decision.reasons:
             _, why = accepts(self._accepts[name], judged.header, today)
-            told = self._not_read(name, Unread.NOT_ACCEPTED, why or UNREAD_TEXT[Unread.NOT_ACCEPTED])
+            answer = self._not_read(name, Unread.NOT_ACCEPTED, why or UNREAD_TEXT[Unread.NOT_ACCEPTED])
         else:
-            told = self._not_read(name, Unread.NOT_QUALIFIED, decision.why)
-        occasion = Occasion(job.received_at, {told.classifier: told.model_digest})
-        made, troubles = self._made(name, job.digest, told, occasion)
+            answer = self._not_read(name, Unread.NOT_QUALIFIED, decision.why)
+        occasion = Occasion(job.received_at, {answer.classifier: answer.model_digest})
+        results, troubles = self._results(name, job.digest, answer, occasion)
         for trouble in troubles:
             log.warning("no word of a film that was not analysed", film=job.film_id, error=trouble)
-        return _read(name, told, made)
+        return _read(name, answer, results)
 
     # Results
 
-    def _made(
+    def _results(
         self,
         name: str,
         original: str,
-        told: Reading | NotRead,
+        answer: Reading | NotRead,
         occasion: Occasion,
         film: Film | None = None,
     ) -> tuple[tuple[Made, ...], list[str]]:
         """What is made of an answer, and what could not be made."""
-        made, troubles = [], []
-        for kind, to, systems in self._wanted(name, told):
+        results, troubles = [], []
+        for kind, to, systems in self._wanted(name, answer):
             shown = film if kind == "heatmap" else None
             try:
                 result = self._reporter.result(
-                    kind, self._store.path(original), told, occasion, shown, systems
+                    kind, self._store.path(original), answer, occasion, shown, systems
                 )
             except DecodeError as error:
                 troubles.append(f"{kind} could not be made: {error}")
                 continue
             if result is not None:
-                made.append(result.keep(self._store, to))
-        return tuple(made), troubles
+                results.append(result.keep(self._store, to))
+        return tuple(results), troubles
 
     def _wanted(
-        self, name: str, told: Reading | NotRead
+        self, name: str, answer: Reading | NotRead
     ) -> Iterator[tuple[str, tuple[str, ...], Systems | None]]:
         """Kinds of results, who gets each, and in FHIR what is named for them: one result for those alike."""
         if block := self._blocks.get(name):
-            asked = block.results.model_dump(by_alias=True)
-            kinds = OF_READINGS if isinstance(told, Reading) else OF_SILENCE
+            recipients = block.results.model_dump(by_alias=True)
+            kinds = OF_READINGS if isinstance(answer, Reading) else OF_SILENCE
             for kind in kinds:
                 alike: dict[Systems | None, list[str]] = {}
-                for to in asked[kind]:
+                for to in recipients[kind]:
                     alike.setdefault(self._systems.get(to) if kind == "fhir" else None, []).append(to)
                 yield from ((kind, tuple(names), systems) for systems, names in alike.items())
 
@@ -263,15 +263,15 @@ def _systems(block: WebhookDestination) -> Systems:
 UNUSABLE = "what is owed to it fails, and is read after `filmgate films send-again`"
 
 
-def _read(name: str, told: Reading | NotRead, made: tuple[Made, ...], *, error: str = "") -> Read:
+def _read(name: str, answer: Reading | NotRead, results: tuple[Made, ...], *, error: str = "") -> Read:
     """As much of a card's words as the ledger keeps."""
-    return Read(name, told.version[:32], told.model_digest[:64], _body(told), made, error[:500])
+    return Read(name, answer.version[:32], answer.model_digest[:64], _body(answer), results, error[:500])
 
 
-def _body(told: Reading | NotRead) -> dict[str, Any]:
+def _body(answer: Reading | NotRead) -> dict[str, Any]:
     """What the ledger keeps of an answer; boxes are in fractions of what was read."""
-    if isinstance(told, NotRead):
-        return {"not_read": told.code.value, "why": told.why}
+    if isinstance(answer, NotRead):
+        return {"not_read": answer.code.value, "why": answer.why}
     return {
         "conditions": [
             {
@@ -280,19 +280,19 @@ def _body(told: Reading | NotRead) -> dict[str, Any]:
                 "threshold": condition.threshold,
                 "positive": condition.positive,
             }
-            for condition in told.conditions
+            for condition in answer.conditions
         ],
-        "exclusive": told.exclusive,
-        "shown": told.shown,
-        "crop": asdict(told.crop),
-        "region": asdict(told.region) if told.region else None,
+        "exclusive": answer.exclusive,
+        "shown": answer.shown,
+        "crop": asdict(answer.crop),
+        "region": asdict(answer.region) if answer.region else None,
     }
 
 
 def _not_frontal(findings: tuple[Finding, ...]) -> str:
     """Why a film is no frontal chest by its pixels; "" when it is one."""
-    said = next((finding for finding in findings if finding.gate == "anatomy"), None)
-    if said is not None and said.verdict is Verdict.GOOD:
+    anatomy = next((finding for finding in findings if finding.gate == "anatomy"), None)
+    if anatomy is not None and anatomy.verdict is Verdict.GOOD:
         return ""
-    what = (said.reason or said.verdict) if said else "nobody looked"
+    what = (anatomy.reason or anatomy.verdict) if anatomy else "nobody looked"
     return f"by its pixels it is not surely a frontal chest film: {what}"

@@ -1,4 +1,4 @@
-"""WORK: claims under a lease, one film after the other, its heart, and what a failure means.
+"""WORK: claims under a lease, one film after the other, the heartbeat, and what a failure means.
 
 What is done with a film is `gateway.tasks`. This module and `gateway.read_jobs` are the only ones of the
 gateway that load networks.
@@ -71,7 +71,7 @@ class Worker:
         self._examiner = Examiner(shell, decoder, films, gates, policy, ledger_thread, self.readings)
         self._one_at_a_time = threading.Lock()
         children = (decoder, reporter) if reporter else (decoder,)
-        self._heart = Heart(
+        self._heartbeat = Heartbeat(
             self._show_life,
             lambda: [child.pid for child in children if child.pid],
             start=ledger_thread.ask,
@@ -85,7 +85,7 @@ class Worker:
             while not self.stopping.is_set() and (job := self._claim()):
                 self._beat()
                 crash.at("claim")
-                with self._heart:
+                with self._heartbeat:
                     self._attempt(job)
 
     def look_alone(self, look: Callable[[], float]) -> None:
@@ -162,7 +162,7 @@ class Worker:
             return
 
 
-class Heart:
+class Heartbeat:
     """Beats every BEAT_S while a job is in hand, for LONGEST_JOB_S of the worker's own time at most.
 
     Time for which others keep it, or its children, from the processor is not its own (`OwnTime`).
@@ -170,8 +170,8 @@ class Heart:
     Args:
         beat: tells the ledger.
         children: the processes that work for it now.
-        start: calls what starts the heart's thread. A thread has the priority of the one that started it, and
-            a heart that gives way to busy programs may stand still for longer than a lease.
+        start: calls what starts the thread. A thread has the priority of the one that started it, and
+            a heartbeat that gives way to busy programs may stand still for longer than a lease.
     """
 
     def __init__(
@@ -184,12 +184,12 @@ class Heart:
         self._beat = beat
         self._children = children
         self._start = start
-        self._guard = loops.Guard("heart", failing="heartbeat not written", longest_s=0.0)
+        self._guard = loops.Guard("heartbeat", failing="heartbeat not written", longest_s=0.0)
         self._done = threading.Event()
 
     def __enter__(self) -> None:
         self._done = threading.Event()
-        self._start(partial(loops.start, "heart", partial(self._run, self._done)))
+        self._start(partial(loops.start, "heartbeat", partial(self._run, self._done)))
 
     def __exit__(self, *_: object) -> None:
         self._done.set()

@@ -157,18 +157,18 @@ def lossy_attributes(part: Part10, layout: Layout) -> Dataset:
 
     Empty where nothing was lost, as far as the codestream shows.
     """
-    said = Dataset()
+    lossy = Dataset()
     if not is_lossy(part, layout):
-        return said
-    said.LossyImageCompression = "01"
+        return lossy
+    lossy.LossyImageCompression = "01"
     if not text(part.ds, "LossyImageCompressionRatio"):
         ratio = layout.frames * layout.frame_bits / 8 / (pixels_end(part) - part.pixel_at)
-        said.LossyImageCompressionRatio = f"{ratio:.4g}"
+        lossy.LossyImageCompressionRatio = f"{ratio:.4g}"
     if not text(part.ds, "LossyImageCompressionMethod"):
-        said.LossyImageCompressionMethod = next(
+        lossy.LossyImageCompressionMethod = next(
             name for family, name in METHODS if part.transfer_syntax in family
         )
-    return said
+    return lossy
 
 
 @contextmanager

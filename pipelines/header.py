@@ -275,9 +275,9 @@ def _part(ds: Dataset) -> str:
     return _agreed({_part_of_region(item) for item in items(ds, "AnatomicRegionSequence")})
 
 
-def part_named(said: Iterable[str], known: vocabulary.PartWords = vocabulary.PARTS) -> str:
+def part_named(stated: Iterable[str], known: vocabulary.PartWords = vocabulary.PARTS) -> str:
     """The part that values of BodyPartExamined name: "chest", "other" or ""; if they disagree, none."""
-    return _agreed({known.part(value) for value in said})
+    return _agreed({known.part(value) for value in stated})
 
 
 def _part_of_region(item: Dataset) -> str:
@@ -289,11 +289,11 @@ def _part_of_region(item: Dataset) -> str:
 def _view(ds: Dataset) -> str:
     """The plane is asked last, and only where ViewPosition is silent: PatientOrientation often comes from a
     template, and cannot say what a ViewPosition means that nobody understands."""
-    said = typed(ds, "ViewPosition")
+    stated = typed(ds, "ViewPosition")
     return (
-        _agreed({vocabulary.view(value) for value in said})
+        _agreed({vocabulary.view(value) for value in stated})
         or _agreed({_view_of_code(item) for item in items(ds, "ViewCodeSequence")})
-        or ("" if any(vocabulary.spaced(value) not in NO_VIEW for value in said) else _view_by_plane(ds))
+        or ("" if any(vocabulary.spaced(value) not in NO_VIEW for value in stated) else _view_by_plane(ds))
     )
 
 
@@ -319,8 +319,8 @@ def _view_by_plane(ds: Dataset) -> str:
 
 
 def _presentation_intent(ds: Dataset, sop_class: str) -> str:
-    said = first(upper(ds, "PresentationIntentType"))
-    return said or ("FOR PROCESSING" if sop_class in FOR_PROCESSING_CLASSES else "")
+    stated = first(upper(ds, "PresentationIntentType"))
+    return stated or ("FOR PROCESSING" if sop_class in FOR_PROCESSING_CLASSES else "")
 
 
 def _age(ds: Dataset) -> tuple[float | None, str]:
@@ -336,18 +336,18 @@ def _age(ds: Dataset) -> tuple[float | None, str]:
 
 def _age_stated(ds: Dataset) -> tuple[float | None, str]:
     """PatientAge: 042Y, and as people type it: 42, 42 Y, 042A, 90+, 1Y6M."""
-    said = text(ds, "PatientAge")
-    if not said:
+    stated = text(ds, "PatientAge")
+    if not stated:
         return None, ""
-    typed_in = vocabulary.plain(said)
+    typed_in = vocabulary.plain(stated)
     pairs = AGE_PAIR.findall(typed_in)
     units = [AGE_UNITS.get(unit or "Y") for _, unit in pairs]
     if not pairs or None in units or len(set(units)) < len(units) or AGE_PAIR.sub("", typed_in).strip(" >≥"):
-        return None, f"the age {said[:16]!r} could not be read"
+        return None, f"the age {stated[:16]!r} could not be read"
     counts = (float(count.replace(",", ".")) for count, _ in pairs)
     age = sum(count / PER_YEAR[unit] for count, unit in zip(counts, units, strict=True) if unit)
     if age >= OLDEST_YEARS + 1:
-        return None, f"the age {said[:16]!r} is over {OLDEST_YEARS} years"
+        return None, f"the age {stated[:16]!r} is over {OLDEST_YEARS} years"
     return age, ""
 
 

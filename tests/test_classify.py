@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.cli.classify.command import MAX_MPX
+from gateway.cli.classify.shown import Result, say_result
 from gateway.errors import FilmgateError
 from models import pictures
 from models.classifiers import bundle, nets
@@ -22,6 +23,7 @@ from models.classifiers.accepts import Accepts
 from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.lab.films import phantom
 from pipelines.lab.films.phantom_dx import phantom_dx
+from pipelines.reading import NotRead, Unread
 
 CARD = ClassifierCard(
     "tiny",
@@ -251,3 +253,15 @@ def test_an_onnx_file_is_imported_and_then_classifies(picture: Path, tmp_path: P
     assert (code, made["name"], made["labels"]) == (0, "mine", ["Mass", "Effusion"])
     code, (one,) = asked(picture, "--model", tmp_path / "mine", "--no-gates")
     assert (code, set(one["probabilities"])) == (0, {"Mass", "Effusion"})
+
+
+def test_why_a_film_was_not_read_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The gates' words are the reason, where the gates kept the film from being read."""
+    withheld = NotRead("tiny", "1", "ab", Unread.NOT_QUALIFIED, "turned 90 degrees")
+    say_result(Result(Path("a.dcm"), withheld, gated="turned 90 degrees"))
+    assert capsys.readouterr().out.count("turned 90 degrees") == 1
+    outside = NotRead("tiny", "1", "ab", Unread.OUTSIDE_CARD, "age 3 is under 10")
+    say_result(Result(Path("a.dcm"), outside, gated="the gates would pass it"))
+    shown = capsys.readouterr().out
+    assert "the gates would pass it" in shown
+    assert "age 3 is under 10" in shown

@@ -95,3 +95,11 @@ def test_every_test_that_the_docs_name_is_there(page: str) -> None:
         named += tests
     assert len(named) > 40
     assert [f"{file}::{test}" for file, test in named if f"def {test}" not in files.get(file, "")] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def test_every_file_of_ours_that_a_page_names_is_there(page: str) -> None:
+    """Files move; what a reader is sent to must not be gone."""
+    parts = r"(?:gateway|pipelines|models|bench|tests|config|docker)"
+    named = re.findall(rf"`({parts}/[\w/-]+\.(?:py|yaml|md))", (ROOT / page).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -1,4 +1,4 @@
-"""The worker's loop: claims, leases, its heart, and what a failure means for the film and those behind it."""
+"""The worker: claims, leases, the heartbeat, and what a failure means for the film and those behind it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ HEART = """
 import hashlib, os, sys, time
 from gateway import worker
 worker.BEAT_S, worker.LONGEST_JOB_S = 0.2, 1.0
-with worker.Heart(lambda: None):
+with worker.Heartbeat(lambda: None):
     print("begun", flush=True)
     if sys.argv[1] == "sleeps":
         time.sleep(60)
@@ -171,7 +171,7 @@ def test_a_worker_that_hangs_ends_itself() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and SCHED_IDLE")
 def test_a_worker_that_others_keep_from_the_processor_goes_on() -> None:
-    """Five seconds on the clock, hardly any of its own: its heart goes on beating."""
+    """Five seconds on the clock, hardly any of its own: its heartbeat goes on."""
     child = heart("works")
     try:
         os.sched_setaffinity(child.pid, {CPU})  # of its first thread, which has the job
@@ -224,7 +224,7 @@ def test_a_heart_goes_on_beating_after_a_fault(monkeypatch: pytest.MonkeyPatch) 
             raise RuntimeError("cannot schedule new futures")
         again.set()
 
-    with worker.Heart(beat):
+    with worker.Heartbeat(beat):
         assert again.wait(30)
 
 
@@ -267,7 +267,7 @@ def test_the_heart_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def lowered() -> None:
         ledger_thread = LedgerThread()
         give_way(LOWEST)
-        with worker.Heart(beat, start=ledger_thread.ask):
+        with worker.Heartbeat(beat, start=ledger_thread.ask):
             assert beaten.wait(30)
 
     with ThreadPoolExecutor(1) as thread:

@@ -49,7 +49,7 @@ QUARANTINE: tuple[Command | Group, ...] = (
     Command(
         "rule",
         f"{REVIEW}.rulings:rule",
-        "Say once for all what a word in the headers of one sender means: for waiting films and new ones.",
+        "Say once and for all what a word in one sender's headers means, for waiting films and new ones.",
     ),
     Command(
         "take-back",
@@ -59,7 +59,7 @@ QUARANTINE: tuple[Command | Group, ...] = (
     Command(
         "rulings",
         f"{REVIEW}.rulings:list_rulings",
-        "List what people said once for all about words in headers, oldest first.",
+        "List what people said once and for all about words in headers, oldest first.",
     ),
 )
 DELIVERIES: tuple[Command | Group, ...] = (

@@ -135,7 +135,7 @@ class DicomDestination:
                 "the peer had it already",
                 destination=self.name,
                 delivery=delivery.id,
-                status=told(response),
+                status=status_text(response),
                 meaning="no other version of it was ever sent there: it is delivered",
             )
             return
@@ -145,7 +145,7 @@ class DicomDestination:
                 "delivered with a warning",
                 destination=self.name,
                 delivery=delivery.id,
-                status=told(response),
+                status=status_text(response),
             )
 
     def rest(self) -> None:
@@ -356,12 +356,12 @@ def judge(response: Response) -> None:
         return
     # 0x0110 (processing failure) says only that something failed over there; mostly it passes.
     if status & 0xFF00 == 0xA700 or status in (0x0110, 0x0213):
-        raise OutOfResources(f"the peer cannot store it now: {told(response)}")
+        raise OutOfResources(f"the peer cannot store it now: {status_text(response)}")
     if status == DUPLICATE:
-        raise Duplicate(f"the peer refuses it: {told(response)}")
+        raise Duplicate(f"the peer refuses it: {status_text(response)}")
     if status & 0xFF00 == 0xA900 or status in _OF_THE_OBJECT:
-        raise Refused(f"the peer refuses it: {told(response)}")
-    raise Declined(f"the peer refuses it: {told(response)}")
+        raise Refused(f"the peer refuses it: {status_text(response)}")
+    raise Declined(f"the peer refuses it: {status_text(response)}")
 
 
 # Statuses that speak of values in this object (PS3.7 Annex C.5).
@@ -387,7 +387,7 @@ _MEANINGS = {
 _RANGES = {0xA7: "out of resources", 0xA9: "dataset does not match SOP class"}
 
 
-def told(response: Response) -> str:
+def status_text(response: Response) -> str:
     """Status, meaning and comment; what looks like a patient's number or name in the comment is left out."""
     status = response.status
     meaning = _MEANINGS.get(status) or _RANGES.get(

@@ -17,7 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from gateway.destinations.dicom import OutOfResources, judge, told
+from gateway.destinations.dicom import OutOfResources, judge, status_text
 from gateway.errors import DeliveryError, FilmgateError, Refused
 from gateway.upper_layer.association import Association, Interrupted, Target
 from gateway.upper_layer.dimse import VERIFICATION
@@ -202,7 +202,7 @@ class _Sender:
             judge(response)
         except (Refused, OutOfResources) as error:
             return SentResult(item.path, item.sop_instance, response.status, str(error), ok=False)
-        return SentResult(item.path, item.sop_instance, response.status, told(response), ok=True)
+        return SentResult(item.path, item.sop_instance, response.status, status_text(response), ok=True)
 
     def _for(self, item: _Object, ahead: Sequence[_Object]) -> Association:
         if self._association and self._association.knows(item.proposal) and self._association.alive():

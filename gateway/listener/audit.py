@@ -106,9 +106,9 @@ class _Count:
             for reason, times in self.reasons.most_common()
         )
         if len(self.names) > 1:
-            told = [name or "(blank)" for name in self.names][:_MOST_NAMES]
+            shown = [name or "(blank)" for name in self.names][:_MOST_NAMES]
             more = ", ..." if len(self.names) > _MOST_NAMES else ""
-            text += f"; calling AE titles {', '.join(told)}{more}"
+            text += f"; calling AE titles {', '.join(shown)}{more}"
         return text or None
 
 

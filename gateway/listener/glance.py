@@ -36,9 +36,9 @@ def glance(head: bytes, size_bytes: int, transfer_syntax: str) -> Glance:
     """Look at `head`, the first bytes of a dataset of `size_bytes` (PS3.5 section 7.1)."""
     if transfer_syntax == DEFLATED:
         return Glance(readable=size_bytes > 0)
-    said = encoding_of(transfer_syntax)
-    other = said._replace(implicit=not said.implicit)  # some senders write the other VR than they said
-    for encoding in (said, other):
+    stated = encoding_of(transfer_syntax)
+    other = stated._replace(implicit=not stated.implicit)  # some senders write the other VR than they said
+    for encoding in (stated, other):
         if _begins(head, size_bytes, encoding):
             texts = {one.tag: one.text(head) for one in elements(head, 0, encoding, last=SOP_INSTANCE)}
             return Glance(True, texts.get(SOP_CLASS), texts.get(SOP_INSTANCE))

@@ -207,8 +207,8 @@ class Association:
         except BadPdu as error:
             raise Unreachable(f"the peer's answer is not DICOM: {error}") from error
         if rejected is not None:
-            for_good, told = rejected
-            text = f"the peer rejects the association: {told}"
+            for_good, reason_text = rejected
+            text = f"the peer rejects the association: {reason_text}"
             raise Unwelcome(text) if for_good else Busy(text)
         if answer is None:
             raise Unreachable(_ended(kind, body))

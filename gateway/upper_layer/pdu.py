@@ -136,10 +136,10 @@ def max_length(user_information: bytes) -> int:
     Raises:
         BadPdu: the sub-items do not fit.
     """
-    said = [
+    lengths = [
         value for kind, value in items(user_information, MOST_USER_ITEMS) if kind == ItemType.MAXIMUM_LENGTH
     ]
-    return int.from_bytes(said[0], "big") if said and len(said[0]) == 4 else 0
+    return int.from_bytes(lengths[0], "big") if lengths and len(lengths[0]) == 4 else 0
 
 
 def uid(value: bytes) -> str:

@@ -130,9 +130,9 @@ def associate_rj(body: bytes) -> tuple[bool, str]:
     """
     pdu = parsed(A_ASSOCIATE_RJ(), PduType.ASSOCIATE_RJ, body)
     source, reason = pdu.source, pdu.reason_diagnostic
-    told = _REJECTED.get((source or 0, reason or 0), f"source {source}, reason {reason}")
+    reason_text = _REJECTED.get((source or 0, reason or 0), f"source {source}, reason {reason}")
     # A limit or congestion passes, whatever the result field claims.
-    return pdu.result == 1 and source != 3, told
+    return pdu.result == 1 and source != 3, reason_text
 
 
 def _ae_title(title: str) -> str:

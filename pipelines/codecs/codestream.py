@@ -34,9 +34,9 @@ def from_codestream(found: Pixels, layout: Layout, syntax: str) -> Pixels:
 
 def check_size(rows: int, columns: int, samples: int, layout: Layout) -> None:
     if (rows, columns, samples) != (layout.rows, layout.columns, layout.samples):
-        told = f"{layout.rows}x{layout.columns}x{layout.samples}"
+        stated = f"{layout.rows}x{layout.columns}x{layout.samples}"
         raise Undecodable(
-            Reason.PIXELS_MISMATCH, f"the header says {told}, the codestream {rows}x{columns}x{samples}"
+            Reason.PIXELS_MISMATCH, f"the header says {stated}, the codestream {rows}x{columns}x{samples}"
         )
 
 

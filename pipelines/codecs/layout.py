@@ -164,8 +164,8 @@ def _check_above(raw: Pixels, extended: Pixels, layout: Layout) -> None:
     pixels = raw != (-1 if layout.padding is None else layout.padding % (1 << width))
     found, extended = found[pixels], np.broadcast_to(extended, raw.shape)[pixels]
     if not _uniform(found) and not _uniform(found ^ (extended & mask)):
-        said = f"pixels have values in bits above the {layout.stored} that are said to be stored"
-        raise Undecodable(Reason.PIXELS_MISMATCH, f"{said}, and no overlay explains them")
+        problem = f"pixels have values in bits above the {layout.stored} that are said to be stored"
+        raise Undecodable(Reason.PIXELS_MISMATCH, f"{problem}, and no overlay explains them")
 
 
 def _uniform(values: Pixels) -> bool:

@@ -316,5 +316,5 @@ def _finding(
     reason: Reason, limits: Thresholds, score: float, detail: str, box: Box | None = None
 ) -> Finding:
     verdict = limits.verdict(score)
-    said = None if verdict is Verdict.GOOD else reason
-    return Finding(ExposureGate.name, verdict, round(score, 4), limits.low, limits.high, said, detail, box)
+    fault = None if verdict is Verdict.GOOD else reason
+    return Finding(ExposureGate.name, verdict, round(score, 4), limits.low, limits.high, fault, detail, box)

@@ -53,8 +53,14 @@ def told_twice(header: Header) -> tuple[Finding, ...]:
     wanted, shape = SHAPES.get(header.photometric), header.presentation_shape
     if wanted is None or shape == wanted or shape not in SHAPES.values():
         return ()
-    said = f"Photometric Interpretation {header.photometric}, Presentation LUT Shape {shape}"
+    elements = f"Photometric Interpretation {header.photometric}, Presentation LUT Shape {shape}"
     found = Finding(
-        InversionGate.name, Verdict.BAD, 0.0, 0.5, 0.5, Reason.POLARITY_AMBIGUOUS, f"{said}: shown inverted"
+        InversionGate.name,
+        Verdict.BAD,
+        0.0,
+        0.5,
+        0.5,
+        Reason.POLARITY_AMBIGUOUS,
+        f"{elements}: shown inverted",
     )
     return (found,)

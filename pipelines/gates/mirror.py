@@ -61,20 +61,20 @@ def looked(net: Ask, pose: Pose) -> float:
 
 def claimed(header: Header) -> str:
     """Patient Orientation where it says that the film is mirrored, or "": R\\F says so, upright."""
-    told = header.orientation
-    mirrored = len(told) == 2 and tuple(value[:1] for value in told) in MIRRORED
-    return "\\".join(told) if mirrored else ""
+    orientation = header.orientation
+    mirrored = len(orientation) == 2 and tuple(value[:1] for value in orientation) in MIRRORED
+    return "\\".join(orientation) if mirrored else ""
 
 
 def _told(score: float, low: float, claim: str) -> str:
     """In words, on the same side as the verdict: a doubt that is not enough is called one."""
     if score <= low:
-        said = f"mirrored, p {1 - score:.4g}"
+        verdict_text = f"mirrored, p {1 - score:.4g}"
     elif score >= 0.5:
-        said = f"not mirrored, p {score:.4g}"
+        verdict_text = f"not mirrored, p {score:.4g}"
     else:
-        said = f"perhaps mirrored, p {1 - score:.4g}, which is suspected from {1 - low:.4g} on"
+        verdict_text = f"perhaps mirrored, p {1 - score:.4g}, which is suspected from {1 - low:.4g} on"
     if not claim:
-        return said
+        return verdict_text
     agrees = "says so, too" if score <= low else "says mirrored; the picture alone decides"
-    return f"{said}; Patient Orientation {claim} {agrees}"
+    return f"{verdict_text}; Patient Orientation {claim} {agrees}"

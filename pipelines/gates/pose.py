@@ -72,8 +72,8 @@ class Eyes:
 
 def posed(x: Picture, rotation: Ask, inversion: Ask) -> Pose:
     """The pose of one film, from the answers of the networks Turns and Polarity."""
-    told = [float(value) for value in rotation(x)[0]]
-    odds, tilts = told[:4], told[4:]
+    outputs = [float(value) for value in rotation(x)[0]]
+    odds, tilts = outputs[:4], outputs[4:]
     shares = shares_of(odds)
     turn = max(range(4), key=odds.__getitem__)
     others = sum(math.exp(value - odds[turn]) for k, value in enumerate(odds) if k != turn)

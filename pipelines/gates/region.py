@@ -33,7 +33,7 @@ class RegionGate:
         sure = probability(float(maps[0, 0, 0]))
         found = objects(maps, self.least, self.most)  # (n, 5)
         verdict, reason = self._verdict(sure, len(found))
-        told = f"{self.name}, p {sure:.3f}, {len(found)} found"
+        detail = f"{self.name}, p {sure:.3f}, {len(found)} found"
         score = sure if len(found) else min(sure, (self.low + self.high) / 2)
         return (
             Finding(
@@ -43,7 +43,7 @@ class RegionGate:
                 self.low,
                 self.high,
                 reason,
-                told,
+                detail,
                 around(found) if verdict is not Verdict.BAD else None,
                 self.card.weights_sha256,
                 facts=_facts(found) if verdict is not Verdict.BAD else (),

@@ -30,7 +30,7 @@ class RotationGate:
         score, named = judged(pose.shares)
         verdict, reason = self._verdict(score, named)
         sure = pose.shares[pose.turn]
-        told = f"turned {90 * pose.turn} degrees" if pose.turn else "upright"
+        pose_text = f"turned {90 * pose.turn} degrees" if pose.turn else "upright"
         return (
             Finding(
                 self.name,
@@ -39,7 +39,7 @@ class RotationGate:
                 self.low,
                 self.high,
                 reason,
-                f"{told}, p {sure:.3f}",
+                f"{pose_text}, p {sure:.3f}",
                 model_digest=self.card.weights_sha256,
                 facts=(("tilt_deg", round(pose.tilt_deg, 1)),),
             ),

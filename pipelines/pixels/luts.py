@@ -234,8 +234,8 @@ def windows(ds: Dataset) -> Iterator[Window]:
 
     LINEAR needs a width of 1 at least; one between is taken as LINEAR_EXACT.
     """
-    told = first(upper(ds, "VOILUTFunction"))
-    function = told if told in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
+    stated = first(upper(ds, "VOILUTFunction"))
+    function = stated if stated in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
     for center, width in zip(numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth"), strict=False):
         if not width <= 0:
             yield Window(center, width, "LINEAR_EXACT" if function == "LINEAR" and width < 1 else function)

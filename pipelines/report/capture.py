@@ -82,54 +82,59 @@ def capture(
     picture = painted(pixels, reading, at=at, operations=operations)
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     uid = result_uid("capture", evidence, *key, at=at, equipment=equipment)
-    made = Dataset()
-    made.SOPClassUID = SecondaryCaptureImageStorage
+    instance = Dataset()
+    instance.SOPClassUID = SecondaryCaptureImageStorage
     with quietly():
-        _describe(made, source, evidence, at)
-        _set_pixels(made, picture)
-        made.DerivationDescription = (
+        _describe(instance, source, evidence, at)
+        _set_pixels(instance, picture)
+        instance.DerivationDescription = (
             f"filmgate: {reading.classifier} {reading.version}, heat map and conditions"
         )
     series = Series(
         ("capture", reading.classifier), "OT", CAPTURE_SERIES, f"filmgate {reading.classifier} heat map"
     )
-    said = f"read by {reading.classifier} {reading.version}"
-    return identify(made, source, uid, series, said=said, at=at, equipment=equipment)
+    contribution_text = f"read by {reading.classifier} {reading.version}"
+    return identify(
+        instance, source, uid, series, contribution_text=contribution_text, at=at, equipment=equipment
+    )
 
 
-def _describe(made: Dataset, source: Dataset, evidence: Dataset, at: datetime) -> None:
+def _describe(instance: Dataset, source: Dataset, evidence: Dataset, at: datetime) -> None:
     """General Image, SC Equipment and SC Image (PS3.3 C.7.6.1, C.8.6.1, C.8.6.2)."""
-    made.ImageType = ["DERIVED", "SECONDARY"]
-    made.PatientOrientation = ""
-    made.Laterality = said_by(source, "Laterality")
-    made.ContentDate = made.ContentTime = ""  # `identify` says them
-    made.ConversionType = "WSD"
-    made.SecondaryCaptureDeviceManufacturer = MANUFACTURER
-    made.SecondaryCaptureDeviceManufacturerModelName = "filmgate"
-    made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
+    instance.ImageType = ["DERIVED", "SECONDARY"]
+    instance.PatientOrientation = ""
+    instance.Laterality = said_by(source, "Laterality")
+    instance.ContentDate = instance.ContentTime = ""  # `identify` says them
+    instance.ConversionType = "WSD"
+    instance.SecondaryCaptureDeviceManufacturer = MANUFACTURER
+    instance.SecondaryCaptureDeviceManufacturerModelName = "filmgate"
+    instance.DateOfSecondaryCapture, instance.TimeOfSecondaryCapture = (
+        at.strftime("%Y%m%d"),
+        at.strftime("%H%M%S"),
+    )
     if burned := first(upper(source, "BurnedInAnnotation")):  # nothing of the patient is drawn beside it
-        made.BurnedInAnnotation = burned
+        instance.BurnedInAnnotation = burned
     if first(upper(source, "LossyImageCompression")) == "01":  # once lossy, always lossy
-        made.LossyImageCompression = "01"
+        instance.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if told := values(source, keyword):
-                setattr(made, keyword, list(told))
+            if entries := values(source, keyword):
+                setattr(instance, keyword, list(entries))
     item = Dataset()
     item.ReferencedSOPClassUID = evidence.SOPClassUID
     item.ReferencedSOPInstanceUID = evidence.SOPInstanceUID
     item.PurposeOfReferenceCodeSequence = Sequence(
         [code("121322", "Source image for image processing operation")]  # PS3.16 CID 7202
     )
-    made.SourceImageSequence = Sequence([item])
+    instance.SourceImageSequence = Sequence([item])
 
 
-def _set_pixels(made: Dataset, picture: RGB) -> None:
-    made.Rows, made.Columns = picture.shape[:2]
-    made.SamplesPerPixel, made.PlanarConfiguration, made.PixelRepresentation = 3, 0, 0
-    made.BitsAllocated = made.BitsStored = 8
-    made.HighBit, made.PhotometricInterpretation = 7, "RGB"
+def _set_pixels(instance: Dataset, picture: RGB) -> None:
+    instance.Rows, instance.Columns = picture.shape[:2]
+    instance.SamplesPerPixel, instance.PlanarConfiguration, instance.PixelRepresentation = 3, 0, 0
+    instance.BitsAllocated = instance.BitsStored = 8
+    instance.HighBit, instance.PhotometricInterpretation = 7, "RGB"
     raw = picture.tobytes()
-    made.add_new("PixelData", "OB", raw + b"\0" * (len(raw) % 2))
+    instance.add_new("PixelData", "OB", raw + b"\0" * (len(raw) % 2))
 
 
 # The picture
@@ -156,15 +161,15 @@ class _Sheet:
         )
 
     def write(
-        self, at: tuple[float, float], said: str, size: int, colour: Colour = TEXT, anchor: str = "ls"
+        self, at: tuple[float, float], words: str, size: int, colour: Colour = TEXT, anchor: str = "ls"
     ) -> None:
         font = ImageFont.load_default(size * SMOOTH)
-        ImageDraw.Draw(self.image).text((at[0] * SMOOTH, at[1] * SMOOTH), said, colour, font, anchor=anchor)
+        ImageDraw.Draw(self.image).text((at[0] * SMOOTH, at[1] * SMOOTH), words, colour, font, anchor=anchor)
 
     def paste(self, picture: RGB, area: Area) -> None:
         width, height = (area[2] - area[0]) * SMOOTH, (area[3] - area[1]) * SMOOTH
-        made = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
-        self.image.paste(made, (area[0] * SMOOTH, area[1] * SMOOTH))
+        shown = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+        self.image.paste(shown, (area[0] * SMOOTH, area[1] * SMOOTH))
 
     def finished(self) -> RGB:
         return np.asarray(self.image.reduce(SMOOTH))

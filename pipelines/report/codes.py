@@ -138,8 +138,8 @@ def item(coded: Coded) -> Dataset:
 
 def scheme_identification() -> Dataset:
     """Coding Scheme Identification (PS3.3 C.12.1.1.7) of our own scheme."""
-    made = Dataset()
-    made.CodingSchemeDesignator, made.CodingSchemeUID = SCHEME, SCHEME_UID
-    made.CodingSchemeName = "filmgate private codes"
-    made.CodingSchemeResponsibleOrganization = "filmgate"
-    return made
+    item = Dataset()
+    item.CodingSchemeDesignator, item.CodingSchemeUID = SCHEME, SCHEME_UID
+    item.CodingSchemeName = "filmgate private codes"
+    item.CodingSchemeResponsibleOrganization = "filmgate"
+    return item

@@ -110,16 +110,16 @@ def derive(
     """
     with quietly():  # the source's odd values are kept, not judged
         layout = _copyable(ds, stored, operations)
-        made = _little_endian(ds)
-        _drop(made)
+        corrected = _little_endian(ds)
+        _drop(corrected)
         window = _crop_window(operations.crop, layout)
         pixels = _pixels(stored, layout, window, operations)
-        _describe_grey(made, layout, operations, pixels)
-        _describe_geometry(made, window, operations)
-        _set_pixels(made, pixels, layout)
-        _identify(made, ds, pixel_digest(stored, ds), operations)
-        _explain(made, ds, operations, equipment, local_time(ds, now, equipment))
-        return made
+        _describe_grey(corrected, layout, operations, pixels)
+        _describe_geometry(corrected, window, operations)
+        _set_pixels(corrected, pixels, layout)
+        _identify(corrected, ds, pixel_digest(stored, ds), operations)
+        _explain(corrected, ds, operations, equipment, local_time(ds, now, equipment))
+        return corrected
 
 
 def _copyable(ds: Dataset, stored: Pixels, operations: Operations) -> Layout:
@@ -160,36 +160,36 @@ def _pixels(
     return np.invert(pixels, out=pixels) if layout.signed else np.subtract(layout.highest, pixels, out=pixels)
 
 
-def _set_pixels(made: Dataset, pixels: Pixels, layout: Layout) -> None:
-    made.Rows, made.Columns = pixels.shape
-    made.HighBit = layout.stored - 1
+def _set_pixels(corrected: Dataset, pixels: Pixels, layout: Layout) -> None:
+    corrected.Rows, corrected.Columns = pixels.shape
+    corrected.HighBit = layout.stored - 1
     raw = pixels.tobytes()
-    made.add_new("PixelData", "OW" if layout.allocated > 8 else "OB", raw + b"\0" * (len(raw) % 2))
+    corrected.add_new("PixelData", "OW" if layout.allocated > 8 else "OB", raw + b"\0" * (len(raw) % 2))
 
 
 # What is left out
 
 
-def _drop(made: Dataset) -> None:
+def _drop(corrected: Dataset) -> None:
     for keyword in ALWAYS_DROPPED:
-        _delete(made, keyword)
-    for tag in list(made.keys()):
+        _delete(corrected, keyword)
+    for tag in list(corrected.keys()):
         if any(low <= tag.group <= high for low, high in GRAPHIC_GROUPS):
-            del made[tag]
+            del corrected[tag]
 
 
-def _delete(made: Dataset, keyword: str) -> None:
-    if keyword in made:
-        del made[keyword]
+def _delete(corrected: Dataset, keyword: str) -> None:
+    if keyword in corrected:
+        del corrected[keyword]
 
 
 def _little_endian(ds: Dataset) -> Dataset:
     """A copy; pydicom turns numbers to another byte order, but leaves OW as it is."""
     if ds.original_encoding[1] is not False:
         return copy.deepcopy(ds)
-    made = Dataset({element.tag: copy.deepcopy(element) for element in ds})
-    made.walk(_swap_words)
-    return made
+    corrected = Dataset({element.tag: copy.deepcopy(element) for element in ds})
+    corrected.walk(_swap_words)
+    return corrected
 
 
 def _swap_words(_: Dataset, element: DataElement) -> None:
@@ -200,115 +200,119 @@ def _swap_words(_: Dataset, element: DataElement) -> None:
 # Grey scale
 
 
-def _describe_grey(made: Dataset, layout: Layout, operations: Operations, pixels: Pixels) -> None:
-    _drop_empty_tables(made)
-    _drop_no_windows(made)
+def _describe_grey(corrected: Dataset, layout: Layout, operations: Operations, pixels: Pixels) -> None:
+    _drop_empty_tables(corrected)
+    _drop_no_windows(corrected)
     if operations.invert:
-        _mirror_grey(made, layout)
+        _mirror_grey(corrected, layout)
     else:
-        mend(made)
+        mend(corrected)
     if operations.invert or operations.crop:
         ends = {"SmallestImagePixelValue": pixels.min(), "LargestImagePixelValue": pixels.max()}
-        for keyword in [keyword for keyword in ends if keyword in made]:
-            made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", int(ends[keyword]))
-    if "PresentationLUTShape" in made and is_inverse(made):  # said once of two, and believed: say it of both
-        made.PhotometricInterpretation, made.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+        for keyword in [keyword for keyword in ends if keyword in corrected]:
+            corrected[keyword] = DataElement(keyword, "SS" if layout.signed else "US", int(ends[keyword]))
+    if "PresentationLUTShape" in corrected and is_inverse(
+        corrected
+    ):  # said once of two, and believed: say it of both
+        corrected.PhotometricInterpretation, corrected.PresentationLUTShape = "MONOCHROME1", "INVERSE"
 
 
-def _mirror_grey(made: Dataset, layout: Layout) -> None:
+def _mirror_grey(corrected: Dataset, layout: Layout) -> None:
     """Values v became lowest + highest - v; what looks at values must look at the other end."""
     total = layout.lowest + layout.highest
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-        if (padding := number(made, keyword)) is not None:
+        if (padding := number(corrected, keyword)) is not None:
             mirrored = min(max(total - int(padding), layout.lowest), layout.highest)
-            made[keyword] = DataElement(keyword, "SS" if layout.signed else "US", mirrored)
-    shown = modality(made, big=False).span
-    mend(made, mirrored=True)
-    _mirror_windows(made, sum(shown))
-    if "PixelIntensityRelationshipSign" in made:
+            corrected[keyword] = DataElement(keyword, "SS" if layout.signed else "US", mirrored)
+    shown = modality(corrected, big=False).span
+    mend(corrected, mirrored=True)
+    _mirror_windows(corrected, sum(shown))
+    if "PixelIntensityRelationshipSign" in corrected:
         # PS3.3 C.8.11.3.1.2: a corrected film is white where fewer X-rays came through
-        made.PixelIntensityRelationshipSign = 1 if is_inverse(made) else -1
+        corrected.PixelIntensityRelationshipSign = 1 if is_inverse(corrected) else -1
 
 
-def _mirror_windows(made: Dataset, total: float) -> None:
+def _mirror_windows(corrected: Dataset, total: float) -> None:
     """PS3.3 C.11.2.1.2: the centre of LINEAR lies half a value beside its middle; the others' does not.
 
     `total` is the sum of a value and its mirror, as windows see them.
     """
-    linear = any(window.function == "LINEAR" for window in windows(made))
-    centers = numbers(made, "WindowCenter")
+    linear = any(window.function == "LINEAR" for window in windows(corrected))
+    centers = numbers(corrected, "WindowCenter")
     if centers and all(isfinite(center) for center in centers):
         mirrored = [total + (1.0 if linear else 0.0) - center for center in centers]
-        made.WindowCenter = [DSfloat(center, auto_format=True) for center in mirrored]
+        corrected.WindowCenter = [DSfloat(center, auto_format=True) for center in mirrored]
 
 
-def _drop_empty_tables(made: Dataset) -> None:
+def _drop_empty_tables(corrected: Dataset) -> None:
     """An item without a table says nothing, and readers stumble over it."""
     for keyword in (MODALITY, VOI):
-        whole = [item for item in items(made, keyword) if read_lut(item, (0.0, 0.0), big=False)]
+        whole = [item for item in items(corrected, keyword) if read_lut(item, (0.0, 0.0), big=False)]
         if not whole:
-            _delete(made, keyword)
-        elif len(whole) < len(items(made, keyword)):
-            setattr(made, keyword, Sequence(whole))
+            _delete(corrected, keyword)
+        elif len(whole) < len(items(corrected, keyword)):
+            setattr(corrected, keyword, Sequence(whole))
 
 
-def _drop_no_windows(made: Dataset) -> None:
+def _drop_no_windows(corrected: Dataset) -> None:
     """A width of 0 or less is no window (PS3.3 C.11.2.1.2): it says nothing, and readers stumble over it."""
-    widths = numbers(made, "WindowWidth")
+    widths = numbers(corrected, "WindowWidth")
     kept = [place for place, width in enumerate(widths) if not width <= 0]
     if len(kept) == len(widths):
         return
     for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"):
-        told = values(made, keyword)
-        _delete(made, keyword)
-        if kept and kept[-1] < len(told):
-            setattr(made, keyword, [told[place] for place in kept])
+        entries = values(corrected, keyword)
+        _delete(corrected, keyword)
+        if kept and kept[-1] < len(entries):
+            setattr(corrected, keyword, [entries[place] for place in kept])
     if not kept:
-        _delete(made, "VOILUTFunction")
+        _delete(corrected, "VOILUTFunction")
 
 
 # Geometry
 
 
-def _describe_geometry(made: Dataset, window: tuple[int, int, int, int], operations: Operations) -> None:
+def _describe_geometry(corrected: Dataset, window: tuple[int, int, int, int], operations: Operations) -> None:
     if operations.turn % 180:
         for keyword in ROW_COLUMN_PAIRS:
-            if len(pair := values(made, keyword)) == 2:
-                setattr(made, keyword, [pair[1], pair[0]])
+            if len(pair := values(corrected, keyword)) == 2:
+                setattr(corrected, keyword, [pair[1], pair[0]])
     if operations.turn:
-        _turn_orientation(made, operations.turn)
-        _turn_field_of_view(made, operations.turn)
+        _turn_orientation(corrected, operations.turn)
+        _turn_field_of_view(corrected, operations.turn)
     if operations.crop:
         for keyword in FIELD_OF_VIEW:
-            _delete(made, keyword)
+            _delete(corrected, keyword)
     moved = _mover(window, operations.turn)
     for kind in ("Shutter", "Collimator"):
-        _move_edges(made, kind, moved)
+        _move_edges(corrected, kind, moved)
 
 
-def _turn_orientation(made: Dataset, turn: int) -> None:
+def _turn_orientation(corrected: Dataset, turn: int) -> None:
     """PS3.3 C.7.6.1.1.1; where the source claimed to be upright, the pixels have now come round to it.
 
     Left or right in the rows and head or feet in the columns is a frontal film's claim. One that has the feet
     elsewhere than down after the turn was wrong before it: then nothing is claimed, although a DX should.
     """
-    told = upper(made, "PatientOrientation")
-    if len(told) != 2 or not all(told) or told[1].startswith("F"):
+    entries = upper(corrected, "PatientOrientation")
+    if len(entries) != 2 or not all(entries) or entries[1].startswith("F"):
         return
-    right, down = told
+    right, down = entries
     for _ in range(turn // 90 % 4):
         right, down = down.translate(OPPOSITE), right
     frontal = {right[0], down[0]} in ({"L", "F"}, {"L", "H"}, {"R", "F"}, {"R", "H"})
-    made.PatientOrientation = "" if frontal and not down.startswith("F") else [right, down]
+    corrected.PatientOrientation = "" if frontal and not down.startswith("F") else [right, down]
 
 
-def _turn_field_of_view(made: Dataset, turn: int) -> None:
+def _turn_field_of_view(corrected: Dataset, turn: int) -> None:
     """PS3.3 C.8.11.4.1.1: detector to image is a clockwise turn, then perhaps a flip; the origin stays."""
-    rotation = number(made, "FieldOfViewRotation")
+    rotation = number(corrected, "FieldOfViewRotation")
     if rotation is None:
         return
-    flipped = first(upper(made, "FieldOfViewHorizontalFlip")) == "YES"
-    made.FieldOfViewRotation = str(int(rotation - turn if flipped else rotation + turn) % 360)  # no "90.0"
+    flipped = first(upper(corrected, "FieldOfViewHorizontalFlip")) == "YES"
+    corrected.FieldOfViewRotation = str(
+        int(rotation - turn if flipped else rotation + turn) % 360
+    )  # no "90.0"
 
 
 def _mover(window: tuple[int, int, int, int], turn: int) -> Callable[[Point], Point]:
@@ -324,70 +328,75 @@ def _mover(window: tuple[int, int, int, int], turn: int) -> Callable[[Point], Po
     return moved
 
 
-def _move_edges(made: Dataset, kind: str, moved: Callable[[Point], Point]) -> None:
+def _move_edges(corrected: Dataset, kind: str, moved: Callable[[Point], Point]) -> None:
     """Shutter (PS3.3 C.7.6.11) and collimator (C.8.7.3) outlines follow the pixels."""
     sides = [
         f"{kind}{side}"
         for side in ("UpperHorizontalEdge", "LowerHorizontalEdge", "LeftVerticalEdge", "RightVerticalEdge")
     ]
-    if all(side in made for side in sides):
-        upper_row, lower_row, left, right = (int(number(made, side) or 0) for side in sides)
+    if all(side in corrected for side in sides):
+        upper_row, lower_row, left, right = (int(number(corrected, side) or 0) for side in sides)
         corners = sorted((moved((upper_row, left)), moved((lower_row, right))))
         rows, columns = sorted(c[0] for c in corners), sorted(c[1] for c in corners)
         for side, value in zip(sides, (*rows, *columns), strict=True):
-            setattr(made, side, value)
-    elif shapes := values(made, f"{kind}Shape"):  # a part of an outline, or none, cannot follow
+            setattr(corrected, side, value)
+    elif shapes := values(corrected, f"{kind}Shape"):  # a part of an outline, or none, cannot follow
         for side in sides:
-            _delete(made, side)
+            _delete(corrected, side)
         if kept := [shape for shape in shapes if shape.upper() != "RECTANGULAR"]:
-            setattr(made, f"{kind}Shape", kept)
+            setattr(corrected, f"{kind}Shape", kept)
         else:
-            _delete(made, f"{kind}Shape")
-    _move_points(made, f"CenterOfCircular{kind}", moved)
-    _move_points(made, f"VerticesOfThePolygonal{kind}", moved)
+            _delete(corrected, f"{kind}Shape")
+    _move_points(corrected, f"CenterOfCircular{kind}", moved)
+    _move_points(corrected, f"VerticesOfThePolygonal{kind}", moved)
 
 
-def _move_points(made: Dataset, keyword: str, moved: Callable[[Point], Point]) -> None:
-    told = [int(value) for value in numbers(made, keyword)]
-    if told and len(told) % 2 == 0:
-        points = [moved(point) for point in zip(told[::2], told[1::2], strict=True)]
-        setattr(made, keyword, [value for point in points for value in point])
+def _move_points(corrected: Dataset, keyword: str, moved: Callable[[Point], Point]) -> None:
+    entries = [int(value) for value in numbers(corrected, keyword)]
+    if entries and len(entries) % 2 == 0:
+        points = [moved(point) for point in zip(entries[::2], entries[1::2], strict=True)]
+        setattr(corrected, keyword, [value for point in points for value in point])
 
 
 # Identity and explanation
 
 
-def _identify(made: Dataset, ds: Dataset, digest: str, operations: Operations) -> None:
+def _identify(corrected: Dataset, ds: Dataset, digest: str, operations: Operations) -> None:
     source, series = text(ds, "SOPInstanceUID"), text(ds, "SeriesInstanceUID")
-    made.SOPInstanceUID = made_uid("instance", source, digest, canonical(operations))
-    made.SeriesInstanceUID = made_uid("series", series or source)
-    made.SeriesDescription = SERIES_DESCRIPTION
-    made.SeriesNumber = SERIES_NUMBER_OFFSET + int(number(ds, "SeriesNumber") or 0) % 1000
-    made.ImageType = [
+    corrected.SOPInstanceUID = made_uid("instance", source, digest, canonical(operations))
+    corrected.SeriesInstanceUID = made_uid("series", series or source)
+    corrected.SeriesDescription = SERIES_DESCRIPTION
+    corrected.SeriesNumber = SERIES_NUMBER_OFFSET + int(number(ds, "SeriesNumber") or 0) % 1000
+    corrected.ImageType = [
         "DERIVED",
         (*values(ds, "ImageType"), "", "PRIMARY")[1] or "PRIMARY",
         *values(ds, "ImageType")[2:],
     ]
-    made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS
-    made.file_meta.ImplementationVersionName = "FILMGATE"
+    corrected.file_meta = FileMetaDataset()
+    corrected.file_meta.MediaStorageSOPClassUID = corrected.SOPClassUID
+    corrected.file_meta.MediaStorageSOPInstanceUID = corrected.SOPInstanceUID
+    corrected.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    corrected.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS
+    corrected.file_meta.ImplementationVersionName = "FILMGATE"
 
 
-def _explain(made: Dataset, ds: Dataset, operations: Operations, equipment: Equipment, at: datetime) -> None:
-    said = ", ".join(_told(operations))
-    made.DerivationDescription = f"filmgate: {said}"
-    made.SourceImageSequence = Sequence([_source(ds, operations)])
-    made.ContributingEquipmentSequence = Sequence(
-        [*items(made, "ContributingEquipmentSequence"), contribution(said, equipment, at)]
+def _explain(
+    corrected: Dataset, ds: Dataset, operations: Operations, equipment: Equipment, at: datetime
+) -> None:
+    description = ", ".join(_in_words(operations))
+    corrected.DerivationDescription = f"filmgate: {description}"
+    corrected.SourceImageSequence = Sequence([_source(ds, operations)])
+    corrected.ContributingEquipmentSequence = Sequence(
+        [*items(corrected, "ContributingEquipmentSequence"), contribution(description, equipment, at)]
     )
-    state_zone(made, at)
-    made.InstanceCreationDate, made.InstanceCreationTime = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
+    state_zone(corrected, at)
+    corrected.InstanceCreationDate, corrected.InstanceCreationTime = (
+        at.strftime("%Y%m%d"),
+        at.strftime("%H%M%S"),
+    )
 
 
-def _told(operations: Operations) -> Iterator[str]:
+def _in_words(operations: Operations) -> Iterator[str]:
     if operations.crop:
         yield "cropped to the exposed area"
     if operations.turn:

@@ -114,19 +114,19 @@ def _common(source: Dataset, at: datetime, patient_system: str | None, accession
     with quietly():
         if patient_system is not None and (value := said_by(source, "PatientID")):
             issuer = _issuer(source, "IssuerOfPatientIDQualifiersSequence")
-            told = _number(value, issuer or patient_system, said_by(source, "IssuerOfPatientID"))
-            common["subject"] = {"type": "Patient", "identifier": told}
+            number = _number(value, issuer or patient_system, said_by(source, "IssuerOfPatientID"))
+            common["subject"] = {"type": "Patient", "identifier": number}
         if accession_system is not None and (value := said_by(source, "AccessionNumber")):
             issuer = _issuer(source, "IssuerOfAccessionNumberSequence")
-            told = {"type": ACCESSION} | _number(value, issuer or accession_system)
-            common["basedOn"] = [{"type": "ServiceRequest", "identifier": told}]
+            number = {"type": ACCESSION} | _number(value, issuer or accession_system)
+            common["basedOn"] = [{"type": "ServiceRequest", "identifier": number}]
     return common
 
 
 def _number(value: str, system: str, assigner: str = "") -> Json:
     """An identifier that others assigned; `assigner` is a name that only they know."""
-    told = {"system": system} if system else {}
-    return told | {"value": value} | ({"assigner": {"display": assigner}} if assigner else {})
+    number = {"system": system} if system else {}
+    return number | {"value": value} | ({"assigner": {"display": assigner}} if assigner else {})
 
 
 def _issuer(source: Dataset, keyword: str) -> str:
@@ -139,17 +139,17 @@ def _issuer(source: Dataset, keyword: str) -> str:
 
 def _observation(condition: Condition, reading: Reading, key: tuple[str, ...]) -> Json:
     """The probability as the value, the side of the threshold as the interpretation."""
-    made = _blank_observation("preliminary", codes.condition(condition.name), condition.name)
-    made["identifier"] = [_identifier("observation", *key, condition.name)]
-    made["method"] = {"text": f"{reading.classifier} {reading.version}, not for diagnosis"}
-    made["valueQuantity"] = _quantity(condition.probability, "probability")
+    observation = _blank_observation("preliminary", codes.condition(condition.name), condition.name)
+    observation["identifier"] = [_identifier("observation", *key, condition.name)]
+    observation["method"] = {"text": f"{reading.classifier} {reading.version}, not for diagnosis"}
+    observation["valueQuantity"] = _quantity(condition.probability, "probability")
     if condition.threshold is not None:
         word = ("POS", "Positive") if condition.positive else ("NEG", "Negative")
-        made["interpretation"] = [_concept(f"{TERMINOLOGY}/v3-ObservationInterpretation", *word)]
-        made["component"] = [
+        observation["interpretation"] = [_concept(f"{TERMINOLOGY}/v3-ObservationInterpretation", *word)]
+        observation["component"] = [
             {"code": _coded(codes.THRESHOLD), "valueQuantity": _quantity(condition.threshold, "probability")}
         ]
-    return made
+    return observation
 
 
 def _add_region(observations: list[Json], reading: Reading, film: Dataset, operations: Operations) -> None:
@@ -158,23 +158,23 @@ def _add_region(observations: list[Json], reading: Reading, film: Dataset, opera
         return
     box = on_original(reading.region, operations, film.Rows, film.Columns)
     left, top, right, bottom = box.in_pixels(film.Rows, film.Columns)
-    said = (
+    place = (
         f"columns {left:.1f} to {right:.1f}, rows {top:.1f} to {bottom:.1f} "
         f"of {film.Columns} x {film.Rows} pixels"
     )
     for condition, observation in zip(reading.conditions, observations, strict=True):
         if condition.name == reading.shown:
-            component = {"code": _coded(codes.REGION), "valueString": said}
+            component = {"code": _coded(codes.REGION), "valueString": place}
             observation["component"] = [*observation.get("component", ()), component]
 
 
 def _not_analysed(not_read: NotRead, key: tuple[str, ...]) -> Json:
-    made = _blank_observation("cancelled", codes.NOT_ANALYSED, codes.NOT_ANALYSED.meaning)
-    made["identifier"] = [_identifier("not analysed", *key, not_read.code)]
-    made["dataAbsentReason"] = _concept(
+    observation = _blank_observation("cancelled", codes.NOT_ANALYSED, codes.NOT_ANALYSED.meaning)
+    observation["identifier"] = [_identifier("not analysed", *key, not_read.code)]
+    observation["dataAbsentReason"] = _concept(
         f"{TERMINOLOGY}/data-absent-reason", "not-performed", "Not Performed"
     ) | {"text": f"{not_read.code}: {not_read.why}"}
-    return made
+    return observation
 
 
 def _blank_observation(status: str, coded: Coded, name: str) -> Json:
@@ -206,9 +206,9 @@ def _conclusion(read: Reading | NotRead) -> str:
         return f"Not analysed by {who}: {read.why}. This says nothing of what the film shows."
     above = [f"{c.name} {c.probability:.2f}" for c in read.conditions if c.positive]
     unjudged = ", ".join(c.name for c in read.conditions if c.threshold is None)
-    said = [f"At or above threshold: {', '.join(above) or 'nothing'}."]
-    said += [f"Without a threshold, so not judged: {unjudged}."] if unjudged else []
-    return " ".join([*said, f"Read by {who}, not for diagnosis."])
+    sentences = [f"At or above threshold: {', '.join(above) or 'nothing'}."]
+    sentences += [f"Without a threshold, so not judged: {unjudged}."] if unjudged else []
+    return " ".join([*sentences, f"Read by {who}, not for diagnosis."])
 
 
 # Data types

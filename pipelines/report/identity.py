@@ -119,7 +119,7 @@ def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     return item
 
 
-def contribution(said: str, equipment: Equipment, at: datetime) -> Dataset:
+def contribution(contribution_text: str, equipment: Equipment, at: datetime) -> Dataset:
     """Contributing Equipment (PS3.3 C.12.1.1.5): by this we know our own work again. `at` is aware."""
     models = "; ".join(f"{name} sha256:{digest}" for name, digest in sorted(equipment.models.items()))
     item = Dataset()
@@ -127,7 +127,7 @@ def contribution(said: str, equipment: Equipment, at: datetime) -> Dataset:
     item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, "filmgate"
     item.SoftwareVersions = equipment.version
     item.ContributionDateTime = at.strftime("%Y%m%d%H%M%S%z")
-    item.ContributionDescription = f"{said}; {models}"[:1024] if models else said
+    item.ContributionDescription = f"{contribution_text}; {models}"[:1024] if models else contribution_text
     return item
 
 
@@ -147,9 +147,9 @@ def local_time(source: Dataset, at: datetime, equipment: Equipment) -> datetime:
     return at.astimezone(offset or _in_minutes(at.astimezone(equipment.zone)) or UTC)
 
 
-def state_zone(made: Dataset, at: datetime) -> None:
+def state_zone(instance: Dataset, at: datetime) -> None:
     """Timezone Offset From UTC, of `at` as `local_time` gives it."""
-    made.TimezoneOffsetFromUTC = at.strftime("%z")
+    instance.TimezoneOffsetFromUTC = at.strftime("%z")
 
 
 def _own_offset(ds: Dataset) -> timezone | None:
@@ -164,10 +164,10 @@ def _offset_of_study(ds: Dataset, zone: tzinfo) -> timezone | None:
     day, hour = repeated(ds, "StudyDate"), repeated(ds, "StudyTime")
     clock = f"{hour[:2]}{hour[2:4] or '00'}" if hour else "1200"
     try:
-        told = datetime.strptime(day + clock, "%Y%m%d%H%M")  # noqa: DTZ007 - of the zone that follows
-        if told.year < FIRST_YEAR:
+        moment = datetime.strptime(day + clock, "%Y%m%d%H%M")  # noqa: DTZ007 - of the zone that follows
+        if moment.year < FIRST_YEAR:
             return None
-        return _in_minutes(told.replace(tzinfo=zone))
+        return _in_minutes(moment.replace(tzinfo=zone))
     except (ValueError, OverflowError):  # no such day, or at the end of all days
         return None
 
@@ -193,15 +193,15 @@ def referenced(source: Dataset) -> Dataset:
     """
     with quietly():
         needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-        made = Dataset()
+        instance = Dataset()
         for keyword in needed:
             if not (value := text(source, keyword)):
                 raise NotReportable(f"the film has no {keyword}")
-            setattr(made, keyword, value)
-        made.Rows, made.Columns = integer(source, "Rows") or 1, integer(source, "Columns") or 1
+            setattr(instance, keyword, value)
+        instance.Rows, instance.Columns = integer(source, "Rows") or 1, integer(source, "Columns") or 1
         for keyword in TYPE_2:
-            setattr(made, keyword, "")
-        return made
+            setattr(instance, keyword, "")
+        return instance
 
 
 @contextmanager
@@ -222,34 +222,34 @@ def built() -> Iterator[None]:
 
 
 def identify(
-    made: Dataset,
+    instance: Dataset,
     source: Dataset,
     uid: UID,
     series: Series,
     *,
-    said: str,
+    contribution_text: str,
     at: datetime,
     equipment: Equipment,
 ) -> Dataset:
     """Patient, study, series, equipment, SOP common and file meta of a result; `at` is of `local_time`."""
     with quietly():
-        _patient_and_study(made, source)
-        _series_and_equipment(made, source, series, equipment)
-        _sop_common(made, uid, at)
-        made.ContributingEquipmentSequence = Sequence([contribution(said, equipment, at)])
-    return made
+        _patient_and_study(instance, source)
+        _series_and_equipment(instance, source, series, equipment)
+        _sop_common(instance, uid, at)
+        instance.ContributingEquipmentSequence = Sequence([contribution(contribution_text, equipment, at)])
+    return instance
 
 
-def _patient_and_study(made: Dataset, source: Dataset) -> None:
-    made.SpecificCharacterSet = CHARACTER_SET
-    made.StudyInstanceUID = text(source, "StudyInstanceUID")
+def _patient_and_study(instance: Dataset, source: Dataset) -> None:
+    instance.SpecificCharacterSet = CHARACTER_SET
+    instance.StudyInstanceUID = text(source, "StudyInstanceUID")
     for keyword in TYPE_2:
-        setattr(made, keyword, repeated(source, keyword))
+        setattr(instance, keyword, repeated(source, keyword))
     for keyword in OPTIONAL:
         if value := repeated(source, keyword):
-            setattr(made, keyword, value)
-        elif keyword in made:
-            delattr(made, keyword)
+            setattr(instance, keyword, value)
+        elif keyword in instance:
+            delattr(instance, keyword)
 
 
 def repeated(source: Dataset, keyword: str) -> str:
@@ -268,30 +268,30 @@ def said_by(source: Dataset, keyword: str) -> str:
     return "".join(c for c in first if c.isprintable()).strip()
 
 
-def _series_and_equipment(made: Dataset, source: Dataset, series: Series, equipment: Equipment) -> None:
-    made.SeriesInstanceUID = made_uid("series", text(source, "StudyInstanceUID"), *series.key)
-    made.SeriesNumber = series.number
-    made.InstanceNumber = max(1, (integer(source, "InstanceNumber") or 1) % 100_000)
-    made.Modality, made.SeriesDescription = series.modality, series.description[:64]
-    made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, "filmgate"
-    made.SoftwareVersions = equipment.version
-    made.DeviceSerialNumber = "filmgate"
+def _series_and_equipment(instance: Dataset, source: Dataset, series: Series, equipment: Equipment) -> None:
+    instance.SeriesInstanceUID = made_uid("series", text(source, "StudyInstanceUID"), *series.key)
+    instance.SeriesNumber = series.number
+    instance.InstanceNumber = max(1, (integer(source, "InstanceNumber") or 1) % 100_000)
+    instance.Modality, instance.SeriesDescription = series.modality, series.description[:64]
+    instance.Manufacturer, instance.ManufacturerModelName = MANUFACTURER, "filmgate"
+    instance.SoftwareVersions = equipment.version
+    instance.DeviceSerialNumber = "filmgate"
 
 
-def _sop_common(made: Dataset, uid: UID, at: datetime) -> None:
-    made.SOPInstanceUID = uid
-    state_zone(made, at)
+def _sop_common(instance: Dataset, uid: UID, at: datetime) -> None:
+    instance.SOPInstanceUID = uid
+    state_zone(instance, at)
     day, hour = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
-    made.InstanceCreationDate, made.InstanceCreationTime = day, hour
+    instance.InstanceCreationDate, instance.InstanceCreationTime = day, hour
     for keyword, value in (("ContentDate", day), ("ContentTime", hour)):
-        if keyword in made:
-            setattr(made, keyword, value)
-    made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
-    made.file_meta.MediaStorageSOPInstanceUID = uid
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS
-    made.file_meta.ImplementationVersionName = "FILMGATE"
+        if keyword in instance:
+            setattr(instance, keyword, value)
+    instance.file_meta = FileMetaDataset()
+    instance.file_meta.MediaStorageSOPClassUID = instance.SOPClassUID
+    instance.file_meta.MediaStorageSOPInstanceUID = uid
+    instance.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    instance.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS
+    instance.file_meta.ImplementationVersionName = "FILMGATE"
 
 
 def on_original(box: Box, operations: Operations, rows: int, columns: int) -> Box:

@@ -71,12 +71,14 @@ def reading_report(
             title=codes.cid7021.ImagingMeasurementReport,
             imaging_measurements=groups,
         )
-        made = _document(sr.ComprehensiveSR, content, evidence)
+        document = _document(sr.ComprehensiveSR, content, evidence)
     series = Series(
         ("reading", reading.classifier), "SR", READING_SERIES, f"filmgate {reading.classifier} results"
     )
-    said = f"read by {reading.classifier} {reading.version}"
-    return identify(made, source, uid, series, said=said, at=at, equipment=equipment)
+    contribution_text = f"read by {reading.classifier} {reading.version}"
+    return identify(
+        document, source, uid, series, contribution_text=contribution_text, at=at, equipment=equipment
+    )
 
 
 def not_analysed_report(source: Dataset, not_read: NotRead, *, at: datetime, equipment: Equipment) -> Dataset:
@@ -85,20 +87,22 @@ def not_analysed_report(source: Dataset, not_read: NotRead, *, at: datetime, equ
     key = (not_read.classifier, not_read.version, not_read.model_digest, not_read.code, not_read.why)
     uid = result_uid("not analysed", evidence, *key, at=at, equipment=equipment)
     with built():
-        made = _document(sr.EnhancedSR, _not_analysed(evidence, not_read), evidence)
+        document = _document(sr.EnhancedSR, _not_analysed(evidence, not_read), evidence)
     series = Series(
         ("not analysed", not_read.classifier),
         "SR",
         NOT_ANALYSED_SERIES,
         f"filmgate {not_read.classifier}: not analysed",
     )
-    said = f"not analysed by {not_read.classifier} {not_read.version}: {not_read.code}"
-    return identify(made, source, uid, series, said=said, at=at, equipment=equipment)
+    contribution_text = f"not analysed by {not_read.classifier} {not_read.version}: {not_read.code}"
+    return identify(
+        document, source, uid, series, contribution_text=contribution_text, at=at, equipment=equipment
+    )
 
 
 def _document(kind: type[Dataset], content: Dataset | Sequence, evidence: Dataset) -> Dataset:
     """`identify` says the rest; what stands here are the words that highdicom asks for."""
-    made: Dataset = kind(
+    document: Dataset = kind(
         evidence=[evidence],
         content=content,
         series_instance_uid=evidence.SeriesInstanceUID,
@@ -110,8 +114,8 @@ def _document(kind: type[Dataset], content: Dataset | Sequence, evidence: Datase
         is_final=False,
         is_verified=False,
     )
-    made.CodingSchemeIdentificationSequence = [ours.scheme_identification()]
-    return made
+    document.CodingSchemeIdentificationSequence = [ours.scheme_identification()]
+    return document
 
 
 def _concept(coded: Coded) -> sr.CodedConcept:
@@ -151,7 +155,7 @@ def _group(
     evidence: Dataset, reading: Reading, condition: Condition, uid: UID, operations: Operations
 ) -> sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """TID 1501, or TID 1410 with the region for the condition that is shown."""
-    said: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=uid, identifier=condition.name or "unnamed"),
         "finding_type": _concept(ours.condition(condition.name)),
         "algorithm_id": _algorithm(reading),
@@ -163,10 +167,10 @@ def _group(
     if reading.region is not None and condition.name == reading.shown:
         region = on_original(reading.region, operations, evidence.Rows, evidence.Columns)
         return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_region=_region(evidence, region), **said
+            referenced_region=_region(evidence, region), **parts
         )
     image = sr.SourceImageForMeasurementGroup(evidence.SOPClassUID, evidence.SOPInstanceUID)
-    return sr.MeasurementsAndQualitativeEvaluations(source_images=[image], **said)
+    return sr.MeasurementsAndQualitativeEvaluations(source_images=[image], **parts)
 
 
 def _measurements(condition: Condition) -> list[sr.Measurement]:

@@ -31,7 +31,7 @@ def plain_result(
     copy that was read, if one was. `at` is aware. Raises NotReportable when the film has no UIDs.
     """
     film = referenced(source)
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "sop_instance_uid": film.SOPInstanceUID,
         "series_instance_uid": film.SeriesInstanceUID,
         "study_instance_uid": film.StudyInstanceUID,
@@ -47,13 +47,13 @@ def plain_result(
         "not_read": None,
     }
     if isinstance(read, NotRead):
-        return told | {"not_read": {"code": read.code.value, "why": read.why}}
-    told |= {"exclusive": read.exclusive, "conditions": [_condition(c) for c in read.conditions]}
+        return values | {"not_read": {"code": read.code.value, "why": read.why}}
+    values |= {"exclusive": read.exclusive, "conditions": [_condition(c) for c in read.conditions]}
     if read.shown:
-        told["shown"] = read.shown
+        values["shown"] = read.shown
     if read.region is not None:
-        told["region"] = _region(on_original(read.region, operations, film.Rows, film.Columns), film)
-    return told
+        values["region"] = _region(on_original(read.region, operations, film.Rows, film.Columns), film)
+    return values
 
 
 def _condition(condition: Condition) -> dict[str, Any]:

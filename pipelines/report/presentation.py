@@ -77,27 +77,29 @@ def presentation_state(
     region = on_original(reading.region, operations, film.Rows, film.Columns)
     key = (reading.classifier, reading.version, reading.model_digest, canonical(operations))
     uid = result_uid("presentation", film, *key, at=at, equipment=equipment)
-    made = Dataset()
-    made.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
+    state = Dataset()
+    state.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
     with quietly():
-        _relate(made, film)
-        _grey_scale(made, source)
-        _area(made, source, film)
-        _graphics(made, film, region, _said(reading, shown))
-        made.Laterality = said_by(source, "Laterality")
-        made.ContentLabel = "FILMGATE"
-        made.ContentDescription = f"{shown.name.replace('_', ' ')}: where {reading.classifier} looked"[:64]
-        made.ContentCreatorName = ""
-        made.PresentationCreationDate = at.strftime("%Y%m%d")
-        made.PresentationCreationTime = at.strftime("%H%M%S")
+        _relate(state, film)
+        _grey_scale(state, source)
+        _area(state, source, film)
+        _graphics(state, film, region, _said(reading, shown))
+        state.Laterality = said_by(source, "Laterality")
+        state.ContentLabel = "FILMGATE"
+        state.ContentDescription = f"{shown.name.replace('_', ' ')}: where {reading.classifier} looked"[:64]
+        state.ContentCreatorName = ""
+        state.PresentationCreationDate = at.strftime("%Y%m%d")
+        state.PresentationCreationTime = at.strftime("%H%M%S")
     series = Series(
         ("presentation", reading.classifier),
         "PR",
         PRESENTATION_SERIES,
         f"filmgate {reading.classifier} region",
     )
-    said = f"read by {reading.classifier} {reading.version}"
-    return identify(made, source, uid, series, said=said, at=at, equipment=equipment)
+    contribution_text = f"read by {reading.classifier} {reading.version}"
+    return identify(
+        state, source, uid, series, contribution_text=contribution_text, at=at, equipment=equipment
+    )
 
 
 def _said(reading: Reading, shown: Condition) -> str:
@@ -114,36 +116,36 @@ def _image(film: Dataset) -> Dataset:
     return item
 
 
-def _relate(made: Dataset, film: Dataset) -> None:
+def _relate(state: Dataset, film: Dataset) -> None:
     """Presentation State Relationship (PS3.3 C.11.11)."""
     series = Dataset()
     series.SeriesInstanceUID = film.SeriesInstanceUID
     series.ReferencedImageSequence = Sequence([_image(film)])
-    made.ReferencedSeriesSequence = Sequence([series])
+    state.ReferencedSeriesSequence = Sequence([series])
 
 
 # The film's own grey scale
 
 
-def _grey_scale(made: Dataset, source: Dataset) -> None:
+def _grey_scale(state: Dataset, source: Dataset) -> None:
     """Modality LUT, Softcopy VOI LUT, Softcopy Presentation LUT, Display Shutter."""
     stage = modality(source)
     if stage.lut:
         # Its values stay what they are: the window is in them.
         item = Dataset()
         write_modality(item, stage.lut, stored_span(source))
-        told = (text(item, "ModalityLUTType") for item in source.ModalityLUTSequence)
-        item.ModalityLUTType = next(filter(None, told), "US")
-        made.ModalityLUTSequence = Sequence([item])
+        types = (text(item, "ModalityLUTType") for item in source.ModalityLUTSequence)
+        item.ModalityLUTType = next(filter(None, types), "US")
+        state.ModalityLUTSequence = Sequence([item])
     elif any(numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept")):
-        made.RescaleIntercept, made.RescaleSlope = _decimal(stage.intercept), _decimal(stage.slope)
-        made.RescaleType = text(source, "RescaleType") or "US"
-    _voi(made, source, stage.span)
-    made.PresentationLUTShape = "INVERSE" if is_inverse(source) else "IDENTITY"
-    _shutter(made, source)
+        state.RescaleIntercept, state.RescaleSlope = _decimal(stage.intercept), _decimal(stage.slope)
+        state.RescaleType = text(source, "RescaleType") or "US"
+    _voi(state, source, stage.span)
+    state.PresentationLUTShape = "INVERSE" if is_inverse(source) else "IDENTITY"
+    _shutter(state, source)
 
 
-def _voi(made: Dataset, source: Dataset, span: Span) -> None:
+def _voi(state: Dataset, source: Dataset, span: Span) -> None:
     """The first table, else the first window: what is shown first (PS3.3 C.11.8).
 
     A state's tables have 8 or 16 bits, a film's 10 or more, and few read 8: so the same ramp to 16.
@@ -161,28 +163,28 @@ def _voi(made: Dataset, source: Dataset, span: Span) -> None:
             item.VOILUTFunction = window.function
     else:
         return
-    made.SoftcopyVOILUTSequence = Sequence([item])
+    state.SoftcopyVOILUTSequence = Sequence([item])
 
 
-def _shutter(made: Dataset, source: Dataset) -> None:
+def _shutter(state: Dataset, source: Dataset) -> None:
     """The film's shutter (PS3.3 C.7.6.11), of the shapes whose outline it gives: no other would load."""
     shapes = dict.fromkeys(shape for shape in upper(source, "ShutterShape") if shape in SHUTTER)
     outlines = {shape: _outline(source, shape) for shape in shapes}
     given = [shape for shape, outline in outlines.items() if outline]
     for shape in given:
         for keyword, numbers_told in outlines[shape].items():
-            setattr(made, keyword, numbers_told if len(numbers_told) > 1 else numbers_told[0])
+            setattr(state, keyword, numbers_told if len(numbers_told) > 1 else numbers_told[0])
     if given:
-        made.ShutterShape = given
-        made.ShutterPresentationValue = integer(source, "ShutterPresentationValue") or 0
+        state.ShutterShape = given
+        state.ShutterPresentationValue = integer(source, "ShutterPresentationValue") or 0
 
 
 def _outline(source: Dataset, shape: str) -> dict[str, list[int]]:
     """What draws a shutter of this shape; {} where a part of it is missing, or encloses nothing."""
-    told = {keyword: numbers(source, keyword) for keyword in SHUTTER[shape]}
-    if not all(found and all(isfinite(value) for value in found) for found in told.values()):
+    outlines = {keyword: numbers(source, keyword) for keyword in SHUTTER[shape]}
+    if not all(found and all(isfinite(value) for value in found) for found in outlines.values()):
         return {}
-    outline = {keyword: [int(value) for value in found] for keyword, found in told.items()}
+    outline = {keyword: [int(value) for value in found] for keyword, found in outlines.items()}
     sizes = [len(found) for found in outline.values()]
     if shape == "RECTANGULAR":
         left, right, top, bottom = (found[0] for found in outline.values())
@@ -201,7 +203,7 @@ def _decimal(value: float) -> DSfloat:
 # Area and graphics
 
 
-def _area(made: Dataset, source: Dataset, film: Dataset) -> None:
+def _area(state: Dataset, source: Dataset, film: Dataset) -> None:
     """Displayed Area (PS3.3 C.10.4): the whole film, to fit."""
     item = Dataset()
     item.DisplayedAreaTopLeftHandCorner = [1, 1]
@@ -213,7 +215,7 @@ def _area(made: Dataset, source: Dataset, film: Dataset) -> None:
     else:
         aspect = [int(value) for value in numbers(source, "PixelAspectRatio")]
         item.PresentationPixelAspectRatio = aspect if len(aspect) == 2 and min(aspect) > 0 else [1, 1]
-    made.DisplayedAreaSelectionSequence = Sequence([item])
+    state.DisplayedAreaSelectionSequence = Sequence([item])
 
 
 def _spacings(source: Dataset) -> Iterator[tuple[float, ...]]:
@@ -223,7 +225,7 @@ def _spacings(source: Dataset) -> Iterator[tuple[float, ...]]:
             yield pair
 
 
-def _graphics(made: Dataset, film: Dataset, box: Box, said: str) -> None:
+def _graphics(state: Dataset, film: Dataset, box: Box, caption: str) -> None:
     """Graphic Annotation and Graphic Layer (PS3.3 C.10.5, C.10.7), in pixels of the film from 0\\0."""
     left, top, right, bottom = box.in_pixels(film.Rows, film.Columns)
     corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
@@ -232,7 +234,7 @@ def _graphics(made: Dataset, film: Dataset, box: Box, said: str) -> None:
     outline.GraphicDimensions, outline.NumberOfGraphicPoints = 2, len(corners)
     outline.GraphicData = [round(value, 1) for corner in corners for value in corner]
     words = Dataset()
-    words.UnformattedTextValue = said
+    words.UnformattedTextValue = caption
     words.AnchorPointAnnotationUnits, words.AnchorPointVisibility = "PIXEL", "N"
     words.AnchorPoint = [round(left, 1), round(bottom, 1)]
     annotation = Dataset()
@@ -240,8 +242,8 @@ def _graphics(made: Dataset, film: Dataset, box: Box, said: str) -> None:
     annotation.GraphicLayer = LAYER
     annotation.TextObjectSequence = Sequence([words])
     annotation.GraphicObjectSequence = Sequence([outline])
-    made.GraphicAnnotationSequence = Sequence([annotation])
+    state.GraphicAnnotationSequence = Sequence([annotation])
     layer = Dataset()
     layer.GraphicLayer, layer.GraphicLayerOrder = LAYER, 1
     layer.GraphicLayerDescription = "filmgate: where a classifier looked"
-    made.GraphicLayerSequence = Sequence([layer])
+    state.GraphicLayerSequence = Sequence([layer])

@@ -49,7 +49,7 @@ def rejection_note(
     reason = quality_reason(reasons)
     uid = result_uid("rejection", film, reason.value, who, note, at=at, equipment=equipment)
     with built():
-        made: Dataset = ko.KeyObjectSelectionDocument(
+        document: Dataset = ko.KeyObjectSelectionDocument(
             evidence=[film],
             content=_content(film, reason, who.strip(), note.strip()),
             series_instance_uid=film.SeriesInstanceUID,
@@ -59,8 +59,10 @@ def rejection_note(
             manufacturer=MANUFACTURER,
         )
     series = Series(("rejection",), "KO", REJECTION_SERIES, "filmgate rejected films")
-    said = "rejection note after a person's decision"
-    return identify(made, source, uid, series, said=said, at=at, equipment=equipment)
+    contribution_text = "rejection note after a person's decision"
+    return identify(
+        document, source, uid, series, contribution_text=contribution_text, at=at, equipment=equipment
+    )
 
 
 def quality_reason(reasons: Iterable[Reason]) -> Coded:

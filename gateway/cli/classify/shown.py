@@ -39,7 +39,7 @@ def say_result(one: Result) -> None:
     say(f"{clean(str(one.path))}")
     for note in one.notes:
         say(f"  picture: {clean(note)}")
-    if one.gated:
+    if one.gated and not (isinstance(one.answer, NotRead) and one.answer.why == one.gated):
         say(f"  gates: {clean(one.gated)}")
     if isinstance(one.answer, NotRead):
         say(f"  not read: {one.answer.code}: {clean(one.answer.why)}")
@@ -55,8 +55,10 @@ def say_result(one: Result) -> None:
     reading = one.answer
     say(f"  {reading.classifier} {reading.version}, sha256 {reading.model_digest[:16]}. Not for diagnosis.")
     if one.heatmap:
-        said = f"heat map of {reading.shown}" if reading.shown else "no heat map, as no condition was likely"
-        say(f"  picture in {clean(str(one.heatmap))}: {said}")
+        content = (
+            f"heat map of {reading.shown}" if reading.shown else "no heat map, as no condition was likely"
+        )
+        say(f"  picture in {clean(str(one.heatmap))}: {content}")
 
 
 def _bar(condition: Condition) -> str:

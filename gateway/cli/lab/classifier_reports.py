@@ -27,7 +27,7 @@ Scores = Annotated[
     list[Path],
     typer.Option("--scores", help="Table of scores, as training writes it; may be given again."),
 ]
-Page = Annotated[Path | None, typer.Option("--out", help="Folder of the report; ./report/NAME unless told.")]
+Page = Annotated[Path | None, typer.Option("--out", help="Folder of the report; by default ./report/NAME.")]
 Rule = Annotated[
     str,
     typer.Option("--rule", help="How thresholds are chosen: max-f1, youden, sensitivity=S or precision=P."),
@@ -58,7 +58,7 @@ Model = Annotated[str, typer.Option("--model", help="The classifier: a name that
 Split = Annotated[str, typer.Option("--split", help="The films set aside under this name in the manifest.")]
 Most = Annotated[int | None, typer.Option("--most", min=1, help="Chest films that are shown at most.")]
 Bundles = Annotated[
-    Path | None, typer.Option("--bundles", help="Folder of the gates' bundles; ours unless told.")
+    Path | None, typer.Option("--bundles", help="Folder of the gates' bundles; by default those that ship.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor cores of one look.")]
 

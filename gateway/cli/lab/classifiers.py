@@ -54,7 +54,9 @@ Nih = Annotated[
 ]
 Images = Annotated[
     list[Path] | None,
-    typer.Option("--images", help="Folder of that table's pictures; more than once.", rich_help_panel=LIST),
+    typer.Option(
+        "--images", help="Folder of that table's pictures; may be given again.", rich_help_panel=LIST
+    ),
 ]
 Folders = Annotated[
     Path | None,
@@ -68,7 +70,7 @@ Network = Annotated[
     typer.Option(
         "--network",
         callback=_known(nets.KINDS),
-        help=f"{', '.join(nets.KINDS)}; lite unless told.",
+        help=f"{', '.join(nets.KINDS)}; by default lite.",
         rich_help_panel=HOW,
     ),
 ]
@@ -80,7 +82,7 @@ Augmentation = Annotated[
     typer.Option(
         "--augmentation",
         callback=_known(AUGMENTATIONS),
-        help=f"{', '.join(AUGMENTATIONS)}; complex unless told.",
+        help=f"{', '.join(AUGMENTATIONS)}; by default complex.",
         rich_help_panel=HOW,
     ),
 ]
@@ -89,60 +91,85 @@ Imbalance = Annotated[
     typer.Option(
         "--imbalance",
         callback=_known(IMBALANCES),
-        help=f"{', '.join(IMBALANCES)}; none unless told.",
+        help=f"{', '.join(IMBALANCES)}; by default none.",
         rich_help_panel=HOW,
     ),
 ]
 EpochsHead = Annotated[
     int | None,
     typer.Option(
-        "--epochs-head", min=0, help="Epochs of the head alone; 2 unless told.", rich_help_panel=HOW
+        "--epochs-head",
+        min=0,
+        help="Epochs in which only the head is trained; by default 2.",
+        rich_help_panel=HOW,
     ),
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", min=0, help="Epochs of the whole; 20 unless told.", rich_help_panel=HOW),
+    typer.Option(
+        "--epochs",
+        min=0,
+        help="Epochs in which the whole network is trained; by default 20.",
+        rich_help_panel=HOW,
+    ),
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", min=1e-7, help="Highest learning rate; 0.001 unless told.", rich_help_panel=HOW),
+    typer.Option("--rate", min=1e-7, help="Highest learning rate; by default 0.001.", rich_help_panel=HOW),
 ]
 TrunkShare = Annotated[
     float | None,
-    typer.Option("--trunk-share", min=0, max=1, help="Of that rate, for the trunk.", rich_help_panel=HOW),
+    typer.Option(
+        "--trunk-share", min=0, max=1, help="The share of that rate that the trunk gets.", rich_help_panel=HOW
+    ),
 ]
 Batch = Annotated[
-    int | None, typer.Option("--batch", min=2, help="Films a step; 32 unless told.", rich_help_panel=HOW)
+    int | None, typer.Option("--batch", min=2, help="Films in a step; by default 32.", rich_help_panel=HOW)
 ]
 WeightDecay = Annotated[
     float | None,
-    typer.Option("--weight-decay", min=0, help="AdamW's; 0.03 unless told.", rich_help_panel=HOW),
+    typer.Option(
+        "--weight-decay", min=0, help="Weight decay of AdamW; by default 0.03.", rich_help_panel=HOW
+    ),
 ]
 Smoothing = Annotated[
     float | None,
-    typer.Option("--label-smoothing", min=0, max=0.5, help="Of the targets.", rich_help_panel=HOW),
+    typer.Option(
+        "--label-smoothing", min=0, max=0.5, help="How much the targets are smoothed.", rich_help_panel=HOW
+    ),
 ]
 ValidShare = Annotated[
     float | None,
     typer.Option(
-        "--valid-share", min=0, max=0.5, help="Of the patients, to stop early by; 0.15.", rich_help_panel=HOW
+        "--valid-share",
+        min=0,
+        max=0.5,
+        help="The share of patients to stop early by; by default 0.15.",
+        rich_help_panel=HOW,
     ),
 ]
 Patience = Annotated[
     int | None,
-    typer.Option("--patience", min=0, help="Epochs without a better one; 8, 0 never.", rich_help_panel=HOW),
+    typer.Option(
+        "--patience",
+        min=0,
+        help="Stop after this many epochs without a better one; by default 8, 0 never.",
+        rich_help_panel=HOW,
+    ),
 ]
 Init = Annotated[
     Path | None,
     typer.Option("--init", help="Weights to begin with: a model.safetensors.", rich_help_panel=HOW),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; ./runs/TASK unless told.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default ./runs/TASK.")]
 Cache = Annotated[Path, typer.Option("--cache", help="Folder for films made small once.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed and films give the same network.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor cores.")]
 FindRate = Annotated[bool, typer.Option("--find-rate", help="Only look for a learning rate: rate.png.")]
-Folds = Annotated[int, typer.Option("--folds", help="Cross-validate in so many parts, by patient; 0: train.")]
+Folds = Annotated[
+    int, typer.Option("--folds", help="Cross-validate by patient, in this many parts; 0: train once.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +206,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How it is trained; what is not said is as classifier_run.Settings has it."""
+    """How it is trained; an option that is not given is as in classifier_run.Settings."""
 
     network: Network = None
     px: Px = 224
@@ -249,9 +276,9 @@ Learned = Annotated[
 ]
 LessonsPx = Annotated[int, typer.Option("--px", min=32, max=512, help="Side of what the network sees.")]
 LessonsEpochs = Annotated[int, typer.Option("--epochs", min=1, help="Epochs of every run.")]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, max=5, help="Runs a way.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=5, help="Runs of each setting.")]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Runs at a time, on one core each.")]
-LessonsOut = Annotated[Path, typer.Option("--out", help="Folder of the runs; those that are done stay.")]
+LessonsOut = Annotated[Path, typer.Option("--out", help="Folder of the runs; finished runs are kept.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ NameOrChain = Annotated[
 ]
 Bundle = Annotated[str, typer.Argument(help="Which gate: the name of a bundle.")]
 Films = Annotated[Path, typer.Option("--films", help="Folder of labelled films, with manifest.csv in it.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the bundle; ./bundles/NAME unless told.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the bundle; by default ./bundles/NAME.")]
 Cache = Annotated[Path, typer.Option("--cache", help="Folder for films made small once.")]
 Bundles = Annotated[Path, typer.Option("--bundles", help="Folder of bundles.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the rounds: RUNS/ROUND/NAME.")]
@@ -84,9 +84,9 @@ MayLose = Annotated[
     float | None,
     typer.Option("--may-lose", min=0.001, max=50, help="Percent of clean films; else the gate's budget."),
 ]
-Page = Annotated[Path | None, typer.Option("--out", help="Folder of the report; ./report/NAME unless told.")]
+Page = Annotated[Path | None, typer.Option("--out", help="Folder of the report; by default ./report/NAME.")]
 Probes = Annotated[
-    bool, typer.Option("--probes", help="Probe for shortcuts and compare with rules; minutes.")
+    bool, typer.Option("--probes", help="Also probe for shortcuts and compare with rules; takes minutes.")
 ]
 
 

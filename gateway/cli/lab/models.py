@@ -28,7 +28,7 @@ from pipelines.lab.train.imports import Foreign, Terms
 File = Annotated[Path, typer.Argument(help="The file of the network or its weights.")]
 Folder = Annotated[Path, typer.Argument(help="The folder of the MONAI bundle.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the bundle that is made; it must not be there.")]
-Name = Annotated[str, typer.Option("--name", help="The classifier's name; that of the folder unless told.")]
+Name = Annotated[str, typer.Option("--name", help="The classifier's name; by default that of the folder.")]
 Sha256 = Annotated[str, typer.Option("--sha256", help="The file must have this digest.")]
 Weights = Annotated[str, typer.Option("--weights", help="Which release, such as densenet121-res224-all.")]
 Labels = Annotated[str, typer.Option("--labels", help="What each output means, with commas between.")]

@@ -33,7 +33,7 @@ from pipelines.lab.train.region_train import STEPS, Run
 
 Manifest = Annotated[Path, typer.Argument(help="region.yaml; labels.csv and boxes.csv lie beside it.")]
 Films = Annotated[Path, typer.Option("--films", help="Folder of the films that labels and boxes name.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the bundle; ./bundles/NAME unless told.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the bundle; by default ./bundles/NAME.")]
 Cache = Annotated[Path, typer.Option("--cache", help="Folder of the runs and of films made small once.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed and films give the same network.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Batches; else as the recipe says.")]

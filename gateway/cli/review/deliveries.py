@@ -45,7 +45,8 @@ class Narrowed:
 Failed = Annotated[bool, typer.Option("--failed", help="Only those that are not tried again by themselves.")]
 To = Annotated[str, typer.Option("--destination", help="The destination that is to get them.")]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help=f"At most so many, oldest first; {LISTED} unless --json is given.")
+    int | None,
+    typer.Option(min=1, help=f"Show at most this many, oldest first; by default {LISTED}, with --json all."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many there are; change nothing.")]
 

@@ -99,7 +99,8 @@ class Narrowed:
 
 
 Limit = Annotated[
-    int | None, typer.Option(min=1, help=f"At most so many, newest first; {LISTED} unless --json is given.")
+    int | None,
+    typer.Option(min=1, help=f"Show at most this many, newest first; by default {LISTED}, with --json all."),
 ]
 Films = Annotated[list[str], typer.Argument(help="SOP Instance UIDs, or film ids of `films list`.")]
 Everything = Annotated[bool, typer.Option("--all", help="Show what is good in full, too.")]

@@ -37,7 +37,9 @@ class Narrowed:
     ] = False
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help=f"At most so many, oldest first; {LISTED} unless --json is given."),
+        typer.Option(
+            min=1, help=f"Show at most this many, oldest first; by default {LISTED}, with --json all."
+        ),
     ] = None
     after: Annotated[
         str, typer.Option(callback=_hold_name, help="Go on after this hold (h7): the next newer ones.")

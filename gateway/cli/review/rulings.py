@@ -26,7 +26,7 @@ Ended = Annotated[bool, typer.Option("--all", help="Include rulings that were ta
 
 
 def rule(common: Common, sender: Sender, word: Word, answer: Answered, signed: Signed) -> None:
-    """Say once for all what a word in the headers of one sender means: for waiting films and new ones."""
+    """Say once and for all what a word in one sender's headers means, for waiting films and new ones."""
     sender, who, known = sender.strip(), signed.person, _known(word)
     with open_ledger(common) as ledger:
         films = ledger.rule(sender, known, answer, by=who, note_text=signed.note, now=datetime.now(UTC))
@@ -57,7 +57,7 @@ def take_back(common: Common, sender: Sender, word: Word, signed: Signed) -> Non
 
 
 def list_rulings(common: Common, everything: Ended = False) -> None:
-    """List what people said once for all about words in headers, oldest first."""
+    """List what people said once and for all about words in headers, oldest first."""
     with open_ledger(common) as ledger:
         rulings = ledger.rulings(ended=everything)
     if common.json:

@@ -49,7 +49,7 @@ def sqlite(settings: Settings) -> Iterator[Check]:
 
 
 def deliveries(settings: Settings) -> Iterator[Check]:
-    """What has not arrived at each destination, and why: an outage is told from objects that are refused."""
+    """What has not arrived at each destination, and why: an outage looks different from refused objects."""
 
     if not settings.ledger.url and not (settings.state / "ledger.sqlite").exists():
         return
@@ -61,16 +61,16 @@ def deliveries(settings: Settings) -> Iterator[Check]:
         try:
             groups = [group for group in ledger.undone() if group.trouble or group.state == "failed"]
             for name in dict.fromkeys(group.destination for group in groups):
-                its = [group for group in groups if group.destination == name]
-                yield Check(f"deliveries to {name}", "warning", _undone(its, ledger.last_taken(name)))
-        except LedgerError as error:  # damaged, or gone by now: what was found so far is told all the same
+                undone = [group for group in groups if group.destination == name]
+                yield Check(f"deliveries to {name}", "warning", _undone(undone, ledger.last_taken(name)))
+        except LedgerError as error:  # damaged, or gone by now: what was found so far is shown all the same
             yield Check("deliveries", "error", str(error))
 
 
 def _undone(groups: list[Undone], taken: datetime | None) -> str:
-    told = [f"{group.count} {'failed' if group.state == 'failed' else 'wait'}" for group in groups]
+    counts = [f"{group.count} {'failed' if group.state == 'failed' else 'wait'}" for group in groups]
     words = [
-        f"{count}: {group.trouble or 'see its error'}" for count, group in zip(told, groups, strict=True)
+        f"{count}: {group.trouble or 'see its error'}" for count, group in zip(counts, groups, strict=True)
     ]
     oldest = min(group.since for group in groups)
     words.append(f"the oldest has been owed since {when(oldest)}")

@@ -149,10 +149,10 @@ def time_zone(settings: Settings) -> Check:
     """Few hospitals live by UTC, and most containers do."""
     name = settings.gateway.time_zone
     here = datetime.now(UTC).astimezone(clocks.zone(name))
-    told = f"{name or here.tzname()}, UTC{here:%z}"
+    zone = f"{name or here.tzname()}, UTC{here:%z}"
     if name:
-        return Check("time zone", "ok", told)
+        return Check("time zone", "ok", zone)
     if here.tzname() != "UTC":
-        return Check("time zone", "ok", f"{told}, of this machine")
+        return Check("time zone", "ok", f"{zone}, of this machine")
     why = "results are dated, and the age of a study is counted, by it; if the hospital's clocks show another"
-    return Check("time zone", "warning", f"{told}, of this machine: {why} time, set gateway.time_zone")
+    return Check("time zone", "warning", f"{zone}, of this machine: {why} time, set gateway.time_zone")
