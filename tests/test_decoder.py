@@ -160,7 +160,7 @@ def test_a_child_killed_between_requests_is_replaced(film):
         assert decoder.pid != first
 
 
-@pytest.mark.parametrize(("fault", "timeout_s"), [("crash", 10), ("hang", 3), ("spin", 3), ("hog", 10)])
+@pytest.mark.parametrize(("fault", "timeout_s"), [("crash", 10), ("hang", 2), ("spin", 2), ("hog", 10)])
 def test_crash_hang_and_greed_are_tried_twice(film, monkeypatch, fault, timeout_s):
     """DECODE_FAILED after one retry in a fresh child; the parent lives, and decodes again."""
     monkeypatch.setenv("FILMGATE_DECODER_TEST", fault)
