@@ -109,7 +109,8 @@ def test_each_wish_is_asked_of_the_database(ledger: Ledger, wanted: Wanted, expe
 
 def test_people_are_shown_a_page_and_told_how_to_see_more(state: Path) -> None:
     shown = run(state, "films", "list", "--limit", "3")
-    assert f"the newest 3 of {FILMS} films; --after {FILMS - 2} shows the next" in shown
+    assert f"--after {FILMS - 2} shows the next ones" in shown
+    assert f"3 of {FILMS} films" in shown
     following = run(state, "films", "list", "--limit", "3", "--after", str(FILMS - 2))
     assert str(FILMS - 3) in following
     assert str(FILMS - 2) not in following.split("--after")[0]
@@ -121,8 +122,8 @@ def test_a_long_quarantine_is_shown_by_pages(state: Path, ledger: Ledger) -> Non
     """Oldest first, fifty at once; with what is left and how to see it."""
     held = len(ledger.holds())
     shown = run(state, "quarantine", "list")
-    assert f"{held - 50} more; --after h50 shows the next" in shown
-    assert "waits for one answer: sender" in shown
+    assert f"{held - 50} more. --after h50 shows the next ones" in shown
+    assert "One answer settles" in shown
     two = json.loads(run(state, "quarantine", "list", "--after", "h50", "--limit", "2", "--json"))
     assert [hold["hold"] for hold in two] == ["h51", "h52"]
     assert len(json.loads(run(state, "quarantine", "list", "--json"))) == held
