@@ -15,28 +15,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 
+import encoded
 import imagecodecs
 import numpy as np
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGExtended12Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
+from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway.sandbox.decoder import Decoder
 from pipelines import decode, display
@@ -46,14 +31,25 @@ from pipelines.film import PREVIEW_PX, Operations
 from pipelines.instance.part10 import parse
 from pipelines.pixels.shrinking import shrunk
 
-NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-ENCODERS: dict[UID, Callable[[np.ndarray], bytes]] = {
-    JPEGExtended12Bit: lambda a: imagecodecs.jpeg8_encode(a, level=95, bitspersample=12),
-    JPEGLosslessSV1: lambda a: imagecodecs.ljpeg_encode(a, bitspersample=12),
-    JPEGLSLossless: imagecodecs.jpegls_encode,
-    JPEG2000Lossless: lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k", bitspersample=12),
-    HTJ2KLossless: imagecodecs.htj2k_encode,
-}
+NAMES = (
+    "native, explicit little",
+    "native, implicit, 16 bits",
+    "native, big endian",
+    "native, deflated",
+    "RLE",
+    "JPEG extended, 12 bits",
+    "JPEG lossless",
+    "JPEG-LS",
+    "JPEG 2000 lossless",
+    "HTJ2K",
+)
+ENCODE = {"JPEG extended, 12 bits": lambda a: imagecodecs.jpeg8_encode(a, level=95, bitspersample=12)}
+CODECS = [
+    replace(codec, bits=12, encode=ENCODE.get(name, codec.encode))
+    for name in NAMES
+    for codec in encoded.CODECS
+    if codec.name == name
+]
 
 
 def film(rows: int, columns: int) -> np.ndarray:
@@ -62,27 +58,6 @@ def film(rows: int, columns: int) -> np.ndarray:
     smooth = 2000 + 900 * np.sin(y / rows * 9) * np.cos(x / columns * 7)
     noise = np.random.default_rng(0).normal(0, 15, (rows, columns))
     return np.clip(smooth + noise, 0, 4095).astype("<u2")
-
-
-def write(path: Path, pixels: np.ndarray, syntax: UID) -> None:
-    """A DX object in that transfer syntax."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = syntax
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    ds.Modality, ds.PhotometricInterpretation = "DX", "MONOCHROME2"
-    ds.WindowCenter, ds.WindowWidth = 2048, 4096
-    ds.Rows, ds.Columns, ds.SamplesPerPixel = *pixels.shape, 1
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-    native = pixels.astype(">u2") if syntax == ExplicitVRBigEndian else pixels
-    ds.PixelData = encapsulate([ENCODERS[syntax](pixels)]) if syntax in ENCODERS else native.tobytes()
-    if syntax == RLELossless:  # pydicom encodes it, and sets the syntax itself
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.compress(RLELossless)
-    out = BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    path.write_bytes(out.getvalue())
 
 
 def stages(path: Path) -> dict[str, float]:
@@ -121,16 +96,16 @@ def main() -> None:
     heads = "".join(f"{name:>8}" for name in ("MB", "read", "decode", "shrink", "show", "Film", "child"))
     print(f"{'transfer syntax':44}{heads}")
     with tempfile.TemporaryDirectory() as folder, Decoder(timeout_s=60) as decoder:
-        for syntax in (*NATIVE, RLELossless, *ENCODERS):
-            path = Path(folder) / f"{syntax}.dcm"
-            write(path, pixels, syntax)
+        for codec in CODECS:
+            path = Path(folder) / f"{codec.syntax}.dcm"
+            path.write_bytes(encoded.written(codec, pixels, codec.encode(pixels)))
             decoder.film(path)
             runs = [stages(path) for _ in range(args.repeat)]
             columns = [statistics.median(run[name] for run in runs) for name in runs[0]]
             columns.append(median_ms(lambda path=path: decode.decode_film(path), args.repeat))
             columns.append(median_ms(lambda path=path: decoder.film(path), args.repeat))
             told = "".join(f"{value:8.1f}" for value in (path.stat().st_size / 1e6, *columns))
-            print(f"{syntax.name[:44]:44}{told}")
+            print(f"{codec.syntax.name[:44]:44}{told}")
         source, out = Path(folder) / f"{ExplicitVRLittleEndian}.dcm", Path(folder) / "copy.dcm"
         turned = Operations(turn=90, invert=True)
         copy_ms = median_ms(lambda: decoder.derive(source, turned, {}, out), args.repeat)

@@ -17,7 +17,6 @@ import argparse
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import statistics
@@ -35,7 +34,7 @@ import structlog
 from orthanc_peer import ORTHANC, configuration
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
-from rig import DCMSEND, ROOT, STORESCP, below, free_port, listening
+from rig import ROOT, STORESCP, acknowledged, below, dcmsend, free_port, listening
 
 from gateway.ledger import Ledger
 from gateway.listener import serve
@@ -146,8 +145,8 @@ def send(films: list[Path], folder: Path, port: int, senders: int) -> tuple[int,
     commands = []
     for number in range(senders):
         report = folder / f"report-{number}.txt"
-        mine = [str(film) for film in films[number::senders]]
-        commands.append([DCMSEND, "-aec", "FILMGATE", "+crf", str(report), "127.0.0.1", str(port), *mine])
+        mine = films[number::senders]
+        commands.append(dcmsend(port, mine, report))
     began = time.monotonic()
     running = [
         subprocess.Popen(one, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for one in commands
@@ -155,12 +154,7 @@ def send(films: list[Path], folder: Path, port: int, senders: int) -> tuple[int,
     for one in running:
         one.wait()
     seconds = time.monotonic() - began
-    stored = 0
-    for number in range(senders):
-        report = folder / f"report-{number}.txt"
-        text = report.read_text() if report.exists() else ""
-        found = re.search(r"with status SUCCESS\s*:\s*(\d+)", text)
-        stored += int(found.group(1)) if found else 0
+    stored = sum(len(acknowledged(folder / f"report-{number}.txt")) for number in range(senders))
     return stored, seconds
 
 

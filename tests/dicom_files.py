@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, HTJ2KLossless
 
 REAL = Path(__file__).parents[2] / "shared" / "dicom"  # absent elsewhere; tests of it skip
+
+
+def deflated_zeros(mib: int) -> bytes:
+    """So many MiB of zeros as a raw deflate stream: one MiB's blocks, that refer to no other, repeated."""
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    once = squeeze.compress(bytes(1 << 20)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    return once * mib + squeeze.flush()
 
 
 def real_files(*suffixes: str) -> list[Path]:

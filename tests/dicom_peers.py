@@ -32,6 +32,7 @@ from gateway.store import Store
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT = str(ExplicitVRLittleEndian)
+EMPTY_PDU = struct.pack(">BxL", 4, 0)  # a P-DATA-TF without a value
 
 
 class MemoryLedger:
@@ -78,7 +79,7 @@ class MemoryLedger:
             self.received.extend(batch)
             return [Recorded(len(self.received), 1, Outcome.NEW) for _ in batch]
 
-    def wait(self, what: Any, timeout: float = 5.0) -> bool:
+    def wait(self, what: Any, timeout: float = 30.0) -> bool:
         with self.changed:
             return bool(self.changed.wait_for(what, timeout=timeout))
 

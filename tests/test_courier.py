@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,16 +33,14 @@ def test_all_that_is_owed_arrives_in_order(gateway: Gateway) -> None:
     assert archive.closed.is_set()
 
 
-def test_from_the_ledger_to_a_real_peer_in_little_time(gateway: Gateway, free_port: int) -> None:
-    """No worker and no Redis: a film that becomes due is at the archive well within a second."""
+def test_from_the_ledger_to_a_real_peer(gateway: Gateway, free_port: int) -> None:
+    """No worker and no Redis: a film that becomes due goes to the archive by itself, at the first try."""
     settings = DicomDestination(ae_title="ARCHIVE", port=free_port)
     with storage_scp(free_port) as peer, running(gateway, build("archive", settings, "FILMGATE")):
-        began = time.monotonic()
         gateway.owe("archive")
         gateway.until("archive", delivered=1)
-        took_s = time.monotonic() - began
     assert peer.datasets == [b"1.2.0   "]
-    assert took_s < 2
+    assert peer.accepted == 1
 
 
 def test_a_slow_destination_delays_no_other(gateway: Gateway) -> None:

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from busy import busy, starve
-from dicom_files import change, dx, part10, ramp
+from dicom_files import change, deflated_zeros, dx, part10, ramp
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
@@ -161,7 +160,7 @@ def test_a_child_killed_between_requests_is_replaced(film):
         assert decoder.pid != first
 
 
-@pytest.mark.parametrize(("fault", "timeout_s"), [("crash", 10), ("hang", 3), ("spin", 3), ("hog", 10)])
+@pytest.mark.parametrize(("fault", "timeout_s"), [("crash", 10), ("hang", 2), ("spin", 2), ("hog", 10)])
 def test_crash_hang_and_greed_are_tried_twice(film, monkeypatch, fault, timeout_s):
     """DECODE_FAILED after one retry in a fresh child; the parent lives, and decodes again."""
     monkeypatch.setenv("FILMGATE_DECODER_TEST", fault)
@@ -184,7 +183,7 @@ def test_a_busy_machine_makes_a_film_late_and_not_broken(film):
         with Decoder(timeout_s=2) as decoder:
             return decoder.film(film).pixels.shape
 
-    with ThreadPoolExecutor(1) as thread, busy(12):
+    with ThreadPoolExecutor(1) as thread, busy(6):
         assert thread.submit(decoded).result(timeout=120) == (512, 439)
 
 
@@ -227,11 +226,9 @@ def test_a_film_may_not_ask_for_more_than_the_limit(tmp_path):
 
 def test_a_deflate_bomb_stays_in_the_child(shared, tmp_path):
     """UNREADABLE, within seconds and the limit, by the same child."""
-    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = b"".join(bomb.compress(b"\0" * 2**20) for _ in range(512)) + bomb.flush()
     data = part10(dx(ramp()), DeflatedExplicitVRLittleEndian)
     path = tmp_path / "bomb.dcm"
-    path.write_bytes(data[: 144 + struct.unpack_from("<I", data, 140)[0]] + body)
+    path.write_bytes(data[: 144 + struct.unpack_from("<I", data, 140)[0]] + deflated_zeros(512))
     with pytest.raises(DecodeError) as caught:
         shared.film(path)
     assert caught.value.reason is Reason.UNREADABLE

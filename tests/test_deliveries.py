@@ -28,6 +28,7 @@ from gateway.settings import DicomDestination, RetrySettings
 from gateway.store import Store
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+TOO_SLOW = ("hanging", "crawling")  # given up soon; all others may take their time
 QUICK = RetrySettings(first_s=0.02, longest_s=0.05)
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -54,7 +55,8 @@ class Line:
         """`archive=11112`: to an SCP of the AE title ARCHIVE at this port."""
         found = {}
         for name, port in ports.items():
-            block = DicomDestination(ae_title="ARCHIVE", port=port, timeout_s=0.3)
+            timeout_s = 0.3 if name in TOO_SLOW else WAIT_S
+            block = DicomDestination(ae_title="ARCHIVE", port=port, timeout_s=timeout_s)
             found[name] = build(name, block, "FILMGATE")
         courier = Courier(self.ledger, self.store, found, dict.fromkeys(found, retry), rng=Random(1))
         courier.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +39,7 @@ from gateway.errors import (
     Unreachable,
 )
 from gateway.settings import DicomDestination as DicomSettings
-from gateway.upper_layer import association
-from gateway.upper_layer.association import Interrupted, TimedOut, Unwelcome
+from gateway.upper_layer.association import Interrupted, Unwelcome
 
 __all__ = ["connect"]
 
@@ -297,62 +295,6 @@ def test_a_duplicate_is_delivered_unless_it_may_be_another_version(
         for other in (to_ai, replace(delivery, sole=False), replace(to_ai, unanswered=True, sole=False)):
             with pytest.raises(Duplicate, match="there already"):
                 destination.deliver(path, other)
-
-
-def test_a_peer_that_hangs_after_the_object(connect: Connect, tmp_path: Path) -> None:
-    """No response within the timeout."""
-
-    def hangs(connection: socket.socket) -> None:
-        accept(connection)
-        take_message(connection)
-        connection.recv(1)
-
-    with raw_peer(hangs) as port, pytest.raises(TimedOut, match="no response"):
-        connect(port, timeout_s=0.2).deliver(*kept(tmp_path, b"12"))
-
-
-@pytest.mark.parametrize("size", [20 << 20, 200_000])
-def test_a_peer_that_takes_a_byte_a_second(connect: Connect, tmp_path: Path, size: int) -> None:
-    """Neither the kernel's buffers nor trickling progress hide it, be the object large or small."""
-    enough = threading.Event()
-
-    def crawls(connection: socket.socket) -> None:
-        accept(connection)
-        while not enough.wait(0.05):
-            connection.recv(1)
-
-    began = time.monotonic()
-    with raw_peer(crawls) as port:
-        with pytest.raises(TimedOut):
-            connect(port, timeout_s=0.3).deliver(*kept(tmp_path, bytes(size)))
-        enough.set()
-    assert time.monotonic() - began < 5
-
-
-def test_a_slow_link_is_not_a_hanging_peer(
-    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An object that takes many timeouts' time goes through, as long as enough of it moves in each."""
-    monkeypatch.setattr(association, "SLOWEST_BYTES_S", 1 << 20)
-    pause = threading.Event()
-
-    def slow(connection: socket.socket) -> None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        accept(connection)
-        take = connection.recv
-
-        class Slowly:
-            def recv(self, count: int) -> bytes:
-                pause.wait(0.002)
-                return take(count)
-
-        answer(connection, take_message(Slowly()))  # type: ignore[arg-type]
-        connection.recv(1)
-
-    with raw_peer(slow) as port:
-        began = time.monotonic()
-        connect(port, timeout_s=0.2).deliver(*kept(tmp_path, bytes(12 << 20)))
-    assert time.monotonic() - began > 0.4
 
 
 def test_closing_breaks_off_what_is_under_way(connect: Connect, tmp_path: Path) -> None:

@@ -170,13 +170,15 @@ GATE_SAYS = {
 
 
 def test_no_film_passes_unless_every_gate_is_good_or_flagged() -> None:
-    """Every combination of good, bad, unsure and failed over all gates, with three kinds of header."""
+    """Every combination of good, bad, unsure and failed over all gates; elsewhere three at once."""
     failed = {gate: Finding(gate, Verdict.FAILED, reason=Reason.GATE_FAILED) for gate in GATES}
     good = {gate: Finding(gate, Verdict.GOOD, 0.9) for gate in GATES}
     spoken = [(good[gate], *(says(word, gate) for word in GATE_SAYS[gate]), failed[gate]) for gate in GATES]
     for header, *findings in product((CHEST, HAND, SILENT), *spoken):
-        decision = judge(header, tuple(findings))
         wrong = {f.reason for f in findings if f.verdict is not Verdict.GOOD}
+        if header is not CHEST and sum(f.verdict is not Verdict.GOOD for f in findings) > 3:
+            continue
+        decision = judge(header, tuple(findings))
         assert decision.act is not P or wrong <= set(decision.flags)
         assert decision.act is P or decision.reasons
         assert decision.act is P or not decision.destinations or decision.operations

@@ -3,144 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-import torch
 from highdicom.sr import srread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComprehensiveSRStorage,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
-    KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
 )
 from pynetdicom.dsutils import encode
+from read_line import HELD, NOW, Children, Line, children, folder, line
 from structlog.testing import capture_logs
 from test_tasks import Says, receive
 
 from gateway import bootstrap
-from gateway.bootstrap import Shell
-from gateway.errors import Missing, SettingsError
 from gateway.ledger.records import Received
 from gateway.process.priority import LedgerThread
-from gateway.sandbox.decoder import Decoder
-from gateway.sandbox.reporter import Reporter
-from gateway.settings import Settings, load
-from gateway.settings.classifier import acceptance
-from gateway.supervisor.snapshot import write_snapshot
-from gateway.supervisor.supervisor import load_all
 from gateway.worker import Worker
-from models.classifiers import bundle, nets, terms
-from models.classifiers.accepts import Accepts
-from models.classifiers.bundle import ClassifierCard, Input
 from pipelines.film import Operations, Reason
 from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import Policy
-from pipelines.reading.classifier import Classifier
 
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-CLASSES = ("Effusion", "Mass", "No Finding")
+__all__ = ["children", "folder", "line"]
+
 WORKLIST = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
-Children = tuple[Decoder, Reporter]
-TO_ARCHIVE = {"sr": ["archive"], "heatmap": ["archive"], "gsps": ["archive"], "not_analysed": ["archive"]}
-HELD = ("mirror", Reason.MIRROR_SUSPECTED)
-
-
-def tiny(folder: Path, **words: Any) -> Path:
-    """A bundle whose network is small and whose weights are random, and always the same."""
-    torch.manual_seed(0)
-    thresholds = {"Effusion": 0.0, "Mass": 1.0, "No Finding": None}
-    card = ClassifierCard("tiny", "small", CLASSES, input=Input(px=64), thresholds=thresholds, **words)
-    bundle.save(folder, card, nets.Small(len(CLASSES)).eval())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny(tmp_path_factory.mktemp("bundles") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[tuple[Decoder, Reporter]]:
-    with Decoder(timeout_s=30) as decoder, Reporter(timeout_s=60) as reporter:
-        yield decoder, reporter
-
-
-def open_reader(folder: Path, engines: Path) -> Classifier:
-    return Classifier.open(folder, cache=engines)
-
-
-class Line:
-    """A gateway with one classifier, and a worker that does all there is to do."""
-
-    def __init__(self, tmp_path: Path, where: Path, children: Children, **more: Any) -> None:
-        block = {"kind": "classifier", "bundle": str(where), "results": TO_ARCHIVE} | more.pop("block", {})
-        tree = {
-            "state": tmp_path,
-            "store": {"min_free_mb": 0},
-            "destinations": {
-                "archive": {"kind": "folder", "path": tmp_path / "archive"},
-                "hook": {"kind": "webhook", "url": "https://his.example/in"},
-                "chest": block,
-            },
-            "routes": {"pass": ["chest"]},
-        }
-        self.tmp_path, self.children = tmp_path, children
-        engines = tmp_path.parent / "engines"  # the network is made ready once for all tests
-        engines.mkdir(exist_ok=True)
-        if not (tmp_path / "engines").exists():
-            (tmp_path / "engines").symlink_to(engines)
-        self.shell = Shell.open(Settings.model_validate(tree | more), migrate_first=True)
-        self.ledger = self.shell.ledger
-
-    def examiner(self, *faults: tuple[str, Reason]) -> Worker:
-        decoder, reporter = self.children
-        says: Any = Says(*faults)
-        policy = Policy.default()
-        return Worker(
-            self.shell, decoder, says, policy, "w", LedgerThread(), reporter, open_reader=open_reader
-        )
-
-    def work(self, *faults: tuple[str, Reason]) -> None:
-        self.examiner(*faults).work()
-
-    def sent(self, ds: Dataset, *faults: tuple[str, Reason]) -> dict[str, Any]:
-        """Receive a film and do all there is to do with it; its one result."""
-        receive(self.shell, ds, self.tmp_path)
-        self.work(*faults)
-        (result,) = self.ledger.film(str(ds.SOPInstanceUID)).results
-        return result
-
-    def objects(self, destination: str = "archive") -> dict[str, Any]:
-        """What is owed to a destination: dataset or JSON, by SOP class or media type."""
-        owed = self.ledger.claim_deliveries(destination, 20, NOW)
-        return {one.sop_class_uid or one.transfer_syntax_uid: self._content(one) for one in owed}
-
-    def _content(self, delivery: Any) -> Any:
-        meta, file = self.shell.store.open_dataset(delivery.digest)
-        with file:
-            if not meta.sop_class_uid:
-                return json.loads(file.read())
-        return pydicom.dcmread(self.shell.store.path(delivery.digest))
-
-    def state(self) -> str:
-        owed = self.ledger.film(1).deliveries
-        return next((d["state"] for d in owed if d["destination"] == "chest"), "not owed")
-
-
-@pytest.fixture
-def line(tmp_path: Path, folder: Path, children: Children) -> Line:
-    return Line(tmp_path, folder, children)
 
 
 def test_a_film_that_qualified_is_read_at_once_and_its_results_are_owed(line: Line) -> None:
@@ -394,115 +287,3 @@ def test_a_film_outside_the_card_is_not_read_even_when_a_person_sends_it(line: L
     line.work()
     (result,) = line.ledger.film(1).results
     assert (result["not_read"], result["why"]) == ("OUTSIDE_CARD", "age 3 is under 10")
-
-
-def test_what_a_classifier_takes_stands_on_its_card_or_in_the_settings(
-    tmp_path: Path, children: Children
-) -> None:
-    """The settings replace single words of the card, also in the processes that are given all settings."""
-    where = tiny(tmp_path / "kids", accepts=Accepts(min_age=1, max_age=5, views=("PA",)))
-    plain = Line(tmp_path, where, children).shell.acceptances()["chest"]
-    assert (plain.min_age, plain.max_age, plain.views) == (1, 5, ("PA",))
-    line = Line(tmp_path, where, children, block={"accepts": {"max_age": 3}})
-    told = line.shell.acceptances()["chest"]
-    assert (told.min_age, told.max_age) == (1, 3)
-    in_a_worker = load(write_snapshot(line.shell.settings), env={})
-    assert acceptance(in_a_worker.classifiers["chest"], "chest") == told
-    unknown = Line(tmp_path, tmp_path / "nothing", children).shell.acceptances()["chest"]
-    assert (unknown.min_age, unknown.views) == (10, ("PA", "AP", "frontal"))
-
-
-def test_the_terms_are_those_of_the_card(tmp_path: Path) -> None:
-    """Read without torch, and the same."""
-    where = tiny(tmp_path / "kids", accepts=Accepts(min_age=1, max_age=5), off=True)
-    card, read = bundle.read_card(where), terms.read(where)
-    assert (read.name, read.version, read.weights_sha256) == (card.name, card.version, card.weights_sha256)
-    assert (read.off, read.weights) == (True, where / card.weights)
-    assert read.accepts == card.accepts == Accepts(min_age=1, max_age=5)
-    with pytest.raises(terms.NoTerms, match="no card"):
-        terms.read(tmp_path)
-
-
-def test_a_classifier_that_is_off_must_be_switched_on_by_name(tmp_path: Path) -> None:
-    tiny(tmp_path / "kids", off=True)
-    config = tmp_path / "filmgate.yaml"
-    config.write_text("destinations: {kids: {kind: classifier, bundle: ./kids}}\nroutes: {pass: [kids]}\n")
-    with pytest.raises(SettingsError, match=r"destinations.kids: this classifier is off.*say `on: true`"):
-        load_all(config, tmp_path)
-    config.write_text(config.read_text().replace("./kids", "./kids, on: true"))
-    assert load_all(config, tmp_path).classifiers["kids"].on
-
-
-def test_a_rejection_note_follows_a_named_persons_reject_alone(
-    tmp_path: Path, folder: Path, children: Children
-) -> None:
-    """Off until switched on; the note names the film, and the one who rejected it."""
-    notes = {"rejection_notes": ["archive"]}
-    line = Line(tmp_path, folder, children, block={"results": {}}, quarantine=notes)
-    ds = phantom_dx("frontal", 12)
-    receive(line.shell, ds, tmp_path)
-    line.work(HELD)
-    assert line.objects() == {}
-    line.shell.quarantine().reject(1, by="Ann Other", note="not a chest")
-    note = line.objects()[KeyObjectSelectionDocumentStorage]
-    assert str(ds.SOPInstanceUID) in str(note)
-    assert "Ann" in str(note)
-
-
-def test_what_no_note_can_name_is_rejected_without_one(
-    tmp_path: Path, folder: Path, children: Children
-) -> None:
-    """A person can close its hold; a note that could never be made would keep it open."""
-    notes = {"rejection_notes": ["archive"]}
-    line = Line(tmp_path, folder, children, block={"results": {}}, quarantine=notes)
-    ds = phantom_dx("frontal", 17)
-    ds.StudyInstanceUID = ""
-    receive(line.shell, ds, tmp_path)
-    line.work(HELD)
-    line.shell.quarantine().reject(1, by="Ann Other", note="junk")
-    assert (line.ledger.holds(), line.objects()) == ([], {})
-
-
-def test_a_film_whose_file_is_gone_stays_held_in_words(
-    tmp_path: Path, folder: Path, children: Children
-) -> None:
-    """Neither a copy nor a note can be made of it; other films are not held up by a crash."""
-    line = Line(
-        tmp_path, folder, children, block={"results": {}}, quarantine={"rejection_notes": ["archive"]}
-    )
-    receive(line.shell, phantom_dx("frontal", 18), tmp_path)
-    line.work(HELD)
-    (held,) = line.ledger.holds()
-    line.shell.store.remove(held.digest)
-    quarantine = line.shell.quarantine()
-    with pytest.raises(Missing, match="stays held"):
-        quarantine.reject(1, by="Ann Other", note="")
-    with pytest.raises(Missing, match="stays held"):
-        quarantine.correct(1, by="Ann Other", note="", operations=Operations(turn=90))
-    assert line.ledger.holds() == [held]
-
-
-def test_rejecting_sends_no_note_unless_it_is_switched_on(line: Line) -> None:
-    receive(line.shell, phantom_dx("frontal", 13), line.tmp_path)
-    line.work(HELD)
-    line.objects()
-    line.shell.quarantine().reject(1, by="ann", note="")
-    assert line.objects() == {}
-
-
-def test_a_lost_maker_of_reports_is_replaced(children: Children, tmp_path: Path, folder: Path) -> None:
-    """It died between two films: nobody notices."""
-    line = Line(tmp_path, folder, children)
-    assert line.sent(phantom_dx("frontal", 14))["objects"]
-    _, reporter = children
-    assert reporter.pid is not None
-    os.kill(reporter.pid, signal.SIGKILL)
-    assert len(line.sent(phantom_dx("frontal", 15))["objects"]) == 3
-
-
-def test_children_are_ready_before_the_first_film(tmp_path: Path) -> None:
-    """Warmed up, they have loaded what they need, and answer."""
-    with Decoder() as decoder, Reporter(timeout_s=60) as reporter:
-        for child in (decoder, reporter):
-            child.warm_up(tmp_path)
-            assert child._ask(tmp_path, {"do": "ready"}, most=0) == ({}, bytearray())

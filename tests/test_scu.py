@@ -80,7 +80,7 @@ def test_echo(free_port: int) -> None:
     with storage_scp(free_port):
         result = scu.echo("127.0.0.1", free_port, "ARCHIVE", calling="TEST")
     assert result.ok
-    assert 0 < result.elapsed_ms < 5000
+    assert result.elapsed_ms > 0
 
 
 def test_echo_without_an_answer(free_port: int) -> None:

@@ -144,7 +144,7 @@ with worker.Heartbeat(lambda: None):
     if sys.argv[1] == "sleeps":
         time.sleep(60)
     else:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 3
         while time.monotonic() < end:  # without Python's lock, as networks work
             hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000)
 os._exit(0)
@@ -171,7 +171,7 @@ def test_a_worker_that_hangs_ends_itself() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and SCHED_IDLE")
 def test_a_worker_that_others_keep_from_the_processor_goes_on() -> None:
-    """Five seconds on the clock, hardly any of its own: its heartbeat goes on."""
+    """Three seconds on the clock, hardly any of its own: its heartbeat goes on."""
     child = heart("works")
     try:
         os.sched_setaffinity(child.pid, {CPU})  # of its first thread, which has the job

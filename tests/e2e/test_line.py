@@ -210,7 +210,7 @@ def test_a_word_is_ruled_on_once_for_those_that_wait_and_those_that_come(line: G
     rows = [sent(line, ds, folder) for ds in films[:2]]
     assert [(row["decision"], row["reasons"]) for row in rows] == [("quarantine", ["HEADER_WORD"])] * 2
     asked = line.cli("quarantine", "list").stdout
-    sender = re.search(r"sender (\S+), word BONE \(2 films", asked)
+    sender = re.search(r"settles 2 films .*\(sender (\S+), word BONE\)", asked)
     assert sender, asked
     done = line.cli("quarantine", "rule", sender[1], "BONE", "always", "--by", "ann", "--note", "seen")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """Does an honest C-ECHO get its answer while others misbehave, and what do they cost the listener?
 
-    python bench/siege.py [--echoes 40]
+    python bench/harm/siege.py [--echoes 40]
 
 One silent TCP client, 20 half-sent PDU headers, a PDU length of 4 GiB, and 500 silent sockets; against a
 whole gateway on loopback. Slowest of the echoes in seconds, growth of the listener's memory in MB.
@@ -12,10 +12,14 @@ import argparse
 import json
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
 
 from rig import Gateway, cpu_model, gateway, rss_mb
 

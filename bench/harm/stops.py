@@ -4,7 +4,7 @@ Senders of all speeds push films by C-STORE, some slower than a listener drains.
 was under way ends with 0x0000, or with an abort after the drain time; anything else is a cut. While new
 settings are taken whoever connects is served. At the end the books must balance, as in survive.py.
 
-    python bench/stops.py [--sigterm 50] [--sighup 50] [--films 200] [--seed 0]
+    python bench/harm/stops.py [--sigterm 50] [--sighup 50] [--films 200] [--seed 0]
 """
 
 from __future__ import annotations
@@ -14,41 +14,28 @@ import itertools
 import json
 import random
 import signal
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import kill
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
+
+from harm.sending import send
+from harm.survive import films, report
 from rig import Gateway, cpu_model, gateway, wait_for
-from survive import films, report
 
 from gateway.cli.run.serving import LISTENER_DRAIN_S
-from gateway.errors import DeliveryError
 from gateway.store import read_meta
-from gateway.upper_layer.association import Association, Interrupted, Proposal, Target
+from gateway.upper_layer.association import Target
 
 FILM_S = (0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 2 * LISTENER_DRAIN_S)  # a sender each: how long it takes
-CHUNK = 16 << 10
 PAUSE_S = 0.3  # between two films of one sender
 ROLL_S = 180.0
-
-
-class SlowAssociation(Association):
-    """One that sends a film in so many seconds."""
-
-    film_s = 0.0
-
-    def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
-        data = memoryview(b"".join(pieces))
-        chunks = range(0, len(data), CHUNK)
-        for at in chunks:
-            super()._send([data[at : at + CHUNK]])
-            if self.film_s and len(chunks) > 1:
-                time.sleep(self.film_s / len(chunks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +44,7 @@ class Try:
 
     began: float
     ended: float
-    outcome: str  # "answered", "refused" and a status, "broken" and why, or "turned away" (no association)
+    outcome: str  # the words of sending.send
 
 
 class Senders:
@@ -97,23 +84,7 @@ class Senders:
 
     def _send(self, path: Path, film_s: float) -> str:
         with path.open("rb") as file:
-            meta = read_meta(file)
-            proposal = Proposal(meta.sop_class_uid, (meta.transfer_syntax_uid,))
-            try:
-                association = SlowAssociation.request(self._target, "SENDER", [proposal], 60)
-                assert isinstance(association, SlowAssociation)
-            except DeliveryError:
-                return "turned away"
-            association.film_s = film_s
-            context = association.accepted(proposal)
-            assert context is not None
-            try:
-                words = context.context_id, meta.sop_class_uid, meta.sop_instance_uid
-                status = association.store(file, *words).status
-            except Interrupted as error:
-                return f"broken: {error}"
-            association.release()
-            return f"refused {status:#06x}" if status else "answered"
+            return send(self._target, "SENDER", read_meta(file), file, film_s=film_s)
 
 
 def judged(tries: list[Try], signalled_at: list[float]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Films broken in transit or on a disk that still decode: how many of them reach an AI.
 
-    python bench/damage.py FILMS [--each 3] [--split train] [--seed 0] [--list]
+    python bench/harm/damage.py FILMS [--each 3] [--split train] [--seed 0] [--list]
 
 FILMS is a folder of pictures with a manifest.csv (columns file, view, split, flag); frontal chests that pass
 as they are get encoded in each transfer syntax, damaged, and shown to the whole line: decode, gates, policy.
@@ -16,36 +16,21 @@ import argparse
 import csv
 import random
 import struct
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
-from io import BytesIO
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 from PIL import Image
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
+
+from encoded import CODECS, Codec, written
+from pydicom.uid import ExplicitVRBigEndian, RLELossless
 
 from pipelines.decode import Undecodable, decode_film
 from pipelines.film import Act
@@ -58,85 +43,6 @@ BROKEN = 0.001  # of the picture
 WRONG = 0.02  # of the grey range
 LEAST_PX = 190  # rows and columns: smaller ones are thumbnails of films
 
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """A transfer syntax, the bits of its films and how they are encoded."""
-
-    name: str
-    syntax: UID
-    bits: int
-    encode: Callable[[np.ndarray], bytes]
-    decode: Callable[[bytes], np.ndarray] | None = None  # as it comes, taking what it gets; None: native
-
-
-def _rle(pixels: np.ndarray) -> bytes:
-    """PS3.5 Annex G, by pydicom, without the item around it."""
-    ds = dataset(pixels, ExplicitVRLittleEndian, 12, pixels.tobytes())
-    ds.compress(RLELossless)
-    value = ds.PixelData
-    (length,) = struct.unpack_from("<I", value, 12)  # behind an empty offset table
-    if struct.unpack_from("<I", value, 4)[0]:
-        at = 8 + struct.unpack_from("<I", value, 4)[0]
-        (length,) = struct.unpack_from("<I", value, at + 4)
-        return value[at + 8 : at + 8 + length]
-    return value[16 : 16 + length]
-
-
-CODECS = (
-    Codec("native, explicit little", ExplicitVRLittleEndian, 12, lambda a: a.tobytes()),
-    Codec("native, 8 bits", ExplicitVRLittleEndian, 8, lambda a: a.tobytes()),
-    Codec("native, implicit, 16 bits", ImplicitVRLittleEndian, 16, lambda a: a.tobytes()),
-    Codec("native, big endian", ExplicitVRBigEndian, 12, lambda a: a.astype(">u2").tobytes()),
-    Codec("native, deflated", DeflatedExplicitVRLittleEndian, 12, lambda a: a.tobytes()),
-    Codec("RLE", RLELossless, 12, _rle),
-    Codec(
-        "JPEG baseline",
-        JPEGBaseline8Bit,
-        8,
-        lambda a: imagecodecs.jpeg8_encode(a, level=90),
-        imagecodecs.jpeg8_decode,
-    ),
-    Codec(
-        "JPEG extended, 12 bits",
-        JPEGExtended12Bit,
-        12,
-        lambda a: imagecodecs.jpeg8_encode(a, level=92, bitspersample=12),
-        imagecodecs.jpeg8_decode,
-    ),
-    Codec(
-        "JPEG lossless",
-        JPEGLosslessSV1,
-        12,
-        lambda a: imagecodecs.ljpeg_encode(a, bitspersample=12),
-        imagecodecs.jpeg8_decode,
-    ),
-    Codec(
-        "JPEG lossless, 16 bits",
-        JPEGLosslessSV1,
-        16,
-        imagecodecs.ljpeg_encode,
-        imagecodecs.jpeg8_decode,
-    ),
-    Codec("JPEG-LS", JPEGLSLossless, 12, imagecodecs.jpegls_encode, imagecodecs.jpegls_decode),
-    Codec(
-        "JPEG 2000 lossless",
-        JPEG2000Lossless,
-        12,
-        lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k", bitspersample=12),
-        imagecodecs.jpeg2k_decode,
-    ),
-    Codec(
-        "JPEG 2000 lossy",
-        JPEG2000,
-        12,
-        lambda a: imagecodecs.jpeg2k_encode(
-            a, level=62, codecformat="j2k", bitspersample=12, reversible=False
-        ),
-        imagecodecs.jpeg2k_decode,
-    ),
-    Codec("HTJ2K", HTJ2KLossless, 12, imagecodecs.htj2k_encode, imagecodecs.jpeg2k_decode),
-)
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
@@ -239,45 +145,6 @@ DAMAGES: dict[str, Damage] = {
     "restarts": _restarted,
     "another film behind": _other_behind,
 }
-
-
-def dataset(pixels: np.ndarray, syntax: UID, bits: int, value: bytes) -> Dataset:
-    """A DX object, a frontal chest by its header."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = syntax
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    ds.ImageType = ["ORIGINAL", "PRIMARY"]
-    ds.Modality, ds.PhotometricInterpretation, ds.PresentationIntentType = (
-        "DX",
-        "MONOCHROME2",
-        "FOR PRESENTATION",
-    )
-    ds.BodyPartExamined, ds.ViewPosition, ds.PatientAge = "CHEST", "PA", "050Y"
-    ds.WindowCenter, ds.WindowWidth = 1 << (bits - 1), 1 << bits
-    ds.Rows, ds.Columns, ds.SamplesPerPixel = *pixels.shape, 1
-    ds.BitsAllocated = 8 if bits == 8 else 16
-    ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits - 1, 0
-    ds.PixelData = value
-    ds["PixelData"].VR = "OB" if bits == 8 else "OW"
-    return ds
-
-
-def written(codec: Codec, pixels: np.ndarray, data: bytes) -> bytes:
-    """The Part 10 file around the bytes of the pixels, whole or not."""
-    native = codec.name.startswith("native")
-    if native:
-        needed = pixels.nbytes
-        data = data[:needed].ljust(needed, b"\0")
-    value = data + bytes(len(data) % 2) if native else encapsulate([data])
-    ds = dataset(pixels, codec.syntax, codec.bits, value)
-    if not native:
-        ds["PixelData"].VR = "OB"
-        ds["PixelData"].is_undefined_length = True
-    out = BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    return out.getvalue()
 
 
 def deepened(greys: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray:

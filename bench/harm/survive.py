@@ -6,7 +6,7 @@ workers, their decoders, Redis, and `up` itself, which is started again. At the 
 Instance UID that was acknowledged is listed, its bytes lie in the store, it is delivered, withheld, held with
 a reason, or queued; the archive has every byte of it; and the AI has at most one object a film.
 
-    python bench/survive.py [--films 500] [--deaths 50] [--seed 0]
+    python bench/harm/survive.py [--films 500] [--deaths 50] [--seed 0]
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -28,7 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from rig import DCMSEND, Gateway, cpu_model, gateway
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
+
+from rig import Gateway, acknowledged, cpu_model, dcmsend, gateway
 
 from pipelines.lab.films.phantom_dx import phantom_dx
 
@@ -80,19 +82,12 @@ def _root(uid: str) -> str:
 
 def push(running: Gateway, todo: dict[str, Path], note: Path) -> set[str]:
     """One dcmsend over `todo`; the UIDs that got 0x0000."""
-    command = [DCMSEND, "--no-halt", "+crf", str(note), "-aec", "FILMGATE", "-to", "10"]
     with suppress(subprocess.TimeoutExpired):
-        subprocess.run(
-            [*command, "127.0.0.1", str(running.port), *map(str, todo.values())],
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-    text = note.read_text() if note.exists() else ""
+        command = dcmsend(running.port, [*todo.values()], note, "-to", "10")
+        subprocess.run(command, capture_output=True, timeout=120, check=False)
+    taken = set(acknowledged(note))
     note.unlink(missing_ok=True)
-    return set(
-        re.findall(r"SOP Instance  : (\S+)(?:(?!SOP Instance).)*?DIMSE Status  : 0x0000", text, re.DOTALL)
-    )
+    return taken
 
 
 def deaths(running: Gateway, count: int, rng: random.Random, died: list[str]) -> None:
@@ -117,21 +112,21 @@ def survive(count: int, dying: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, gateway() as running:
         folder, rng = Path(name), random.Random(seed)
         sent = films(folder, count, salt=f"survive-{time.time_ns()}")
-        acknowledged, died = set[str](), list[str]()
+        taken, died = set[str](), list[str]()
         hunting = threading.Thread(target=deaths, args=(running, dying, rng, died))
         started = time.monotonic()
         hunting.start()
         deadline = started + 60 + dying * 10
-        while len(acknowledged) < count and time.monotonic() < deadline:
-            if hunting.is_alive() and len(acknowledged) * dying > count * (len(died) + 1):
+        while len(taken) < count and time.monotonic() < deadline:
+            if hunting.is_alive() and len(taken) * dying > count * (len(died) + 1):
                 time.sleep(0.05)  # ahead of the deaths
                 continue
-            todo = [uid for uid in sent if uid not in acknowledged][:BATCH]
-            acknowledged |= push(running, {uid: sent[uid] for uid in todo}, folder / "note")
+            todo = [uid for uid in sent if uid not in taken][:BATCH]
+            taken |= push(running, {uid: sent[uid] for uid in todo}, folder / "note")
         hunting.join()
-        listed = {f["sop_instance_uid"]: f for f in running.settled(acknowledged, SETTLE_S)}
+        listed = {f["sop_instance_uid"]: f for f in running.settled(taken, SETTLE_S)}
         took = {"machine": cpu_model(), "seconds": round(time.monotonic() - started)}
-        return took | report(running, {uid: sent[uid] for uid in acknowledged}, listed, died)
+        return took | report(running, {uid: sent[uid] for uid in taken}, listed, died)
 
 
 def report(
