@@ -28,7 +28,7 @@ def test_all_that_is_owed_arrives_in_order(gateway: Gateway) -> None:
     with running(gateway, archive) as courier:
         archive.until(lambda: len(archive.done) == 30)
         gateway.until("archive", delivered=30)
-        assert courier.health() == {"archive": {"state": "ok", "delivered": 30, "text": "takes films"}}
+    assert courier.health() == {"archive": {"state": "ok", "delivered": 30, "text": "takes films"}}
     assert archive.done == uids
     assert archive.closed.is_set()
 

@@ -118,6 +118,17 @@ def test_the_last_line_of_a_crash_is_passed_on(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "worker 1   | whole\nworker 1   | Fatal Python err\n"
 
 
+def test_a_child_has_its_group_and_our_session() -> None:
+    """Ctrl-C passes it by; and it gives way to the others, for Linux shares the processor out by session."""
+    child = Child(Spec("worker", 1, (sys.executable, "-S", "-c", "import signal; signal.pause()")))
+    assert child.start({})
+    try:
+        assert (os.getpgid(child.pid), os.getsid(child.pid)) == (child.pid, os.getsid(0))
+    finally:
+        child.kill()
+        child.ended()
+
+
 def test_any_signal_that_ends_a_child_is_told() -> None:
     """Those for real time have no name."""
     child = Child(Spec("worker", 1, (sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 40)")))

@@ -150,7 +150,9 @@ class Child:
                 env={**env, **own},
                 pass_fds=[fd for fd in (ready_end, listening) if fd >= 0],
                 umask=0o077 if self.spec.role == "redis" else -1,  # its files are as open as that lets them
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
+                # Ctrl-C reaches the supervisor alone, which stops all in order. No session of its own: Linux
+                # shares the processor out among sessions, and a worker would give way within its own alone.
+                process_group=0,
                 preexec_fn=partial(_begin, os.getpid()),  # noqa: PLW1509  others only write
             )
         except OSError as error:

@@ -229,17 +229,16 @@ class Association:
         pdus = max(1, min(_BLOCK // self._fragment, _MOST_PDUS))
         block = memoryview(bytearray(min(size + odd, pdus * self._fragment)))
         pieces = self._fragments(context_id, memoryview(command), command=True)
-        while True:
-            piece = block[: min(size, len(block))]
-            _fill(file, piece)
-            size -= len(piece)
-            if odd and not size:
-                piece = block[: len(piece) + 1]
-                piece[-1] = 0
-            self._send(pieces + self._fragments(context_id, piece, last=not size))
+        full = self._fragments(context_id, block, last=False) if size > len(block) else []
+        while size > len(block):  # headers and places are the same each time, the bytes are not
+            _fill(file, block)
+            size -= len(block)
+            self._send(pieces + full)
             pieces = []
-            if not size:
-                return
+        _fill(file, block[:size])
+        if odd:
+            block[size] = 0
+        self._send(pieces + self._fragments(context_id, block[: size + odd]))
 
     def _fragments(
         self, context_id: int, data: memoryview, *, command: bool = False, last: bool = True
@@ -254,7 +253,7 @@ class Association:
 
     def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all pieces; the peer must take at least SLOWEST_BYTES_S in each stretch of `timeout_s`."""
-        left = [memoryview(piece) for piece in pieces]
+        left = pieces
         until, moved = time.monotonic() + self._timeout_s, 0
         while left:
             now = time.monotonic()
@@ -402,10 +401,12 @@ def _fill(file: BinaryIO, block: memoryview) -> None:
         block = block[got:]
 
 
-def _after(pieces: list[memoryview], sent: int) -> list[memoryview]:
+def _after(pieces: Sequence[bytes | memoryview], sent: int) -> Sequence[bytes | memoryview]:
     """What is left of `pieces` when `sent` bytes of them are gone."""
+    if sent == sum(map(len, pieces)):  # mostly all of them
+        return ()
     for number, piece in enumerate(pieces):
         if sent < len(piece):
             return [piece[sent:], *pieces[number + 1 :]]
         sent -= len(piece)
-    return []
+    return ()
