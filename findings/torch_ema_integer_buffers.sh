@@ -11,13 +11,13 @@
 # the plain average a mask works once and raises RuntimeError at the second update.
 #
 # Why it matters: a list of label numbers that is kept as a buffer is wrong in the averaged model, which is the one that is
-# exported; and a test of one update passes. (200 MB to load; up to three minutes.)
+# exported; and a test of one update passes. (200 MB to load where TORCH_INDEX names an
+# index with the build for CPUs; up to three minutes.)
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check --retries 1 "torch==2.13.0+cpu" "numpy==2.4.6" \
-  --extra-index-url https://download.pytorch.org/whl/cpu
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check --retries 1 ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "torch==2.13.0" "numpy==2.4.6"
 cd "$work"
 venv/bin/python - <<'PY'
 import sys
