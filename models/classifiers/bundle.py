@@ -427,17 +427,15 @@ def _scripted(card: ClassifierCard, packed: bytes) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is said to be on its way out
             net: nn.Module = torch.jit.load(io.BytesIO(packed), map_location="cpu")  # type: ignore[no-untyped-call]
-            net.eval()
             seen = torch.zeros(1, 1, card.input.px, card.input.px)
             with torch.inference_mode():
-                wrapped = _Scripted(net, card.input)
+                wrapped = _Scripted(net.eval(), card.input)
                 out = wrapped(seen)
     except (RuntimeError, ValueError, TypeError) as error:
         raise BundleError(f"{card.name}: this TorchScript cannot be run: {first_line(error)}") from error
     if not isinstance(out, Tensor) or tuple(out.shape) != (1, len(card.classes)):
-        raise BundleError(
-            f"{card.name}: the network does not answer with a number for each of {len(card.classes)} classes"
-        )
+        wanted = f"a number for each of {len(card.classes)} classes"
+        raise BundleError(f"{card.name}: the network does not answer with {wanted}")
     return wrapped
 
 

@@ -11,6 +11,7 @@ what they cost: docs/exposure-gate.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -81,20 +82,22 @@ class ExposureGate:
         greys = np.asarray(film.pixels, dtype=np.float32)
         if greys.ndim != 2 or not greys.size:
             return (_blank("there are no pixels"),)
-        if not np.isfinite(greys).all():
+        darkest, brightest = greys.min(), greys.max()  # NaN if one pixel is
+        if not np.isfinite((darkest, brightest)).all():
             return (_blank("some pixels are not numbers"),)
-        return judge(greys)
+        return judge(greys if darkest >= 0 and brightest <= 1 else np.clip(greys, 0, 1))
 
 
 def judge(greys: Greys) -> tuple[Finding, ...]:
-    """Findings for finite pixels (H, W): BLANK alone, or one each for BLANK and the six kinds below."""
-    greys = reduced(np.clip(greys, 0, 1))
-    rows, columns = exposed_area(greys)
+    """Findings for pixels (H, W) in [0, 1]: BLANK alone, or one each for BLANK and the six kinds below."""
+    greys = reduced(greys)
+    areas = exposed_areas(greys)
+    rows, columns = areas[-1]
     inside = greys[rows, columns]
     share = inside.size / greys.size
     if share < LEAST_EXPOSED:
         return (_blank("one even grey from edge to edge"),)
-    structure = least_structure(greys, (rows, columns))
+    structure = least_structure(greys, areas)
     blank = _finding(Reason.BLANK, STRUCTURE, structure, f"structure {structure:.4f} of the grey range")
     if blank.verdict is Verdict.BAD:
         return (blank,)
@@ -126,9 +129,18 @@ def reduced(greys: Greys) -> Greys:
         return greys
     height, width = (n // times for n in greys.shape)
     cut = greys[: height * times, : width * times]
-    rows = np.add.reduce([cut[k::times] for k in range(times)])  # four times as fast as a mean over axes
-    sums = np.add.reduce([rows[:, k::times] for k in range(times)])
-    return np.asarray(sums * np.float32(1 / times**2), dtype=np.float32)
+    rows = _summed([cut[k::times] for k in range(times)])  # four times as fast as a mean over axes
+    sums = _summed([rows[:, k::times] for k in range(times)])
+    sums *= np.float32(1 / times**2)
+    return sums
+
+
+def _summed(parts: Sequence[Greys]) -> Greys:
+    """Element by element; there are two at least."""
+    sums = parts[0] + parts[1]
+    for part in parts[2:]:
+        sums += part
+    return sums
 
 
 def spread(greys: Greys) -> float:
@@ -162,19 +174,22 @@ def cut_off(shades: Shares) -> float:
 # --- border -------------------------------------------------------------------------------------------------
 
 
-def exposed_area(greys: Greys, nested: int = NESTED) -> Area:
-    """Rows and columns that remain when uniform lines are trimmed from all sides; maybe none."""
+def exposed_areas(greys: Greys) -> list[Area]:
+    """Rows and columns that remain when uniform lines are trimmed from all sides, maybe none; after each of
+    up to NESTED rounds, as long as they find any."""
     top, bottom, left, right = 0, greys.shape[0], 0, greys.shape[1]
-    for _ in range(nested):
+    areas = []
+    for _ in range(NESTED):
         before = (top, bottom, left, right)
         contrast = spread(greys[top:bottom, left:right])  # of what is left: a frame must not lend it any
         top += _uniform_lines(greys[top:bottom, left:right], contrast)
         bottom -= _uniform_lines(greys[top:bottom, left:right][::-1], contrast)
         left += _uniform_lines(greys[top:bottom, left:right].T, contrast)
         right -= _uniform_lines(greys[top:bottom, left:right].T[::-1], contrast)
+        areas.append((slice(top, bottom), slice(left, right)))
         if (top, bottom, left, right) == before or top >= bottom or left >= right:
             break
-    return slice(top, bottom), slice(left, right)
+    return areas
 
 
 def _uniform_lines(greys: Greys, contrast: float) -> int:
@@ -243,38 +258,39 @@ def _seam_across(greys: Greys) -> float:
     inner = greys[:, int(width * SEAM_AT) - REACH : width - int(width * SEAM_AT) + REACH]
     if min(height, width) < SEAM_PX:
         return 0.0
-    near = np.abs(inner[:, REACH + 1 : 1 - REACH] - inner[:, REACH - 1 : -1 - REACH])
-    far = np.abs(inner[:, 2 * REACH :] - inner[:, : -2 * REACH])
+    near = inner[:, REACH + 1 : 1 - REACH] - inner[:, REACH - 1 : -1 - REACH]
+    far = inner[:, 2 * REACH :] - inner[:, : -2 * REACH]
+    np.abs(near, out=near), np.abs(far, out=far)
     least = np.maximum(JUMP * near.mean(axis=1, keepdims=True), LEAST_JUMP)
-    jumps = np.minimum(near, far) > least
+    jumps = np.minimum(near, far, out=far) > least
     half = height // 2
-    counts = np.minimum(np.count_nonzero(jumps[:half], axis=0), np.count_nonzero(jumps[-half:], axis=0))
-    most = int(counts.max())
-    return float(most / half)
+    upper, lower = (part.sum(axis=0, dtype=np.uint16) for part in (jumps[:half], jumps[-half:]))
+    return float(np.minimum(upper, lower).max() / half)
 
 
 # --- structure ----------------------------------------------------------------------------------------------
 
 
-def least_structure(greys: Greys, area: Area) -> float:
+def least_structure(greys: Greys, exposed: Sequence[Area]) -> float:
     """The structure of the exposed area, or of the picture with one border or none trimmed if that is less.
 
     Trimming ends at a lead marker even on an empty plate, and what is left round a marker is not empty.
     """
-    areas = [area]
-    if greys[area].shape != greys.shape:
-        areas += [exposed_area(greys, 1), (slice(None), slice(None))]
-    return min(block_structure(greys[one]) for one in areas if greys[one].size)
+    squares = greys * greys
+    whole = (slice(0, greys.shape[0]), slice(0, greys.shape[1]))
+    areas = [whole]
+    areas += [area for area in (exposed[0], exposed[-1]) if area not in areas]
+    return min(block_structure(greys[one], squares[one]) for one in areas if greys[one].size)
 
 
-def block_structure(greys: Greys) -> float:
+def block_structure(greys: Greys, squares: Greys) -> float:
     """How much the block means differ from a smooth field, in grey range, discounted by the share of noise.
 
     An even exposure has a heel-effect gradient (a curved surface is taken off) and noise, which lives inside
     the blocks: it hardly moves their means, and what it moves is discounted even if a narrow window has
     stretched it over the whole range. Spreads are between percentiles: a lead marker is no anatomy.
     """
-    means, noise = block_means(greys)
+    means, noise = block_means(greys, squares)
     rest = np.sort(means.ravel() - _smooth(means.shape) @ means.ravel())
     last = len(rest) - 1
     # a standard deviation, if they were normal
@@ -282,22 +298,21 @@ def block_structure(greys: Greys) -> float:
     return between * between**2 / (between**2 + noise**2) if between > 0 else 0.0
 
 
-def block_means(greys: Greys) -> tuple[Greys, float]:
+def block_means(greys: Greys, squares: Greys) -> tuple[Greys, float]:
     """Means of at most BLOCKS x BLOCKS blocks, and the median standard deviation within them."""
-    means = _block_average(greys)
-    squares = _block_average(greys * greys)
-    return means, float(np.sqrt(np.median(np.maximum(squares - means * means, 0))))
+    down, across = _blocks(greys.shape[0]), _blocks(greys.shape[1]).T
+    means, mean_squares = (np.asarray(down @ x @ across, dtype=np.float32) for x in (greys, squares))
+    return means, float(np.sqrt(np.median(np.maximum(mean_squares - means * means, 0))))
 
 
-def _block_average(greys: Greys) -> Greys:
-    sums, counts = greys, np.float32(1)
-    for axis in (0, 1):
-        length = greys.shape[axis]
-        starts = np.arange(min(BLOCKS, length)) * length // min(BLOCKS, length)
-        sums = np.add.reduceat(sums, starts, axis=axis)
-        sizes = np.diff(starts, append=length).astype(np.float32)
-        counts = counts * (sizes[:, None] if axis == 0 else sizes[None, :])
-    return np.asarray(sums / counts, dtype=np.float32)
+@cache
+def _blocks(length: int) -> Greys:
+    """The matrix (blocks, length) that turns a line into the means of its blocks."""
+    blocks = min(BLOCKS, length)
+    ends = np.arange(blocks + 1) * length // blocks
+    place = np.arange(length)
+    inside = (place >= ends[:-1, None]) & (place < ends[1:, None])
+    return np.asarray(inside / np.diff(ends)[:, None], dtype=np.float32)  # at most JUDGED_PX of them
 
 
 @cache

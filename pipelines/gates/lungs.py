@@ -88,7 +88,7 @@ def field_of(mask: NDArray[np.bool_], touching: float) -> Field | None:
         return None
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     kept = 1 + np.argsort(-sizes, kind="stable")[:LUNGS]
-    mask = mask & np.isin(labels, kept)
+    mask = np.isin(np.arange(count + 1), kept)[labels]  # 0, no piece, is never kept
     box = box_of(mask)
     other = missing_lung([labels == piece for piece in kept])
     if other is not None:
@@ -125,7 +125,7 @@ def crop_of(box: Box) -> Box:
     return box.grown(MARGIN)
 
 
-def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], int]:
     """A number for each piece of the mask (S, S), 0 where there is none; and how many there are.
 
     Pieces are told apart on a coarse grid, where cells that touch, at a corner too, are one piece.
@@ -133,11 +133,11 @@ def pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
     side = mask.shape[0] // COARSE
     whole = mask[: side * COARSE, : side * COARSE].reshape(side, COARSE, side, COARSE)
     cells: NDArray[np.bool_] = np.asarray(whole.any(axis=(1, 3)))
-    labels = np.zeros(cells.shape, dtype=np.int64)
+    labels = np.zeros(cells.shape, dtype=np.uint16)
     found = _touching(cells)
     for number, piece in enumerate(found, start=1):
         labels[piece] = number
-    wide = np.zeros(mask.shape, dtype=np.int64)
+    wide = np.zeros(mask.shape, dtype=np.uint16)
     wide[: side * COARSE, : side * COARSE] = labels.repeat(COARSE, axis=0).repeat(COARSE, axis=1)
     return wide * mask, len(found)
 
