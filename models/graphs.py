@@ -21,6 +21,19 @@ WIDTHS = (16, 32, 64, 96)  # 0.5 M parameters, some 2 ms a look on one core at 1
 FEW = (16, 24, 48, 80)  # 0.33 M: enough for which way is up, and what is black
 LUNG_WIDTHS = (16, 32, 64, 96)
 REGION_WIDTHS = (12, 20, 32, 56)  # 0.17 M
+# What the outputs of the anatomy network stand for, in their order.
+PARTS = (
+    "frontal chest",
+    "lateral chest",
+    "pelvis or hip",
+    "spine",
+    "skull or jaw",
+    "upper limb",
+    "lower limb",
+    "no radiograph",
+)
+FRONTAL, LATERAL, PELVIS, SPINE, SKULL, UPPER, LOWER, NO_FILM = range(len(PARTS))
+AP, CHILD = len(PARTS), len(PARTS) + 1  # columns of the network's last two outputs
 REGION_OUTPUTS = ("region", "centre", "left", "top", "right", "bottom")
 PLACE = 16  # dimensions in which the anatomy network lays films out: kinds near their own centre
 NEAR = 4.0  # log-odds of a film that lies right on a centre

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models import bundle, card
-from models.parts import PARTS
+from models.graphs import PARTS
 from pipelines.lab.films import augment, data
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import CACHE_PX, Films, Row

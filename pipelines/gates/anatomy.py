@@ -6,7 +6,7 @@ import numpy as np
 
 from models.asking import Ask, probability
 from models.bundle import Bundle
-from models.parts import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
+from models.graphs import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
 from pipelines.film import Film, Finding, Reason, Verdict
 from pipelines.gates.pose import Eyes, Pose
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.parts import AP, CHILD, FRONTAL, LATERAL, LOWER, NO_FILM, PARTS, PELVIS, SKULL, SPINE, UPPER
+from models.graphs import AP, CHILD, FRONTAL, LATERAL, LOWER, NO_FILM, PARTS, PELVIS, SKULL, SPINE, UPPER
 from pipelines.lab.films import augment
 from pipelines.lab.films.augment import Dice
 from pipelines.lab.films.data import Row
