@@ -133,7 +133,7 @@ class LedgerFile:
     def __init__(self, engine: Engine) -> None:
         on_disk = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
         self._path = Path(str(engine.url.database)) if on_disk else None
-        self._identity = _identity(self._path) if self._path else None
+        self._identity = private.identity(self._path) if self._path else None
         wal = Path(f"{self._path}-wal")
         self._wal = wal if wal.exists() else None
 
@@ -142,7 +142,7 @@ class LedgerFile:
         Raises:
             LedgerError: the file was removed or replaced.
         """
-        if self._path and _identity(self._path) != self._identity:
+        if self._path and private.identity(self._path) != self._identity:
             raise LedgerError(
                 "the ledger's file was removed or replaced while filmgate ran. Nothing is written, and no "
                 "film is taken (senders get 0xA700 and keep it). Put the file back, or restore the backup, "
@@ -158,22 +158,13 @@ class LedgerFile:
         self.require()
         if self._wal is None:
             return
-        wal = _identity(self._wal)  # while a connection is open, SQLite itself never removes it
+        wal = private.identity(self._wal)  # while a connection is open, SQLite itself never removes it
         if wal is None or connection.info.setdefault("filmgate_wal", wal) != wal:
             raise LedgerError(
                 "the ledger's write-ahead log was removed while filmgate ran: what was written last may be "
                 "lost. The film at hand is not taken (its sender gets 0xA700 and keeps it). Start filmgate "
                 "again, and run `filmgate fsck`."
             )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None when nothing is there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 class Database:

@@ -159,3 +159,12 @@ def _user(uid: int) -> str:
         return f"{pwd.getpwuid(uid).pw_name} ({uid})"
     except KeyError:
         return f"user {uid}"
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Device and inode; None when it is not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  asked four times a film
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,15 +10,6 @@ from gateway.errors import Missing, NoRoom, StoreError
 
 READ_BYTES = 1 << 20  # read at a time
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def identity(path: str | Path) -> tuple[int, int] | None:
-    """Device and inode; None when it is not there."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  asked four times a film
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def opened(path: Path) -> BinaryIO:

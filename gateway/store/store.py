@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from gateway.errors import Damaged, Missing, NoRoom, StoreError
 from gateway.process import private
-from gateway.store.disk import READ_BYTES, identity, opened, store_error
+from gateway.store.disk import READ_BYTES, opened, store_error
 from gateway.store.incoming import Incoming, Kept
 from gateway.store.part10 import Meta, file_meta, hasher, read_meta
 
@@ -44,7 +44,7 @@ class Store:
         private.make_folder(self._objects, private.FOLDER_MODE)
         self.sync_folders((root,))
         watched = (os.fspath(self.incoming), os.fspath(self._objects))
-        self._folders = {folder: identity(folder) for folder in watched}
+        self._folders = {folder: private.identity(folder) for folder in watched}
 
     def begin(
         self, sop_class: str, sop_instance: str, transfer_syntax: str, *, copy: bool = False
@@ -225,13 +225,13 @@ class Store:
         Raises:
             Missing: it is not in the store.
         """
-        path, seen = self.path(digest), identity(self.path(digest))
+        path, seen = self.path(digest), private.identity(self.path(digest))
         if self.verify(digest):
             return False
         aside = self.incoming / f"spoiled-{digest}.part"  # which a start sweeps away
         try:
             path.replace(aside)
-            if identity(aside) != seen:
+            if private.identity(aside) != seen:
                 aside.replace(path)
                 return False
             aside.unlink()
@@ -260,7 +260,7 @@ class Store:
             StoreError: a folder of the store was removed, replaced or unmounted while we ran: what is written
                 there now would be missing when the right one is back.
         """
-        if any(identity(folder) != known for folder, known in self._folders.items()):
+        if any(private.identity(folder) != known for folder, known in self._folders.items()):
             raise StoreError(
                 "a folder of the store was removed, replaced or unmounted while filmgate ran. No film is "
                 "taken (senders get 0xA700 and keep it). Mount it or put it back; where it is gone for good, "
