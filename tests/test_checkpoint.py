@@ -31,7 +31,7 @@ from datetime import UTC, datetime
 from gateway.ledger import Ledger
 from gateway.ledger.records import Received
 url, name, count, *told = sys.argv[1:]
-ledger = Ledger.open(url, busy_timeout_s=60)
+ledger, written = Ledger.open(url, busy_timeout_s=60), 0
 for batch in range(int(count)):
     if told and select.select([sys.stdin], [], [], 0)[0]: break
     written = batch + 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from foreign_network import Tiny, written
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -319,40 +319,6 @@ def test_a_file_with_another_digest_than_the_one_named_is_refused(tmp_path: Path
     imports.torchxrayvision(release, ALL, tmp_path / "out", Terms(sha256=right.upper()))
     with pytest.raises(BundleError, match="there already"):
         imports.torchxrayvision(release, ALL, tmp_path / "out", TERMS)
-
-
-class Tiny(nn.Module):
-    """Somebody else's classifier of three channels in 0..255."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.conv = nn.Conv2d(3, 4, 3, 2)
-        self.last = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.last(torch.relu(self.conv(x / 255)).mean(dim=(2, 3)))
-        return out
-
-
-def written(kind: str, path: Path, batch: bool = True) -> Path:
-    """The network as TorchScript or ONNX."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # both ways are said to be old
-        if kind == "torchscript":
-            torch.jit.save(torch.jit.trace(Tiny().eval(), torch.rand(2, 3, 32, 32)), str(path))
-        else:
-            free = {"x": {0: "n"}, "y": {0: "n"}} if batch else {}
-            torch.onnx.export(
-                Tiny().eval(),
-                (torch.rand(1, 3, 32, 32),),
-                str(path),
-                input_names=["x"],
-                output_names=["y"],
-                dynamic_axes=free,
-                dynamo=False,
-            )
-    return path
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "onnx", "onnx, one film at a time"])

@@ -12,14 +12,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from foreign_network import Tiny, written
 from monai.data.image_reader import PILReader
 from monai.networks.nets.densenet import DenseNet121
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.bundle import BundleError
 from models.classifiers import bundle, engine
-from models.classifiers.bundle import Accepts, Input
+from models.classifiers.accepts import Accepts
+from models.classifiers.bundle import Input
 from pipelines.lab.train import imports
 from pipelines.lab.train.imports import Foreign, Terms
 from pipelines.lab.train.monai_axes import axes_of
@@ -38,40 +40,6 @@ def one_thread() -> Iterator[None]:
 
 def films(count: int = 2, px: int = 224) -> Tensor:
     return torch.rand(count, 1, px, px, generator=torch.Generator().manual_seed(7))
-
-
-class Tiny(nn.Module):
-    """Somebody else's classifier of three channels in 0..255."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.conv = nn.Conv2d(3, 4, 3, 2)
-        self.last = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.last(torch.relu(self.conv(x / 255)).mean(dim=(2, 3)))
-        return out
-
-
-def written(kind: str, path: Path, batch: bool = True) -> Path:
-    """The network as TorchScript or ONNX."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # both ways are said to be old
-        if kind == "torchscript":
-            torch.jit.save(torch.jit.trace(Tiny().eval(), torch.rand(2, 3, 32, 32)), str(path))
-        else:
-            free = {"x": {0: "n"}, "y": {0: "n"}} if batch else {}
-            torch.onnx.export(
-                Tiny().eval(),
-                (torch.rand(1, 3, 32, 32),),
-                str(path),
-                input_names=["x"],
-                output_names=["y"],
-                dynamic_axes=free,
-                dynamo=False,
-            )
-    return path
 
 
 def monai_bundle(folder: Path, channels: int = 3) -> DenseNet121:
