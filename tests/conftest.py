@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gateway import logs
+from gateway.process.health import HERE
 from gateway.settings import LogSettings
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -45,6 +46,13 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def logs_on_standard_error() -> None:
     """As in every process of the gateway; also undoes what a test set up."""
     logs.configure(LogSettings())
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_trouble() -> None:
+    """What failed in an earlier test of this process is none of this one's troubles."""
+    for trouble in HERE.troubles():
+        HERE.well(trouble.what)
 
 
 @pytest.fixture
