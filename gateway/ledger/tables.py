@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from gateway.ledger.records import ORDINARY, CopyState, DeliveryState, HoldState, JobState
 
-SCHEMA = "0007"  # the Alembic revision that this code reads and writes
+SCHEMA = "0014"  # the Alembic revision that this code reads and writes
 
 # (what, from, to). A new state is one line here; Ledger refuses every change that is not.
 TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(

@@ -1,0 +1,26 @@
+"""The application: rooms in a visible order, doors around all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.staticfiles import StaticFiles
+
+from gateway.bootstrap import Shell
+from gateway.console.pages import today
+
+STATIC = Path(__file__).parent / "static"
+
+# Each page is one file in pages/ and one word here.
+ROUTERS: tuple[APIRouter, ...] = (today.router,)
+
+
+def create_app(shell: Shell) -> FastAPI:
+    """The console over one gateway's ledger and store."""
+    app = FastAPI(title="filmgate console", docs_url=None, redoc_url=None)
+    app.state.shell = shell
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,1 @@
+"""Pixels for the browser, made in a limited child and cached by digest."""

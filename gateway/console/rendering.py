@@ -1,0 +1,42 @@
+"""From values to a page: one Jinja2 environment, autoescape on, undefined names are errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from gateway.console.doors import Person
+
+# (address, word in the bar, least role), in the order of the bar. A page is one line here.
+BAR: tuple[tuple[str, str, str], ...] = (("/", "Today", "viewer"),)
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def page(
+    request: Request, template: str, person: Person, *, status_code: int = 200, **values: Any
+) -> HTMLResponse:
+    """A whole page, or the part of one that HTMX asked for, from templates/`template`."""
+    text = _environment.get_template(template).render(
+        request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
+    )
+    return HTMLResponse(text, status_code)
+
+
+def _at(value: datetime | None) -> str:
+    """The UTC time in words that <time> takes; the browser shows it by the reader's own clock."""
+    return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
+
+
+_environment.filters["at"] = _at
