@@ -45,9 +45,7 @@ class View:
     table: NDArray[np.uint8]  # (the highest of `pixels` + 1,)
     step: float
     offset: float
-    windows: tuple[
-        tuple[float, float], ...
-    ]  # centre and width; the first is, or comes near, what `table` does
+    windows: tuple[tuple[float, float], ...]  # centre and width; the first one comes near `table`
     inverse: bool  # the lowest values are shown white
     padded: bool  # 0 is no value but padding, which is shown black
     bits: int  # Bits Stored

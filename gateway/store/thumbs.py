@@ -57,7 +57,9 @@ class Thumbs:
         try:
             private.make_folder(self._root, private.FOLDER_MODE)
             private.make_folder(path.parent, private.FOLDER_MODE)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, private.FILE_MODE), "wb") as file:
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, private.FILE_MODE), "wb"
+            ) as file:
                 file.write(jpeg)
             part.replace(path)
             self._written += 1

@@ -6,6 +6,7 @@ import textwrap
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 320, 320
+SIZE = f'width="{WIDTH}" height="{HEIGHT}"'
 CHARACTERS, LINES = 34, 6  # in a line, and lines
 
 
@@ -18,8 +19,9 @@ def placeholder(words: str) -> bytes:
         for number, line in enumerate(lines)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#182028"/>'
-        f'<path d="M130 70h60v50h-60zM130 120l60-50" fill="none" stroke="#9fb0c0" stroke-width="2"/>'
-        f'<text fill="#e6edf3" font-family="sans-serif" font-size="16" text-anchor="middle">{spans}</text></svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {SIZE}>'
+        f'<rect {SIZE} fill="#182028"/>'
+        '<path d="M130 70h60v50h-60zM130 120l60-50" fill="none" stroke="#9fb0c0" stroke-width="2"/>'
+        f'<text fill="#e6edf3" font-family="sans-serif" font-size="16" text-anchor="middle">{spans}</text>'
+        "</svg>"
     ).encode()

@@ -45,7 +45,7 @@ Making = Annotated[Pictures, Depends(_pictures)]
 
 @router.get("/{digest}/thumb.jpg", response_class=Response)
 async def thumb(
-    request: Request, digest: Digest, person: Viewer, shell: Things, pictures: Making
+    request: Request, digest: Digest, _person: Viewer, shell: Things, pictures: Making
 ) -> Response:
     """About 320 px high, as displayed; where there is no picture, one that says why."""
     if not await run_in_threadpool(shell.ledger.knows, digest):
@@ -61,13 +61,13 @@ async def thumb(
 
 @router.get("/{digest}/pixels", response_class=Response)
 async def pixels(
-    request: Request, digest: Digest, person: Viewer, shell: Things, pictures: Making
+    request: Request, digest: Digest, _person: Viewer, shell: Things, pictures: Making
 ) -> Response:
-    """Values of 16 bits, little endian, rows x columns, and behind them X-Entries bytes: the grey of each value
-    as the film's own header has it shown. static/viewer.js reads it.
+    """Values of 16 bits, little endian, rows x columns, and behind them X-Entries bytes: the grey of each
+    value as the film's own header has it shown. static/viewer-values.js reads it.
 
-    X-Scale: [step, offset]: a pixel's value is its number * step + offset. X-Window: [[centre, width], ...], of
-    values. X-Padding: 1 where the number 0 is padding.
+    X-Scale: [step, offset], a pixel's value is its number * step + offset. X-Window: [[centre, width], ...],
+    of values. X-Padding: 1 where the number 0 is padding.
     """
     if not await run_in_threadpool(shell.ledger.knows, digest):
         raise HTTPException(404, "There is no such picture.")
