@@ -1,0 +1,23 @@
+"""The pulse: whether the ledger has changed, for pages that show what stands in it now."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from fastapi import APIRouter
+
+from gateway.console.doors import Things, Viewer
+
+router = APIRouter()
+
+
+class Pulse(TypedDict):
+    """A number that grows when the ledger changes."""
+
+    seq: int
+
+
+@router.get("/api/pulse")
+def pulse(person: Viewer, shell: Things) -> Pulse:  # noqa: ARG001
+    """One small answer a second and tab: all tabs share one look at the ledger's version."""
+    return {"seq": shell.ledger.pulse()}
