@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from fastapi import APIRouter
+from pydantic import BaseModel
 
 from gateway.console.doors import Things, Viewer
 
 router = APIRouter()
 
 
-class Pulse(TypedDict):
+class Pulse(BaseModel):
     """A number that grows when the ledger changes."""
 
     seq: int
@@ -20,4 +19,4 @@ class Pulse(TypedDict):
 @router.get("/api/pulse")
 def pulse(person: Viewer, shell: Things) -> Pulse:  # noqa: ARG001
     """One small answer a second and tab: all tabs share one look at the ledger's version."""
-    return {"seq": shell.ledger.pulse()}
+    return Pulse(seq=shell.ledger.pulse())
