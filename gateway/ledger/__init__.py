@@ -11,6 +11,7 @@ from gateway.ledger.labelling.blind import BlindChecking
 from gateway.ledger.labelling.labels import Labelling
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
+from gateway.ledger.picturing import Picturing
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -19,7 +20,9 @@ from gateway.ledger.working import Working
 __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
 
 
-class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering, Labelling, BlindChecking):
+class Ledger(
+    Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering, Labelling, BlindChecking, Picturing
+):
     """The queue of record. Every method is one transaction and may be called from any thread.
 
     Raises (all methods):
