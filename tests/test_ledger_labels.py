@@ -83,9 +83,10 @@ def test_people_and_gates_that_differ_are_found(ledger: Ledger) -> None:
         ({"views": "frontal"}, "nothing is known of 'views'"),
         ({"view": "PA"}, "frontal, lateral, not_chest"),
         ({"view": "not_chest", "part": "chest"}, "cannot be not_chest"),
-        ({"lung_box": [5, 5, 5, 9]}, "no area"),
+        ({"lung_box": [0.5, 0.5, 0.5, 0.9]}, "no area"),
         ({"lung_box": "1 2 3"}, "four numbers"),
-        ({"lung_box": [0, 0, float("inf"), 1]}, "four numbers"),
+        ({"lung_box": [0.1, 0.1, 0.9, 1.5]}, "outside"),
+        ({"lung_box": [0, 0, float("nan"), 1]}, "no area"),
         ({"turned": 45}, "0, 90, 180, 270"),
     ],
 )

@@ -25,7 +25,6 @@ __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
 
 
 class Ledger(
-    Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering, Labelling, BlindChecking, Picturing
     Receiving,
     Claiming,
     Working,
@@ -37,6 +36,9 @@ class Ledger(
     Sheet,
     Figures,
     CatchingUp,
+    Picturing,
+    Labelling,
+    BlindChecking,
 ):
     """The queue of record. Every method is one transaction and may be called from any thread.
 

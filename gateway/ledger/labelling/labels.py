@@ -17,6 +17,7 @@ from gateway.ledger.labelling.tables import labelling, labels
 from gateway.ledger.labelling.words import Label, Said, What
 from gateway.ledger.listing import film_id_of
 from gateway.ledger.moves import note
+from gateway.ledger.searching.tables import headers
 from gateway.ledger.tables import associations, instances, versions
 
 GROUP_DIGITS = 12  # hex: of 100,000 patients two share a number with a chance of 2 in 100,000
@@ -117,7 +118,7 @@ class Labelling(Database):
         Lung boxes are drawn by hand and never agree to the pixel: the last one counts.
         """
         query = _LABELS.where(_STANDS).order_by(labels.c.film_id, labels.c.id)
-        query = query.add_columns(instances.c.received_at, *_PATIENT)
+        query = query.add_columns(instances.c.received_at, headers.c.patient_id)
         if films is not None:
             query = query.where(labels.c.film_id.in_(list(films)))
         rows_by_film: dict[int, list[Any]] = defaultdict(list)
@@ -137,12 +138,12 @@ _BETWEEN_PEOPLE = (
     .group_by(labels.c.film_id, labels.c.what)
     .having(func.count(distinct(labels.c.value)) > 1)
 )
-_PATIENT: tuple[ColumnElement[Any], ...] = ()
 _LABELS: Select[Any] = (
     select(labels, associations.c.calling)
     .join(instances, instances.c.id == labels.c.film_id)
     .outerjoin(versions, and_(versions.c.film_id == labels.c.film_id, versions.c.digest == labels.c.digest))
     .outerjoin(associations, associations.c.id == versions.c.association_id)
+    .outerjoin(headers, headers.c.film_id == labels.c.film_id)
 )
 
 
@@ -202,6 +203,5 @@ def _labelled(secret: bytes, rows: Sequence[Any]) -> Labelled | None:
 
 
 def _group(secret: bytes, row: Any) -> str:
-    patient = getattr(row, "patient_id", None)
-    known = f"patient {patient}" if patient else f"film {row.film_id}"
+    known = f"patient {row.patient_id}" if row.patient_id else f"film {row.film_id}"
     return hmac.digest(secret, known.encode(), "sha256").hex()[:GROUP_DIGITS]

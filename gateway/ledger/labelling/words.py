@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gateway.errors import FilmgateError
-from pipelines.film import Reason
+from pipelines.film import WHOLE, Box, Reason
 
 
 class What(StrEnum):
@@ -22,7 +22,7 @@ class What(StrEnum):
     POLARITY = "polarity"
     MIRROR = "mirror"
     EXPOSURE = "exposure"
-    LUNG_BOX = "lung_box"  # round both lungs: "x0 y0 x1 y1" in pixels of the displayed original
+    LUNG_BOX = "lung_box"  # round both lungs: "x0 y0 x1 y1" in fractions of the film as it was received
 
 
 # The views are those of the manifests that `train` and `calibrate --site` take.
@@ -36,7 +36,6 @@ ANSWERS: dict[What, tuple[str, ...]] = {
     What.MIRROR: ("normal", "flipped"),
     What.EXPOSURE: ("usable", "unusable"),
 }
-MOST_PX = 65_535  # of a side: Rows and Columns are US (PS3.3 C.7.6.3)
 
 # What a gate's finding says by its reason code. A gate that is good of a film says the first answer below.
 GATE_SAYS: dict[str, tuple[What, str]] = {
@@ -110,10 +109,9 @@ def checked(labels: Mapping[str, object]) -> dict[What, str]:
     return said
 
 
-def box_of(value: str) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a box, in pixels."""
-    x0, y0, x1, y1 = map(int, value.split())
-    return x0, y0, x1, y1
+def box_of(value: str) -> Box:
+    """The box that a label of LUNG_BOX names."""
+    return Box(*map(float, value.split()))
 
 
 def _what(name: str) -> What:
@@ -136,15 +134,18 @@ def _answer(what: What, value: object) -> str:
 
 
 def _box(value: object) -> str:
+    """Four numbers, or the viewer's {"x0": .., "y0": .., "x1": .., "y1": ..}."""
     sides = value.split() if isinstance(value, str) else value
+    if isinstance(sides, Mapping):
+        sides = [sides.get(name) for name in ("x0", "y0", "x1", "y1")]
     try:
-        x0, y0, x1, y1 = (round(float(side)) for side in sides)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, OverflowError):
+        x0, y0, x1, y1 = (round(float(side), 4) for side in sides)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
         raise BadLabel(
-            "a lung box is four numbers: left, top, right and bottom in pixels. Nothing was written."
+            "a lung box is four numbers: left, top, right and bottom in fractions of the film. Nothing was written."
         ) from None
-    if not (0 <= x0 < x1 <= MOST_PX and 0 <= y0 < y1 <= MOST_PX):
+    if not Box(x0, y0, x1, y1).inside(WHOLE):
         raise BadLabel(
             "the lung box has no area, or lies outside of the film. Nothing was written. Draw it again."
         )
-    return f"{x0} {y0} {x1} {y1}"
+    return f"{x0:g} {y0:g} {x1:g} {y1:g}"
