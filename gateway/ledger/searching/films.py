@@ -76,11 +76,13 @@ class Searching(Database):
 
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
-_latest = select(func.max(versions.c.id)).where(versions.c.film_id == instances.c.id).scalar_subquery()
+_any = versions.alias("any_version")
+_latest = select(func.max(_any.c.id)).where(_any.c.film_id == instances.c.id).scalar_subquery()
 _FILMS = (
     select(instances.c.id, instances.c.sop_instance_uid, instances.c.received_at, versions.c.digest)
     .add_columns(*(decisions.c[name] for name in ("act", "rule", "why", "reasons", "flags", "uncertainty")))
     .add_columns(decisions.c.decided_at, *HEADER)
+    .select_from(instances)
     .join(versions, versions.c.id == _latest)
     .outerjoin(decisions, (decisions.c.film_id == instances.c.id) & ~decisions.c.superseded)
     .outerjoin(headers, headers.c.film_id == instances.c.id)
