@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from gateway.ledger.records import HoldState
+
 SheetSort = Literal["oldest", "newest", "uncertain"]
 Grouping = Literal["reason", "sender", "device", "accession", "room"]
 
@@ -71,6 +73,24 @@ class Card:
     opened_at: datetime
     received_at: datetime
     header: Searched
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFilm:
+    """An open hold as an act names it."""
+
+    hold: int
+    film: int
+    decision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedHold:
+    """A hold that is not open any more."""
+
+    hold: int
+    state: HoldState
+    closed_by: str
 
 
 @dataclass(frozen=True, slots=True)
