@@ -36,6 +36,10 @@ def _film(path: Path, request: dict[str, Any]) -> Answer:
     return answer, film.pixels.astype("<f4", copy=False).data.cast("B")
 
 
+def _header(path: Path, _: dict[str, Any]) -> Answer:
+    return {"header": asdict(parse(path).header)}, b""
+
+
 def _digest(path: Path, _: dict[str, Any]) -> Answer:
     return {"digest": file_digest(path)}, b""
 
@@ -114,6 +118,7 @@ def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
 ACTIONS: Actions = {
     "ready": _ready,
     "film": _film,
+    "header": _header,
     "digest": _digest,
     "derive": _derive,
     "transcode": _transcode,
