@@ -46,8 +46,9 @@ class Found:
     decided_at: datetime | None
     job: str | None  # of the gates
     error: str
-    holds: tuple[tuple[int, str], ...]  # id and state, oldest first
-    deliveries: tuple[Mapping[str, Any], ...]  # destination, state, kind, trouble, error, ended_at
+    holds: tuple[Mapping[str, Any], ...]  # id, state, opened_at, closed_at, closed_by; oldest first
+    deliveries: tuple[Mapping[str, Any], ...]  # destination, state, kind, trouble, error, times
+    results: tuple[Mapping[str, Any], ...]  # of classifiers: classifier, made_at; not_read and why, or None
     header: Searched
 
 
