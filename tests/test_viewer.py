@@ -24,7 +24,7 @@ DARK, GREY, BRIGHT, WHITE = 500, 1500, 2500, 3900  # left above, right above, le
 
 @pytest.fixture(scope="module")
 def signed_in(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Console, Page]]:
-    """A console with a film of four greys, film 1, and one without pixels, film 2, and a tab that is let in."""
+    """A console with film 1, of four greys, and film 2, without pixels; and a tab that is let in."""
     folder = tmp_path_factory.mktemp("viewer")
     settings = Settings.model_validate({"state": folder / "state", "store": {"min_free_mb": 0}})
     shell = Shell.open(settings, migrate_first=True)
