@@ -8,12 +8,12 @@ from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import today
+from gateway.console.pages import acts, today
 
 STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
-ROUTERS: tuple[APIRouter, ...] = (today.router,)
+ROUTERS: tuple[APIRouter, ...] = (today.router, acts.router)
 
 
 def create_app(shell: Shell) -> FastAPI:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.ledger.acting.acting import Acting
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
 from gateway.ledger.holding.ruling import Answering
@@ -17,7 +18,7 @@ from gateway.ledger.working import Working
 __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
 
 
-class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering):
+class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering, Acting):
     """The queue of record. Every method is one transaction and may be called from any thread.
 
     Raises (all methods):
