@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from gateway.bootstrap import Shell
 from gateway.ledger.records import CopyMade, CopyState, Judged, Received
@@ -84,15 +86,30 @@ def hold_films(
     sender, device = room
     association = shell.ledger.associate(calling=sender, called="FILMGATE", address="127.0.0.1", now=at)
     return [
-        _held(shell, fault, _phantom(fault), folder, association, accession, device, at + timedelta(seconds=one))
+        _held(
+            shell,
+            fault,
+            _phantom(fault.kind, fault.turn, fault.inverted),
+            folder,
+            association,
+            accession,
+            device,
+            at + timedelta(seconds=one),
+        )
         for one in range(number)
     ]
 
 
-def _phantom(fault: Fault) -> Dataset:
-    options = {"turn": fault.turn, "inverted": fault.inverted}
-    number = next(_numbers)
-    return phantom_dx(fault.kind, number % 7, size=SIZE, salt=f"held-{number}-{datetime.now(UTC)}", **options)
+@cache
+def _rendered(kind: str, seed: int, turn: int, inverted: bool) -> Dataset:
+    return phantom_dx(kind, seed, size=SIZE, turn=turn, inverted=inverted)
+
+
+def _phantom(kind: str, turn: int = 0, inverted: bool = False) -> Dataset:
+    """One of a few pictures, as an instance of its own."""
+    dataset = deepcopy(_rendered(kind, next(_numbers) % 4, turn, inverted))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return dataset
 
 
 def _held(
@@ -139,7 +156,7 @@ def _held(
 
 def _copy(shell: Shell, fault: Fault, folder: Path) -> CopyMade:
     """The film as it should have been; a copy has a UID of its own."""
-    upright = phantom_dx(fault.kind, 3, size=SIZE, salt=f"copy-{next(_numbers)}-{datetime.now(UTC)}")
+    upright = _phantom(fault.kind)
     digest = _kept(shell, upright, folder)
     return CopyMade(
         str(upright.SOPInstanceUID),
@@ -158,7 +175,3 @@ def _kept(shell: Shell, dataset: Dataset, folder: Path) -> str:
         return shell.store.put_file(path).digest
     finally:
         path.unlink()
-
-
-def ids(held: Iterator[Held] | list[Held]) -> list[int]:
-    return [one.hold for one in held]

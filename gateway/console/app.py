@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import film, pulse, quarantine, sign_in, today, users
+from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, users
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
@@ -21,6 +21,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     today.router,
     pulse.router,
     quarantine.router,
+    pictures.router,
+    acts.router,
     users.router,
     film.router,
     pictures.router,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.ledger.acting.acting import Acting
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
 from gateway.ledger.holding.ruling import Answering
@@ -11,9 +12,9 @@ from gateway.ledger.labelling.blind import BlindChecking
 from gateway.ledger.labelling.labels import Labelling
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
-from gateway.ledger.picturing import Picturing
 from gateway.ledger.people.peopling import Peopling
 from gateway.ledger.people.signing_in import SigningIn
+from gateway.ledger.picturing import Picturing
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -34,6 +35,7 @@ class Ledger(
     Listing,
     Reviewing,
     Answering,
+    Acting,
     Searching,
     Sheet,
     Figures,
