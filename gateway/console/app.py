@@ -11,6 +11,8 @@ from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
 from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, users
+from gateway.console.pages import pulse, quarantine, today
+from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
@@ -26,6 +28,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     film.router,
     pictures.router,
+    films.router,
+    why.router,
 )
 
 
