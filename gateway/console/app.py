@@ -11,7 +11,6 @@ from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
 from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, users
-from gateway.console.pages import pulse, quarantine, today
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 
@@ -23,7 +22,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     today.router,
     pulse.router,
     quarantine.router,
-    pictures.router,
     acts.router,
     users.router,
     film.router,
