@@ -8,12 +8,13 @@ from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import acts, today
+from gateway.console.pages import acts, pulse, today, upload
+from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
-ROUTERS: tuple[APIRouter, ...] = (today.router, acts.router)
+ROUTERS: tuple[APIRouter, ...] = (today.router, pulse.router, pictures.router, upload.router, acts.router)
 
 
 def create_app(shell: Shell) -> FastAPI:

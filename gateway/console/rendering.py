@@ -13,7 +13,10 @@ from starlette.responses import HTMLResponse
 from gateway.console.doors import Person
 
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
-BAR: tuple[tuple[str, str, str], ...] = (("/", "Today", "viewer"),)
+BAR: tuple[tuple[str, str, str], ...] = (
+    ("/", "Today", "viewer"),
+    ("/upload", "Upload", "reviewer"),
+)
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
