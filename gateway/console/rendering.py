@@ -15,7 +15,9 @@ from gateway.console.doors import Person
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
+    ("/quarantine", "Quarantine", "viewer"),
     ("/upload", "Upload", "reviewer"),
+    ("/users", "Users", "admin"),
 )
 
 _environment = Environment(
@@ -35,6 +37,16 @@ def page(
         request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
     )
     return HTMLResponse(text, status_code)
+
+
+def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
+    """A part of a page, without what stands round every page."""
+    return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
+
+
+def bare_page(template: str, **values: Any) -> str:
+    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
+    return _environment.get_template(template).render(**values)
 
 
 def _at(value: datetime | None) -> str:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.process import clock
 from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds
+from gateway.settings.console import ConsoleSettings
 from gateway.settings.destinations import (
     CARRIES,
     ClassifierDestination,
@@ -145,13 +146,6 @@ class QuarantineSettings(Block):
         allow_inf_nan=False,
         description="what a person released, corrected or rejected leaves after so long; undo until then",
     )
-
-
-class ConsoleSettings(Block):
-    """Address reserved for the review console (it comes with a later release)."""
-
-    host: Host = "127.0.0.1"
-    port: Port = 8042
 
 
 class LogSettings(Block):
