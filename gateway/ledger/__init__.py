@@ -43,6 +43,7 @@ class Ledger(
     Picturing,
     Labelling,
     BlindChecking,
+    Acting,
     Peopling,
     SigningIn,
 ):
