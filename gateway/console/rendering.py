@@ -55,3 +55,4 @@ def _at(value: datetime | None) -> str:
 
 
 _environment.filters["at"] = _at
+_environment.tests["time"] = lambda value: isinstance(value, datetime)
