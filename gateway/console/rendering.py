@@ -16,6 +16,7 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/films", "Films", "viewer"),
     ("/upload", "Upload", "reviewer"),
     ("/users", "Users", "admin"),
 )

@@ -43,7 +43,6 @@ class Ledger(
     Picturing,
     Labelling,
     BlindChecking,
-    Acting,
     Peopling,
     SigningIn,
 ):
