@@ -13,6 +13,7 @@ from gateway.ledger import Ledger
 from gateway.ledger.acting.deciding import refused
 from gateway.ledger.acting.records import Acted, Meant, Standing, Wish
 from gateway.ledger.acting.table import DECIDES, DoneBy
+from gateway.ledger.labelling.words import checked
 from gateway.ledger.records import CopyMade, Hold, Made
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder
@@ -114,14 +115,15 @@ class Quarantine:
 
         Raises:
             NotFound: a destination or a reason that nobody knows. Nothing was changed.
+            BadLabel: a label that there is none of. Nothing was changed.
             FilmgateError: too many films, or a correction that corrects nothing. Nothing was changed.
         """
         now = self._clock()
-        self._check(act, films, by, reason, operations, to)
+        self._check(act, films, by, reason, operations, to, labels)
         until = now + timedelta(seconds=self._release_delay_s) if delayed and self._release_delay_s else None
         wish = Wish(act, by, now, note, reason, until, to, self._routes.copies)
         if act not in DECIDES:
-            return self._ledger.ask(wish, films, dict(labels or {}))
+            return self._ledger.ask(wish, films, checked(labels or {}))
         answers: dict[int, Acted] = {}
         if act is DoneBy.CORRECT and operations:
             answers = self._make_copies(wish, films, operations)
@@ -148,6 +150,7 @@ class Quarantine:
         reason: str,
         operations: Operations | None,
         to: tuple[str, ...],
+        labels: Mapping[str, str] | None,
     ) -> None:
         if unknown := [name for name in to if name not in self._known]:
             raise NotFound(
@@ -159,6 +162,8 @@ class Quarantine:
             raise NotFound(
                 f"{reason!r} is no reason of the Standard. Nothing was changed. Known are: {known}."
             )
+        if act is DoneBy.RELABEL and not labels:
+            raise FilmgateError("a label needs words: what the film shows. Nothing was changed.")
         if act is DoneBy.CORRECT and not operations:
             raise FilmgateError(
                 "a correction needs something to do: turn, invert or crop. Nothing was changed."

@@ -1,4 +1,4 @@
-"""Phantom films that are held, in a real ledger and store, for tests of the console: as a worker leaves them."""
+"""Phantom films that are held, in a real ledger and store, as a worker leaves them."""
 
 from __future__ import annotations
 
@@ -85,19 +85,20 @@ def hold_films(
     at = at or datetime.now(UTC)
     sender, device = room
     association = shell.ledger.associate(calling=sender, called="FILMGATE", address="127.0.0.1", now=at)
-    return [
-        _held(
-            shell,
-            fault,
-            _phantom(fault.kind, fault.turn, fault.inverted),
-            folder,
-            association,
-            accession,
-            device,
-            at + timedelta(seconds=one),
-        )
-        for one in range(number)
-    ]
+    came = _Came(association, accession, device, folder)
+    films = (_phantom(fault.kind, fault.turn, fault.inverted) for _ in range(number))
+    times = (at + timedelta(seconds=one) for one in range(number))
+    return [_held(shell, fault, film, came, time) for film, time in zip(films, times, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """How the films of one call came."""
+
+    association: int
+    accession: str
+    device: str
+    folder: Path  # for what is written on the way to the store
 
 
 @cache
@@ -112,32 +113,23 @@ def _phantom(kind: str, turn: int = 0, inverted: bool = False) -> Dataset:
     return dataset
 
 
-def _held(
-    shell: Shell,
-    fault: Fault,
-    dataset: Dataset,
-    folder: Path,
-    association: int,
-    accession: str,
-    device: str,
-    at: datetime,
-) -> Held:
-    digest = _kept(shell, dataset, folder)
+def _held(shell: Shell, fault: Fault, dataset: Dataset, came: _Came, at: datetime) -> Held:
+    digest = _kept(shell, dataset, came.folder)
     uid = str(dataset.SOPInstanceUID)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
-    received = Received(str(dataset.SOPClassUID), uid, syntax, digest, 10, association, at)
+    received = Received(str(dataset.SOPClassUID), uid, syntax, digest, 10, came.association, at)
     (recorded,) = shell.ledger.record([received], always=("archive",))
     job = shell.ledger.claim("test")
     assert job is not None
     assert job.film_id == recorded.film_id
-    copy = _copy(shell, fault, folder) if fault.operations else None
+    copy = _copy(shell, fault, came.folder) if fault.operations else None
     decision = Decision(
         Act.QUARANTINE,
         (fault.reason,),
         "turned-or-inverted" if copy else "unsure",
         f"{fault.finding.detail}: the rules hold such a film",
     )
-    identity = Identity("1.2.3", "1.2.3.4", accession, "CANARY-ID-1", device)
+    identity = Identity("1.2.3", "1.2.3.4", came.accession, "CANARY-ID-1", came.device)
     header = Header(modality="DX", study_date="20261120", identity=identity)
     judged = Judged(
         decision,

@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, users
+from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 
@@ -28,6 +28,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     pictures.router,
     films.router,
     why.router,
+    upload.router,
 )
 
 

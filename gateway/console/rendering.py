@@ -17,6 +17,7 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
     ("/films", "Films", "viewer"),
+    ("/upload", "Upload", "reviewer"),
     ("/users", "Users", "admin"),
 )
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
+from gateway.ledger.holding.taking_back import NOT_GONE
 from gateway.ledger.moves import stands
 from gateway.ledger.records import DeliveryState, FilmRow, HoldState, JobState, Wanted, shown_state
 from gateway.ledger.searching.wishes import film_ids
@@ -47,9 +48,6 @@ from gateway.ledger.tables import (
 )
 
 _PAGE = 500  # films in one transaction, and ids in one IN (...): SQLite takes 999 at least
-# Those with an index of their own: the few deliveries that are not done.
-_ENDED = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
-_OPEN = tuple(state for state in DeliveryState if state not in _ENDED)
 
 
 class Listing(Database):
@@ -108,7 +106,7 @@ class Listing(Database):
 
     def counts(self) -> dict[str, int]:
         """How many films, open holds, ready jobs and unfinished deliveries there are."""
-        owed = tuple(state for state in _OPEN if state != DeliveryState.FAILED)
+        owed = (*NOT_GONE, DeliveryState.SENDING)
         queries_by_name = {
             "films": (select(func.count()).select_from(instances),),
             "held": (_count(stands(holds, HoldState.OPEN)),),

@@ -263,8 +263,8 @@ deliveries = Table(
     _partial("ix_deliveries_retry", "destination", "next_at", where="state = 'retry'"),
     _partial("ix_deliveries_sending", "destination", "id", where="state = 'sending'"),
     _partial("ix_deliveries_failed", "destination", "id", where="state = 'failed'"),
-    _partial("ix_deliveries_delivered", "destination", "ended_at", where="state = 'delivered'"),
     _partial("ix_deliveries_leaving", "next_at", where="state = 'leaving'"),
+    _partial("ix_deliveries_delivered", "destination", "ended_at", where="state = 'delivered'"),
 )
 
 results = Table(

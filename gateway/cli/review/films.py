@@ -23,9 +23,9 @@ LISTED = 50  # unless --limit says how many
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DECISIONS = (*(act.value for act in Act), "undecided")
+_STATES = tuple(dict.fromkeys(map(shown_state, DeliveryState)))
 _SORTS: tuple[str, ...] = get_args(Sort)
 _DAYS = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
-_STATES = tuple(dict.fromkeys(map(shown_state, DeliveryState)))
 
 
 def _decision(text: str | None) -> str | None:

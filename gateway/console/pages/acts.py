@@ -144,6 +144,7 @@ def _result(acted: Acted) -> dict[str, Any]:
 
 def _item(one: PersonsAct) -> dict[str, Any]:
     return {
+        "id": one.id,
         "act_id": one.id,
         "film": one.film,
         "act": one.act,

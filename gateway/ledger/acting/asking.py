@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,8 @@ from gateway.ledger.acting.table import DoneBy, FilmState
 from gateway.ledger.engine import Database
 from gateway.ledger.holding.rejecting import lift
 from gateway.ledger.holding.taking_back import TO_AI
+from gateway.ledger.labelling.saying import say_labels
+from gateway.ledger.labelling.words import Said, What
 from gateway.ledger.moves import FROM_THE_START, move, owed_anew
 from gateway.ledger.records import DeliveryState, JobState
 from gateway.ledger.reviewing import job_judged
@@ -36,7 +38,9 @@ class _Refused(Exception):
 class Asking(Database):
     """Acts that leave the decision as it is."""
 
-    def ask(self, wish: Wish, meant: Sequence[Meant], labels: dict[str, str] | None = None) -> list[Acted]:
+    def ask(
+        self, wish: Wish, meant: Sequence[Meant], labels: Mapping[What, str] | None = None
+    ) -> list[Acted]:
         """Send again, gate again, note or relabel; an answer for each film, in their order."""
         do = _DO[wish.act]
         answers: list[Acted] = []
@@ -51,8 +55,8 @@ def _ask(
     db: Connection,
     wish: Wish,
     stands: Sequence[Standing],
-    do: Callable[[Connection, Wish, Standing, dict[str, str]], dict[str, Any]],
-    labels: dict[str, str],
+    do: Callable[[Connection, Wish, Standing], dict[str, Any]],
+    labels: Mapping[What, str],
 ) -> list[Acted]:
     answers: dict[int, Acted] = {}
     rows: dict[int, dict[str, Any]] = {}
@@ -61,7 +65,7 @@ def _ask(
             answers[index] = answer
             continue
         try:
-            detail = do(db, wish, standing, labels)
+            detail = do(db, wish, standing)
         except _Refused as refusal:
             words = f"film {standing.film_id}: {refusal} Nothing was changed."
             answers[index] = Acted(standing.film_id, ok=False, state=standing.state, error=words)
@@ -71,24 +75,33 @@ def _ask(
             "act": wish.act,
             "hold_id": standing.hold.id if standing.hold else None,
             "decision_id": standing.decision_id,
-            "detail": detail,
+            "detail": detail | {what.value: value for what, value in labels.items()},
             "until": None,
             "undo": asdict(Before()),
         }
     ids = record(db, wish.by, wish.at, wish.note, list(rows.values()), _EVENTS[wish.act])
+    said = [
+        Said(row["film_id"], labels, wish.act, act_id) for row, act_id in zip(rows.values(), ids, strict=True)
+    ]
+    say_labels(db, said, by=wish.by, now=wish.at)
     for act_id, index in zip(ids, rows, strict=True):
         state = FilmState.UNDECIDED if wish.act is DoneBy.GATE_AGAIN else stands[index].state
         answers[index] = Acted(stands[index].film_id, ok=True, act_id=act_id, state=state)
     return [answers[index] for index in range(len(stands))]
 
 
-def _note(_db: Connection, wish: Wish, _standing: Standing, _labels: dict[str, str]) -> dict[str, Any]:
+def _note(_db: Connection, wish: Wish, _standing: Standing) -> dict[str, Any]:
     if not wish.note.strip():
         raise _Refused("a note needs words.")
     return {}
 
 
-def _gate_again(db: Connection, wish: Wish, standing: Standing, _labels: dict[str, str]) -> dict[str, Any]:
+def _relabel(_db: Connection, _wish: Wish, _standing: Standing) -> dict[str, Any]:
+    """The labels themselves are written with the number of the act."""
+    return {}
+
+
+def _gate_again(db: Connection, wish: Wish, standing: Standing) -> dict[str, Any]:
     job = job_judged(db, standing.film_id)
     if job is None:
         raise _Refused("it is being examined already.")
@@ -97,7 +110,7 @@ def _gate_again(db: Connection, wish: Wish, standing: Standing, _labels: dict[st
     return {"after": str(standing.state)}
 
 
-def _resend(db: Connection, wish: Wish, standing: Standing, _labels: dict[str, str]) -> dict[str, Any]:
+def _resend(db: Connection, wish: Wish, standing: Standing) -> dict[str, Any]:
     """What failed; or, with destinations named, what these got or should have got, once more."""
     states = _AGAIN if wish.to else (DeliveryState.FAILED,)
     its = (deliveries.c.film_id == standing.film_id) & deliveries.c.state.in_(states)
@@ -127,8 +140,9 @@ _FOR_AI = {
     FilmState.CORRECTED_BY_PERSON: frozenset({"copy"}),
     FilmState.OBSERVED: TO_AI,
 }
-_DO: dict[DoneBy, Callable[[Connection, Wish, Standing, dict[str, str]], dict[str, Any]]] = {
+_DO: dict[DoneBy, Callable[[Connection, Wish, Standing], dict[str, Any]]] = {
     DoneBy.NOTE: _note,
+    DoneBy.RELABEL: _relabel,
     DoneBy.GATE_AGAIN: _gate_again,
     DoneBy.RESEND: _resend,
 }

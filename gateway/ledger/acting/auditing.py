@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Column, ColumnElement, Connection, func, select, text
 
 from gateway.ledger.acting.records import PersonsAct
 from gateway.ledger.acting.table import DoneBy
@@ -44,20 +45,15 @@ class Auditing(Database):
 
     def audit(self, wanted: Audited, *, limit: int) -> list[AuditRow]:
         """What people did, newest first; what machines wrote is not among it."""
-        query = select(events).where(text(BY_PEOPLE)).order_by(events.c.id.desc()).limit(limit)
-        wishes = (
-            (wanted.who, events.c.who == wanted.who),
-            (wanted.what, events.c.what == wanted.what),
-            (wanted.film, events.c.film_id == wanted.film),
-            (wanted.since, events.c.at >= wanted.since),
-            (wanted.until, events.c.at < wanted.until),
-            (wanted.before, events.c.id < wanted.before),
-        )
-        for wish, which in wishes:
-            if wish not in (None, ""):
-                query = query.where(which)
+        query = select(events).where(text(BY_PEOPLE), *_wishes(wanted)).order_by(events.c.id.desc())
         with self.reading() as db:
-            return [AuditRow(r.id, r.at, r.who, r.what, r.film_id, r.detail) for r in db.execute(query)]
+            rows = db.execute(query.limit(limit))
+            return [AuditRow(r.id, r.at, r.who, r.what, r.film_id, r.detail) for r in rows]
+
+    def audited_words(self) -> tuple[list[str], list[str]]:
+        """The people who did something, and what they did: the answers to choose from."""
+        with self.reading() as db:
+            return _distinct(db, events.c.who), _distinct(db, events.c.what)
 
     def acts_by(self, who: str, *, before: int | None = None, limit: int = 50) -> list[PersonsAct]:
         """One person's acts, newest first."""
@@ -72,6 +68,31 @@ class Auditing(Database):
         with self.reading() as db:
             query = select(acts).where(acts.c.film_id == film_id).order_by(acts.c.id)
             return [_act(row) for row in db.execute(query)]
+
+
+def _wishes(wanted: Audited) -> Iterator[ColumnElement[bool]]:
+    if wanted.who:
+        yield events.c.who == wanted.who
+    if wanted.what:
+        yield events.c.what == wanted.what
+    if wanted.film is not None:
+        yield events.c.film_id == wanted.film
+    if wanted.since is not None:
+        yield events.c.at >= wanted.since
+    if wanted.until is not None:
+        yield events.c.at < wanted.until
+    if wanted.before is not None:
+        yield events.c.id < wanted.before
+
+
+def _distinct(db: Connection, column: Column[str]) -> list[str]:
+    """Its values, from one to the next in the index, however many rows have each."""
+    people = text(BY_PEOPLE)
+    least = select(func.min(column).label("word")).where(people)
+    words = least.cte("words", recursive=True)
+    following = select(func.min(column)).where(people, column > words.c.word).correlate(words)
+    words = words.union_all(select(following.scalar_subquery()).where(words.c.word.is_not(None)))
+    return [word for word in db.scalars(select(words.c.word)) if word is not None]
 
 
 def _act(row: Any) -> PersonsAct:

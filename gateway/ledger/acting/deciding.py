@@ -17,10 +17,15 @@ from gateway.ledger.acting.table import DECIDES, HELD_STATES, DoneBy, FilmState,
 from gateway.ledger.acting.tables import acts
 from gateway.ledger.engine import Database
 from gateway.ledger.holding.taking_back import IN_HAND, NOT_GONE, TO_AI, take_back
+from gateway.ledger.labelling.derived import said_by
+from gateway.ledger.labelling.saying import say_labels
+from gateway.ledger.labelling.words import Said
 from gateway.ledger.moves import allowed, insert_rows
 from gateway.ledger.records import CopyMade, CopyState, DeliveryState, Hold, HoldState, JobState, Made
 from gateway.ledger.tables import UtcDateTime, copies, deliveries, events, holds, jobs, versions
 from gateway.ledger.working import keep_copy, keep_object
+from pipelines.film import Operations
+from pipelines.json_values import from_plain
 
 _ENDS = {
     DoneBy.RELEASE: HoldState.RELEASED,
@@ -335,10 +340,24 @@ def _recorded(db: Connection, wish: Wish, chosen: Sequence[_Chosen]) -> list[Act
             }
         )
     ids = record(db, wish.by, wish.at, wish.note, rows, EVENTS[wish.act])
+    say_labels(db, _labels(db, wish, chosen, ids), by=wish.by, now=wish.at)
     return [
         Acted(row["film_id"], ok=True, act_id=act_id, state=_now_is(wish, row), until=row["until"])
         for act_id, row in zip(ids, rows, strict=True)
     ]
+
+
+def _labels(db: Connection, wish: Wish, chosen: Sequence[_Chosen], ids: Sequence[int]) -> list[Said]:
+    """What the decisions say of the films: each verdict of a person teaches."""
+    made = {one.copy_id for one in chosen if one.copy_id is not None}
+    rows = db.execute(select(copies.c.id, copies.c.operations).where(copies.c.id.in_(made))) if made else ()
+    operations = {row.id: from_plain(Operations, row.operations) for row in rows}
+    said = []
+    for one, act_id in zip(chosen, ids, strict=True):
+        its = operations.get(one.copy_id) if one.copy_id is not None else None
+        labels = said_by(wish.act, reasons=one.hold.reasons, operations=its, reason=wish.reason)
+        said.append(Said(one.hold.film_id, labels, wish.act, act_id))
+    return said
 
 
 def _now_is(wish: Wish, row: dict[str, Any]) -> FilmState:

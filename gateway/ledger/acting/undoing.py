@@ -22,6 +22,7 @@ from gateway.ledger.acting.standing import CHUNK, standings, untried
 from gateway.ledger.acting.table import CAN_BE_UNDONE, DECIDES, DoneBy, FilmState, may
 from gateway.ledger.acting.tables import acts
 from gateway.ledger.engine import Database
+from gateway.ledger.labelling.saying import take_back_labels
 from gateway.ledger.moves import allowed, move, owed_anew
 from gateway.ledger.records import DeliveryState, HoldState
 from gateway.ledger.tables import copies, deliveries, holds, instances, versions
@@ -79,6 +80,7 @@ def _undo(
             _put_back(db, row, before)
     except _Refused as refusal:
         return Acted(row.film_id, ok=False, act_id=act_id, error=f"film {row.film_id}: {refusal}")
+    take_back_labels(db, [act_id], by=by, now=now)
     db.execute(update(acts).where(acts.c.id == act_id).values(undone_by=by, undone_at=now))
     detail = {"undoes": act_id, "undone": row.act} | ({"sent_again": list(sent_again)} if sent_again else {})
     its = {"hold_id": row.hold_id, "decision_id": row.decision_id, "until": None, "undo": asdict(Before())}

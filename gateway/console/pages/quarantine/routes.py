@@ -148,17 +148,13 @@ def look(request: Request, asked: Annotated[Look, Body()], person: Viewer, shell
     newest = shell.ledger.sheet(asked.wishes.wanted, sort="newest", limit=PAGE)
     arrived = [card for card in reversed(newest) if card.hold_id > asked.newest]
     blocks = tuple(_arrivals(asked.wishes, groups, arrived))
-    html = (
-        part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks).body
-        if blocks
-        else b""
-    )
+    drawn = part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks)
     closed = shell.ledger.closed_holds(asked.holds)
     return Changed(
         total=shell.ledger.count_sheet(asked.wishes.wanted),
         counts={_key(group): group.count for group in groups},
         gone=[Gone(hold=one.hold, words=_closed_in_words(one.state, one.closed_by)) for one in closed],
-        html=bytes(html).decode(),
+        html=bytes(drawn.body).decode().strip(),
     )
 
 
@@ -185,7 +181,7 @@ def _block(asked: Asked, group: OpenHolds, views: tuple[CardView, ...], *, whole
     grouped_by_reason = "reason" in group.wishes
     return Block(
         key=_key(group),
-        title=_title(asked, group),
+        title=_title(group),
         sentence=chip(str(group.wishes["reason"])).sentence if grouped_by_reason else "",
         count=group.count,
         since=since_in_words(group.since, now()) if group.wishes else "",
@@ -247,7 +243,7 @@ def _key(group: OpenHolds) -> str:
     return "&".join(f"{name}={value}" for name, value in group.wishes.items())
 
 
-def _title(asked: Asked, group: OpenHolds) -> str:
+def _title(group: OpenHolds) -> str:
     if not group.wishes:
         return "Held films"
     if "accession_of" in group.wishes:

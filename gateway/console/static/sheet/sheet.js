@@ -29,7 +29,8 @@ const decisions = new Decisions({ back: cameBack, changed: () => strip.draw(deci
 function drawn() {
   selection.draw();
   strip.draw(decisions, selection);
-  if (!current?.isConnected || current.closest('[data-closed]')) goTo(all().find(isOpen) ?? all()[0] ?? null, false);
+  const astray = !current?.isConnected || current.closest('[data-closed]');
+  if (astray && 'ready' in sheet.dataset) goTo(all().find(isOpen) ?? all()[0] ?? null, false);
 }
 
 // Walking
@@ -227,8 +228,9 @@ function box() {
 }
 
 function leave() {
-  if (current && staged(current)) {
-    for (const card of cardsOf(meant())) unstage(card);
+  const own = cardsOf(meant()).filter(staged);
+  if (own.length) {
+    for (const card of own) unstage(card);
     show(current);
   } else if (big.isOpen) closeBig();
   else selection.clear();
@@ -350,11 +352,11 @@ async function takeUp() {
   goTo(linked ?? before ?? all()[0] ?? null, Boolean(linked ?? before) || !kept);
   if (asked.get('view') === 'big' && current) openBig();
   sheet.dataset.ready = '';
+  drawn();
 }
 
 addEventListener('pagehide', remember);
 addEventListener('beforeunload', (event) => { if (!decisions.isQuiet) event.preventDefault(); });
 history.scrollRestoration = 'manual';
 showTimes();
-drawn();
 takeUp();
