@@ -48,7 +48,7 @@ class Figures(Database):
 
 
 def _counts(db: Connection, query: Select[Any], values: dict[str, Any] | None = None) -> dict[Any, int]:
-    return {name: count for name, count in db.execute(query, values or {})}
+    return {row[0]: row[1] for row in db.execute(query, values or {})}
 
 
 def _delivered_since(db: Connection, since: datetime) -> Iterator[tuple[str, int]]:
