@@ -157,6 +157,17 @@ class Claim(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose film it is and which device made it: what people search by. No gate and no rule sees it."""
+
+    study_uid: str = ""
+    series_uid: str = ""
+    accession: str = ""
+    patient_id: str = ""
+    device: str = ""  # Station Name, else manufacturer and model
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What the header of one instance says, already cleaned; strings are stripped and upper case where coded.
 
@@ -189,6 +200,7 @@ class Header:
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
     words: tuple[str, ...] = ()  # of pipelines.words.special_words: a computed or special picture
     no_pixels: bool = False  # the object holds no pixel data at all
+    identity: Identity = field(default_factory=Identity, repr=False)  # in no traceback and no log
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +311,8 @@ class Finding:
 
     GOOD has no reason. `detail` is a short plain text for people ("turned 90 degrees, p 0.998").
     `model_digest` is the sha256 of the weights, "" for a computed gate. `facts` are measured values that
-    nothing is held for: ("tilt_deg", 3.1), ("ap", 0.97), ("child", 0.02).
+    nothing is held for: ("tilt_deg", 3.1), ("ap", 0.97), ("child", 0.02). `place` is where a network lays the
+    film out among others: what lies near it looks like it.
     """
 
     gate: str
@@ -312,6 +325,7 @@ class Finding:
     box: Box | None = None
     model_digest: str = ""
     facts: tuple[tuple[str, float], ...] = ()
+    place: tuple[float, ...] = ()
 
 
 class Answer(StrEnum):
