@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -86,6 +87,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
+id_type = _Id  # for the tables that stand in rooms of their own
 
 
 def _id() -> Column[Any]:
@@ -103,6 +105,8 @@ def _partial(name: str, *columns: str, where: str) -> Index:
     """
     return Index(name, *columns, sqlite_where=text(where))
 
+
+SHEET_KEYS = ("reason", "sender", "device", "accession", "opened_at", "uncertainty")
 
 associations = Table(
     "associations",
@@ -183,8 +187,10 @@ decisions = Table(
     Column("digests", JSON, nullable=False),  # policy, code, and one a model
     Column("decided_at", UtcDateTime, nullable=False),
     Column("superseded", Boolean, nullable=False, default=False),
+    Column("uncertainty", Float),  # searching.uncertainty of its findings; NULL: not reckoned yet
     _partial("ix_decisions_current", "film_id", where="superseded = 0"),
     _partial("ix_decisions_act", "act", "film_id", where="superseded = 0"),
+    _partial("ix_decisions_uncertainty", "uncertainty", "film_id", where="superseded = 0"),
 )
 
 findings = Table(
@@ -239,6 +245,7 @@ deliveries = Table(
     _partial("ix_deliveries_retry", "destination", "next_at", where="state = 'retry'"),
     _partial("ix_deliveries_sending", "destination", "id", where="state = 'sending'"),
     _partial("ix_deliveries_failed", "destination", "id", where="state = 'failed'"),
+    _partial("ix_deliveries_delivered", "destination", "ended_at", where="state = 'delivered'"),
 )
 
 results = Table(
@@ -287,7 +294,14 @@ holds = Table(
     Column("closed_by", String(128)),
     Column("note", Text),
     Column("words", JSON(none_as_null=True)),  # of the header, that a person must speak about; NULL: none
+    # What the open ones are sorted and grouped by, once more, so that one index has all of it.
+    Column("reason", String(32), nullable=False, default="", server_default=""),  # the first one
+    Column("sender", String(16), nullable=False, default="", server_default=""),
+    Column("device", String(64), nullable=False, default="", server_default=""),
+    Column("accession", String(64), nullable=False, default="", server_default=""),
+    Column("uncertainty", Float, nullable=False, default=0.0, server_default="0"),
     _partial("ix_holds_words", "state", "id", where="state = 'open' AND words IS NOT NULL"),
+    _partial("ix_holds_sheet", *SHEET_KEYS, "film_id", where="state = 'open'"),
 )
 
 rulings = Table(

@@ -1,4 +1,5 @@
-"""WATCH: when a sender leaves its own past. Values in, values out; `gateway.alarms` brings films and sends word.
+"""WATCH: when a sender leaves its own past. Values in, values out; `gateway.alarms` brings films and sends
+word.
 
 charts     the tests, and exactly how often they are wrong      following  one sender's rate, film by film
 silence    whether a sender has been silent longer than usual for it

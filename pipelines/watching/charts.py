@@ -1,20 +1,22 @@
-"""Two Bernoulli CUSUM charts for a rate whose usual height is estimated, and exactly how often they are wrong.
+"""Two Bernoulli CUSUM charts for a rate whose usual height is estimated, and exactly how often they are
+wrong.
 
-A chart counts: a film that shows it (turned, say) adds `up`, any other takes one off, and it never falls below
-zero. At `limit` it signals. That is the Bernoulli CUSUM of Reynolds and Stoumbos ("A CUSUM chart for monitoring
-a proportion when inspecting continuously", J. Quality Technology 31:87, 1999), whose steps they made whole
-numbers so that the chart is a Markov chain; of all tests with as few false signals the CUSUM has the shortest
-worst mean delay for the rise it is made for (Moustakides, Annals of Statistics 14:1379, 1986).
+A chart counts: a film that shows it (turned, say) adds `up`, any other takes one off, and it never falls
+below zero. At `limit` it signals. That is the Bernoulli CUSUM of Reynolds and Stoumbos ("A CUSUM chart for
+monitoring a proportion when inspecting continuously", J. Quality Technology 31:87, 1999), whose steps they
+made whole numbers so that the chart is a Markov chain; of all tests with as few false signals the CUSUM has
+the shortest worst mean delay for the rise it is made for (Moustakides, Annals of Statistics 14:1379, 1986).
 
-The average number of films to a signal, without a change, is exact (`average_run_lengths`). A chart starts anew
-after a signal, and from no place is its next signal further away on average than from zero; so by Wald's
-identity at most n / average are expected among n films.
+The average number of films to a signal, without a change, is exact (`average_run_lengths`). A chart starts
+anew after a signal, and from no place is its next signal further away on average than from zero; so by
+Wald's identity at most n / average are expected among n films.
 
-The usual rate is not known: k of n earlier films showed it. Believed is then Beta(k + 1, n - k), by which a rate
-is at most q as surely as the upper bound of Clopper and Pearson says. The limit is the least one by which the
-signals that are expected, over that belief, are as rare as promised. Whatever the true rate is, they are so on
-average over n films and those that follow: `promised` computes that, and tests/test_watching.py goes through
-n and rates. Whoever has seen few films gets a higher limit, and nobody's 0 of 200 is taken for never.
+The usual rate is not known: k of n earlier films showed it. Believed is then Beta(k + 1, n - k), by which a
+rate is at most q as surely as the upper bound of Clopper and Pearson says. The limit is the least one by
+which the signals that are expected, over that belief, are as rare as promised. Whatever the true rate is,
+they are so on average over n films and those that follow: `promised` computes that, and
+tests/test_watching.py goes through n and rates. Whoever has seen few films gets a higher limit, and
+nobody's 0 of 200 is taken for never.
 """
 
 from __future__ import annotations
@@ -54,10 +56,10 @@ class Design:
 def average_run_lengths(rate: float, up: int, most: int) -> Iterator[float]:
     """The average number of films to a signal, from zero, for the limits 1, 2, ... up to `most`.
 
-    From y below the limit the chart goes to y + 1 (another film) or y - up (a film that shows it), and signals
-    below zero. So the average b(y) = 1 + (1 - rate) b(y + 1) + rate b(y - up), which grows from b(0) by
-    b(y) = b(0) W(y) - Z(y); the chart rests at its zero, b(limit) = b(limit - 1), which gives b(0). W and Z do
-    not depend on the limit, and their differences are sums of positive terms: nothing cancels.
+    From y below the limit the chart goes to y + 1 (another film) or y - up (a film that shows it), and
+    signals below zero. So the average b(y) = 1 + (1 - rate) b(y + 1) + rate b(y - up), which grows from
+    b(0) by b(y) = b(0) W(y) - Z(y); the chart rests at its zero, b(limit) = b(limit - 1), which gives b(0).
+    W and Z do not depend on the limit, and their differences are sums of positive terms: nothing cancels.
     Where W has grown so large that their difference would, the rate is so high that a signal is near, and a
     bound stands there that is never too high: no signal comes before limit / up films showed it.
 

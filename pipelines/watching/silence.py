@@ -1,9 +1,10 @@
 """Whether a sender has been silent longer than is usual for it, by the same hours of the weeks before.
 
-A room has nights and weekends of its own, and no table of them is asked for: what it did in the same stretch of
-each of the last WEEKS weeks is its usual. Silent for it is a stretch in which it sent at least LEAST films in
-*each* of them. Were films to come by chance alone, as many as in the least of those weeks, a silence would come
-by chance in e^-10 of such stretches, 1 in 22,000; holidays are no chance, and say so on the first of them.
+A room has nights and weekends of its own, and no table of them is asked for: what it did in the same
+stretch of each of the last WEEKS weeks is its usual. Silent for it is a stretch in which it sent at least
+LEAST films in *each* of them. Were films to come by chance alone, as many as in the least of those weeks, a
+silence would come by chance in e^-10 of such stretches, 1 in 22,000; holidays are no chance, and say so on
+the first of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """WATCH: what senders did, by the hour and in all; alarms, and the notices of them that are still owed.
 
-tables     its tables      films   taking films in, once each      alarms   what is wrong now, and who was told
-figures    numbers for monitoring
+tables   its tables       films    taking films in, once each
+alarms   what is wrong now, and who was told            figures  numbers for monitoring
 """
 
 from gateway.ledger.watching.alarms import Alarming

@@ -165,8 +165,10 @@ def _notice(row: Any) -> Notice:
         **{name: row[alarms.c[name]] for name in names},
     )
     return Notice(
-        row[notices.c.id], alarm, row[notices.c.news], row[notices.c.way], row[notices.c.attempts], alarm.since
+        row[notices.c.id],
+        alarm,
+        row[notices.c.news],
+        row[notices.c.way],
+        row[notices.c.attempts],
+        alarm.since,
     )
-
-
-

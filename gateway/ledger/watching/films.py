@@ -1,4 +1,6 @@
-"""Films are taken in by the order of their rows, each once: what they add and how far that is, are one commit."""
+"""Films are taken in by the order of their rows, each once: what they add and how far that is, are one
+commit.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +184,9 @@ def _put(
     added: tuple[str, ...] = (),
     kept: tuple[str, ...] = (),
 ) -> None:
-    """Insert a row; where there is one with its key, add the columns `added` to it and replace those `kept`."""
+    """Insert a row; where there is one with its key, add the columns `added` to it and replace those
+    `kept`.
+    """
     dialect = sqlite if db.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table).values(**row)
     new = statement.excluded
