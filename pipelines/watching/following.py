@@ -31,6 +31,9 @@ class Rate(StrEnum):
     WITHHELD = "withheld"
 
 
+NO_CHARTS = Design(Chart(1, 0), Chart(1, 0))
+
+
 class Phase(StrEnum):
     """What is done with the next film."""
 
@@ -65,7 +68,7 @@ class Watch:
     films: int = 0  # of its past
     events: int = 0  # of these
     designed: int = 0  # films when the charts were made
-    charts: Design = Design(Chart(1, 0), Chart(1, 0))
+    charts: Design = NO_CHARTS
     sudden: Count = Count()
     gradual: Count = Count()
     seen: Count = Count()  # in alarm: films since it began, those that led to it included

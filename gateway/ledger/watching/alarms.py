@@ -98,7 +98,7 @@ class Alarming(Database):
             return [dict(row) for row in db.execute(query).mappings()]
 
     def notices_in_trouble(self) -> list[tuple[str, int, str]]:
-        """(way, how many, the last error) of notices that failed since the way last worked, or are retried."""
+        """(way, how many, the last error) of notices that were not taken since the way last worked."""
         own = notices.c
         worked = select(own.way, func.max(own.id)).where(own.state == NoticeState.SENT).group_by(own.way)
         bad = (
@@ -107,7 +107,7 @@ class Alarming(Database):
             .order_by(own.id)
         )
         with self.reading() as db:
-            last: dict[str, int] = {way: most for way, most in db.execute(worked)}
+            last: dict[str, int] = dict(db.execute(worked).tuples().all())
             troubles: dict[str, tuple[int, str]] = {}
             for way, notice_id, error in db.execute(bad):
                 if notice_id > last.get(way, 0):
@@ -164,11 +164,5 @@ def _notice(row: Any) -> Notice:
         kind=AlarmKind(row[alarms.c.kind]),
         **{name: row[alarms.c[name]] for name in names},
     )
-    return Notice(
-        row[notices.c.id],
-        alarm,
-        row[notices.c.news],
-        row[notices.c.way],
-        row[notices.c.attempts],
-        alarm.since,
-    )
+    own = notices.c
+    return Notice(row[own.id], alarm, row[own.news], row[own.way], row[own.attempts])

@@ -64,8 +64,8 @@ class Figuring(Database):
                 },
                 owed=owed,
                 oldest_owed=oldest,
-                delivered={name: n for name, n in db.execute(sent.group_by(own.destination))},
-                alarms={kind: n for kind, n in db.execute(on.group_by(alarms.c.kind))},
+                delivered=dict(db.execute(sent.group_by(own.destination)).tuples().all()),
+                alarms=dict(db.execute(on.group_by(alarms.c.kind)).tuples().all()),
             )
 
     def answers(self) -> None:

@@ -40,7 +40,7 @@ class TakingIn(Database):
     def watch_places(self) -> tuple[int, int]:
         """The ids of the last version and the last decision that were taken in."""
         with self.reading() as db:
-            places = {name: place for name, place in db.execute(select(watch_places))}
+            places = dict(db.execute(select(watch_places)).tuples().all())
         return places.get("versions", 0), places.get("decisions", 0)
 
     def received_after(self, version_id: int, limit: int) -> list[ReceivedFilm]:

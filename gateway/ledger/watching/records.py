@@ -102,4 +102,3 @@ class Notice:
     news: str  # "on", "over" or "test"
     way: str  # "webhook" or "mail"
     attempts: int
-    since: datetime  # owed
