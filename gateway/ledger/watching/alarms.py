@@ -68,16 +68,24 @@ class Alarming(Database):
             note(db, now, "alarm tested", film_id=None, who=by, alarm=alarm_id)
         return Alarm(id=alarm_id, **row)
 
-    def notices_due(self, now: datetime) -> list[Notice]:
-        """What is to be said now, oldest first."""
+    def notices_due(self, now: datetime, alarm_id: int | None = None) -> list[Notice]:
+        """What is to be said now, oldest first; of one alarm where that is named."""
         query = (
             select(notices, alarms)
             .join(alarms, alarms.c.id == notices.c.alarm_id)
             .where(_OWED, notices.c.next_at <= now)
             .order_by(notices.c.id)
         )
+        if alarm_id is not None:
+            query = query.where(notices.c.alarm_id == alarm_id)
         with self.reading() as db:
             return [_notice(row) for row in db.execute(query).mappings()]
+
+    def claim_notice(self, notice_id: int, now: datetime, until: datetime) -> bool:
+        """Whether it is ours to send until then: somebody else, a command say, may have been faster."""
+        due = (notices.c.id == notice_id) & _OWED & (notices.c.next_at <= now)
+        with self.writing(quiet=True) as db:
+            return db.execute(update(notices).where(due).values(next_at=until)).rowcount == 1
 
     def notice_sent(self, notice_id: int, now: datetime) -> None:
         self._end(notice_id, NoticeState.SENT, now, None)
@@ -107,7 +115,7 @@ class Alarming(Database):
             .order_by(own.id)
         )
         with self.reading() as db:
-            last: dict[str, int] = dict(db.execute(worked).tuples().all())
+            last: dict[str, int] = {row[0]: row[1] for row in db.execute(worked)}
             troubles: dict[str, tuple[int, str]] = {}
             for way, notice_id, error in db.execute(bad):
                 if notice_id > last.get(way, 0):

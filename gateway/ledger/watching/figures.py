@@ -64,8 +64,8 @@ class Figuring(Database):
                 },
                 owed=owed,
                 oldest_owed=oldest,
-                delivered=dict(db.execute(sent.group_by(own.destination)).tuples().all()),
-                alarms=dict(db.execute(on.group_by(alarms.c.kind)).tuples().all()),
+                delivered={row[0]: row[1] for row in db.execute(sent.group_by(own.destination))},
+                alarms={row[0]: row[1] for row in db.execute(on.group_by(alarms.c.kind))},
             )
 
     def answers(self) -> None:

@@ -40,7 +40,7 @@ class TakingIn(Database):
     def watch_places(self) -> tuple[int, int]:
         """The ids of the last version and the last decision that were taken in."""
         with self.reading() as db:
-            places = dict(db.execute(select(watch_places)).tuples().all())
+            places = {row[0]: row[1] for row in db.execute(select(watch_places))}
         return places.get("versions", 0), places.get("decisions", 0)
 
     def received_after(self, version_id: int, limit: int) -> list[ReceivedFilm]:
