@@ -8,12 +8,21 @@ from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import today
+from gateway.console.pages import pulse, quarantine, today
+from gateway.console.pages.searching import films, why
+from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
-ROUTERS: tuple[APIRouter, ...] = (today.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    today.router,
+    films.router,
+    why.router,
+    pulse.router,
+    quarantine.router,
+    pictures.router,
+)
 
 
 def create_app(shell: Shell) -> FastAPI:

@@ -13,7 +13,10 @@ from starlette.responses import HTMLResponse
 from gateway.console.doors import Person
 
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
-BAR: tuple[tuple[str, str, str], ...] = (("/", "Today", "viewer"),)
+BAR: tuple[tuple[str, str, str], ...] = (
+    ("/", "Today", "viewer"),
+    ("/quarantine", "Quarantine", "viewer"),
+)
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -34,9 +37,15 @@ def page(
     return HTMLResponse(text, status_code)
 
 
+def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
+    """A part of a page, without what stands round every page."""
+    return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
+
+
 def _at(value: datetime | None) -> str:
     """The UTC time in words that <time> takes; the browser shows it by the reader's own clock."""
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
 
 
 _environment.filters["at"] = _at
+_environment.tests["time"] = lambda value: isinstance(value, datetime)

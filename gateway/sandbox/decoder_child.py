@@ -1,4 +1,4 @@
-"""The child of `gateway.sandbox.decoder`: decodes hostile files, for the gates, for copies and for peers."""
+"""The child of `gateway.sandbox.decoder`: decodes hostile files, for gates, copies, peers and people."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any
 
 from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
+from pipelines.instance.part10 import parse
 from pipelines.instance.rejected import rejected_by
 from pipelines.instance.transcode import transcode
 from pipelines.report.derived import NotDerivable, derive
+from pipelines.viewing import thumbnail_of, view
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:
@@ -29,6 +31,10 @@ def _film(path: Path, request: dict[str, Any]) -> Answer:
         "damage": asdict(film.damage) if film.damage else None,
     }
     return answer, film.pixels.astype("<f4", copy=False).data.cast("B")
+
+
+def _header(path: Path, _: dict[str, Any]) -> Answer:
+    return {"header": asdict(parse(path).header)}, b""
 
 
 def _digest(path: Path, _: dict[str, Any]) -> Answer:
@@ -69,6 +75,28 @@ def _rejected(path: Path, _: dict[str, Any]) -> Answer:
     return (asdict(rejected) if rejected else {}), b""
 
 
+def _thumb(path: Path, _: dict[str, Any]) -> Answer:
+    return {}, thumbnail_of(path)
+
+
+def _pixels(path: Path, request: dict[str, Any]) -> Answer:
+    """Of a `View`: the numbers in the answer; pixels, then the table, in the raw bytes."""
+    shown = view(path, long_side=request["long_side"])
+    answer = {
+        "rows": shown.pixels.shape[0],
+        "columns": shown.pixels.shape[1],
+        "entries": len(shown.table),
+        "step": shown.step,
+        "offset": shown.offset,
+        "windows": shown.windows,
+        "inverse": shown.inverse,
+        "padded": shown.padded,
+        "bits": shown.bits,
+        "spacing": shown.spacing,
+    }
+    return answer, shown.pixels.astype("<u2", copy=False).tobytes() + shown.table.tobytes()
+
+
 def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
     return {}, b""
 
@@ -76,10 +104,13 @@ def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
 ACTIONS: Actions = {
     "ready": _ready,
     "film": _film,
+    "header": _header,
     "digest": _digest,
     "derive": _derive,
     "transcode": _transcode,
     "rejected": _rejected,
+    "thumb": _thumb,
+    "pixels": _pixels,
 }
 
 
