@@ -84,7 +84,9 @@ def hold_films(
     sender, device = room
     association = shell.ledger.associate(calling=sender, called="FILMGATE", address="127.0.0.1", now=at)
     return [
-        _held(shell, fault, _phantom(fault), folder, association, accession, device, at + timedelta(seconds=one))
+        _held(
+            shell, fault, _phantom(fault), folder, association, accession, device, at + timedelta(seconds=one)
+        )
         for one in range(number)
     ]
 

@@ -114,7 +114,10 @@ def certificate_files(settings: Settings) -> Iterator[tuple[str, Path]]:
     for name, block in settings.destinations.items():
         if isinstance(block, WebhookDestination) and block.ca_file:
             yield f"destinations.{name}.ca_file", block.ca_file
+    tls, oidc = settings.console.tls, settings.console.oidc
     for key, path in (
+        ("console.tls.certificate", tls.certificate if tls else None),
+        ("console.oidc.ca_file", oidc.ca_file if oidc else None),
         ("alarms.webhook.ca_file", settings.alarms.webhook.ca_file),
         ("alarms.mail.ca_file", settings.alarms.mail.ca_file),
     ):

@@ -92,6 +92,24 @@ ALARMS: tuple[Command | Group, ...] = (
         "Run the alarms of rates over the films of the ledger: what would have been told, and when.",
     ),
 )
+USERS: tuple[Command | Group, ...] = (
+    Command("list", "gateway.cli.users.people:list_users", "List who may sign in to the console."),
+    Command(
+        "add", "gateway.cli.users.people:add", "Let somebody sign in to the console; the first one as admin."
+    ),
+    Command("role", "gateway.cli.users.people:role", "Say what somebody may do: viewer, reviewer or admin."),
+    Command(
+        "disable",
+        "gateway.cli.users.people:disable",
+        "Sign somebody out and keep them out; --undo lets them in again.",
+    ),
+    Command(
+        "password",
+        "gateway.cli.users.people:password",
+        "Give somebody a new password; who had to wait after wrong ones may try at once.",
+    ),
+    Command("sign-out", "gateway.cli.users.people:sign_out", "End all sessions of somebody."),
+)
 CONFIG: tuple[Command | Group, ...] = (
     Command(
         "init",
@@ -205,6 +223,11 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Command("work", f"{RUN}.work:work", "Run one worker: it decodes films, asks the gates and decides."),
     Command(
+        "console",
+        f"{RUN}.console:console",
+        "Run the console: pages in a browser for radiology IT and reviewers.",
+    ),
+    Command(
         "send",
         "gateway.cli.transfer:send",
         "Send files to a storage SCP by C-STORE, as they are; exit code 1 when one was not accepted.",
@@ -254,6 +277,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("quarantine", "The films that wait for a person.", QUARANTINE),
     Group("deliveries", "What has not arrived, why, and how it is sent again.", DELIVERIES),
     Group("alarms", "What is wrong now, and who is told.", ALARMS),
+    Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),
     Group("evaluate", "Report what is known of a gate or a classifier.", EVALUATE),

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import pulse, quarantine, today
+from gateway.console.doors import door, refusals
+from gateway.console.doors.guard import Guard
+from gateway.console.pages import (
+    film,
+    pulse,
+    quarantine,
+    sign_in,
+    today,
+    users,
+)
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 
@@ -16,19 +25,30 @@ STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
 ROUTERS: tuple[APIRouter, ...] = (
+    sign_in.router,
     today.router,
     films.router,
     why.router,
     pulse.router,
     quarantine.router,
+    film.router,
     pictures.router,
+    users.router,
 )
 
 
 def create_app(shell: Shell) -> FastAPI:
     """The console over one gateway's ledger and store."""
-    app = FastAPI(title="filmgate console", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="filmgate console",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(door)],
+        responses=refusals.RESPONSES,
+    )
     app.state.shell = shell
+    refusals.install(app)
+    app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)

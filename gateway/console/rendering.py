@@ -16,6 +16,7 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/users", "Users", "admin"),
 )
 
 _environment = Environment(
@@ -35,6 +36,11 @@ def page(
         request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
     )
     return HTMLResponse(text, status_code)
+
+
+def bare_page(request: Request, template: str, **values: Any) -> str:
+    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
+    return _environment.get_template(template).render(request=request, **values)
 
 
 def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:

@@ -40,6 +40,10 @@ _PATHS: tuple[Loc, ...] = (
     ("work", "regions"),
     ("alarms", "webhook", "ca_file"),
     ("alarms", "mail", "ca_file"),
+    ("console", "tls", "certificate"),
+    ("console", "tls", "key"),
+    ("console", "oidc", "client_secret_file"),
+    ("console", "oidc", "ca_file"),
 )
 
 

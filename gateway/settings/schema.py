@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from gateway.process import clock
 from gateway.settings.alarms import AlarmSettings
 from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds
+from gateway.settings.console import ConsoleSettings
 from gateway.settings.destinations import (
     CARRIES,
     ClassifierDestination,
@@ -147,14 +148,6 @@ class QuarantineSettings(Block):
     )
 
 
-class ConsoleSettings(Block):
-    """Address reserved for the review console (it comes with a later release)."""
-
-    host: Host = "127.0.0.1"
-    port: Port = 8042
-    url: str = Field("", description="by which people reach it, for links in alarms; empty: host and port")
-
-
 class LogSettings(Block):
     """Logs go to standard error."""
 
@@ -245,7 +238,7 @@ class Settings(Block):
     @property
     def console_url(self) -> str:
         """Where people reach the console, without a slash at its end."""
-        return (self.console.url or f"http://{self.console.host}:{self.console.port}").rstrip("/")
+        return (self.console.url or self.console.address).rstrip("/")
 
     @property
     def ledger_url(self) -> str:
