@@ -25,6 +25,7 @@ STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
 ROUTERS: tuple[APIRouter, ...] = (
+    sign_in.router,
     today.router,
     films.router,
     why.router,
