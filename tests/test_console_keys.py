@@ -290,7 +290,7 @@ def group(sheet: SheetPage, films: list[int], view: str) -> None:
 
 def search(sheet: SheetPage, films: list[int], view: str) -> None:
     sheet.press("/")
-    expect(sheet.tab.get_by_role("searchbox")).to_be_focused()
+    expect(sheet.tab.get_by_role("searchbox", name="Search", exact=True)).to_be_focused()
     sheet.press("Escape")
     assert sheet.tab.evaluate("() => document.activeElement.classList.contains('film')")
 

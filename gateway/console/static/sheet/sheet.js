@@ -349,7 +349,10 @@ async function takeUp() {
   const before = kept && [kept.hold, ...kept.following].map((hold) => hold && byHold(hold)).find(Boolean);
   const linked = all().find((card) => card.dataset.film === asked.get('film'));
   if (kept) scrollTo({ top: kept.scroll, behavior: 'instant' });
-  goTo(linked ?? before ?? all()[0] ?? null, Boolean(linked ?? before) || !kept);
+  const where = linked ?? before ?? all()[0] ?? null;
+  const same = Boolean(kept) && where?.dataset.hold === kept.hold; // it is where it was: nothing is to be moved
+  goTo(where, !same && Boolean(linked ?? before));
+  where?.focus({ preventScroll: true });
   if (asked.get('view') === 'big' && current) openBig();
   sheet.dataset.ready = '';
   drawn();
