@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import acts, audit, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
@@ -25,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     upload.router,
     users.router,
     acts.router,
+    audit.router,
 )
 
 

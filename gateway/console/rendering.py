@@ -17,6 +17,7 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
     ("/upload", "Upload", "reviewer"),
+    ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )
 
