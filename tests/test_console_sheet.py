@@ -1,4 +1,4 @@
-"""The contact sheet in a real browser: what is on it, what moves and what does not, and acts on many films."""
+"""The contact sheet in a real browser: what is on it, what moves and what does not, acts on many films."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_card_has_the_film_its_fix_and_why_and_nothing_of_the_patient(console:
 
 
 def test_a_new_film_appears_without_a_reload_and_moves_nothing(console: Console, tab: Page) -> None:
-    """Neither what the cursor is on nor what the mouse points at goes anywhere, though its block grows above."""
+    """What the cursor is on and the mouse points at stays, though a block above it grows."""
     hold_films(console.shell, UNSURE, 9)
     last = hold_films(console.shell, LATERAL, 4, room=ROOM_2)[-1]
     sheet = sheet_of(console, tab)
@@ -60,7 +60,7 @@ def test_a_new_film_appears_without_a_reload_and_moves_nothing(console: Console,
 
 
 def test_one_broken_room_is_one_block_and_one_act(console: Console, tab: Page) -> None:
-    """Forty inverted films of a room, and one of another room that stays: two keys, one request, forty decided."""
+    """Forty inverted films of a room: two keys, one request, all decided; another room's film stays."""
     forty = hold_films(console.shell, INVERTED, 40)
     (other,) = hold_films(console.shell, INVERTED, room=ROOM_2)
     sheet = sheet_of(console, tab, "group=room")
@@ -158,7 +158,7 @@ def test_what_is_asked_for_stands_in_the_address(console: Console, tab: Page) ->
     hold_films(console.shell, INVERTED, 2)
     ours = hold_films(console.shell, UNSURE, 3, room=ROOM_2)
     sheet = sheet_of(console, tab, "group=none")
-    tab.get_by_label("Sender").select_option(ROOM_2[0])
+    tab.get_by_label("Sender", exact=True).select_option(ROOM_2[0])
     tab.wait_for_url("**/quarantine?**sender=ROOM2**")
     sheet.ready()
     assert sorted(sheet.all) == [film.hold for film in ours]

@@ -10,7 +10,8 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, audit, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
@@ -21,11 +22,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     today.router,
     pulse.router,
     quarantine.router,
-    pictures.router,
+    films.router,
+    film.router,
+    why.router,
     upload.router,
-    users.router,
     acts.router,
     audit.router,
+    pictures.router,
+    users.router,
 )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse
 
 from gateway.bootstrap import Shell, now
-from gateway.console.doors import Person, Things, Viewer
+from gateway.console.doors import Things, Viewer
 from gateway.console.labels import KEYS as LABELS
 from gateway.console.pages.quarantine.asked import GROUPS, PAGE, SORTS, Asked
 from gateway.console.pages.quarantine.cards import CardView, card_view, chip, since_in_words
@@ -49,21 +49,22 @@ def quarantine(
 ) -> HTMLResponse:
     """Held films in blocks; the first page of their cards is in it."""
     groups = _groups(shell, asked)
-    blocks = tuple(_blocks(shell, asked, groups[:MOST_BLOCKS]))
+    blocks = tuple(_blocks(shell, asked, groups))
     return page(
         request,
         "quarantine/sheet.html",
         person,
         asked=asked,
         blocks=blocks,
-        total=sum(group.count for group in groups),
-        more_blocks=max(0, len(groups) - MOST_BLOCKS),
+        total=shell.ledger.count_sheet(asked.wanted),
+        most_blocks=MOST_BLOCKS if len(groups) == MOST_BLOCKS else None,
         waiting=shell.ledger.count_sheet() if not groups else None,
         choices={name: _choices(shell, asked, name) for name in ("reason", "sender", "device")},
         sorts=SORTS,
         group_words=GROUPS,
         labels={
-            key.key: {"words": key.name, "labels": {k: v for k, v in key.labels.items() if v}} for key in LABELS
+            key.key: {"words": key.name, "labels": {k: v for k, v in key.labels.items() if v}}
+            for key in LABELS
         },
         rejects=REJECTS,
     )
@@ -147,19 +148,19 @@ def look(request: Request, asked: Annotated[Look, Body()], person: Viewer, shell
     newest = shell.ledger.sheet(asked.wishes.wanted, sort="newest", limit=PAGE)
     arrived = [card for card in reversed(newest) if card.hold_id > asked.newest]
     blocks = tuple(_arrivals(asked.wishes, groups, arrived))
-    html = part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks).body if blocks else b""
+    drawn = part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks)
     closed = shell.ledger.closed_holds(asked.holds)
     return Changed(
-        total=sum(group.count for group in groups),
-        counts={_key(group): group.count for group in groups[:MOST_BLOCKS]},
+        total=shell.ledger.count_sheet(asked.wishes.wanted),
+        counts={_key(group): group.count for group in groups},
         gone=[Gone(hold=one.hold, words=_closed_in_words(one.state, one.closed_by)) for one in closed],
-        html=bytes(html).decode(),
+        html=bytes(drawn.body).decode().strip(),
     )
 
 
 def _groups(shell: Shell, asked: Asked) -> tuple[OpenHolds, ...]:
     if asked.group != "none":
-        return shell.ledger.groups(asked.group, asked.wanted)
+        return shell.ledger.groups(asked.group, asked.wanted, limit=MOST_BLOCKS)
     count = shell.ledger.count_sheet(asked.wanted)
     return (OpenHolds({}, (), count, now()),) if count else ()
 
@@ -180,7 +181,7 @@ def _block(asked: Asked, group: OpenHolds, views: tuple[CardView, ...], *, whole
     grouped_by_reason = "reason" in group.wishes
     return Block(
         key=_key(group),
-        title=_title(asked, group),
+        title=_title(group),
         sentence=chip(str(group.wishes["reason"])).sentence if grouped_by_reason else "",
         count=group.count,
         since=since_in_words(group.since, now()) if group.wishes else "",
@@ -190,9 +191,7 @@ def _block(asked: Asked, group: OpenHolds, views: tuple[CardView, ...], *, whole
     )
 
 
-def _cards(
-    shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int
-) -> Iterator[CardView]:
+def _cards(shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int) -> Iterator[CardView]:
     if asked.sort == "similar":
         yield from map(card_view, _alike(shell, asked, wanted, after, limit))
         return
@@ -205,9 +204,7 @@ def _cards(
         after = found[-1].hold_id
 
 
-def _alike(
-    shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int
-) -> Iterator[Card]:
+def _alike(shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int) -> Iterator[Card]:
     """Films that look alike beside each other; with a film in the address, those most like it first."""
     meant = {one.hold for one in shell.ledger.meant(wanted)}
     order = [hold for hold in shell.ledger.similar(asked.film) if hold in meant]
@@ -223,7 +220,9 @@ def _arrivals(asked: Asked, groups: Sequence[OpenHolds], arrived: Sequence[Card]
     for card in arrived:
         cards.setdefault(_key_of(asked, card), []).append(card)
     for key, those in cards.items():
-        group = by_key.get(key) or OpenHolds({"accession_of": those[0].film_id}, (), len(those), those[0].opened_at)
+        group = by_key.get(key) or OpenHolds(
+            {"accession_of": those[0].film_id}, (), len(those), those[0].opened_at
+        )
         yield _block(asked, group, tuple(map(card_view, those)), whole=True)
 
 
@@ -244,11 +243,13 @@ def _key(group: OpenHolds) -> str:
     return "&".join(f"{name}={value}" for name, value in group.wishes.items())
 
 
-def _title(asked: Asked, group: OpenHolds) -> str:
+def _title(group: OpenHolds) -> str:
     if not group.wishes:
         return "Held films"
     if "accession_of" in group.wishes:
-        return f"Accession {group.words[0]}" if group.words and group.words[0] else "Without an accession number"
+        return (
+            f"Accession {group.words[0]}" if group.words and group.words[0] else "Without an accession number"
+        )
     named = {"sender": "an unknown sender", "device": "an unknown device"}
     words = [
         chip(str(value)).words if name == "reason" and value else str(value) or named.get(name, "no reason")
@@ -261,7 +262,7 @@ def _choices(shell: Shell, asked: Asked, name: Grouping) -> tuple[tuple[str, str
     """What a filter offers: value, words, how many films; counted under the other filters."""
     others = asked.model_copy(update={name: None})
     found = shell.ledger.groups(name, others.wanted)
-    rows = [(str(group.wishes[name]), group.count) for group in found[:MOST_BLOCKS]]
+    rows = [(str(group.wishes[name]), group.count) for group in found]
     words = [(value, chip(value).words if name == "reason" else value, count) for value, count in rows]
     return tuple(row for row in words if row[0])
 
@@ -280,8 +281,3 @@ def _closed_in_words(state: HoldState, by: str) -> str:
     if state is HoldState.SUPERSEDED:
         return "examined again"
     return f"{state.value} by {by}" if by else state.value
-
-
-def may_decide(person: Person) -> bool:
-    """Whether the keys that decide work for this person."""
-    return person.may("reviewer")
