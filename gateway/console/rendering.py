@@ -45,9 +45,9 @@ def part(request: Request, template: str, person: Person, **values: Any) -> HTML
     return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
 
 
-def bare_page(template: str, **values: Any) -> str:
+def bare_page(request: Request, template: str, **values: Any) -> str:
     """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
-    return _environment.get_template(template).render(**values)
+    return _environment.get_template(template).render(request=request, **values)
 
 
 def _at(value: datetime | None) -> str:
