@@ -4,14 +4,15 @@
 
 Half of the films in the sheet, half in the big view; a real key each, pressed as soon as the next film is
 there. "There" means: the cursor is on it, its picture is loaded, and the browser has drawn a frame since. The
-console is `filmgate console` in a process of its own, with TLS off and everything else as a site has it; the
-films are phantoms with their thumbnails, as workers leave them. At the end every film must be decided in the
-ledger as the key said. Before that: how long a sheet of 60 takes, in a browser that was never here, and again.
+console is `filmgate console` in a process of its own, as the supervisor starts it; the films are
+phantoms with their thumbnails, as workers leave them. At the end every film must be decided in the ledger as
+the key said. Before that: how long a sheet of 60 takes in a browser that was never here, and again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import tempfile
@@ -109,7 +110,8 @@ def _console(folder: Path) -> Iterator[tuple[Shell, str, subprocess.Popen[bytes]
         NAME, Role.REVIEWER, by="bench", now=now(), password_hash=passwords.hashed(PASSWORD)
     )
     words = [*FILMGATE, "console", "--config", str(config), "--state", str(state)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # as the supervisor starts it
+    process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: listening(port), 30, "the console did not start")
         yield shell, f"http://127.0.0.1:{port}", process
