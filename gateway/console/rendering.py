@@ -18,6 +18,7 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/quarantine", "Quarantine", "viewer"),
     ("/films", "Films", "viewer"),
     ("/upload", "Upload", "reviewer"),
+    ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )
 
