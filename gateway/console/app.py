@@ -20,6 +20,8 @@ from gateway.console.pages import (
 )
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -34,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     film.router,
     pictures.router,
     users.router,
+    watch.router,
 )
 
 
@@ -47,6 +50,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
