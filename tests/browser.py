@@ -130,11 +130,11 @@ class Console:
     url: str
 
     def sign_in(self, page: Page, role: Role = Role.REVIEWER) -> None:
-        """Let the tab in as a person of this role, by the form; their name is that of the role."""
+        """Let the tab in as a person of this role, as one who filled the form."""
         add_person(self.shell, role.value, role)
         page.goto(self.url + "/sign-in")
-        page.get_by_label("Name").fill(role.value)
-        page.get_by_label("Password").fill(PASSWORD)
+        page.fill("input[name=name]", role.value)
+        page.fill("input[name=password]", PASSWORD)
         page.get_by_role("button", name="Sign in", exact=True).click()
         page.wait_for_url(self.url + "/")
 

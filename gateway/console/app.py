@@ -10,14 +10,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import (
-    film,
-    pulse,
-    quarantine,
-    sign_in,
-    today,
-    users,
-)
+from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 from gateway.console.watch import figures
@@ -29,11 +22,13 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
-    films.router,
-    why.router,
     pulse.router,
     quarantine.router,
+    films.router,
     film.router,
+    why.router,
+    upload.router,
+    acts.router,
     pictures.router,
     users.router,
     watch.router,

@@ -146,6 +146,13 @@ class QuarantineSettings(Block):
         le=100_000,
         description="hours after which a film that waits for a person is an alarm; 0: never",
     )
+    release_delay_s: float = Field(
+        10.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        description="what a person released, corrected or rejected leaves after so long; undo until then",
+    )
 
 
 class LogSettings(Block):

@@ -99,7 +99,7 @@ def _decided(found: Found) -> Sentence:
         return _quiet(said, link=(film, "What the gates saw"))
     corrected = "It was corrected and passed" if found.decision == Act.CORRECT else "It passed"
     if any(one["kind"] in TO_AI for one in found.deliveries):
-        return _good(f"{corrected} the gates ", found.decided_at or found.received_at, ".")
+        return _good(f"{corrected} the gates at ", found.decided_at or found.received_at, ".")
     return _waiting(f"{corrected} the gates, but no AI was to get it: {found.why}.", link=_DESTINATIONS)
 
 
@@ -114,7 +114,7 @@ def _closed(holds: Iterable[Mapping[str, Any]]) -> Sentence | None:
     if not done:
         return None
     last = done[-1]
-    said = (f"{last['closed_by']} {words[last['state']]} ", last["closed_at"], ".")
+    said = (f"{last['closed_by']} {words[last['state']]} at ", last["closed_at"], ".")
     return _bad(*said) if last["state"] == "rejected" else _good(*said)
 
 
@@ -130,7 +130,7 @@ def _delivered(one: Mapping[str, Any], film: str) -> Iterator[Sentence]:
         return
     elif state == "delivered":
         what = "A corrected copy was" if one["kind"] == "copy" else "It was"
-        yield _good(f"{what} delivered to {name} ", one["ended_at"] or since, ".")
+        yield _good(f"{what} delivered to {name} at ", one["ended_at"] or since, ".")
     elif state == "retry":
         tried = (f"It is tried at {name} again and again since ", since)
         yield _waiting(*tried, f": {words}{theirs}.", link=_DESTINATIONS)
@@ -145,4 +145,4 @@ def _read(one: Mapping[str, Any], film: str) -> Sentence:
     if one["not_read"]:
         why = one["why"] or one["not_read"]
         return _waiting(f"{name} did not read it: {why}.", link=(film, "The film"))
-    return _good(f"{name} read it ", one["made_at"], ".", link=(film, "What it found"))
+    return _good(f"{name} read it at ", one["made_at"], ".", link=(film, "What it found"))
