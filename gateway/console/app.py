@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -51,4 +52,6 @@ def create_app(shell: Shell) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
+    if shell.settings.console.oidc is not None:  # Authlib takes 11 MB, and most do without
+        app.include_router(import_module("gateway.console.pages.provider").router)
     return app
