@@ -23,16 +23,16 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
     pulse.router,
     quarantine.router,
-    films.router,
+    acts.router,
+    users.router,
     film.router,
+    pictures.router,
+    films.router,
     why.router,
     upload.router,
-    acts.router,
-    pictures.router,
-    users.router,
-    watch.router,
 )
 
 
