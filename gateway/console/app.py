@@ -14,6 +14,8 @@ from gateway.console.doors.guard import Guard
 from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -21,6 +23,7 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
     pulse.router,
     quarantine.router,
     acts.router,
@@ -47,6 +50,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
