@@ -79,6 +79,13 @@ DELIVERIES: tuple[Command | Group, ...] = (
         "Queue all failed deliveries to a destination once more, or those of one reason.",
     ),
 )
+LABELS: tuple[Command | Group, ...] = (
+    Command(
+        "export",
+        f"{REVIEW}.labels:export",
+        "Write what people said of films as the manifest that `train` and `calibrate --site` take.",
+    ),
+)
 CONFIG: tuple[Command | Group, ...] = (
     Command(
         "init",
@@ -240,6 +247,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("films", "What was received, what was decided, where it went.", FILMS),
     Group("quarantine", "The films that wait for a person.", QUARANTINE),
     Group("deliveries", "What has not arrived, why, and how it is sent again.", DELIVERIES),
+    Group("labels", "What people said of films, for training and calibration.", LABELS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),
     Group("evaluate", "Report what is known of a gate or a classifier.", EVALUATE),

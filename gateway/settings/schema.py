@@ -138,6 +138,9 @@ class QuarantineSettings(Block):
     rejection_notes: tuple[str, ...] = Field(
         (), description="destinations that get a Key Object rejection note when a person rejects a film"
     )
+    blind_share: float = Field(
+        0.01, ge=0, le=1, description="of passed films that come up for a blind check; 0: none"
+    )
 
 
 class ConsoleSettings(Block):

@@ -36,6 +36,7 @@ from gateway.store import Store
 from models import pictures
 from models.bundle import BundleError
 from models.classifiers.bundle import find
+from models.picture_files import PictureError
 from pipelines import gates
 from pipelines.examine import Examination, Rules, examine
 from pipelines.film import REASON_TEXT, Act, Box, Film, Finding, Operations
@@ -64,7 +65,7 @@ class UploadDesk:
     reader: Classifier | None
 
     def answer(self, path: Path, film_png: Path, heat_png: Path) -> dict[str, Any]:
-        """What came of a file. Raises DecodeError, NoTime, pictures.PictureError or OSError."""
+        """What came of a file. Raises DecodeError, NoTime, PictureError or OSError."""
         is_picture = not is_part10(path)
         film, notes = self._pictured(path) if is_picture else (self.decoder.film(path), ())
         _save(film.pixels, film_png)
@@ -90,7 +91,7 @@ class UploadDesk:
                 "heat": False,
             }
         card = self.reader.card
-        of_it = {
+        of_it: dict[str, Any] = {
             "classifier": f"{card.name} {card.version}",
             "conditions": [],
             "not_read": None,
@@ -194,7 +195,7 @@ def _answers(desk: UploadDesk, requests: BinaryIO) -> Iterator[dict[str, Any]]:
         request = json.loads(line)
         try:
             yield desk.answer(*(Path(request[name]) for name in ("path", "film_png", "heat_png")))
-        except (DecodeError, NoTime, pictures.PictureError, OSError) as error:
+        except (DecodeError, NoTime, PictureError, OSError) as error:
             yield {"error": _words(error)}
         except MemoryError:
             raise  # a process that ran out of memory is not worth keeping
@@ -207,9 +208,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"it cannot be read: {error.strerror}"
     first, _, rest = str(error).partition(": ")
-    return (
-        rest if isinstance(error, pictures.PictureError) and rest else f"{first}{': ' if rest else ''}{rest}"
-    )
+    return rest if isinstance(error, PictureError) and rest else f"{first}{': ' if rest else ''}{rest}"
 
 
 def _limit(parent_pid: int) -> None:
