@@ -56,8 +56,8 @@ HEADERS = (
     "sender, read_at"
 )
 HOLDS = (
-    "film_id, version_id, decision_id, takers, reasons, why, state, opened_at, words, reason, sender, device, "
-    "accession, uncertainty"
+    "film_id, version_id, decision_id, takers, reasons, why, state, opened_at, words, reason, sender, "
+    "device, accession, uncertainty"
 )
 PER_ASSOCIATION = 10
 CHEST = ("chest14",)

@@ -6,6 +6,7 @@ what a failure means, are `gateway.worker`'s.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -20,7 +21,10 @@ from gateway.process.priority import LedgerThread
 from gateway.read_jobs import ReadJobs
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder, LastFilm
+from gateway.sandbox.headers import read_header
+from gateway.store.thumbs import Thumbs
 from pipelines.examine import (
+    Corrected,
     Examination,
     NotCorrected,
     Rules,
@@ -32,6 +36,7 @@ from pipelines.film import Film, Finding, Header, Operations, Sender
 from pipelines.gates import Gates
 from pipelines.owing import Routes, owing
 from pipelines.policy import NOBODY, Policy
+from pipelines.viewing import thumbnail
 
 log = structlog.get_logger()
 
@@ -53,6 +58,7 @@ class Examiner:
         self._shell, self._store, self._ledger = shell, shell.store, shell.ledger
         self._decoder, self._films, self._gates = decoder, films, gates
         self._ask, self._readings = ledger_thread.ask, readings
+        self._thumbs = Thumbs(settings.state)
         rules = settings.policy
         self._rules = Rules(
             policy, shell.today(), shell.acceptances(), rules.mode, rules.correct, gates.regions()
@@ -64,7 +70,8 @@ class Examiner:
         """Decode, gate, decide; record and act in one transaction."""
         shown_before = self._shows_the_same(job)
         if shown_before:
-            self._ask(lambda: self._ledger.same_pixels(job, now=now()))
+            header = read_header(self._decoder, self._store.path(job.digest))
+            self._ask(lambda: self._ledger.same_pixels(job, header=header, now=now()))
             return
         rules = replace(self._rules, today=self._shell.today())
         examined = self._examined(job, rules)
@@ -76,6 +83,19 @@ class Examiner:
         self._ask(lambda: self._ledger.judge(job, judged, now=now()))
         crash.at("act")
         log.info("decided", film=job.film_id, act=judged.decision.act.value, rule=judged.decision.rule)
+        if judged.hold:
+            self._keep_thumbs(job, examined.corrected)
+
+    def _keep_thumbs(self, job: Job, corrected: Corrected[CopyMade] | None) -> None:
+        """Somebody will look at the film soon, and what it shows is at hand now. It is judged already, and
+        without a thumbnail it is as well: the console makes what is missing."""
+        shown = [(job.digest, self._films.at_hand(job.digest))]
+        if corrected:
+            shown.append((corrected.copy.digest, corrected.film))
+        for digest, film in shown:
+            if film is not None:
+                with suppress(OSError, ValueError, MemoryError):
+                    self._thumbs.put(digest, thumbnail(film.pixels))
 
     def read(self, job: Job) -> None:
         """Decode, read, make the results; record and act in one transaction."""

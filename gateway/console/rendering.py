@@ -16,6 +16,7 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/upload", "Upload", "reviewer"),
+    ("/quarantine", "Quarantine", "viewer"),
 )
 
 _environment = Environment(
@@ -35,6 +36,11 @@ def page(
         request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
     )
     return HTMLResponse(text, status_code)
+
+
+def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
+    """A part of a page, without what stands round every page."""
+    return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
 
 
 def _at(value: datetime | None) -> str:

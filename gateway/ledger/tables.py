@@ -106,7 +106,7 @@ def _partial(name: str, *columns: str, where: str) -> Index:
     return Index(name, *columns, sqlite_where=text(where))
 
 
-SHEET_KEYS = ("reason", "sender", "device", "accession", "opened_at", "uncertainty")
+SHEET_KEYS = ("state", "reason", "sender", "device", "accession", "opened_at", "uncertainty")
 
 associations = Table(
     "associations",

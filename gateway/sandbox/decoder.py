@@ -49,6 +49,14 @@ class Decoder(Sandbox):
         answer, _ = self._ask(path, {"do": "digest"}, most=0)
         return str(answer.get("digest", ""))[:64]
 
+    def header(self, path: Path) -> Header:
+        """The header alone, of an object whose pixels nobody needs. Raises DecodeError."""
+        answer, _ = self._ask(path, {"do": "header"}, most=0)
+        try:
+            return value_in(Header, answer["header"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._distrust() from error
+
     def rejected(self, path: Path) -> Rejected | None:
         """The instances that a Key Object rejects; None when it rejects none. Raises DecodeError."""
         answer, _ = self._ask(path, {"do": "rejected"}, most=0)
@@ -99,6 +107,10 @@ class LastFilm:
         if self._last is None or self._last[0] != digest:
             self._last = (digest, self._decoder.film(self._store.path(digest)))
         return self._last[1]
+
+    def at_hand(self, digest: str) -> Film | None:
+        """The same if it is the last film; nothing is decoded for it."""
+        return self._last[1] if self._last and self._last[0] == digest else None
 
 
 def _film(answer: dict[str, Any], raw: bytearray, long_side: int) -> Film:

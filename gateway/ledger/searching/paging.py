@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, or_
+from sqlalchemy import ColumnElement, and_, false, or_
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +35,4 @@ def beyond(keys: Sequence[Key], values: Sequence[Any]) -> ColumnElement[bool]:
     same = first.column == values[0]
     # The first condition bounds what is looked at; the second says it exactly.
     bound = first.column <= values[0] if first.falling else first.column >= values[0]
-    return bound & or_(last, same & beyond(rest, values[1:]))
+    return and_(bound, or_(last, and_(same, beyond(rest, values[1:]))))

@@ -17,7 +17,15 @@ from gateway.ledger.moves import stands
 from gateway.ledger.records import HoldState, Wanted
 from gateway.ledger.searching.films import HEADER, header_of
 from gateway.ledger.searching.paging import Key, beyond
-from gateway.ledger.searching.records import Card, Group, Grouping, SheetSort, masked
+from gateway.ledger.searching.records import (
+    Card,
+    ClosedHold,
+    Group,
+    Grouping,
+    HeldFilm,
+    SheetSort,
+    masked,
+)
 from gateway.ledger.searching.tables import headers
 from gateway.ledger.searching.wishes import conditions, matches
 from gateway.ledger.tables import copies, findings, holds, instances, versions
@@ -37,7 +45,6 @@ SORTS: Mapping[SheetSort, tuple[Key, ...]] = {
     "uncertain": (Key(_OWN.uncertainty, falling=True), Key(_OWN.opened_at), Key(_OWN.id)),
 }
 _open = stands(holds, HoldState.OPEN)
-_BY_INDEX = "INDEXED BY ix_holds_sheet"
 
 
 class Sheet(Database):
@@ -59,7 +66,7 @@ class Sheet(Database):
         `wanted.after` and `wanted.sort` are of lists of films.
         """
         keys = (*map(Key, GROUPINGS[group] if group else ()), *SORTS[sort])
-        query = select(_OWN.id).with_hint(holds, _BY_INDEX, "sqlite").where(_open)
+        query = select(_OWN.id).where(_open)
         with self.reading() as db:
             query = query.where(*_conditions(db, wanted or Wanted()))
             if after is not None:
@@ -74,21 +81,36 @@ class Sheet(Database):
         with self.reading() as db:
             return tuple(_cards(db, hold_ids[:LARGEST]))
 
-    def groups(self, by: Grouping, wanted: Wanted | None = None) -> tuple[Group, ...]:
-        """How many open holds have what in common, the largest group first."""
+    def groups(self, by: Grouping, wanted: Wanted | None = None, *, limit: int = 200) -> tuple[Group, ...]:
+        """How many open holds have what in common, the largest groups first."""
         columns = GROUPINGS[by]
         counted = (func.count(), func.min(_OWN.opened_at), func.min(_OWN.film_id))
-        query = select(*columns, *counted).with_hint(holds, _BY_INDEX, "sqlite").where(_open)
+        query = select(*columns, *counted).where(_open)
         with self.reading() as db:
             query = query.where(*_conditions(db, wanted or Wanted())).group_by(*columns)
-            rows = db.execute(query.order_by(func.count().desc(), *columns)).all()
+            rows = db.execute(query.order_by(func.count().desc(), *columns).limit(limit)).all()
         return tuple(_group(by, row) for row in rows)
 
     def count_sheet(self, wanted: Wanted | None = None) -> int:
         """How many open holds meet these wishes."""
-        query = select(func.count()).select_from(holds).with_hint(holds, _BY_INDEX, "sqlite").where(_open)
+        query = select(func.count()).select_from(holds).where(_open)
         with self.reading() as db:
             return db.scalar(query.where(*_conditions(db, wanted or Wanted()))) or 0
+
+    def meant(self, wanted: Wanted | None = None) -> tuple[HeldFilm, ...]:
+        """All open holds that meet these wishes, as an act names them: for an act on a whole block."""
+        query = select(_OWN.id, _OWN.film_id, _OWN.decision_id).with_hint(holds, _BY_INDEX, "sqlite").where(_open)
+        with self.reading() as db:
+            rows = db.execute(query.where(*_conditions(db, wanted or Wanted())).order_by(_OWN.id)).all()
+        return tuple(HeldFilm(row.id, row.film_id, row.decision_id) for row in rows)
+
+    def closed_holds(self, hold_ids: Sequence[int]) -> tuple[ClosedHold, ...]:
+        """Those of these holds that are not open any more, with who closed them."""
+        columns = (_OWN.id, _OWN.state, _OWN.closed_by)
+        query = select(*columns).where(_OWN.id.in_(hold_ids), _OWN.state != HoldState.OPEN)
+        with self.reading() as db:
+            rows = db.execute(query.order_by(_OWN.id)).all()
+        return tuple(ClosedHold(row.id, HoldState(row.state), row.closed_by or "") for row in rows)
 
 
 def _conditions(db: Connection, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
@@ -130,6 +152,7 @@ def _cards(db: Connection, hold_ids: Sequence[int]) -> Iterator[Card]:
 _CARDS = (
     select(holds, instances.c.sop_instance_uid, instances.c.received_at, versions.c.digest, *HEADER)
     .add_columns(copies.c.digest.label("proposal"), copies.c.operations)
+    .select_from(holds)
     .join(instances, instances.c.id == holds.c.film_id)
     .join(versions, versions.c.id == holds.c.version_id)
     .outerjoin(headers, headers.c.film_id == holds.c.film_id)

@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     Connection,
     Select,
     and_,
@@ -23,6 +22,7 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    or_,
     select,
     true,
 )
@@ -48,7 +48,7 @@ class Wish:
 
     film: ColumnElement[int]  # the column that names the film
     where: ColumnElement[bool]
-    orderly: bool = True  # its index has the films in their order
+    leads: bool = True  # each film is one row of its index at most; else it is only asked of films
 
     def films(self) -> Select[Any]:
         return select(self.film).where(self.where)
@@ -90,8 +90,8 @@ def conditions(db: Connection, wanted: Wanted, film: ColumnElement[int]) -> Iter
 
 def _in_order(db: Connection, wanted: Wanted, wishes: Sequence[Wish]) -> Select[Any]:
     """The newest or oldest first, read off the index of the wish that leads."""
-    leader = min(wishes, key=lambda wish: (wish.count(db), not wish.orderly)) if len(wishes) > 1 else None
-    leader = leader or (wishes[0] if wishes else None)
+    leaders = [wish for wish in wishes if wish.leads]
+    leader = min(leaders, key=lambda wish: wish.count(db)) if len(leaders) > 1 else next(iter(leaders), None)
     film = leader.film if leader else instances.c.id
     key = Key(film, falling=wanted.sort == "newest")
     query = select(film).order_by(key.order()).where(*_besides(wanted, film))
@@ -119,38 +119,45 @@ def _of_sender(sender: str) -> Wish:
 
 def _waiting_of_sender(sender: str) -> Wish:
     """Films that no worker has seen yet have no row among the headers."""
-    to_gate = stands(jobs, JobState.READY, JobState.LEASED) & jobs.c.delivery_id.is_(None)
     sent = exists().where(
         versions.c.id == jobs.c.version_id,
         associations.c.id == versions.c.association_id,
         associations.c.calling == sender,
     )
-    unknown = ~exists().where(headers.c.film_id == jobs.c.film_id)
-    return Wish(jobs.c.film_id, to_gate & sent & unknown, orderly=False)
+    return _to_gate(sent, ~exists().where(headers.c.film_id == jobs.c.film_id))
+
+
+def _to_gate(*where: ColumnElement[bool]) -> Wish:
+    """Films that wait for the gates, or are in a worker's hand: an index of the few there are for each."""
+    own = jobs.c.delivery_id.is_(None)
+    states = (JobState.READY, JobState.LEASED)
+    ready, leased = (select(jobs.c.film_id).where(stands(jobs, one), own, *where) for one in states)
+    return Wish(instances.c.id, instances.c.id.in_(ready.union_all(leased)))
 
 
 def _wishes(db: Connection, wanted: Wanted) -> Iterator[Wish]:
     """Those that an index answers."""
     for name in _OF_HEADER:
         if (value := getattr(wanted, name)) is not None:
-            yield Wish(headers.c.film_id, matches(headers.c[name], value), not value.endswith("*"))
+            yield Wish(headers.c.film_id, matches(headers.c[name], value))
     if wanted.sop_instance_uid is not None:
         yield Wish(instances.c.id, instances.c.sop_instance_uid == wanted.sop_instance_uid)
     if wanted.study_date is not None:
-        yield Wish(headers.c.film_id, in_range(headers.c.study_date, wanted.study_date), orderly=False)
+        yield Wish(headers.c.film_id, in_range(headers.c.study_date, wanted.study_date))
     if wanted.accession_of is not None:
         own = select(headers.c.accession).where(headers.c.film_id == wanted.accession_of)
         accession = db.scalar(own) or ""
         yield Wish(headers.c.film_id, headers.c.accession == accession if accession else false())
-    if wanted.decision not in (None, "undecided"):
+    if wanted.decision == "undecided":
+        yield _to_gate(~exists().where(decisions.c.film_id == jobs.c.film_id, _standing))
+    elif wanted.decision is not None:
         yield Wish(decisions.c.film_id, _standing & (decisions.c.act == wanted.decision))
     if wanted.reason is not None:
         yield Wish(reasons.c.film_id, _current & (reasons.c.code == wanted.reason))
     if wanted.text is not None:
-        films = tuple(db.scalars(_found(wanted.text)))
-        yield Wish(instances.c.id, instances.c.id.in_(films))
-    if wanted.delivery in _OPEN:
-        yield Wish(deliveries.c.film_id, _owed(wanted), orderly=False)
+        yield _worded(db, wanted.text)
+    if wanted.destination is not None or wanted.delivery is not None:
+        yield _few(db, Wish(deliveries.c.film_id, _owed(wanted), leads=False), wanted.delivery in _OPEN)
 
 
 def _besides(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
@@ -164,10 +171,6 @@ def _besides(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement
         yield and_(*times)
     elif times:
         yield exists().where(instances.c.id == film, *times)
-    if wanted.decision == "undecided":
-        yield ~exists().where(decisions.c.film_id == film, _standing)
-    if wanted.delivery not in _OPEN and (wanted.destination or wanted.delivery) is not None:
-        yield exists().where(deliveries.c.film_id == film, _owed(wanted))
 
 
 def _owed(wanted: Wanted) -> ColumnElement[bool]:
@@ -191,17 +194,27 @@ def in_range(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
     return and_(column >= (first or "0"), column <= last if last else true())
 
 
-def _found(value: str) -> CompoundSelect[Any]:
-    """Films that have this word somewhere, the newest COUNTED of them."""
+def _few(db: Connection, wish: Wish, indexed: bool) -> Wish:
+    """A wish that cannot lead, as one that does where it has few rows."""
+    if indexed and wish.count(db) < COUNTED:
+        return Wish(instances.c.id, instances.c.id.in_(wish.films()))
+    return wish
+
+
+def _worded(db: Connection, value: str) -> Wish:
+    """Films that have this word somewhere."""
     if value.endswith("*"):
-        by_header = [matches(headers.c[name], value) for name in ("accession", "patient_id")]
+        begins = [matches(headers.c[name], value) for name in ("accession", "patient_id")]
+        looks = [Wish(headers.c.film_id, one) for one in begins]
+        if any(look.count(db) >= COUNTED for look in looks):
+            return Wish(headers.c.film_id, or_(*begins), leads=False)
     else:
-        by_header = [headers.c[name] == value for name in (*_OF_HEADER, "sender")]
-    looks = [select(headers.c.film_id).where(one) for one in by_header]
-    looks.append(select(instances.c.id).where(instances.c.sop_instance_uid == value))
-    if value.isdigit() and len(value) < 19:
-        looks.append(select(instances.c.id).where(instances.c.id == int(value)))
-    first, *rest = (
-        select(look.order_by(look.selected_columns[0].desc()).limit(COUNTED).subquery()) for look in looks
-    )
-    return first.union(*rest)
+        looks = [Wish(headers.c.film_id, headers.c[name] == value) for name in (*_OF_HEADER, "sender")]
+        frequent = next((look for look in looks if look.count(db) >= COUNTED), None)
+        if frequent:  # a room or a device: nobody has so many films of one patient
+            return frequent
+        looks.append(Wish(instances.c.id, instances.c.sop_instance_uid == value))
+        if value.isdigit() and len(value) < 19:
+            looks.append(Wish(instances.c.id, instances.c.id == int(value)))
+    first, *rest = (look.films() for look in looks)
+    return Wish(instances.c.id, instances.c.id.in_(first.union(*rest)))

@@ -21,7 +21,7 @@ _SEARCHED = (
     ("modality", 64),
     ("sender", 16),
 )
-_SHEET = ["reason", "sender", "device", "accession", "opened_at", "uncertainty", "film_id"]
+_SHEET = ["state", "reason", "sender", "device", "accession", "opened_at", "uncertainty", "film_id"]
 
 SENDERS = """
     INSERT INTO headers (film_id, version_id, sender)
