@@ -8,19 +8,13 @@ from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import pulse, quarantine, today, upload
+from gateway.console.pages import film, pulse, quarantine, today, upload
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
-ROUTERS: tuple[APIRouter, ...] = (
-    today.router,
-    pulse.router,
-    pictures.router,
-    upload.router,
-    quarantine.router,
-)
+ROUTERS: tuple[APIRouter, ...] = (today.router, pulse.router, pictures.router, upload.router, quarantine.router, film.router,)
 
 
 def create_app(shell: Shell) -> FastAPI:
