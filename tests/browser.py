@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from console_client import PASSWORD, add_person
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
 from rig import DCMSEND, STORESCP, Gateway, gateway
 
@@ -130,7 +131,12 @@ class Console:
 
     def sign_in(self, page: Page, role: Role = Role.REVIEWER) -> None:
         """Let the tab in as a person of this role, as one who filled the form."""
-        page.goto(self.url + "/")
+        add_person(self.shell, role.value, role)
+        page.goto(self.url + "/sign-in")
+        page.fill("input[name=name]", role.value)
+        page.fill("input[name=password]", PASSWORD)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        page.wait_for_url(self.url + "/")
 
 
 @contextmanager

@@ -85,6 +85,17 @@ LABELS: tuple[Command | Group, ...] = (
         f"{REVIEW}.labels:export",
         "Write what people said of films as the manifest that `train` and `calibrate --site` take.",
     ),
+USERS: tuple[Command | Group, ...] = (
+    Command("list", "gateway.cli.users.people:list_users", "List who may sign in to the console."),
+        "add", "gateway.cli.users.people:add", "Let somebody sign in to the console; the first one as admin."
+    Command("role", "gateway.cli.users.people:role", "Say what somebody may do: viewer, reviewer or admin."),
+        "disable",
+        "gateway.cli.users.people:disable",
+        "Sign somebody out and keep them out; --undo lets them in again.",
+        "password",
+        "gateway.cli.users.people:password",
+        "Give somebody a new password; who had to wait after wrong ones may try at once.",
+    Command("sign-out", "gateway.cli.users.people:sign_out", "End all sessions of somebody."),
 )
 CONFIG: tuple[Command | Group, ...] = (
     Command(
@@ -199,6 +210,11 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Command("work", f"{RUN}.work:work", "Run one worker: it decodes films, asks the gates and decides."),
     Command(
+        "console",
+        f"{RUN}.console:console",
+        "Run the console: pages in a browser for radiology IT and reviewers.",
+    ),
+    Command(
         "send",
         "gateway.cli.transfer:send",
         "Send files to a storage SCP by C-STORE, as they are; exit code 1 when one was not accepted.",
@@ -248,6 +264,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("quarantine", "The films that wait for a person.", QUARANTINE),
     Group("deliveries", "What has not arrived, why, and how it is sent again.", DELIVERIES),
     Group("labels", "What people said of films, for training and calibration.", LABELS),
+    Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),
     Group("evaluate", "Report what is known of a gate or a classifier.", EVALUATE),

@@ -17,6 +17,7 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/upload", "Upload", "reviewer"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/users", "Users", "admin"),
 )
 
 _environment = Environment(
@@ -41,6 +42,11 @@ def page(
 def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
     """A part of a page, without what stands round every page."""
     return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
+
+
+def bare_page(template: str, **values: Any) -> str:
+    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
+    return _environment.get_template(template).render(**values)
 
 
 def _at(value: datetime | None) -> str:

@@ -12,6 +12,8 @@ from gateway.ledger.labelling.labels import Labelling
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
 from gateway.ledger.picturing import Picturing
+from gateway.ledger.people.peopling import Peopling
+from gateway.ledger.people.signing_in import SigningIn
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -39,6 +41,8 @@ class Ledger(
     Picturing,
     Labelling,
     BlindChecking,
+    Peopling,
+    SigningIn,
 ):
     """The queue of record. Every method is one transaction and may be called from any thread.
 

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.process import clock
 from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds
+from gateway.settings.console import ConsoleSettings
 from gateway.settings.destinations import (
     CARRIES,
     ClassifierDestination,
@@ -141,13 +142,6 @@ class QuarantineSettings(Block):
     blind_share: float = Field(
         0.01, ge=0, le=1, description="of passed films that come up for a blind check; 0: none"
     )
-
-
-class ConsoleSettings(Block):
-    """Address reserved for the review console (it comes with a later release)."""
-
-    host: Host = "127.0.0.1"
-    port: Port = 8042
 
 
 class LogSettings(Block):

@@ -12,7 +12,7 @@ export class BigView {
   constructor({ turned, left }) {
     this.card = null;
     this.original = new Pane(big.querySelector('[data-pane="original"]'));
-    this.fix = new Pane(big.querySelector('[data-pane="fix"]'));
+    this.fix = new Pane(big.querySelector('[data-pane="fix"]'), { tools: false });
     this.original.element.addEventListener('viewer:changed', (event) => turned(this.card, event.detail));
     big.querySelector('[data-leave]').addEventListener('click', left);
   }
@@ -31,7 +31,7 @@ export class BigView {
     this.fix.element.closest('figure').hidden = !both;
     if (both) this.fix.show(proposal, undefined);
     this.original.caption(staged(card) ? `yours: ${inWords(staged(card))}` : 'as received');
-    this.fix.caption(card.querySelector('.fix .caption')?.dataset.words ?? '');
+    this.fix.caption(both ? `proposed fix: ${card.querySelector('.fix .caption').dataset.words}` : '');
     if (other) this.#why(card);
   }
 
@@ -69,11 +69,11 @@ function cropOf(operations) {
 
 /** A picture with its thumbnail beneath. */
 class Pane {
-  constructor(element) {
+  constructor(element, options = {}) {
     this.element = element.querySelector('.viewing');
     this.under = element.querySelector('img');
     this.words = element.querySelector('figcaption');
-    this.viewer = new Viewer(this.element);
+    this.viewer = new Viewer(this.element, options);
     this.shown = null;
     this.timer = 0;
   }
