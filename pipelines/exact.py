@@ -61,3 +61,19 @@ def _where(holds: Callable[[float], bool]) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return (low + high) / 2
+
+
+def as_many_by_chance(count: int, n: int, other_count: int, other_n: int) -> float:
+    """The probability of `count` or more in `n`, were both samples of one kind: Fisher's exact test, one-sided.
+
+    Given how many there are in both together, their number in the first is hypergeometric.
+    """
+    together, total = count + other_count, n + other_n
+    most = min(together, n)
+    whole = _log_ways(together, total)
+    terms = (
+        math.exp(_log_ways(i, n) + _log_ways(together - i, other_n) - whole)
+        for i in range(count, most + 1)
+        if together - i <= other_n
+    )
+    return min(math.fsum(terms), 1.0)

@@ -44,5 +44,9 @@ def pass_film(
     assert job is not None
     identity = Identity("1.2.3", "1.2.3.4", "CANARY-7731", patient, "DX-EAST")
     header = Header(modality="DX", study_date="20261120", identity=identity)
-    shell.ledger.judge(job, Judged(judged.decision, judged.findings, judged.mode, {}, header=header, hold=judged.hold), now=now)
+    shell.ledger.judge(
+        job,
+        Judged(judged.decision, judged.findings, judged.mode, {}, header=header, hold=judged.hold),
+        now=now,
+    )
     return recorded.film_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, fisher_exact
 
 from pipelines import exact
 from pipelines.lab.measure import binomial
@@ -22,7 +22,9 @@ def test_it_is_the_laboratorys(drawn: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("count", "n"), LARGE)
 def test_it_holds_for_many_films(count: int, n: int) -> None:
-    assert exact.clopper_pearson(count, n) == pytest.approx(binomial.clopper_pearson(count, n), rel=1e-6, abs=1e-9)
+    assert exact.clopper_pearson(count, n) == pytest.approx(
+        binomial.clopper_pearson(count, n), rel=1e-6, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("p", [1e-9, 0.001, 0.3, 0.999999])
@@ -35,3 +37,14 @@ def test_without_films_everything_is_possible() -> None:
     assert exact.clopper_pearson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match="3 of 2"):
         exact.clopper_pearson(3, 2)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [(14, 800, 2, 3_373), (0, 10, 0, 10), (10, 10, 0, 10), (3, 50, 400, 900), (50, 50, 9, 9), (5, 7, 0, 2)],
+)
+def test_as_many_by_chance_is_fishers(counts: tuple[int, int, int, int]) -> None:
+    count, n, other, other_n = counts
+    table = [[count, n - count], [other, other_n - other]]
+    scipys = fisher_exact(table, alternative="greater").pvalue
+    assert exact.as_many_by_chance(*counts) == pytest.approx(float(scipys), rel=1e-7, abs=1e-12)

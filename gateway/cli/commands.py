@@ -85,16 +85,23 @@ LABELS: tuple[Command | Group, ...] = (
         f"{REVIEW}.labels:export",
         "Write what people said of films as the manifest that `train` and `calibrate --site` take.",
     ),
+)
 USERS: tuple[Command | Group, ...] = (
     Command("list", "gateway.cli.users.people:list_users", "List who may sign in to the console."),
+    Command(
         "add", "gateway.cli.users.people:add", "Let somebody sign in to the console; the first one as admin."
+    ),
     Command("role", "gateway.cli.users.people:role", "Say what somebody may do: viewer, reviewer or admin."),
+    Command(
         "disable",
         "gateway.cli.users.people:disable",
         "Sign somebody out and keep them out; --undo lets them in again.",
+    ),
+    Command(
         "password",
         "gateway.cli.users.people:password",
         "Give somebody a new password; who had to wait after wrong ones may try at once.",
+    ),
     Command("sign-out", "gateway.cli.users.people:sign_out", "End all sessions of somebody."),
 )
 CONFIG: tuple[Command | Group, ...] = (

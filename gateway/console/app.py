@@ -8,13 +8,26 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import console, door, doors, film, from, gateway, import, pulse, quarantine, refusals, today, upload
+from gateway.console.doors import door, refusals
+from gateway.console.doors.guard import Guard
+from gateway.console.pages import film, labels, models, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
-ROUTERS: tuple[APIRouter, ...] = (today.router, pulse.router, pictures.router, upload.router, quarantine.router, film.router, sign_in.router, users.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    sign_in.router,
+    today.router,
+    pulse.router,
+    quarantine.router,
+    pictures.router,
+    film.router,
+    labels.router,
+    upload.router,
+    models.router,
+    users.router,
+)
 
 
 def create_app(shell: Shell) -> FastAPI:

@@ -15,8 +15,10 @@ from gateway.console.doors import Person
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
-    ("/upload", "Upload", "reviewer"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/labels", "Labels", "viewer"),
+    ("/upload", "Upload", "reviewer"),
+    ("/models", "Models", "viewer"),
     ("/users", "Users", "admin"),
 )
 

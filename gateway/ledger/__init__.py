@@ -9,11 +9,12 @@ from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug,
 from gateway.ledger.holding.ruling import Answering
 from gateway.ledger.labelling.blind import BlindChecking
 from gateway.ledger.labelling.labels import Labelling
+from gateway.ledger.labelling.scores import Scoring
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
-from gateway.ledger.picturing import Picturing
 from gateway.ledger.people.peopling import Peopling
 from gateway.ledger.people.signing_in import SigningIn
+from gateway.ledger.picturing import Picturing
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -41,6 +42,7 @@ class Ledger(
     Picturing,
     Labelling,
     BlindChecking,
+    Scoring,
     Peopling,
     SigningIn,
 ):

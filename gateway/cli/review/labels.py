@@ -30,16 +30,12 @@ def _terms(word: str) -> str:
 Out = Annotated[Path, typer.Option("--out", help="Folder of the export; it is made, or must be empty.")]
 Pictures = Annotated[
     bool,
-    typer.Option(
-        "--pictures", help="Also write the films as PNG: as displayed, put right, without a header."
-    ),
+    typer.Option("--pictures", help="Also write the films as PNG: as displayed, put right."),
 ]
 Site = Annotated[str, typer.Option("--site", help="What the hospital is called in the manifest.")]
 Terms = Annotated[
     str,
-    typer.Option(
-        "--terms", callback=_terms, help="Terms of the films, for model cards: open, nc or unclear."
-    ),
+    typer.Option("--terms", callback=_terms, help="Terms of the films, for cards: open, nc or unclear."),
 ]
 
 

@@ -77,7 +77,7 @@ class Line:
         return Box(1 - box.x1, box.y0, 1 - box.x0, box.y1) if self.flipped else box
 
     def cells(self, size: tuple[int, int] | None = None) -> dict[str, str]:
-        """The row; `size` is that of the picture in rows and columns, for the lung box, where it was written."""
+        """The row; `size` is that of the picture that was written, rows and columns, for the lung box."""
         view = self.film.said[What.VIEW]
         known = {
             "file": self.file,

@@ -1,4 +1,4 @@
-"""What slips through the gates, by the blind check: the only estimate that does not ask the gates themselves."""
+"""What slips through the gates, by the blind check: the one estimate that does not ask the gates."""
 
 from __future__ import annotations
 
