@@ -46,7 +46,7 @@ from pipelines.json_values import plain
 from pipelines.pixels.film_files import picture_film
 from pipelines.reading import Condition, Reading
 from pipelines.reading.classifier import Classifier
-from pipelines.report.capture import painted
+from pipelines.report.capture import heated
 
 NICE = 10  # people wait for it, but films go first
 MEMORY_MB = 6144  # of its heap, torch and one large picture included
@@ -76,7 +76,12 @@ class UploadDesk:
         return said | self._read(film, examined, heat_png, any_film=is_picture)
 
     def _pictured(self, path: Path) -> tuple[Film, tuple[str, ...]]:
-        picture = pictures.read(path, most_px=MOST_PX)
+        try:
+            picture = pictures.read(path, most_px=MOST_PX)
+        except PictureError as error:
+            raise PictureError(
+                f"{path.name}: it does not begin as DICOM does, and {_words(error)}"
+            ) from error
         return picture_film(picture), picture.notes
 
     def _read(
@@ -102,9 +107,10 @@ class UploadDesk:
         answer = self.reader.read(film, examined.findings, heat=True, any_film=any_film)
         if not isinstance(answer, Reading):
             return of_it | {"not_read": answer.why}
-        Image.fromarray(painted(film.pixels, answer)).save(heat_png, format="PNG")
+        if answer.shown:
+            Image.fromarray(heated(film.pixels, answer)).save(heat_png, format="PNG")
         conditions = [_condition(condition) for condition in answer.conditions]
-        return of_it | {"conditions": conditions, "shown": answer.shown, "heat": True}
+        return of_it | {"conditions": conditions, "shown": answer.shown, "heat": bool(answer.shown)}
 
 
 def _examined(examined: Examination[Any], rules: Rules) -> dict[str, Any]:

@@ -149,8 +149,10 @@ def _line(scores: GateScores | None) -> str:
 
 
 def _marks(one: Shown) -> tuple[tuple[str, float], ...]:
-    return tuple(
-        (name, round(WIDTH * value, 2))
-        for name, value in one.thresholds.items()
-        if name in ("low", "high") and value is not None and 0 <= value <= 1
-    )
+    marks: dict[float, str] = {}
+    for name in ("low", "high"):
+        value = one.thresholds.get(name)
+        if value is not None and 0 <= value <= 1:
+            place = round(WIDTH * value, 2)
+            marks[place] = f"{marks[place]}, {name}" if place in marks else name
+    return tuple((name, place) for place, name in marks.items())
