@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import acts, audit, film, labels, models, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
 from gateway.console.watch import figures
@@ -35,6 +35,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     upload.router,
     acts.router,
     pictures.router,
+    film.router,
+    labels.router,
+    upload.router,
+    models.router,
     users.router,
     audit.router,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/films", "Films", "viewer"),
     ("/upload", "Upload", "reviewer"),
     ("/audit", "Audit", "viewer"),
+    ("/labels", "Labels", "viewer"),
+    ("/models", "Models", "viewer"),
     ("/users", "Users", "admin"),
 )
 
@@ -56,5 +59,14 @@ def _at(value: datetime | None) -> str:
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Items that have the same value under a name, together, in the order in which the values come."""
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(item[name], []).append(item)
+    return list(groups.items())
+
+
 _environment.filters["at"] = _at
 _environment.tests["time"] = lambda value: isinstance(value, datetime)
+_environment.filters["in_order"] = _in_order
