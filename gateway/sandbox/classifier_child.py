@@ -1,0 +1,28 @@
+"""Opens one classifier, says whether that can be done, and ends: `python -m gateway.sandbox.classifier_child`.
+
+It loads torch, which the process that asks does not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from models.bundle import BundleError
+from pipelines.reading.classifier import Classifier
+
+
+def main() -> None:
+    """Answer {"problem": "..."} on standard output, empty when it can be used."""
+    folder, engines = Path(sys.argv[1]), Path(sys.argv[2])
+    try:
+        Classifier.open(folder, cache=engines)
+    except BundleError as error:
+        sys.stdout.write(json.dumps({"problem": str(error)}))
+    else:
+        sys.stdout.write(json.dumps({"problem": ""}))
+
+
+if __name__ == "__main__":
+    main()
