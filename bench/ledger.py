@@ -44,11 +44,20 @@ TRACE = json.dumps(
     [{"rule": f"rule-{n}", "fired": n == 21, "because": "anatomy.verdict is bad"} for n in range(22)]
 )
 DECISIONS = (
-    "id, film_id, version_id, act, mode, rule, why, reasons, flags, trace, digests, decided_at, superseded"
+    "id, film_id, version_id, act, mode, rule, why, reasons, flags, trace, digests, decided_at, superseded, "
+    "uncertainty"
 )
 DELIVERIES = (
     "film_id, destination, kind, digest, sop_class_uid, sop_instance_uid, transfer_syntax_uid, state, "
     "attempts, next_at, created_at"
+)
+HEADERS = (
+    "film_id, version_id, study_uid, series_uid, accession, patient_id, study_date, device, modality, "
+    "sender, read_at"
+)
+HOLDS = (
+    "film_id, version_id, decision_id, takers, reasons, why, state, opened_at, words, reason, sender, "
+    "device, accession, uncertainty"
 )
 PER_ASSOCIATION = 10
 CHEST = ("chest14",)
@@ -118,17 +127,57 @@ def _tables(films: range, digest: str) -> Iterator[tuple[str, str, Iterable[Row]
         (one for n in films for one in _deliveries(n, digest)),
     )
     yield (
+        "headers",
+        HEADERS,
+        map(_header, films),
+    )
+    yield (
+        "reasons",
+        "film_id, decision_id, code, flag, place, current",
+        (one for n in films for one in _reasons(n)),
+    )
+    yield (
         "holds",
-        "film_id, version_id, decision_id, takers, reasons, why, state, opened_at, words",
+        HOLDS,
         (_hold(n) for n in films if held(n)),
     )
     yield "events", "film_id, at, what, who, detail", (one for n in films for one in _events(n))
 
 
+def sender(n: int) -> str:
+    """Who sent a film."""
+    return SENDERS[(1 + n // PER_ASSOCIATION) % len(SENDERS)]
+
+
+def doubt(n: int) -> float:
+    """How unsure the gates were of a film."""
+    return n * 37 % 1000 / 1000
+
+
+def accession(n: int) -> str:
+    """Three films a study."""
+    return f"ACC{n // 3:07d}"
+
+
+def _header(n: int) -> Row:
+    """A patient comes four times, and each of twelve devices makes as many films as the next."""
+    day = (START + timedelta(seconds=60 * n)).strftime("%Y%m%d")
+    study, series = f"1.2.826.0.2.{n // 3}", f"1.2.826.0.3.{n}"
+    found = (study, series, accession(n), f"PAT{n // 12:07d}", day, f"DX-{n % 12}", "DX")
+    return (n, n, *found, sender(n), at(60 * n + 1))
+
+
+def _reasons(n: int) -> Iterator[Row]:
+    if held(n):
+        yield n, n, HELD_FOR[n % len(HELD_FOR)], 0, 0, 1
+    if n % 50 == 0:
+        yield n, n, "INCOMPLETE_CHEST", 1, 0, 1
+
+
 def _associations(films: range) -> Iterator[Row]:
     for n in range(1, len(films) // PER_ASSOCIATION + 2):
-        sender = SENDERS[n % len(SENDERS)]
-        yield n, sender, "FILMGATE", "10.0.0.7", at(600 * n), at(600 * n + 9), "released", 10, 80_000_000
+        calling = SENDERS[n % len(SENDERS)]
+        yield n, calling, "FILMGATE", "10.0.0.7", at(600 * n), at(600 * n + 9), "released", 10, 80_000_000
 
 
 def _decision(n: int) -> Row:
@@ -137,7 +186,7 @@ def _decision(n: int) -> Row:
     why = f"the network is not sure ({reason})" if held(n) else "a frontal chest film, upright"
     flags = ["INCOMPLETE_CHEST"] if n % 50 == 0 else []
     told = (act, "enforce", act, why, json.dumps(reasons), json.dumps(flags), TRACE, DIGESTS)
-    return (n, n, n, *told, at(60 * n + 1), 0)
+    return (n, n, n, *told, at(60 * n + 1), 0, doubt(n))
 
 
 def _findings(n: int) -> Iterator[Row]:
@@ -163,7 +212,8 @@ def _deliveries(n: int, digest: str) -> Iterator[Row]:
 def _hold(n: int) -> Row:
     words = json.dumps(["PORTABLE"]) if n % 40 == 1 else None
     why, reasons = "the network is not sure", json.dumps([HELD_FOR[n % len(HELD_FOR)]])
-    return (n, n, n, json.dumps(["chest-ai"]), reasons, why, "open", at(60 * n + 1), words)
+    told = (n, n, n, json.dumps(["chest-ai"]), reasons, why, "open", at(60 * n + 1), words)
+    return (*told, HELD_FOR[n % len(HELD_FOR)], sender(n), f"DX-{n % 12}", accession(n), doubt(n))
 
 
 def _events(n: int) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from gateway.process.priority import LedgerThread
 from gateway.read_jobs import ReadJobs
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder, LastFilm
+from gateway.sandbox.headers import read_header
 from pipelines.examine import (
     Examination,
     NotCorrected,
@@ -63,7 +64,8 @@ class Examiner:
         """Decode, gate, decide; record and act in one transaction."""
         shown_before = self._shows_the_same(job)
         if shown_before:
-            self._ask(lambda: self._ledger.same_pixels(job, now=now()))
+            header = read_header(self._decoder, self._store.path(job.digest))
+            self._ask(lambda: self._ledger.same_pixels(job, header=header, now=now()))
             return
         rules = self._rules_now(job)
         examined = self._examined(job, rules)

@@ -24,6 +24,7 @@ from gateway.process.own_time import OwnTime
 from gateway.process.priority import LedgerThread
 from gateway.read_jobs import OpenReader, classifiers_of
 from gateway.sandbox.decoder import Decoder, LastFilm
+from gateway.sandbox.headers import HeaderReader
 from gateway.sandbox.reporter import Reporter
 from gateway.tasks import Examiner
 from pipelines.gates import Gates, load
@@ -69,6 +70,7 @@ class Worker:
             classifiers_of(shell, films, gates, reporter, open_reader) if reporter and open_reader else None
         )
         self._examiner = Examiner(shell, decoder, films, gates, policy, ledger_thread, self.readings)
+        self._headers = HeaderReader(shell.ledger, shell.store, decoder, ledger_thread, now)
         self._one_at_a_time = threading.Lock()
         children = (decoder, reporter) if reporter else (decoder,)
         self._heartbeat = Heartbeat(
@@ -88,11 +90,21 @@ class Worker:
                 with self._heartbeat:
                     self._attempt(job)
 
-    def look_alone(self, look: Callable[[], float]) -> None:
+    def catch_up(self) -> None:
+        """Read the headers of an older ledger's films while no film waits; a ring goes first."""
+
+        def needed() -> bool:
+            self._beat()
+            return self.stopping.is_set() or self._one_at_a_time.locked()
+
+        self._headers.catch_up(needed)
+
+    def look_alone(self, look: Callable[[], float], catch_up: Callable[[], object] = lambda: None) -> None:
         """The worker's own looks at the ledger: with Redis away it is late by LOOK_S, not by hours."""
         while not self.stopping.is_set():
             self._beat()
             look()
+            catch_up()
             self.stopping.wait(LOOK_S)
 
     def _show_life(self) -> None:
@@ -245,7 +257,9 @@ def run_worker(
         _give_back_memory()
         look = partial(loops.Guard("worker look", failing="ledger not readable"), worker.work)
         hear_stop(worker.stopping)
-        alone = loops.start("worker look", partial(worker.look_alone, look))
+        headers = loops.Guard("headers", failing="headers of older films not read")
+        catch_up = partial(headers, worker.catch_up)
+        alone = loops.start("worker look", partial(worker.look_alone, look, catch_up))
         shell.doorbell().answer(look, name=owner, ready=ready, stopping=worker.stopping)
         worker.stopping.set()
         alone.join()  # it may have a film in hand

@@ -157,6 +157,17 @@ class Claim(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose film it is and which device made it: what people search by. No gate and no rule sees it."""
+
+    study_uid: str = ""
+    series_uid: str = ""
+    accession: str = ""
+    patient_id: str = ""
+    device: str = ""  # Station Name, else manufacturer and model
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What the header of one instance says, already cleaned; strings are stripped and upper case where coded.
 
@@ -189,6 +200,7 @@ class Header:
     ours: bool = False  # Contributing Equipment or UID root says that filmgate made it
     words: tuple[str, ...] = ()  # of pipelines.words.special_words: a computed or special picture
     no_pixels: bool = False  # the object holds no pixel data at all
+    identity: Identity = field(default_factory=Identity, repr=False)  # in no traceback and no log
 
 
 @dataclass(frozen=True, slots=True)

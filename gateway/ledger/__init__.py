@@ -12,13 +12,30 @@ from gateway.ledger.migrations import check_schema, migrate, require_there
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
+from gateway.ledger.searching.catching_up import CatchingUp
+from gateway.ledger.searching.films import Searching
+from gateway.ledger.searching.sheet import Sheet
+from gateway.ledger.searching.today import Figures
 from gateway.ledger.steering import Steer
 from gateway.ledger.working import Working
 
 __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
 
 
-class Ledger(Receiving, Claiming, Working, Routing, Listing, Reviewing, Answering, Steer):
+class Ledger(
+    Receiving,
+    Claiming,
+    Working,
+    Routing,
+    Listing,
+    Reviewing,
+    Answering,
+    Searching,
+    Sheet,
+    Figures,
+    CatchingUp,
+    Steer,
+):
     """The queue of record. Every method is one transaction and may be called from any thread.
 
     Raises (all methods):

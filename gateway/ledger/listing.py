@@ -23,9 +23,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    exists,
     func,
-    or_,
     select,
 )
 
@@ -33,6 +31,7 @@ from gateway.errors import NotFound
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import stands
 from gateway.ledger.records import DeliveryState, FilmRow, HoldState, JobState, Wanted
+from gateway.ledger.searching.wishes import film_ids
 from gateway.ledger.tables import (
     associations,
     decisions,
@@ -48,8 +47,6 @@ from gateway.ledger.tables import (
 )
 
 _PAGE = 500  # films in one transaction, and ids in one IN (...): SQLite takes 999 at least
-# Those with an index of their own: the few deliveries that are not done.
-_OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY, DeliveryState.FAILED)
 
 
 class Listing(Database):
@@ -90,9 +87,9 @@ class Listing(Database):
             return at
 
     def film_ids(self, wanted: Wanted | None = None, *, limit: int | None = None) -> array[int]:
-        """The ids of films, newest first: eight bytes each, so that millions can be held."""
+        """The ids of films in the order that is wanted."""
         with self.reading() as db:
-            return array("q", db.scalars(_ids(wanted or Wanted()).limit(limit)))
+            return film_ids(db, wanted or Wanted(), limit)
 
     def events(self, film_id: int) -> list[dict[str, Any]]:
         """The events of a film, oldest first."""
@@ -152,55 +149,6 @@ def film_id_of(db: Connection, film: str | int) -> int:
 
 def _count(which: ColumnElement[bool]) -> Select[Any]:
     return select(func.count()).where(which)
-
-
-def _ids(wanted: Wanted) -> Select[Any]:
-    """Whose ids are wanted, newest first. What is asked of the decision leads where there is such a wish."""
-    decided = wanted.reason is not None or wanted.decision not in (None, "undecided")
-    film = decisions.c.film_id if decided else instances.c.id
-    query = select(film).order_by(film.desc())
-    if decided:
-        query = query.where(~decisions.c.superseded)
-        if wanted.decision is not None:
-            query = query.where(decisions.c.act == wanted.decision)
-        if wanted.reason is not None:
-            code = f'"{wanted.reason}"'
-            noted = (cast(decisions.c[name], Text).contains(code) for name in ("reasons", "flags"))
-            query = query.where(or_(*noted))
-        if wanted.since is not None or wanted.until is not None:
-            query = query.join(instances, instances.c.id == decisions.c.film_id)
-    elif wanted.decision == "undecided":
-        judged = exists().where(decisions.c.film_id == instances.c.id, ~decisions.c.superseded)
-        query = query.where(~judged)
-    return query.where(*_wishes(wanted, film))
-
-
-def _wishes(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """The conditions besides the decision."""
-    if wanted.after is not None:
-        yield film < wanted.after
-    if wanted.films is not None:
-        yield film.in_(wanted.films)
-    if wanted.since is not None:
-        yield instances.c.received_at >= wanted.since
-    if wanted.until is not None:
-        yield instances.c.received_at < wanted.until
-    if wanted.sender is not None:
-        sent = select(versions.c.id).join(associations, associations.c.id == versions.c.association_id)
-        yield sent.where(versions.c.film_id == film, associations.c.calling == wanted.sender).exists()
-    if wanted.destination is not None or wanted.delivery is not None:
-        yield _owed(wanted, film)
-
-
-def _owed(wanted: Wanted, film: ColumnElement[int]) -> ColumnElement[bool]:
-    owed = select(deliveries.c.film_id)
-    if wanted.destination is not None:
-        owed = owed.where(deliveries.c.destination == wanted.destination)
-    if wanted.delivery is not None:
-        owed = owed.where(stands(deliveries, wanted.delivery))
-    if wanted.delivery in _OPEN:  # the list of all that are, once: it may be short
-        return film.in_(owed)
-    return owed.where(deliveries.c.film_id == film).exists()
 
 
 def _lines(db: Connection, film_ids: Sequence[int]) -> list[str]:

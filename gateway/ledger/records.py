@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.film import Decision, Finding, Header, Operations, Rejected
 from pipelines.grounds import Grounds
@@ -194,6 +194,9 @@ class Question:
     since: datetime  # the oldest of their holds
 
 
+Sort = Literal["newest", "oldest", "uncertain"]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which films are listed: those that meet each wish that is not None."""
@@ -207,6 +210,18 @@ class Wanted:
     delivery: str | None = None  # the state of what is owed, to `destination` where that is named
     after: int | None = None  # the film id after which a list, newest first, goes on
     films: tuple[int, ...] | None = None  # film ids
+    # Of the header, as it stands; a trailing * stands for any ending (PS3.4 C.2.2.2.4).
+    accession: str | None = None
+    patient_id: str | None = None
+    study_uid: str | None = None
+    series_uid: str | None = None
+    sop_instance_uid: str | None = None
+    device: str | None = None
+    modality: str | None = None
+    study_date: str | None = None  # YYYYMMDD, or a range: 20260101-20260131, -20260131, 20260101-
+    text: str | None = None  # an accession number, patient id, UID, device, sender or film id
+    accession_of: int | None = None  # films with the accession number of this one: no number in a URL
+    sort: Sort = "newest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +302,7 @@ class Judged:
     send_copy_to: tuple[str, ...] = ()
     hold: bool = False
     takers: tuple[str, ...] = ()
-    header: Header | None = None  # of the film, for those who ask; it is not written
+    header: Header | None = None  # what people search by is kept of it
     unread: tuple[Read, ...] = ()  # classifiers that were not given the film, where somebody asks for word
     said: Said | None = None  # when the object is no film, but rejects some
     grounds: Grounds | None = None  # what the decision rests on beside rules and findings

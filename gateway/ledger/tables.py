@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -86,6 +87,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
+id_type = _Id  # for the tables that stand in rooms of their own
 
 
 def _id() -> Column[Any]:
@@ -103,6 +105,8 @@ def _partial(name: str, *columns: str, where: str) -> Index:
     """
     return Index(name, *columns, sqlite_where=text(where))
 
+
+SHEET_KEYS = ("state", "reason", "sender", "device", "accession", "opened_at", "uncertainty")
 
 associations = Table(
     "associations",
@@ -185,8 +189,10 @@ decisions = Table(
     Column("decided_at", UtcDateTime, nullable=False),
     Column("superseded", Boolean, nullable=False, default=False),
     Column("grounds", JSON(none_as_null=True)),  # pipelines.grounds.Grounds; NULL: not kept, or no rule decided
+    Column("uncertainty", Float),  # searching.uncertainty of its findings; NULL: not reckoned yet
     _partial("ix_decisions_current", "film_id", where="superseded = 0"),
     _partial("ix_decisions_act", "act", "film_id", where="superseded = 0"),
+    _partial("ix_decisions_uncertainty", "uncertainty", "film_id", where="superseded = 0"),
 )
 
 findings = Table(
@@ -290,7 +296,14 @@ holds = Table(
     Column("closed_by", String(128)),
     Column("note", Text),
     Column("words", JSON(none_as_null=True)),  # of the header, that a person must speak about; NULL: none
+    # What the open ones are sorted and grouped by, once more, so that one index has all of it.
+    Column("reason", String(32), nullable=False, default="", server_default=""),  # the first one
+    Column("sender", String(16), nullable=False, default="", server_default=""),
+    Column("device", String(64), nullable=False, default="", server_default=""),
+    Column("accession", String(64), nullable=False, default="", server_default=""),
+    Column("uncertainty", Float, nullable=False, default=0.0, server_default="0"),
     _partial("ix_holds_words", "state", "id", where="state = 'open' AND words IS NOT NULL"),
+    _partial("ix_holds_sheet", *SHEET_KEYS, "film_id", where="state = 'open'"),
 )
 
 rulings = Table(

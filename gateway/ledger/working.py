@@ -27,6 +27,8 @@ from gateway.ledger.records import (
     Read,
 )
 from gateway.ledger.routing import owe, owe_copy, owe_original
+from gateway.ledger.searching.keeping import keep_header, keep_reasons, sorted_by
+from gateway.ledger.searching.uncertainty import uncertainty
 from gateway.ledger.steering.flow import mode_of_version
 from gateway.ledger.tables import (
     UtcDateTime,
@@ -40,7 +42,7 @@ from gateway.ledger.tables import (
     results,
     versions,
 )
-from pipelines.film import REASON_TEXT, Act, Decision, Finding, Reason, Ruling
+from pipelines.film import REASON_TEXT, Act, Decision, Finding, Header, Reason, Ruling
 from pipelines.json_values import from_plain, plain, sparse
 
 WHO = "worker"
@@ -162,14 +164,17 @@ class Working(Database):
             note(db, now, what, film_id=job.film_id, who=WHO, classifier=read.classifier, **trouble)
             return _keep_result(db, job.film_id, job.reading.id, read, now)
 
-    def same_pixels(self, job: Job, *, now: datetime) -> None:
+    def same_pixels(self, job: Job, *, header: Header | None = None, now: datetime) -> None:
         """End a job whose version shows the pixels that were judged before: nothing new for the AI.
+
+        Its `header` may say something new of the patient: films are found by the latest one.
 
         Raises:
             StaleLease: somebody else holds the job by now.
         """
         with self.writing() as db:
             _finish(db, job, now)
+            keep_header(db, job.film_id, job.version_id, header, now)
             note(db, now, "same pixels", film_id=job.film_id, who=WHO, version=job.version_id)
 
 
@@ -234,6 +239,7 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
         judged = overruled(judged, rejection)
     if judged.said is not None:
         reject_named(db, job.film_id, judged.said, withdraw=enforced, now=now)
+    keep_header(db, job.film_id, job.version_id, judged.header, now)
     decision_id = _decide(db, job, judged, now)
     copy_id = keep_copy(db, job.film_id, decision_id, judged.copy, now) if judged.copy else None
     if enforced:  # observing, all was owed when it arrived
@@ -271,8 +277,10 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
         "digests": judged.digests,
         "decided_at": now,
         "grounds": sparse(judged.grounds) if judged.grounds else None,
+        "uncertainty": uncertainty(judged.findings),
     }
     decision_id = inserted(db, decisions, row)
+    keep_reasons(db, job.film_id, decision_id, decision)
     rows = [_finding(decision_id, f, of_copy=False) for f in judged.findings]
     rows += [_finding(decision_id, f, of_copy=True) for f in judged.copy_findings]
     if rows:
@@ -325,6 +333,7 @@ def _hold(
         "why": judged.decision.why,
         "words": list(judged.decision.words) or None,
         "opened_at": now,
+        **sorted_by(db, job.film_id, job.version_id, judged.decision.reasons, uncertainty(judged.findings)),
     }
     if db.execute(update(holds).where(_open_of(job)).values(**values)).rowcount == 0:
         row = {"film_id": job.film_id, "version_id": job.version_id, "state": HoldState.OPEN}

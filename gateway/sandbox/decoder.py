@@ -49,6 +49,14 @@ class Decoder(Sandbox):
         answer, _ = self._ask(path, {"do": "digest"}, most=0)
         return str(answer.get("digest", ""))[:64]
 
+    def header(self, path: Path) -> Header:
+        """The header alone, of an object whose pixels nobody needs. Raises DecodeError."""
+        answer, _ = self._ask(path, {"do": "header"}, most=0)
+        try:
+            return value_in(Header, answer["header"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._distrust() from error
+
     def rejected(self, path: Path) -> Rejected | None:
         """The instances that a Key Object rejects; None when it rejects none. Raises DecodeError."""
         answer, _ = self._ask(path, {"do": "rejected"}, most=0)

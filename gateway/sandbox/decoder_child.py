@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
+from pipelines.instance.part10 import parse
 from pipelines.instance.rejected import rejected_by
 from pipelines.instance.transcode import transcode
 from pipelines.report.derived import NotDerivable, derive
@@ -29,6 +30,10 @@ def _film(path: Path, request: dict[str, Any]) -> Answer:
         "damage": asdict(film.damage) if film.damage else None,
     }
     return answer, film.pixels.astype("<f4", copy=False).data.cast("B")
+
+
+def _header(path: Path, _: dict[str, Any]) -> Answer:
+    return {"header": asdict(parse(path).header)}, b""
 
 
 def _digest(path: Path, _: dict[str, Any]) -> Answer:
@@ -76,6 +81,7 @@ def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
 ACTIONS: Actions = {
     "ready": _ready,
     "film": _film,
+    "header": _header,
     "digest": _digest,
     "derive": _derive,
     "transcode": _transcode,

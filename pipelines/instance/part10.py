@@ -24,6 +24,7 @@ from pydicom.uid import (
 from pipelines.film import Header, Reason
 from pipelines.header import quietly, read_header, text
 from pipelines.instance.first_elements import GROUP_2_AT, UNDEFINED_LENGTH, has_prefix
+from pipelines.instance.identity import read_identity
 
 Source = bytes | mmap.mmap | memoryview | Path
 Buffer = bytes | mmap.mmap | memoryview
@@ -87,7 +88,8 @@ def _parse(buffer: Buffer) -> Part10:
     ds.file_meta = meta
     little = syntax != ExplicitVRBigEndian
     pixels = _locate(stream, bool(ds.original_encoding[0]), little) if stream.pixel_tag else (0, "OW", 0, 0)
-    header = replace(read_header(ds), no_pixels=not pixels[0] or pixels[-1] == 0)
+    no_pixels = not pixels[0] or pixels[-1] == 0
+    header = replace(read_header(ds), no_pixels=no_pixels, identity=read_identity(ds))
     return Part10(ds, header, syntax, buffer, start, *pixels)
 
 

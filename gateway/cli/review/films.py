@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -16,7 +16,7 @@ from gateway.cli.review import film_text
 from gateway.cli.review.ledgers import open_ledger
 from gateway.errors import PersonDecided
 from gateway.ledger import Ledger
-from gateway.ledger.records import DeliveryState, Wanted
+from gateway.ledger.records import DeliveryState, Sort, Wanted
 from pipelines.film import Act, Reason
 
 LISTED = 50  # unless --limit says how many
@@ -24,6 +24,8 @@ _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DECISIONS = (*(act.value for act in Act), "undecided")
 _STATES = tuple(state.value for state in DeliveryState)
+_SORTS: tuple[str, ...] = get_args(Sort)
+_DAYS = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
 
 
 def _decision(text: str | None) -> str | None:
@@ -36,6 +38,17 @@ def _reason(text: str | None) -> str | None:
 
 def _state(text: str | None) -> str | None:
     return one_of(text, _STATES)
+
+
+def _sort(text: str) -> str:
+    return one_of(text, _SORTS) or text
+
+
+def _days(text: str | None) -> str | None:
+    """A day as the Standard writes it, or a range of days (PS3.4 C.2.2.2.5)."""
+    if text and not _DAYS.fullmatch(text):
+        raise typer.BadParameter("must be a day such as 20260301, or days: 20260301-20260331, 20260301-")
+    return text
 
 
 def _time(text: str | None) -> datetime | None:
@@ -81,8 +94,29 @@ class Narrowed:
         list[str] | None, typer.Option(help="Only this film, by id or UID; may be given again.")
     ] = None
     after: Annotated[
-        int | None, typer.Option(min=1, help="Go on after the film with this id: the next older ones.")
+        int | None, typer.Option(min=1, help="Go on after the film with this id: the next ones.")
     ] = None
+    accession: Annotated[
+        str | None, typer.Option(help="Only films with this accession number; ACC12* is all that begin so.")
+    ] = None
+    patient_id: Annotated[str | None, typer.Option(help="Only films of this patient; P12* too.")] = None
+    study: Annotated[str | None, typer.Option(help="Only films of this study, by its UID.")] = None
+    series: Annotated[str | None, typer.Option(help="Only films of this series, by its UID.")] = None
+    device: Annotated[
+        str | None, typer.Option(help="Only films of this device: its station name, else its model.")
+    ] = None
+    modality: Annotated[str | None, typer.Option(help="Only films of this modality, such as DX.")] = None
+    study_date: Annotated[
+        str | None,
+        typer.Option(callback=_days, help="Only films of this day, 20260301, or of days: 20260301-20260331."),
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(help="Only films that this names: accession number, patient, UID, device or sender."),
+    ] = None
+    sort: Annotated[str, typer.Option(callback=_sort, help=f"What comes first: {', '.join(_SORTS)}.")] = (
+        "newest"
+    )
 
     def wanted(self) -> Wanted:
         """The same as the ledger is asked it; films are still to be named."""
@@ -95,7 +129,21 @@ class Narrowed:
             self.destination,
             self.delivery,
             self.after,
+            accession=self.accession,
+            patient_id=self.patient_id,
+            study_uid=self.study,
+            series_uid=self.series,
+            device=self.device,
+            modality=self.modality,
+            study_date=self.study_date,
+            text=self.text,
+            sort=cast("Sort", self.sort),
         )
+
+    def of_header(self) -> bool:
+        """Whether something is asked for that stands in the films' headers."""
+        asked = (self.accession, self.patient_id, self.study, self.series, self.device, self.modality)
+        return any(one is not None for one in (*asked, self.study_date, self.text))
 
 
 Limit = Annotated[
@@ -122,6 +170,7 @@ def list_films(common: Common, narrowed: Narrowed, limit: Limit = None) -> None:
         most = limit or LISTED
         rows = ledger.films(wanted, limit=most + 1)
         total = ledger.count_films() if wanted == Wanted() else None
+        unread = ledger.unread_headers() if narrowed.of_header() else 0
     shown = rows[:most]
     columns = ("film", "received", "decision", "reasons", "deliveries", "SOP Instance UID")
     print_list(columns, map(film_text.row, shown), below=2)
@@ -130,6 +179,10 @@ def list_films(common: Common, narrowed: Narrowed, limit: Limit = None) -> None:
             f"These are the newest {most} of {total} films" if total else f"There are more than these {most}"
         )
         say(f"{which}. --after {shown[-1].film_id} shows the next ones, --limit shows more at once.")
+    if unread:
+        say(
+            f"{unread} older films are still to be read by idle workers. They are not found like this yet."
+        )
 
 
 def show(common: Common, film: FilmId, everything: Everything = False) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from gateway.ledger.holding.taking_back import standing, take_back
-from gateway.ledger.moves import FROM_THE_START, allowed, note
+from gateway.ledger.moves import FROM_THE_START, allowed, inserted, note
 from gateway.ledger.records import HoldState, JobState, Judged, Said
+from gateway.ledger.searching.keeping import keep_reasons, keep_unread
 from gateway.ledger.tables import copies, decisions, events, holds, instances, jobs, rejections, versions
 from pipelines.film import REASON_TEXT, REJECTION_TITLES, Act, Decision, Reason
 
@@ -114,7 +115,8 @@ def write_withheld(db: Connection, film_id: int, version_id: int, decision: Deci
         "digests": {},
         "decided_at": now,
     }
-    db.execute(insert(decisions).values(**row))
+    keep_reasons(db, film_id, inserted(db, decisions, row), decision)
+    keep_unread(db, film_id, version_id)
 
 
 def _with_originals(db: Connection, uids: Sequence[str]) -> set[str]:
