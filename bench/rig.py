@@ -87,6 +87,7 @@ class Gateway:
     port: int
     ai: Receiver
     archive: Receiver
+    console_port: int
     env: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] = field(init=False)
@@ -198,9 +199,10 @@ def gateway(
         root = root or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filmgate-rig-")))
         ai = Receiver("CHEST_AI", free_port(), root / "ai")
         archive = Receiver("ARCHIVE", free_port(), root / "archive")
-        port = free_port()
+        port, console_port = free_port(), free_port()
         config: dict[str, Any] = {
             "gateway": {"port": port},
+            "console": {"port": console_port},
             "destinations": {
                 "chest-ai": {"kind": "dicom", "ae_title": ai.ae_title, "port": ai.port},
                 "archive": {"kind": "dicom", "ae_title": archive.ae_title, "port": archive.port},
@@ -216,7 +218,7 @@ def gateway(
             receiver.folder.mkdir(parents=True, exist_ok=True)
             if wanted:
                 receiver.start()
-        running = Gateway(root, port, ai, archive, env or {})
+        running = Gateway(root, port, ai, archive, console_port, env or {})
         stack.callback(_stop, running)
         running.start()
         yield running

@@ -129,12 +129,14 @@ def test_children_read_the_characters_that_were_written(settings: Settings, tmp_
 
 
 def test_the_plan_of_one_machine(settings: Settings) -> None:
-    """Redis first, one worker a core unless told, no Redis of ours when a URL is given."""
+    """Redis first, one worker a core unless told; no Redis of ours, and no console, where the settings say so."""
     names = [spec.name for spec in plan(settings, Path("c"))]
-    assert names[:3] == ["redis", "listener 1", "dispatcher"]
-    assert len(names) == 3 + (os.cpu_count() or 1)
-    other = load(None, settings.state, {"FILMGATE_REDIS__URL": "redis://x", "FILMGATE_WORK__WORKERS": "3"})
-    assert [spec.name for spec in plan(other, Path("c"))][-3:] == ["worker 1", "worker 2", "worker 3"]
+    assert names[:4] == ["redis", "listener 1", "dispatcher", "console"]
+    assert len(names) == 4 + (os.cpu_count() or 1)
+    env = {"FILMGATE_REDIS__URL": "redis://x", "FILMGATE_WORK__WORKERS": "3"}
+    other = load(None, settings.state, env | {"FILMGATE_CONSOLE__ENABLED": "false"})
+    names = [spec.name for spec in plan(other, Path("c"))]
+    assert names == ["listener 1", "dispatcher", "worker 1", "worker 2", "worker 3"]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,24 @@ DELIVERIES: tuple[Command | Group, ...] = (
         "Queue all failed deliveries to a destination once more, or those of one reason.",
     ),
 )
+USERS: tuple[Command | Group, ...] = (
+    Command("list", "gateway.cli.users.people:list_users", "List who may sign in to the console."),
+    Command(
+        "add", "gateway.cli.users.people:add", "Let somebody sign in to the console; the first one as admin."
+    ),
+    Command("role", "gateway.cli.users.people:role", "Say what somebody may do: viewer, reviewer or admin."),
+    Command(
+        "disable",
+        "gateway.cli.users.people:disable",
+        "Sign somebody out and keep them out; --undo lets them in again.",
+    ),
+    Command(
+        "password",
+        "gateway.cli.users.people:password",
+        "Give somebody a new password; who had to wait after wrong ones may try at once.",
+    ),
+    Command("sign-out", "gateway.cli.users.people:sign_out", "End all sessions of somebody."),
+)
 CONFIG: tuple[Command | Group, ...] = (
     Command(
         "init",
@@ -291,6 +309,11 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Command("work", f"{RUN}.work:work", "Run one worker: it decodes films, asks the gates and decides."),
     Command(
+        "console",
+        f"{RUN}.console:console",
+        "Run the console: pages in a browser for radiology IT and reviewers.",
+    ),
+    Command(
         "send",
         "gateway.cli.transfer:send",
         "Send files to a storage SCP by C-STORE, as they are; exit code 1 when one was not accepted.",
@@ -343,6 +366,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("senders", "Who sends, who may, and who was refused.", SENDERS),
     Group("policy", "The rules in force, their versions, and what others would change.", POLICY),
     Group("bypass", "For hours everything goes to AI; verdicts are only recorded.", BYPASS),
+    Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),
     Group("evaluate", "Report what is known of a gate or a classifier.", EVALUATE),

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from gateway.bootstrap import Shell
-from gateway.console.pages import today
+from gateway.console.doors import door, refusals
+from gateway.console.doors.guard import Guard
+from gateway.console.pages import sign_in, today, users
 
 STATIC = Path(__file__).parent / "static"
 
 # Each page is one file in pages/ and one word here.
-ROUTERS: tuple[APIRouter, ...] = (today.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    sign_in.router,
+    today.router,
+    users.router,
+)
 
 
 def create_app(shell: Shell) -> FastAPI:
     """The console over one gateway's ledger and store."""
-    app = FastAPI(title="filmgate console", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="filmgate console",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(door)],
+        responses=refusals.RESPONSES,
+    )
     app.state.shell = shell
+    refusals.install(app)
+    app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)

@@ -13,7 +13,10 @@ from starlette.responses import HTMLResponse
 from gateway.console.doors import Person
 
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
-BAR: tuple[tuple[str, str, str], ...] = (("/", "Today", "viewer"),)
+BAR: tuple[tuple[str, str, str], ...] = (
+    ("/", "Today", "viewer"),
+    ("/users", "Users", "admin"),
+)
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -32,6 +35,11 @@ def page(
         request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
     )
     return HTMLResponse(text, status_code)
+
+
+def bare_page(template: str, **values: Any) -> str:
+    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
+    return _environment.get_template(template).render(**values)
 
 
 def _at(value: datetime | None) -> str:

@@ -9,6 +9,8 @@ from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug,
 from gateway.ledger.holding.ruling import Answering
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
+from gateway.ledger.people.peopling import Peopling
+from gateway.ledger.people.signing_in import SigningIn
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -34,6 +36,8 @@ class Ledger(
     Sheet,
     Figures,
     CatchingUp,
+    Peopling,
+    SigningIn,
     Steer,
 ):
     """The queue of record. Every method is one transaction and may be called from any thread.

@@ -1,9 +1,11 @@
 """filmgate.yaml and the environment, read once into one frozen, typed Settings.
 
-Each module imports only what stands left of it: blocks, destinations, schema, keys, complaints, reading; and
-`masking` stands on the schema. Every key is described in docs/configuration.md, and a test proves that.
+Each module imports only what stands left of it: blocks, console, destinations, schema, keys, complaints,
+reading; and `masking` stands on the schema. Every key is described in docs/configuration.md, and a test
+proves that.
 """
 
+from gateway.settings.console import ConsoleSettings, OidcSettings, ProxySettings
 from gateway.settings.destinations import (
     Accepts,
     ClassifierDestination,
@@ -33,13 +35,16 @@ __all__ = [
     "Accepts",
     "BundleName",
     "ClassifierDestination",
+    "ConsoleSettings",
     "DicomDestination",
     "FolderDestination",
     "GatewaySettings",
     "LedgerSettings",
     "Loaded",
     "LogSettings",
+    "OidcSettings",
     "Peer",
+    "ProxySettings",
     "RedisSettings",
     "RetrySettings",
     "Routes",

@@ -33,7 +33,16 @@ NOT_SETTINGS = frozenset(
 DEFAULT_FILE = Path("filmgate.yaml")
 
 # A relative path in the file starts from the folder in which the file lies.
-_PATHS: tuple[Loc, ...] = (("state",), ("policy", "file"), ("work", "bundles"), ("work", "regions"))
+_PATHS: tuple[Loc, ...] = (
+    ("state",),
+    ("policy", "file"),
+    ("work", "bundles"),
+    ("work", "regions"),
+    ("console", "tls", "certificate"),
+    ("console", "tls", "key"),
+    ("console", "oidc", "client_secret_file"),
+    ("console", "oidc", "ca_file"),
+)
 
 
 @dataclass(frozen=True, slots=True)

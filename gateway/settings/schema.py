@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.process import clock
 from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds
+from gateway.settings.console import ConsoleSettings
 from gateway.settings.destinations import (
     CARRIES,
     ClassifierDestination,
@@ -138,13 +139,6 @@ class QuarantineSettings(Block):
     rejection_notes: tuple[str, ...] = Field(
         (), description="destinations that get a Key Object rejection note when a person rejects a film"
     )
-
-
-class ConsoleSettings(Block):
-    """Address reserved for the review console (it comes with a later release)."""
-
-    host: Host = "127.0.0.1"
-    port: Port = 8042
 
 
 class LogSettings(Block):

@@ -25,6 +25,8 @@ def plan(settings: Settings, config: Path) -> list[Spec]:
     listeners = range(1, settings.gateway.processes + 1)
     specs += [Spec("listener", n, (*ours, "listen", *same)) for n in listeners]
     specs.append(Spec("dispatcher", 1, (*ours, "dispatch", *same)))
+    if settings.console.enabled:
+        specs.append(Spec("console", 1, (*ours, "console", *same)))
     workers = range(1, _workers(settings.work.workers) + 1)
     return specs + [Spec("worker", n, (*ours, "work", *same)) for n in workers]
 

@@ -36,7 +36,7 @@ _MOST_CHUNKS = 32  # of 64 KiB, read at once from a child that writes on and on
 class Spec:
     """One process that should run."""
 
-    role: str  # "redis", "listener", "dispatcher" or "worker"
+    role: str  # "redis", "listener", "dispatcher", "console" or "worker"
     number: int
     command: tuple[str, ...]
 

@@ -3,6 +3,7 @@
     supervisor ── redis          unless redis.url names another one
                ├─ listener 1..n  gateway.processes of them, on one port
                ├─ dispatcher
+               ├─ console       unless console.enabled says no; nothing waits for it
                └─ worker 1..n    work.workers of them; they alone load torch
 
 One thread and one selector: signals, what children write, and their heartbeats all arrive there. A child
@@ -35,8 +36,9 @@ from gateway.process.health import HERE
 from gateway.process.wake import Wake
 from gateway.settings import Settings, read
 from gateway.supervisor import fitness, signals
+from gateway.supervisor.greeting import ready_text
 from gateway.supervisor.lock import alone
-from gateway.supervisor.plan import plan, short_of
+from gateway.supervisor.plan import plan
 from gateway.supervisor.port import open_port
 from gateway.supervisor.processes import Child, Spec, own_code
 from gateway.supervisor.snapshot import child_environment, policy_text, snapshot_of, write_snapshot
@@ -58,12 +60,16 @@ AGAIN_S = 0.5  # two signals nearer than that are one: timeout(1) sends it to a 
 # 10 s and 2 s to break off, a worker has until it is killed.
 STOP_STAGES = (
     (("listener",), 0.0, 15.0),
-    (("worker", "dispatcher"), 6.0, 19.0),
+    (("worker", "dispatcher", "console"), 6.0, 19.0),
     (("redis",), 19.0, 19.5),
 )
 # A worker keeps to one core. In large pages the networks' weights are read a tenth faster, for 2 MB more.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-ROLL_ORDER = ("worker", "dispatcher", "listener")
+# Its threads wait for the ledger; each would have an arena of malloc's, and keep what one large page took.
+CONSOLE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+OWN_ENVIRONMENT = {"worker": WORKER_ENVIRONMENT, "console": CONSOLE_ENVIRONMENT}
+ROLL_ORDER = ("worker", "dispatcher", "console", "listener")
+CONSOLE_WAIT_S = 5.0  # `up` says that it is ready without its console after so long
 
 
 def run(
@@ -136,6 +142,7 @@ class Supervisor:
         self._rolling: tuple[Child, float] | None = None
         self._stopping_since: float | None = None
         self._ready_said = False
+        self._console_until = 0.0  # monotonic, once all others are ready
         self._ledger: Ledger
         self._port: socket.socket  # open while we are not stopping
 
@@ -197,7 +204,7 @@ class Supervisor:
         self._maybe_ready()
 
     def _start(self, child: Child) -> None:
-        own = WORKER_ENVIRONMENT if child.spec.role == "worker" else {}
+        own = OWN_ENVIRONMENT.get(child.spec.role, {})
         listening = self._port.fileno() if child.spec.role == "listener" else -1
         if child.start(own | child_environment(os.environ) | own_code(os.environ), listening):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))
@@ -290,15 +297,13 @@ class Supervisor:
         roles = {child.spec.role for child in self._children.values() if child.ready}
         if self._ready_said or not {"listener", "dispatcher", "worker"} <= roles:
             return
+        self._console_until = self._console_until or time.monotonic() + CONSOLE_WAIT_S
+        if "console" in self._children and "console" not in roles and time.monotonic() < self._console_until:
+            return
         self._ready_said = True
-        gateway = self._settings.gateway
         workers = sum(child.spec.role == "worker" for child in self._children.values())
         shut = fitness.closed(self._settings)
-        self._say(
-            f"filmgate is ready: {gateway.ae_title} listens on {gateway.host}:{gateway.port}, "
-            f"workers: {workers}{short_of(workers, self._settings)}, state: {self._settings.state}"
-            + (f"; closed: {fitness.in_numbers(shut)} (`filmgate doctor` says why)" if shut else "")
-        )
+        self._say(ready_text(self._settings, workers, shut, console_ready="console" in roles))
         for what in shut:
             log.warning("closed", what=what, meaning="films for it are held or wait; see `filmgate doctor`")
 

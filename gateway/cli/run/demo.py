@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 from pydicom.dataset import Dataset
 
+from gateway.bootstrap import now
 from gateway.cli.options import Common
 from gateway.cli.output import print_json, say
 from gateway.cli.review.film_text import decision_text, deliveries_text
@@ -25,6 +26,8 @@ from gateway.cli.tables import print_table
 from gateway.destinations import scu
 from gateway.errors import FilmgateError
 from gateway.ledger import Ledger
+from gateway.ledger.people import passwords
+from gateway.ledger.people.records import Role
 from gateway.ledger.records import FilmRow, Hold
 from gateway.process import private
 from gateway.settings import Settings, load
@@ -34,6 +37,7 @@ from pipelines.lab.films.phantom_dx import phantom_dx
 START_WAIT_S = 180.0  # the first start reads torch from a cold disk
 DECIDE_WAIT_S = 120.0
 LOOK_S = 0.3
+DEMO_NAME, MADE_BY = "demo", "filmgate demo"
 
 CONFIG = """\
 # Written by `filmgate demo`: two folders stand in for the archive and for the chest AI.
@@ -84,10 +88,12 @@ def demo(common: Common, once: Once = False) -> None:
     tell = _say_nothing if common.json else say
     tell(f"starting the gateway (its log: {folder / 'up.log'})")
     with _gateway(settings, config, folder / "up.log", tell) as gateway:
+        who = None if once or common.json else demo_person(settings)
         verdicts = _pushed(settings, folder / "films", tell)
         _show(verdicts, common)
         if not once:
             _explain(settings, config, tell)
+            _show_console(settings, who, tell)
             gateway.wait()
 
 
@@ -261,6 +267,34 @@ def _await_ready(process: subprocess.Popen[str], log: Path) -> str:
     lines = log.read_text(encoding="utf-8").strip().splitlines()
     errors = [line.removeprefix("filmgate: ") for line in lines if line.startswith("filmgate: ")]
     raise FilmgateError("\n".join(errors or ["the gateway did not start.", *lines[-10:]]))
+
+
+def demo_person(settings: Settings) -> str | None:
+    """The password of an admin called `demo`, random each time; None where others can let people in.
+
+    A state folder that already has an admin is somebody's own, and gets no way in that they do not know of.
+    """
+    password, at = passwords.made_up(), now()
+    ledger = Ledger.open(settings.ledger_url)
+    try:
+        if ledger.credentials(DEMO_NAME) is not None and ledger.user(DEMO_NAME).made_by == MADE_BY:
+            ledger.set_password(DEMO_NAME, passwords.hashed(password), by=MADE_BY, now=at, must_change=False)
+        elif ledger.has_admin():
+            return None
+        else:
+            ledger.add_user(
+                DEMO_NAME, Role.ADMIN, by=MADE_BY, now=at, password_hash=passwords.hashed(password)
+            )
+    finally:
+        ledger.close()
+    return password
+
+
+def _show_console(settings: Settings, password: str | None, tell: Callable[[str], None]) -> None:
+    """Last, where the eye falls."""
+    if settings.console.enabled:
+        who = f"  sign in as {DEMO_NAME} / {password}" if password else ""
+        tell(f"console: {settings.console.address}{who}")
 
 
 def _explain(settings: Settings, config: Path, tell: Callable[[str], None]) -> None:

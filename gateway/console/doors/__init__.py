@@ -2,44 +2,55 @@
 
 @router.get("/films")
 def films(request: Request, person: Viewer, shell: Things) -> HTMLResponse: ...
+
+A request passes, in this order: `visit` (from where, by what name), `guard` (limits, headers, and nothing
+without a session), `who` (session, or a proxy's word), `forms` (that the page itself asks, not another
+site), and at last the role that the route names here. `refusals` says no, in words.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
 
 from gateway.bootstrap import Shell
+from gateway.console.doors.forms import need_form_token
+from gateway.console.doors.who import Person
+from gateway.ledger.people.records import Role
+
+__all__ = ["Admin", "Person", "Reviewer", "Role", "Things", "Viewer", "door"]
+
+_MAY_NOT = {
+    Role.REVIEWER: "You may look, but not decide about films. An admin can make you a reviewer.",
+    Role.ADMIN: "This is for admins.",
+}
 
 
-class Role(StrEnum):
-    """What a person may do; each may what those before it may."""
-
-    VIEWER = "viewer"
-    REVIEWER = "reviewer"
-    ADMIN = "admin"
+async def door(request: Request) -> None:
+    """For every route there is, also one that names no role: see `forms`."""
+    await need_form_token(request)
 
 
-_ORDER = tuple(Role)
+def _viewer(request: Request) -> Person:
+    person: Person = request.state.person  # `guard` lets nobody else come so far
+    return person
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who is at the other end; `name` stands in every audit row."""
-
-    name: str
-    role: Role
-    csrf_token: str = ""
-
-    def may(self, role: str) -> bool:
-        return _ORDER.index(self.role) >= _ORDER.index(Role(role))
+def _reviewer(request: Request) -> Person:
+    return _with_role(request, Role.REVIEWER)
 
 
-def _person(request: Request) -> Person:  # noqa: ARG001
-    return Person("you", Role.ADMIN)
+def _admin(request: Request) -> Person:
+    return _with_role(request, Role.ADMIN)
+
+
+def _with_role(request: Request, role: Role) -> Person:
+    person = _viewer(request)
+    if not person.may(role):
+        raise HTTPException(403, _MAY_NOT[role])
+    return person
 
 
 def _shell(request: Request) -> Shell:
@@ -47,7 +58,7 @@ def _shell(request: Request) -> Shell:
     return shell
 
 
-Viewer = Annotated[Person, Depends(_person)]
-Reviewer = Annotated[Person, Depends(_person)]
-Admin = Annotated[Person, Depends(_person)]
+Viewer = Annotated[Person, Depends(_viewer)]
+Reviewer = Annotated[Person, Depends(_reviewer)]
+Admin = Annotated[Person, Depends(_admin)]
 Things = Annotated[Shell, Depends(_shell)]

@@ -1,0 +1,1 @@
+"""DOORS: the people who may sign in to the console."""
