@@ -63,7 +63,7 @@ constraints: $(STAMP) ## pin anew what constraints/ pins
 	      --no-annotate --python-platform x86_64-unknown-linux-gnu | grep -viE '^(nvidia|triton|cuda)' | sed 's/+cpu$$//'; \
 	  } > constraints/py$${v/./}.txt || exit 1; done
 
-peers: ## the real peers of the tests: DCMTK, Orthanc, Redis, dicom3tools
+peers: ## the real peers of the tests: DCMTK, Orthanc, Redis, dicom3tools, Chromium
 	@.ci/peers
 
 venv: $(STAMP) ## .venv with filmgate, its training extra and the developers' tools

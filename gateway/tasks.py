@@ -6,6 +6,7 @@ what a failure means, are `gateway.worker`'s.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -22,7 +23,9 @@ from gateway.read_jobs import ReadJobs
 from gateway.sandbox.copies import make_copy
 from gateway.sandbox.decoder import Decoder, LastFilm
 from gateway.sandbox.headers import read_header
+from gateway.store.thumbs import Thumbs
 from pipelines.examine import (
+    Corrected,
     Examination,
     NotCorrected,
     Rules,
@@ -34,6 +37,7 @@ from pipelines.film import Film, Finding, Header, Operations, Sender
 from pipelines.gates import Gates
 from pipelines.owing import Routes, owing
 from pipelines.policy import NOBODY, Policy
+from pipelines.viewing import thumbnail
 
 log = structlog.get_logger()
 
@@ -57,6 +61,7 @@ class Examiner:
         self._ask, self._readings = ledger_thread.ask, readings
         self._rulebook = Rulebook(shell.ledger, policy)
         self._rules = replace(shell.rules(policy), region_gates=gates.regions())
+        self._thumbs = Thumbs(settings.state)
         self._routes = Routes(settings.ai, settings.routes.pass_, settings.routes.copies)
         self._digests = {"code": version("filmgate"), **gates.models()}
 
@@ -77,6 +82,19 @@ class Examiner:
         self._ask(lambda: self._ledger.judge(job, judged, now=now()))
         crash.at("act")
         log.info("decided", film=job.film_id, act=judged.decision.act.value, rule=judged.decision.rule)
+        if judged.hold:
+            self._keep_thumbs(job, examined.corrected)
+
+    def _keep_thumbs(self, job: Job, corrected: Corrected[CopyMade] | None) -> None:
+        """Somebody will look at the film soon, and what it shows is at hand now. It is judged already, and
+        without a thumbnail it is as well: the console makes what is missing."""
+        shown = [(job.digest, self._films.at_hand(job.digest))]
+        if corrected:
+            shown.append((corrected.copy.digest, corrected.film))
+        for digest, film in shown:
+            if film is not None:
+                with suppress(OSError, ValueError, MemoryError):
+                    self._thumbs.put(digest, thumbnail(film.pixels))
 
     def read(self, job: Job) -> None:
         """Decode, read, make the results; record and act in one transaction."""

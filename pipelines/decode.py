@@ -50,16 +50,29 @@ def decode_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
     Of several frames the first is shown. Padding is left out of the averages and shown black.
     """
     part = parse(source)
-    with _header_in_errors(part):
-        check_there(part)
-        layout = Layout.of(part.ds)
-        large = layout.rows * layout.columns > MOST_IN_FULL
-        stored = stored_frame(part, layout, shrink=most_shrink(part.ds, layout, long_side) if large else 1)
+    with header_in_errors(part):
+        layout, stored = first_frame(part, long_side)
         coded = part.pixel_length == UNDEFINED_LENGTH
         wavelets = coded and part.transfer_syntax in JPEG2000_FAMILY
         blocks = coded and part.transfer_syntax in JPEG_FAMILY and is_lossy(part, layout)
         film = film_of(part, layout, stored, long_side=long_side)
         return replace(film, damage=damage(stored, wavelets=wavelets, blocks=blocks))
+
+
+def shown_film(source: Source, *, long_side: int = PREVIEW_PX) -> Film:
+    """The film as displayed, not searched for damage: for people alone. Raises Undecodable."""
+    part = parse(source)
+    with header_in_errors(part):
+        layout, stored = first_frame(part, long_side)
+        return film_of(part, layout, stored, long_side=long_side)
+
+
+def first_frame(part: Part10, long_side: int) -> tuple[Layout, Pixels]:
+    """The stored values of the first frame; a codec may make a very large one smaller. Raises Undecodable."""
+    check_there(part)
+    layout = Layout.of(part.ds)
+    large = layout.rows * layout.columns > MOST_IN_FULL
+    return layout, stored_frame(part, layout, shrink=most_shrink(part.ds, layout, long_side) if large else 1)
 
 
 def film_of(part: Part10, layout: Layout, stored: Pixels, *, long_side: int = PREVIEW_PX) -> Film:
@@ -86,7 +99,7 @@ def stored_pixels(source: Source) -> tuple[Dataset, Pixels]:
     Raises Undecodable, MULTI_FRAME included.
     """
     part = parse(source)
-    with _header_in_errors(part):
+    with header_in_errors(part):
         check_there(part)
         layout = Layout.of(part.ds)
         if layout.frames > 1:
@@ -172,7 +185,8 @@ def lossy_attributes(part: Part10, layout: Layout) -> Dataset:
 
 
 @contextmanager
-def _header_in_errors(part: Part10) -> Iterator[None]:
+def header_in_errors(part: Part10) -> Iterator[None]:
+    """What goes wrong with the pixels of a file names what its header says."""
     try:
         with quietly():
             yield

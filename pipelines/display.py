@@ -5,6 +5,8 @@ Values that cannot be used end in a flat picture, never in NaN: the exposure gat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import isfinite, isnan
 
 import numpy as np
@@ -12,7 +14,7 @@ from pydicom import Dataset
 
 from pipelines.codecs.layout import Layout
 from pipelines.header import upper
-from pipelines.pixels.luts import VOI, Grey, Span, Window, modality, read_luts, windows
+from pipelines.pixels.luts import VOI, Grey, Lut, Span, Window, modality, read_luts, windows
 from pipelines.pixels.percentiles import outer_percentiles
 
 UNWINDOWED_PERCENT = (0.5, 99.5)  # without window or LUT, this part of the values fills the grey scale
@@ -21,7 +23,12 @@ UNWINDOWED_PERCENT = (0.5, 99.5)  # without window or LUT, this part of the valu
 def displayed(stored: Grey, ds: Dataset, layout: Layout) -> Grey:
     """(H, W) stored values -> (H, W) in [0, 1], black 0, white 1."""
     stage = modality(ds)
-    shown = _voi(stage.applied(stored), ds, layout, stage.span)
+    values = stage.applied(stored)
+    return on_grey_scale(voi(values, ds, layout, stage.span)(values), ds)
+
+
+def on_grey_scale(shown: Grey, ds: Dataset) -> Grey:
+    """What came through the VOI stage -> [0, 1], black 0, white 1, in place."""
     np.clip(shown, 0.0, 1.0, out=shown)
     if isnan(shown.min()):
         np.nan_to_num(shown, copy=False, nan=0.0)
@@ -45,18 +52,27 @@ def is_inverse(ds: Dataset) -> bool:
 # VOI LUT and window (C.11.2)
 
 
-def _voi(values: Grey, ds: Dataset, layout: Layout, span: Span) -> Grey:
-    """By the first LUT, else the first window, else (8 bits) everything or (more) all but the outermost.
+Shows = Callable[[Grey], Grey]  # values after the Modality LUT -> a new array, 0 to 1 where they lie within
 
-    A new array, 0 to 1 where the values lie within.
-    """
+
+def voi(values: Grey, ds: Dataset, layout: Layout, span: Span) -> Shows:
+    """How the picture with these values is shown: by the first LUT, else the first window, else (8 bits)
+    everything or (more) all but the outermost."""
     for _, lut in read_luts(ds, VOI, span):
-        return lut.applied(values) / np.float32(lut.top)
+        return partial(_looked_up, lut=lut)
     for window in windows(ds):
-        return _windowed(values, window)
-    if layout.stored > 8:
-        span = outer_percentiles(values, *UNWINDOWED_PERCENT)
-    return _ramp(values, *span)
+        return partial(_windowed, window=window)
+    low, high = unwindowed(values, layout, span)
+    return partial(_ramp, low=low, high=high)
+
+
+def unwindowed(values: Grey, layout: Layout, span: Span) -> Span:
+    """What is shown black and white where the header says nothing of it."""
+    return outer_percentiles(values, *UNWINDOWED_PERCENT) if layout.stored > 8 else span
+
+
+def _looked_up(values: Grey, lut: Lut) -> Grey:
+    return lut.applied(values) / np.float32(lut.top)
 
 
 def _windowed(values: Grey, window: Window) -> Grey:

@@ -311,7 +311,8 @@ class Finding:
 
     GOOD has no reason. `detail` is a short plain text for people ("turned 90 degrees, p 0.998").
     `model_digest` is the sha256 of the weights, "" for a computed gate. `facts` are measured values that
-    nothing is held for: ("tilt_deg", 3.1), ("ap", 0.97), ("child", 0.02).
+    nothing is held for: ("tilt_deg", 3.1), ("ap", 0.97), ("child", 0.02). `place` is where a network lays the
+    film out among others: what lies near it looks like it.
     """
 
     gate: str
@@ -324,6 +325,7 @@ class Finding:
     box: Box | None = None
     model_digest: str = ""
     facts: tuple[tuple[str, float], ...] = ()
+    place: tuple[float, ...] = ()
 
 
 class Answer(StrEnum):

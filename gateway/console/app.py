@@ -10,7 +10,8 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import sign_in, today, users
+from gateway.console.pages import pulse, quarantine, sign_in, today, users
+from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
 
@@ -18,6 +19,9 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    pulse.router,
+    quarantine.router,
+    pictures.router,
     users.router,
 )
 

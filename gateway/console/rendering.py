@@ -16,6 +16,7 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/users", "Users", "admin"),
+    ("/quarantine", "Quarantine", "viewer"),
 )
 
 _environment = Environment(
@@ -40,6 +41,11 @@ def page(
 def bare_page(template: str, **values: Any) -> str:
     """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
     return _environment.get_template(template).render(**values)
+
+
+def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
+    """A part of a page, without what stands round every page."""
+    return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
 
 
 def _at(value: datetime | None) -> str:

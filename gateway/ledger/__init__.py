@@ -7,10 +7,13 @@ from collections.abc import Callable
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
 from gateway.ledger.holding.ruling import Answering
+from gateway.ledger.labelling.blind import BlindChecking
+from gateway.ledger.labelling.labels import Labelling
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
 from gateway.ledger.people.peopling import Peopling
 from gateway.ledger.people.signing_in import SigningIn
+from gateway.ledger.picturing import Picturing
 from gateway.ledger.receiving import Receiving
 from gateway.ledger.reviewing import Reviewing
 from gateway.ledger.routing import Routing
@@ -39,6 +42,9 @@ class Ledger(
     Peopling,
     SigningIn,
     Steer,
+    Picturing,
+    Labelling,
+    BlindChecking,
 ):
     """The queue of record. Every method is one transaction and may be called from any thread.
 

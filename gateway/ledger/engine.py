@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -177,6 +178,7 @@ class Database:
         self._wake = wake
         self._reader = engine.execution_options(filmgate_reading=True)
         self._file = LedgerFile(engine)
+        self._changes = _Changes(engine)
 
     @contextmanager
     def writing(self, *, quiet: bool = False) -> Iterator[Connection]:
@@ -225,6 +227,10 @@ class Database:
                 _, frames, copied = copier.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
 
+    def pulse(self) -> int:
+        """A number that has grown when anybody, in any process, has changed the ledger since the last call."""
+        return self._changes.seq()
+
     def copy_to(self, target: Path) -> None:
         """Copy the ledger, while others work on it, into a file of its own, whole or not at all.
 
@@ -249,8 +255,41 @@ class Database:
             return 0
 
     def close(self) -> None:
+        self._changes.close()
         self._engine.dispose()
         self._leases.dispose()
+
+
+class _Changes:
+    """Looks at the ledger's version for all who want to know whether it changed.
+
+    SQLite tells each connection whether *another* one has committed (PRAGMA data_version): a look of
+    microseconds that reads no table and takes no lock that a writer waits for. So one connection is kept for
+    this alone. The numbers grow, also over a restart, and say nothing but that something changed.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._version = -1
+        self._seq = time.time_ns() // 1_000_000  # beyond every number of an earlier process
+
+    def seq(self) -> int:
+        with self._lock, honest_errors():
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            version = driver_of(self._connection).execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                self._version = version
+                self._seq += 1
+            return self._seq
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:

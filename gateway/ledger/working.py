@@ -16,6 +16,7 @@ from gateway.ledger.holding.rejecting import overruled, reject_named
 from gateway.ledger.holding.ruling import examine_again_if_answered
 from gateway.ledger.holding.taking_back import Owed, put_back_readings, standing, take_back
 from gateway.ledger.moves import allowed, inserted, move, note, stands
+from gateway.ledger.picturing.features import keep_features
 from gateway.ledger.records import (
     CopyMade,
     DeliveryState,
@@ -248,6 +249,7 @@ def _judge(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
         if Reason.OTHER_PIXELS in judged.decision.reasons:
             put_back_readings(db, job.film_id, now)
         _hold(db, job, decision_id, copy_id, judged, now)
+        keep_features(db, job.version_id, judged.findings)
         examine_again_if_answered(db, job.film_id, job.version_id, judged.decision.words)
     else:
         _no_longer_held(db, job, judged.decision.rulings, now)
@@ -291,6 +293,7 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
 def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, Any]:
     measured = {name: float(value) for name, value in found.facts if isfinite(value)}
     body = plain(found) | {"facts": measured}
+    del body["place"]  # of a held film it has a row of its own
     gate, verdict = body.pop("gate"), body.pop("verdict")
     return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
 

@@ -108,6 +108,10 @@ class LastFilm:
             self._last = (digest, self._decoder.film(self._store.path(digest)))
         return self._last[1]
 
+    def at_hand(self, digest: str) -> Film | None:
+        """The same if it is the last film; nothing is decoded for it."""
+        return self._last[1] if self._last and self._last[0] == digest else None
+
 
 def _film(answer: dict[str, Any], raw: bytearray, long_side: int) -> Film:
     height, width = (integer_in(value, 1, long_side) for value in answer["shape"])

@@ -1,4 +1,4 @@
-"""The child of `gateway.sandbox.decoder`: decodes hostile files, for the gates, for copies and for peers."""
+"""The child of `gateway.sandbox.decoder`: decodes hostile files, for gates, copies, peers and people."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipelines.instance.part10 import parse
 from pipelines.instance.rejected import rejected_by
 from pipelines.instance.transcode import transcode
 from pipelines.report.derived import NotDerivable, derive
+from pipelines.viewing import thumbnail_of, view
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:
@@ -74,6 +75,28 @@ def _rejected(path: Path, _: dict[str, Any]) -> Answer:
     return (asdict(rejected) if rejected else {}), b""
 
 
+def _thumb(path: Path, _: dict[str, Any]) -> Answer:
+    return {}, thumbnail_of(path)
+
+
+def _pixels(path: Path, request: dict[str, Any]) -> Answer:
+    """Of a `View`: the numbers in the answer; pixels, then the table, in the raw bytes."""
+    shown = view(path, long_side=request["long_side"])
+    answer = {
+        "rows": shown.pixels.shape[0],
+        "columns": shown.pixels.shape[1],
+        "entries": len(shown.table),
+        "step": shown.step,
+        "offset": shown.offset,
+        "windows": shown.windows,
+        "inverse": shown.inverse,
+        "padded": shown.padded,
+        "bits": shown.bits,
+        "spacing": shown.spacing,
+    }
+    return answer, shown.pixels.astype("<u2", copy=False).tobytes() + shown.table.tobytes()
+
+
 def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
     return {}, b""
 
@@ -86,6 +109,8 @@ ACTIONS: Actions = {
     "derive": _derive,
     "transcode": _transcode,
     "rejected": _rejected,
+    "thumb": _thumb,
+    "pixels": _pixels,
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from models.asking import Ask, probability
 from models.bundle import Bundle
-from models.graphs import AP, CHILD, FRONTAL, LATERAL, NO_FILM, PARTS
+from models.graphs import AP, CHILD, FRONTAL, LATERAL, NEAR, NO_FILM, PARTS
 from pipelines.film import Film, Finding, Reason, Verdict
 from pipelines.gates.pose import Eyes, Pose
 
@@ -38,12 +40,11 @@ class AnatomyGate:
         pose = self.eyes.pose(film.pixels)
         odds = looked(self.net, pose)
         score, reason = judged(odds, pose)
-        shares = [probability(x) for x in odds]
         verdict = self._verdict(score, reason)
         if verdict is Verdict.GOOD:
-            found = self._finding(verdict, score, None, shares)
-            return (found, *self._age(film, shares[CHILD]))
-        return (self._finding(verdict, score, reason if verdict is Verdict.BAD else None, shares),)
+            found = self._finding(verdict, score, None, odds)
+            return (found, *self._age(film, probability(odds[CHILD])))
+        return (self._finding(verdict, score, reason if verdict is Verdict.BAD else None, odds),)
 
     def _verdict(self, score: float, reason: Reason) -> Verdict:
         if score >= self.high:
@@ -51,7 +52,8 @@ class AnatomyGate:
         sure = score <= self.low and reason is not Reason.UNKNOWN_ANATOMY
         return Verdict.BAD if sure else Verdict.UNSURE
 
-    def _finding(self, verdict: Verdict, score: float, reason: Reason | None, shares: list[float]) -> Finding:
+    def _finding(self, verdict: Verdict, score: float, reason: Reason | None, odds: list[float]) -> Finding:
+        shares = [probability(x) for x in odds]
         if verdict is Verdict.UNSURE:
             reason = Reason.UNKNOWN_ANATOMY
         kind = max(range(len(PARTS)), key=shares.__getitem__)
@@ -67,6 +69,7 @@ class AnatomyGate:
             f"{named}, p {shares[kind]:.3f}",
             model_digest=self.card.weights_sha256,
             facts=facts if verdict is Verdict.GOOD else (),
+            place=place(odds),
         )
 
     def _age(self, film: Film, child: float) -> tuple[Finding, ...]:
@@ -96,6 +99,11 @@ def looked(net: Ask, pose: Pose) -> list[float]:
     """Log-odds of each kind, of AP and of child: the mean of the upright film and its mirror image."""
     out: list[float] = net(np.concatenate([pose.upright, pose.mirrored])).mean(axis=0).tolist()
     return out
+
+
+def place(odds: list[float]) -> tuple[float, ...]:
+    """Where a film lies among others: how far it is from the centre of each kind (`models.nets.Parts`)."""
+    return tuple(math.sqrt(max(NEAR - kind, 0.0)) for kind in odds[: len(PARTS)])
 
 
 def judged(odds: list[float], pose: Pose) -> tuple[float, Reason]:

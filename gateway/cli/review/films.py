@@ -180,9 +180,7 @@ def list_films(common: Common, narrowed: Narrowed, limit: Limit = None) -> None:
         )
         say(f"{which}. --after {shown[-1].film_id} shows the next ones, --limit shows more at once.")
     if unread:
-        say(
-            f"{unread} older films are still to be read by idle workers. They are not found like this yet."
-        )
+        say(f"{unread} older films are still to be read by idle workers. They are not found like this yet.")
 
 
 def show(common: Common, film: FilmId, everything: Everything = False) -> None:

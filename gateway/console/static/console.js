@@ -17,12 +17,26 @@ export async function ask(method, address, body) {
   return value;
 }
 
-/** Say what happened in the line at the foot of the page, which screen readers read. */
+let silence;
+
+/** Say what happened in the line at the foot of the page, which screen readers read. Bad news stay longer. */
 export function say(words, kind = 'info') {
   const line = document.getElementById('said');
   line.textContent = words;
   line.dataset.kind = kind;
+  clearTimeout(silence);
+  silence = setTimeout(() => { line.textContent = ''; }, kind === 'bad' ? 12_000 : 5_000);
 }
+
+/** Dark or light, remembered by a cookie so that the next page comes in it without a flash. */
+function switchTheme(event) {
+  const theme = document.documentElement.dataset.theme === 'light' ? 'dark' : 'light';
+  document.documentElement.dataset.theme = theme;
+  event.currentTarget.textContent = theme === 'light' ? 'Dark' : 'Light';
+  document.cookie = `theme=${theme}; path=/; max-age=31536000; SameSite=Strict`;
+}
+
+document.getElementById('theme')?.addEventListener('click', switchTheme);
 
 /** Show each <time datetime> by the reader's own clock. */
 export function showTimes(root = document) {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, func, select
@@ -15,7 +16,7 @@ from gateway.ledger.records import Wanted
 from gateway.ledger.searching.records import Found, Searched
 from gateway.ledger.searching.tables import SEARCHED, headers
 from gateway.ledger.searching.wishes import film_ids
-from gateway.ledger.tables import decisions, deliveries, holds, instances, jobs, versions
+from gateway.ledger.tables import decisions, deliveries, holds, instances, jobs, results, versions
 
 LARGEST = 500  # films of one page
 HEADER = (
@@ -53,7 +54,7 @@ class Searching(Database):
             ids = film_ids(db, Wanted(study_uid=study), limit + 1) if study else ()
             return tuple(_found(db, [one for one in ids if one != film_id][:limit]))
 
-    def reveal(self, film: str | int, *, by: str, now: Any) -> Searched:
+    def reveal(self, film: str | int, *, by: str, now: datetime) -> Searched:
         """A film's numbers of the patient, for a person who asked: an event says so.
 
         Raises:
@@ -93,8 +94,11 @@ _JOBS = (
     .where(jobs.c.film_id.in_(_IDS), jobs.c.delivery_id.is_(None))
     .order_by(jobs.c.id)
 )
+_HOLD = ("id", "state", "opened_at", "closed_at", "closed_by")
 _HOLDS = (
-    select(holds.c.film_id, holds.c.id, holds.c.state).where(holds.c.film_id.in_(_IDS)).order_by(holds.c.id)
+    select(holds.c.film_id, *(holds.c[name] for name in _HOLD))
+    .where(holds.c.film_id.in_(_IDS))
+    .order_by(holds.c.id)
 )
 _DELIVERY = ("destination", "state", "kind", "trouble", "error", "created_at", "ended_at")
 _DELIVERIES = (
@@ -102,6 +106,15 @@ _DELIVERIES = (
     .where(deliveries.c.film_id.in_(_IDS))
     .order_by(deliveries.c.id)
 )
+_RESULT = ("classifier", "made_at", "not_read", "why")
+_RESULTS = (
+    select(results.c.film_id, results.c.classifier, results.c.made_at)
+    .add_columns(*(results.c.body[name].as_string().label(name) for name in ("not_read", "why")))
+    .where(results.c.film_id.in_(_IDS), ~results.c.superseded)
+    .order_by(results.c.id)
+)
+
+Facts = Mapping[str, Any]
 
 
 def _found(db: Connection, ids: Sequence[int]) -> list[Found]:
@@ -109,22 +122,24 @@ def _found(db: Connection, ids: Sequence[int]) -> list[Found]:
     asked = {"ids": list(ids)}
     rows = {row.id: row for row in db.execute(_FILMS, asked)}
     job_of = {row.film_id: row for row in db.execute(_JOBS, asked)}  # the last one
-    holds_of: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for film_id, *hold in db.execute(_HOLDS, asked):
-        holds_of[film_id].append((hold[0], hold[1]))
-    owed_of: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for film_id, *values in db.execute(_DELIVERIES, asked):
-        owed_of[film_id].append(dict(zip(_DELIVERY, values, strict=True)))
+    holds_of = _by_film(db.execute(_HOLDS, asked), _HOLD)
+    owed_of = _by_film(db.execute(_DELIVERIES, asked), _DELIVERY)
+    results_of = _by_film(db.execute(_RESULTS, asked), _RESULT)
     return [
-        _row(rows[one], job_of.get(one), tuple(holds_of[one]), tuple(owed_of[one]))
+        _row(rows[one], job_of.get(one), holds_of[one], owed_of[one], results_of[one])
         for one in ids
         if one in rows
     ]
 
 
-def _row(
-    row: Any, job: Any, its_holds: tuple[tuple[int, str], ...], owed: tuple[Mapping[str, Any], ...]
-) -> Found:
+def _by_film(rows: Iterable[Any], names: Sequence[str]) -> defaultdict[int, list[Facts]]:
+    grouped: defaultdict[int, list[Facts]] = defaultdict(list)
+    for film_id, *values in rows:
+        grouped[film_id].append(dict(zip(names, values, strict=True)))
+    return grouped
+
+
+def _row(row: Any, job: Any, held: list[Facts], owed: list[Facts], read: list[Facts]) -> Found:
     return Found(
         film_id=row.id,
         sop_instance_uid=row.sop_instance_uid,
@@ -139,7 +154,8 @@ def _row(
         decided_at=row.decided_at,
         job=job and job.state,
         error=(job and job.error) or "",
-        holds=its_holds,
-        deliveries=owed,
+        holds=tuple(held),
+        deliveries=tuple(owed),
+        results=tuple(read),
         header=header_of(row),
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from gateway.ledger.records import HoldState
+
 SheetSort = Literal["oldest", "newest", "uncertain"]
 Grouping = Literal["reason", "sender", "device", "accession", "room"]
 
@@ -44,8 +46,9 @@ class Found:
     decided_at: datetime | None
     job: str | None  # of the gates
     error: str
-    holds: tuple[tuple[int, str], ...]  # id and state, oldest first
-    deliveries: tuple[Mapping[str, Any], ...]  # destination, state, kind, trouble, error, ended_at
+    holds: tuple[Mapping[str, Any], ...]  # id, state, opened_at, closed_at, closed_by; oldest first
+    deliveries: tuple[Mapping[str, Any], ...]  # destination, state, kind, trouble, error, times
+    results: tuple[Mapping[str, Any], ...]  # of classifiers: classifier, made_at; not_read and why, or None
     header: Searched
 
 
@@ -70,6 +73,24 @@ class Card:
     opened_at: datetime
     received_at: datetime
     header: Searched
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFilm:
+    """An open hold as an act names it."""
+
+    hold: int
+    film: int
+    decision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedHold:
+    """A hold that is not open any more."""
+
+    hold: int
+    state: HoldState
+    closed_by: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,15 @@ from gateway.ledger.moves import stands
 from gateway.ledger.records import HoldState, Wanted
 from gateway.ledger.searching.films import HEADER, header_of
 from gateway.ledger.searching.paging import Key, beyond
-from gateway.ledger.searching.records import Card, Group, Grouping, SheetSort, masked
+from gateway.ledger.searching.records import (
+    Card,
+    ClosedHold,
+    Group,
+    Grouping,
+    HeldFilm,
+    SheetSort,
+    masked,
+)
 from gateway.ledger.searching.tables import headers
 from gateway.ledger.searching.wishes import conditions, matches
 from gateway.ledger.tables import copies, findings, holds, instances, versions
@@ -88,6 +96,21 @@ class Sheet(Database):
         query = select(func.count()).select_from(holds).where(_open)
         with self.reading() as db:
             return db.scalar(query.where(*_conditions(db, wanted or Wanted()))) or 0
+
+    def meant(self, wanted: Wanted | None = None) -> tuple[HeldFilm, ...]:
+        """All open holds that meet these wishes, as an act names them: for an act on a whole block."""
+        query = select(_OWN.id, _OWN.film_id, _OWN.decision_id).with_hint(holds, _BY_INDEX, "sqlite").where(_open)
+        with self.reading() as db:
+            rows = db.execute(query.where(*_conditions(db, wanted or Wanted())).order_by(_OWN.id)).all()
+        return tuple(HeldFilm(row.id, row.film_id, row.decision_id) for row in rows)
+
+    def closed_holds(self, hold_ids: Sequence[int]) -> tuple[ClosedHold, ...]:
+        """Those of these holds that are not open any more, with who closed them."""
+        columns = (_OWN.id, _OWN.state, _OWN.closed_by)
+        query = select(*columns).where(_OWN.id.in_(hold_ids), _OWN.state != HoldState.OPEN)
+        with self.reading() as db:
+            rows = db.execute(query.order_by(_OWN.id)).all()
+        return tuple(ClosedHold(row.id, HoldState(row.state), row.closed_by or "") for row in rows)
 
 
 def _conditions(db: Connection, wanted: Wanted) -> Iterator[ColumnElement[bool]]:

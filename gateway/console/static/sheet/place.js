@@ -1,0 +1,37 @@
+// Where one was: kept in this tab's session for each address of the sheet, so that a reload changes nothing.
+
+const KEPT = 'filmgate.sheet';
+
+function here() {
+  const address = new URLSearchParams(location.search);
+  for (const own of ['film', 'view']) address.delete(own);
+  return address.toString();
+}
+
+/** What was kept for this address: {hold, following, scroll, selected, closed, loaded}, or null. */
+export function placeKept() {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? 'null');
+  return kept?.address === here() ? kept : null;
+}
+
+export function keepPlace(place) {
+  sessionStorage.setItem(KEPT, JSON.stringify({ address: here(), ...place }));
+}
+
+/** The current film and the big view stand in the address, so that it can be handed on. */
+export function addressOf({ film, big }) {
+  const address = new URL(location.href);
+  if (film) address.searchParams.set('film', film);
+  else address.searchParams.delete('film');
+  if (big) address.searchParams.set('view', 'big');
+  else address.searchParams.delete('view');
+  if (address.href !== location.href) history.replaceState(null, '', address);
+}
+
+/** The other address of the sheet with one of its words changed. */
+export function addressWith(name, value) {
+  const address = new URL(location.href);
+  if (value) address.searchParams.set(name, value);
+  else address.searchParams.delete(name);
+  return address.href;
+}

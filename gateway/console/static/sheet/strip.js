@@ -1,0 +1,27 @@
+// The strip at the foot: what can be done with what is selected, the seconds in which undo costs nothing, films an hour.
+
+export class Strip {
+  /** run(id): a button was pressed; ids are those of the key map, and of acts without a key. */
+  constructor(run) {
+    this.strip = document.getElementById('strip');
+    this.table = null;
+    this.strip.addEventListener('click', (event) => {
+      const button = event.target.closest('button[data-does]');
+      if (button && !button.disabled) run(button.dataset.does);
+    });
+    this.timer = 0;
+  }
+
+  draw(decisions, selection) {
+    const leaving = decisions.leaving;
+    const [chosen, last, rate] = ['chosen', 'last', 'rate'].map((name) => this.strip.querySelector(`[data-${name}]`));
+    const put = (place, words) => { if (place.textContent !== words) place.textContent = words; };
+    put(chosen, selection.size ? `${selection.size} selected` : '');
+    const words = decisions.lastWords;
+    put(last, words && (leaving ? `${words} · ${leaving.films} to go out in ${leaving.seconds} s` : words));
+    this.strip.querySelector('[data-does="undo"]').disabled = !words;
+    put(rate, decisions.tally.anHour === null ? '' : `${decisions.tally.anHour.toLocaleString('en')} films an hour`);
+    clearTimeout(this.timer);
+    if (words || decisions.tally.anHour !== null) this.timer = setTimeout(() => this.draw(decisions, selection), 1000);
+  }
+}
