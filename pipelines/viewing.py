@@ -16,7 +16,7 @@ from pydicom import Dataset
 
 from pipelines.codecs.frames import decoded_photometric
 from pipelines.codecs.layout import GREY, Layout
-from pipelines.decode import first_frame, header_in_errors, shown_film
+from pipelines.decode import film_of, first_frame, header_in_errors, shown_film
 from pipelines.display import is_inverse, on_grey_scale, voi
 from pipelines.header import numbers
 from pipelines.instance.part10 import Source, parse
@@ -64,6 +64,22 @@ def thumbnail(pixels: Grey) -> bytes:
 def thumbnail_of(source: Source) -> bytes:
     """The same of a DICOM file. Raises Undecodable."""
     return thumbnail(shown_film(source).pixels)
+
+
+def png_of(source: Source) -> bytes:
+    """A PNG of a picture that is one already, 8 bits in colours, as `report.capture` makes them, else as the
+    film is displayed. Raises Undecodable."""
+    part = parse(source)
+    with header_in_errors(part):
+        layout, stored = first_frame(part, VIEW_PX)
+        if decoded_photometric(part, layout) == "RGB" and stored.dtype == np.uint8:
+            picture = Image.fromarray(np.ascontiguousarray(stored))
+        else:
+            shown = film_of(part, layout, stored, long_side=VIEW_PX).pixels
+            picture = Image.fromarray(_greys(shown))
+    written = BytesIO()
+    picture.save(written, "PNG", compress_level=1)
+    return written.getvalue()
 
 
 def view(source: Source, *, long_side: int = VIEW_PX) -> View:

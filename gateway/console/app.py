@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import pulse, quarantine, sign_in, today, users
+from gateway.console.pages import film, pulse, quarantine, sign_in, today, users
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
@@ -21,6 +21,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     today.router,
     pulse.router,
     quarantine.router,
+    film.router,
     pictures.router,
     users.router,
 )

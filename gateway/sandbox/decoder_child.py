@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 
 from gateway.sandbox.child import Actions, Answer, equipment_of, operations_of, serve
 from pipelines.decode import decode_film, file_digest, stored_pixels
+from pipelines.film import Identity
 from pipelines.instance.part10 import parse
 from pipelines.instance.rejected import rejected_by
+from pipelines.instance.tags import tags_of
 from pipelines.instance.transcode import transcode
 from pipelines.report.derived import NotDerivable, derive
-from pipelines.viewing import thumbnail_of, view
+from pipelines.viewing import png_of, thumbnail_of, view
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:
@@ -97,6 +100,17 @@ def _pixels(path: Path, request: dict[str, Any]) -> Answer:
     return answer, shown.pixels.astype("<u2", copy=False).tobytes() + shown.table.tobytes()
 
 
+def _picture(path: Path, _: dict[str, Any]) -> Answer:
+    return {}, png_of(path)
+
+
+def _tags(path: Path, request: dict[str, Any]) -> Answer:
+    part = parse(path)
+    tags = [asdict(tag) for tag in tags_of(part, revealed=request["revealed"])]
+    header = asdict(replace(part.header, identity=Identity()))
+    return {"header": header}, json.dumps(tags, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def _ready(_path: Path, _request: dict[str, Any]) -> Answer:
     return {}, b""
 
@@ -111,6 +125,8 @@ ACTIONS: Actions = {
     "rejected": _rejected,
     "thumb": _thumb,
     "pixels": _pixels,
+    "picture": _picture,
+    "tags": _tags,
 }
 
 

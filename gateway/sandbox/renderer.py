@@ -5,18 +5,25 @@ What it answers goes to a browser. This side looks at sizes and types and at not
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gateway.sandbox.parent import Sandbox, integer_in
+from gateway.sandbox.parent import Sandbox, integer_in, value_in
+from pipelines.film import Header
+from pipelines.instance.tags import Tag
+from pipelines.json_values import from_stranger
 
 VIEW_PX = 2000  # long side of the values for a browser
 MOST_THUMB = 2**20  # bytes of a JPEG
+MOST_PICTURE = 2**24
+MOST_TAGS = 2**21
 MOST_TABLE = 2**16
 MOST_WINDOWS = 8
 JPEG_BEGINS, JPEG_ENDS = b"\xff\xd8\xff", b"\xff\xd9"
+PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,14 @@ class Values:
     spacing: tuple[float, float] | None  # mm between rows and between columns
 
 
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What a header says: what the gates go by, and every attribute as it stands."""
+
+    header: Header
+    tags: tuple[Tag, ...]
+
+
 class Renderer(Sandbox):
     """Makes pictures in a child process; one at a time, from any thread."""
 
@@ -50,6 +65,22 @@ class Renderer(Sandbox):
         if not (raw.startswith(JPEG_BEGINS) and raw.endswith(JPEG_ENDS)):
             raise self._distrust()
         return bytes(raw)
+
+    def picture(self, path: Path) -> bytes:
+        """A PNG of a picture that we made, such as a heat map. Raises as `thumb` does."""
+        _, raw = self._ask(path, {"do": "picture"}, most=MOST_PICTURE)
+        if not raw.startswith(PNG_BEGINS):
+            raise self._distrust()
+        return bytes(raw)
+
+    def tags(self, path: Path, *, revealed: bool) -> Tags:
+        """All that the header says; who the patient is only when `revealed`. Raises as `thumb` does."""
+        answer, raw = self._ask(path, {"do": "tags", "revealed": revealed}, most=MOST_TAGS)
+        try:
+            rows = tuple(from_stranger(Tag, row) for row in json.loads(raw))
+            return Tags(value_in(Header, answer["header"]), rows)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._distrust() from error
 
     def values(self, path: Path, *, long_side: int = VIEW_PX) -> Values:
         """The film's values for a browser. Raises DecodeError, NoTime and FileNotFoundError."""

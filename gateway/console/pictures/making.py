@@ -19,7 +19,7 @@ import structlog
 from gateway.bootstrap import Shell
 from gateway.errors import DecodeError, NoTime
 from gateway.process import priority
-from gateway.sandbox.renderer import Renderer, Values
+from gateway.sandbox.renderer import Renderer, Tags, Values
 from gateway.store.thumbs import Thumbs
 from pipelines.film import REASON_TEXT
 
@@ -52,7 +52,7 @@ class Pictures:
         self._renderers: list[Renderer] = []
         self._executor = ThreadPoolExecutor(CHILDREN, "pictures", initializer=self._begin)
         self._underway: dict[tuple[str, str], asyncio.Future[object]] = {}
-        self._without: OrderedDict[str, NoPicture] = OrderedDict()
+        self._without: OrderedDict[tuple[str, str], NoPicture] = OrderedDict()
 
     def close(self) -> None:
         """End the children; what waits is given up."""
@@ -72,18 +72,27 @@ class Pictures:
         """The values for windowing in the browser. Raises NoPicture."""
         return await self._made("values", digest, partial(self._new_values, digest))
 
+    async def picture(self, digest: str) -> bytes:
+        """A PNG of a picture that we made. Raises NoPicture."""
+        return await self._made("picture", digest, partial(self._new_picture, digest))
+
+    async def tags(self, digest: str, *, revealed: bool) -> Tags:
+        """What its header says. Raises NoPicture."""
+        kind = "tags, revealed" if revealed else "tags"
+        return await self._made(kind, digest, partial(self._new_tags, digest, revealed))
+
     # Several who want the same picture wait for one
 
     async def _made(self, kind: str, digest: str, make: Callable[[], T]) -> T:
-        if (known := self._without.get(digest)) is not None:
-            raise known
         key = (kind, digest)
+        if (known := self._without.get(key)) is not None:
+            raise known
         underway = self._underway.get(key)
         if underway is None:
             if len(self._underway) >= MOST_WAITING:
                 raise NoPicture("Too many pictures are being made. It comes in a moment.", lasting=False)
             loop = asyncio.get_running_loop()
-            underway = asyncio.ensure_future(loop.run_in_executor(self._executor, self._tried, digest, make))
+            underway = asyncio.ensure_future(loop.run_in_executor(self._executor, self._tried, key, make))
             underway.add_done_callback(partial(self._done, key))
             self._underway[key] = underway
         return await asyncio.shield(underway)  # type: ignore[return-value]
@@ -102,14 +111,14 @@ class Pictures:
         self._local.renderer = renderer
         self._renderers.append(renderer)
 
-    def _tried(self, digest: str, make: Callable[[], T]) -> T:
+    def _tried(self, key: tuple[str, str], make: Callable[[], T]) -> T:
         try:
             return make()
         except DecodeError as error:
             words = REASON_TEXT[error.reason]
             log.info("no picture", reason=error.reason.value)
             failed = NoPicture(f"{words[0].upper()}{words[1:]}.", lasting=True)
-            self._without[digest] = failed
+            self._without[key] = failed
             while len(self._without) > REMEMBERED:
                 self._without.popitem(last=False)
             raise failed from error
@@ -129,3 +138,11 @@ class Pictures:
     def _new_values(self, digest: str) -> Values:
         values: Values = self._local.renderer.values(self._shell.store.path(digest))
         return values
+
+    def _new_picture(self, digest: str) -> bytes:
+        png: bytes = self._local.renderer.picture(self._shell.store.path(digest))
+        return png
+
+    def _new_tags(self, digest: str, revealed: bool) -> Tags:
+        tags: Tags = self._local.renderer.tags(self._shell.store.path(digest), revealed=revealed)
+        return tags

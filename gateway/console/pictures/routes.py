@@ -84,6 +84,25 @@ async def pixels(
     )
 
 
+@router.get("/{digest}/heatmap/{result_id}.png", response_class=Response)
+async def heatmap(
+    digest: Digest,
+    result_id: Annotated[int, Path(ge=1, le=2**62)],
+    _person: Viewer,
+    shell: Things,
+    pictures: Making,
+) -> Response:
+    """The picture that was made of a result: the film, the film with heat, and the ranked conditions."""
+    made = await run_in_threadpool(shell.ledger.heatmap, digest, result_id)
+    if made is None:
+        raise HTTPException(404, "There is no heat map of this result.")
+    try:
+        png = await pictures.picture(made)
+    except NoPicture as error:
+        return Response(placeholder(str(error)), media_type="image/svg+xml", headers=NOT_KEPT)
+    return Response(png, media_type="image/png", headers=FOR_EVER)
+
+
 def _described(values: Values) -> dict[str, str]:
     return {
         "X-Rows": str(values.rows),

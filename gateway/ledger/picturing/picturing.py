@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from sqlalchemy import bindparam, exists, or_, select
 
-from gateway.ledger.engine import Database
 from gateway.ledger.moves import stands
+from gateway.ledger.picturing.dossier import Dossiers
 from gateway.ledger.picturing.features import features, unpacked
 from gateway.ledger.picturing.likeness import Place, in_order, nearest_first
 from gateway.ledger.records import HoldState
@@ -23,7 +23,7 @@ _OPEN = (
 )
 
 
-class Picturing(Database):
+class Picturing(Dossiers):
     """Pictures by the store's key, and films by their looks."""
 
     def knows(self, digest: str) -> bool:

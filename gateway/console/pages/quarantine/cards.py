@@ -143,4 +143,3 @@ def _short(findings: Sequence[Mapping[str, Any]]) -> str:
         one = _seen(finding)
         words.append(f"{_IN_FEW.get(one.gate, one.gate)} {one.score[-4:]}".strip())
     return " · ".join(words)
-

@@ -63,7 +63,8 @@ def quarantine(
         sorts=SORTS,
         group_words=GROUPS,
         labels={
-            key.key: {"words": key.name, "labels": {k: v for k, v in key.labels.items() if v}} for key in LABELS
+            key.key: {"words": key.name, "labels": {k: v for k, v in key.labels.items() if v}}
+            for key in LABELS
         },
         rejects=REJECTS,
     )
@@ -147,7 +148,11 @@ def look(request: Request, asked: Annotated[Look, Body()], person: Viewer, shell
     newest = shell.ledger.sheet(asked.wishes.wanted, sort="newest", limit=PAGE)
     arrived = [card for card in reversed(newest) if card.hold_id > asked.newest]
     blocks = tuple(_arrivals(asked.wishes, groups, arrived))
-    html = part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks).body if blocks else b""
+    html = (
+        part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks).body
+        if blocks
+        else b""
+    )
     closed = shell.ledger.closed_holds(asked.holds)
     return Changed(
         total=sum(group.count for group in groups),
@@ -190,9 +195,7 @@ def _block(asked: Asked, group: OpenHolds, views: tuple[CardView, ...], *, whole
     )
 
 
-def _cards(
-    shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int
-) -> Iterator[CardView]:
+def _cards(shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int) -> Iterator[CardView]:
     if asked.sort == "similar":
         yield from map(card_view, _alike(shell, asked, wanted, after, limit))
         return
@@ -205,9 +208,7 @@ def _cards(
         after = found[-1].hold_id
 
 
-def _alike(
-    shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int
-) -> Iterator[Card]:
+def _alike(shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int) -> Iterator[Card]:
     """Films that look alike beside each other; with a film in the address, those most like it first."""
     meant = {one.hold for one in shell.ledger.meant(wanted)}
     order = [hold for hold in shell.ledger.similar(asked.film) if hold in meant]
@@ -223,7 +224,9 @@ def _arrivals(asked: Asked, groups: Sequence[OpenHolds], arrived: Sequence[Card]
     for card in arrived:
         cards.setdefault(_key_of(asked, card), []).append(card)
     for key, those in cards.items():
-        group = by_key.get(key) or OpenHolds({"accession_of": those[0].film_id}, (), len(those), those[0].opened_at)
+        group = by_key.get(key) or OpenHolds(
+            {"accession_of": those[0].film_id}, (), len(those), those[0].opened_at
+        )
         yield _block(asked, group, tuple(map(card_view, those)), whole=True)
 
 
@@ -248,7 +251,9 @@ def _title(asked: Asked, group: OpenHolds) -> str:
     if not group.wishes:
         return "Held films"
     if "accession_of" in group.wishes:
-        return f"Accession {group.words[0]}" if group.words and group.words[0] else "Without an accession number"
+        return (
+            f"Accession {group.words[0]}" if group.words and group.words[0] else "Without an accession number"
+        )
     named = {"sender": "an unknown sender", "device": "an unknown device"}
     words = [
         chip(str(value)).words if name == "reason" and value else str(value) or named.get(name, "no reason")
