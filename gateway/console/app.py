@@ -11,6 +11,7 @@ from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
 from gateway.console.pages import film, pulse, quarantine, sign_in, today, users
+from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
 
 STATIC = Path(__file__).parent / "static"
@@ -22,6 +23,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     pulse.router,
     quarantine.router,
     film.router,
+    policy.router,
+    destinations.router,
+    senders.router,
     pictures.router,
     users.router,
 )
@@ -37,6 +41,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.tries = Tries()
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -10,13 +10,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from gateway.bootstrap import Shell, now
 from gateway.console.doors import Person
 
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
-    ("/users", "Users", "admin"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/policy", "Policy", "viewer"),
+    ("/destinations", "Destinations", "viewer"),
+    ("/senders", "Senders", "viewer"),
+    ("/users", "Users", "admin"),
 )
 
 _environment = Environment(
@@ -32,8 +36,13 @@ def page(
     request: Request, template: str, person: Person, *, status_code: int = 200, **values: Any
 ) -> HTMLResponse:
     """A whole page, or the part of one that HTMX asked for, from templates/`template`."""
+    shell: Shell = request.app.state.shell
     text = _environment.get_template(template).render(
-        request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
+        request=request,
+        person=person,
+        bar=[entry for entry in BAR if person.may(entry[2])],
+        bypass=shell.ledger.bypass(now()),
+        **values,
     )
     return HTMLResponse(text, status_code)
 
@@ -53,4 +62,20 @@ def _at(value: datetime | None) -> str:
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _span(seconds: float) -> str:
+    """A time in words for people: two units at most, rounded down."""
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    left, said = int(max(seconds, 0)), list[str]()
+    for size, name in units:
+        if left >= size or (size == 1 and not said):
+            said.append(f"{left // size} {name}")
+            left %= size
+        elif said:
+            break
+        if len(said) == 2:
+            break
+    return " ".join(said)
+
+
 _environment.filters["at"] = _at
+_environment.filters["span"] = _span
