@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -77,5 +79,12 @@ def _span(seconds: float) -> str:
     return " ".join(said)
 
 
+def _ticked(words: str) -> Markup:
+    """Words for people in which `this` is a word for machines."""
+    return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(words))))  # noqa: S704  escaped first
+
+
+_TICKED = re.compile(r"`([^`]+)`")
 _environment.filters["at"] = _at
+_environment.filters["ticked"] = _ticked
 _environment.filters["span"] = _span

@@ -1,7 +1,7 @@
 """What people steer while the gateway runs: rules, modes, the bypass, pauses, senders; and why it was decided.
 
-Decisions from now on keep what they rest on, so that other rules can be tried on them. Two looks that went
-through whole tables have an index: what a destination took last, and who was refused.
+Decisions from now on keep what they rest on, so that other rules can be tried on them. Who was refused is looked
+up by an index.
 """
 
 import sqlalchemy as sa
@@ -56,9 +56,5 @@ def upgrade() -> None:
     _said("pauses", sa.Column("destination", sa.String(64), nullable=False), index="destination")
     _said("bypasses", sa.Column("until", sa.DateTime(), nullable=False), index="until")
     op.add_column("decisions", sa.Column("grounds", sa.JSON(), nullable=True))
-    delivered = sa.text("state = 'delivered'")
-    op.create_index(
-        "ix_deliveries_delivered", "deliveries", ["destination", "ended_at"], sqlite_where=delivered
-    )
     refused = sa.text("outcome = 'refused'")
     op.create_index("ix_associations_refused", "associations", ["id"], sqlite_where=refused)
