@@ -78,7 +78,7 @@ def _tried(name: str, settings: Settings, longest_s: float) -> Trial:
         case FolderDestination() as block:
             return _folder(name, block)
         case ClassifierDestination() as block:
-            return _classifier(name, bundle_of(block, name), settings.state / "engines", longest_s)
+            return _classifier(name, bundle_of(block, name), longest_s)
 
 
 def _too_late(name: str, longest_s: float) -> Trial:
@@ -212,7 +212,7 @@ def _folder(name: str, block: FolderDestination) -> Trial:
     return Trial(name, True, f"the folder {block.path} can be written to", "Films can be sent.")
 
 
-def _classifier(name: str, folder: Path, engines: Path, longest_s: float) -> Trial:
+def _classifier(name: str, folder: Path, longest_s: float) -> Trial:
     lost = "What qualifies for it is not read; deliveries to it fail until it is repaired and they are sent again."
     advice = "Put the bundle back as it was, or name another one; `filmgate doctor` says which file is meant."
     try:
@@ -222,17 +222,17 @@ def _classifier(name: str, folder: Path, engines: Path, longest_s: float) -> Tri
         return Trial(name, False, f"its bundle cannot be read: {error}", lost, advice)
     if found != card.weights_sha256:
         return Trial(name, False, "its weights are not the ones its card names", lost, advice)
-    problem = _opened(folder, engines, longest_s)
+    problem = _opened(folder, longest_s)
     if problem:
         return Trial(name, False, f"it does not load: {problem}", lost, advice)
     what = f"{card.name} {card.version} loads; its weights are those of its card ({found[:16]})"
     return Trial(name, True, what, "Films that qualify are read.")
 
 
-def _opened(folder: Path, engines: Path, longest_s: float) -> str:
+def _opened(folder: Path, longest_s: float) -> str:
     """Why a classifier cannot be opened; "" when it can."""
     environment = {key: os.environ[key] for key in (*KEPT_ENVIRONMENT, "PYTHONPATH") if key in os.environ}
-    command = [sys.executable, "-m", "gateway.sandbox.classifier_child", str(folder), str(engines)]
+    command = [sys.executable, "-m", "gateway.sandbox.classifier_child", str(folder)]
     try:
         child = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=longest_s, check=False

@@ -1,4 +1,4 @@
-"""Opens one classifier, says whether that can be done, and ends: `python -m gateway.sandbox.classifier_child`.
+"""Loads one classifier, says whether that can be done, and ends: `python -m gateway.sandbox.classifier_child`.
 
 It loads torch, which the process that asks does not.
 """
@@ -9,15 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from models.bundle import BundleError
-from pipelines.reading.classifier import Classifier
+from models.classifiers import bundle
+from models.classifiers.bundle import BundleError
 
 
 def main() -> None:
     """Answer {"problem": "..."} on standard output, empty when it can be used."""
-    folder, engines = Path(sys.argv[1]), Path(sys.argv[2])
     try:
-        Classifier.open(folder, cache=engines)
+        bundle.load(Path(sys.argv[1]))
     except BundleError as error:
         sys.stdout.write(json.dumps({"problem": str(error)}))
     else:
