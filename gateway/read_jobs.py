@@ -54,8 +54,8 @@ class ReadJobs:
         systems: of the identifiers that a webhook's results in FHIR name, by the destination's name.
         look: all gates, for a film of which the ledger has no findings.
         findings: the ledger's, of one version.
-        observed: whether a version was judged while no gate kept a film from here; then the card's coverage is
-            asked of the pixels as well.
+        observed: whether a version was judged while no gate kept a film from here; then the card's coverage
+            is asked of the pixels as well.
         engines: the folder of networks made ready for this machine.
         open_reader: opens a classifier; raises BundleError.
     """

@@ -14,6 +14,7 @@ from pipelines.examine import NotCorrected, Rules, conclude, held_for_other_pixe
 from pipelines.film import Act, Decision, Finding, Operations, Reason
 from pipelines.grounds import Examined, Fault
 
+
 @dataclass(frozen=True, slots=True)
 class Reconsidered:
     """What rules say of a film. With `copy_unseen` they would make a copy that nobody has gated yet."""

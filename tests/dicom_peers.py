@@ -74,7 +74,7 @@ class MemoryLedger:
             self.ended[row] = asdict(one)
         return row
 
-    def admits(self, calling: str, address: str) -> bool:  # noqa: ARG002
+    def admits(self, calling: str, address: str) -> bool:
         return False
 
     def record(self, batch: Sequence[Received], **_: Any) -> list[Recorded]:

@@ -64,15 +64,34 @@ def test_a_policy_that_cannot_be_used_is_named_by_line_and_not_saved(
 
 def test_senders_are_listed_allowed_and_observed(run: Run, ledger: Ledger) -> None:
     now = datetime.now(UTC)
-    ledger.tally([Tally(None, "ROOM9", "FILMGATE", "10.1.2.3", "refused", "calling AE title not recognised", 2, now, now)])
+    ledger.tally(
+        [
+            Tally(
+                None,
+                "ROOM9",
+                "FILMGATE",
+                "10.1.2.3",
+                "refused",
+                "calling AE title not recognised",
+                2,
+                now,
+                now,
+            )
+        ]
+    )
     (refused,) = items(run("senders", "refused", "--json"))
     assert (refused["calling"], refused["times"]) == ("ROOM9", 2)
     assert "filmgate senders allow" in run("senders", "refused").stdout
     assert "no restart is needed" in run("senders", "allow", "ROOM9", "--from", "10.1.2.3").stdout
     allowed = items(run("senders", "allowed", "--json"))
-    assert [(one["ae_title"], one["from"]) for one in allowed] == [("*", "127.0.0.0/8"), ("ROOM9", "10.1.2.3/32")]
+    assert [(one["ae_title"], one["from"]) for one in allowed] == [
+        ("*", "127.0.0.0/8"),
+        ("ROOM9", "10.1.2.3/32"),
+    ]
     assert "ROOM9" in run("senders", "allowed").stdout
-    assert items(run("senders", "mode", "ROOM9", "observe", "--json")) == [{"ae_title": "ROOM9", "mode": "observe"}]
+    assert items(run("senders", "mode", "ROOM9", "observe", "--json")) == [
+        {"ae_title": "ROOM9", "mode": "observe"}
+    ]
     assert run("senders", "mode", "ROOM9", "maybe").exit_code == 2
     assert items(run("senders", "disallow", "ROOM9", "--json"))[0]["taken_back"] == 1
     assert run("senders", "disallow", "ROOM9").exit_code == 1

@@ -90,14 +90,18 @@ def test_rules_are_checked_by_the_loader_of_the_workers(
 
 
 def test_rules_that_can_be_used_say_what_they_lack(admin: TestClient) -> None:
-    said = admin.post("/api/policy/check", json={"text": RULES.replace("[PIXELS_DAMAGED]", "[UNREADABLE]")}).json()
+    said = admin.post(
+        "/api/policy/check", json={"text": RULES.replace("[PIXELS_DAMAGED]", "[UNREADABLE]")}
+    ).json()
     assert said["ok"]
     assert said["lacks"] == ["PIXELS_DAMAGED"]
     too_long = admin.post("/api/policy/check", json={"text": "#" * (257 << 10)})
     assert too_long.status_code in (413, 422)
 
 
-def test_rules_are_put_in_force_with_a_reason_compared_and_taken_back(shell: Shell, admin: TestClient) -> None:
+def test_rules_are_put_in_force_with_a_reason_compared_and_taken_back(
+    shell: Shell, admin: TestClient
+) -> None:
     """A browser's line ends are not kept; versions say who, why and what changed."""
     changed = RULES.replace("act: correct", "act: quarantine", 1)
     assert admin.post("/policy", data={"text": changed, "note": " "}).status_code == 409
@@ -122,7 +126,9 @@ def test_rules_are_tried_without_changing_anything(shell: Shell, admin: TestClie
     """The part says how far it is until it is done."""
     begun = admin.post("/policy/tries", data={"text": RULES, "films": "50"}).text
     address = begun.partition('hx-get="')[2].partition('"')[0]
-    assert until(lambda: "No film has been decided here yet" in (admin.get(address).text if address else begun))
+    assert until(
+        lambda: "No film has been decided here yet" in (admin.get(address).text if address else begun)
+    )
     assert "line 1" in admin.post("/policy/tries", data={"text": "version: 2", "films": "50"}).text
     assert admin.post("/policy/tries", data={"text": RULES, "films": "49"}).status_code == 422
     assert "not kept any more" in admin.get("/policy/tries/0").text
@@ -225,10 +231,22 @@ def test_a_refused_sender_is_allowed_by_one_click_and_taken_back(shell: Shell, a
     """What allowing cannot help has no such button; names from the network are escaped."""
     now = datetime.now(UTC)
     rows = [
-        Tally(None, "<b>ROOM9", "FILMGATE", "10.1.2.3", "refused", "calling AE title not recognised", 4, now, now),
+        Tally(
+            None,
+            "<b>ROOM9",
+            "FILMGATE",
+            "10.1.2.3",
+            "refused",
+            "calling AE title not recognised",
+            4,
+            now,
+            now,
+        ),
         Tally(None, "ROOM8", "OTHER", "10.1.2.4", "refused", "called AE title not recognised", 1, now, now),
         Tally(None, "others", "others", "others", "refused", "calling AE title not recognised", 9, now, now),
-        Tally(None, "ROOM7", "FILMGATE", "10.1.2.5", "refused", "protocol version not supported", 1, now, now),
+        Tally(
+            None, "ROOM7", "FILMGATE", "10.1.2.5", "refused", "protocol version not supported", 1, now, now
+        ),
     ]
     shell.ledger.tally(rows)
     text = admin.get("/senders").text
@@ -249,7 +267,15 @@ def test_a_refused_sender_is_allowed_by_one_click_and_taken_back(shell: Shell, a
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3723, "1 h 2 min"), (86400, "1 d"), (90061, "1 d 1 h"), (-5, "0 s")],
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3723, "1 h 2 min"),
+        (86400, "1 d"),
+        (90061, "1 d 1 h"),
+        (-5, "0 s"),
+    ],
 )
 def test_a_time_is_said_in_two_units(seconds: float, words: str) -> None:
     assert _span(seconds) == words

@@ -1,4 +1,4 @@
-"""What people steer while the gateway runs holds from the next object on, in every process, with no restart."""
+"""What people steer holds from the next object on, in every process, without a restart."""
 
 from __future__ import annotations
 
@@ -151,10 +151,19 @@ def test_a_policy_that_is_put_in_force_decides_the_next_film(tmp_path: Path, dec
     """By a worker that runs; the decision keeps the digest; and back again."""
     one = shell(tmp_path)
     rules = one.rulebook()
-    flagged = RULES.replace("[MIRROR_SUSPECTED, \"MIRROR_SUSPECTED?\"]}\n    act: quarantine", "[MIRROR_SUSPECTED, \"MIRROR_SUSPECTED?\"]}\n    act: flag")
-    worker = Worker(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)), one.policy(), "w", LedgerThread())  # type: ignore[arg-type]
+    flagged = RULES.replace(
+        '[MIRROR_SUSPECTED, "MIRROR_SUSPECTED?"]}\n    act: quarantine',
+        '[MIRROR_SUSPECTED, "MIRROR_SUSPECTED?"]}\n    act: flag',
+    )
+    worker = Worker(
+        one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)), one.policy(), "w", LedgerThread()
+    )  # type: ignore[arg-type]
     now = datetime.now(UTC)
-    steps = (lambda: None, lambda: rules.use(flagged, by="ann", note="n", now=now), lambda: rules.use_again(None, by="ann", note="", now=now))
+    steps = (
+        lambda: None,
+        lambda: rules.use(flagged, by="ann", note="n", now=now),
+        lambda: rules.use_again(None, by="ann", note="", now=now),
+    )
     for number, step in enumerate(steps, 1):
         step()
         receive(one, phantom_dx("frontal", number, size=SIZE), tmp_path)
@@ -162,7 +171,10 @@ def test_a_policy_that_is_put_in_force_decides_the_next_film(tmp_path: Path, dec
     assert [film.decision for film in one.ledger.films()] == ["quarantine", "pass", "quarantine"]
     digests = [decided.policy_digest for decided in one.ledger.decided(3)]
     assert digests == [Policy.default().digest, Policy.load(flagged).digest, Policy.default().digest]
-    assert [(v.said_by, v.note, v.text) for v in one.ledger.policy_versions()] == [("ann", "", None), ("ann", "n", flagged)]
+    assert [(v.said_by, v.note, v.text) for v in one.ledger.policy_versions()] == [
+        ("ann", "", None),
+        ("ann", "n", flagged),
+    ]
 
 
 def test_rules_that_cannot_be_used_are_not_put_in_force(ledger: Ledger) -> None:
@@ -298,7 +310,15 @@ def test_who_is_allowed_is_a_title_at_an_address(
 
 
 @pytest.mark.parametrize(
-    ("title", "network"), [("*", "10.0.0.1"), ("", "10.0.0.1"), ("A" * 17, "10.0.0.1"), ("A\\B", "10.0.0.1"), ("R", "x"), ("R", "")]
+    ("title", "network"),
+    [
+        ("*", "10.0.0.1"),
+        ("", "10.0.0.1"),
+        ("A" * 17, "10.0.0.1"),
+        ("A\\B", "10.0.0.1"),
+        ("R", "x"),
+        ("R", ""),
+    ],
 )
 def test_nobody_is_allowed_by_a_slip(ledger: Ledger, title: str, network: str) -> None:
     with pytest.raises(FilmgateError, match="Nothing was changed"):

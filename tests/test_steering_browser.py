@@ -31,7 +31,21 @@ def console(tmp_path: Path) -> Iterator[Console]:
             receive(one, phantom_dx("frontal", seed, size=(256, 224)), tmp_path)
             examine(one, decoder, gates)
     now = datetime.now(UTC)
-    one.ledger.tally([Tally(None, "ROOM9", "FILMGATE", "10.1.2.3", "refused", "calling AE title not recognised", 1, now, now)])
+    one.ledger.tally(
+        [
+            Tally(
+                None,
+                "ROOM9",
+                "FILMGATE",
+                "10.1.2.3",
+                "refused",
+                "calling AE title not recognised",
+                1,
+                now,
+                now,
+            )
+        ]
+    )
     add_person(one, "ann", Role.ADMIN)
     with served(one) as running:
         yield running

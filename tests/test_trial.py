@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,22 @@ def test_a_name_that_no_machine_has(tmp_path: Path) -> None:
 def test_somebody_listens_who_is_no_receiver(tmp_path: Path) -> None:
     """One says nothing, the other speaks another protocol."""
     silent = threading.Event()
-    with raw_peer(lambda _: silent.wait(20) and None) as port:
+    with raw_peer(lambda _: assert_set(silent)) as port:
         told = tried(tmp_path, port=port, timeout_s=0.2)
         silent.set()
     assert "takes the connection and says nothing" in told.what
-    with raw_peer(lambda peer: (take_pdu(peer), peer.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) and None) as port:
+    with raw_peer(speaks_http) as port:
         told = tried(tmp_path, port=port)
     assert "not as a DICOM receiver does" in told.what
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(20)
+
+
+def speaks_http(peer: socket.socket) -> None:
+    take_pdu(peer)
+    peer.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")
 
 
 def test_a_receiver_in_trouble(tmp_path: Path, free_port: int) -> None:

@@ -281,7 +281,7 @@ DESTINATIONS: tuple[Command | Group, ...] = (
     ),
     Command(
         "test",
-        f"{STEER}.destinations:test",
+        f"{STEER}.destinations:try_destinations",
         "Try whether destinations answer, in words; exit code 1 when one does not. No film is sent.",
     ),
     Command(

@@ -126,7 +126,9 @@ def standings(ledger: Ledger, settings: Settings, midnight: datetime) -> list[St
     today = ledger.delivered_since(names, midnight)
     paused = {one.destination: one for one in ledger.paused()}
     return [
-        _standing(ledger, settings, name, tuple(g for g in groups if g.destination == name), today[name], paused)
+        _standing(
+            ledger, settings, name, tuple(g for g in groups if g.destination == name), today[name], paused
+        )
         for name in names
     ]
 

@@ -87,7 +87,7 @@ def _too_late(name: str, longest_s: float) -> Trial:
         ok=False,
         what=f"no result within {longest_s:g} s",
         meaning=WAITS,
-        advice="Try again. If it stays so, look at the network's name service and firewall from this machine.",
+        advice="Try again. If it stays so, look at the network's name service and firewall.",
     )
 
 
@@ -127,8 +127,10 @@ def _in_words(error: DeliveryError, block: DicomDestination, calling: str) -> tu
     if isinstance(error, Unwelcome):
         return (
             f"{where} answers, and rejects our association: {_last(error)}",
-            f"Have our AE title {calling} and this machine's address entered there, and check that its own AE "
-            f"title is {block.ae_title}: upper and lower case count.",
+            (
+                f"Have our AE title {calling} and this machine's address entered there, and see that its own "
+                f"AE title is {block.ae_title}: upper and lower case count."
+            ),
         )
     if isinstance(error, Busy):
         return (
@@ -153,7 +155,7 @@ def _in_words(error: DeliveryError, block: DicomDestination, calling: str) -> tu
     if isinstance(error, TimedOut) or isinstance(cause, TimedOut):
         return (
             f"{where} takes the connection and says nothing",
-            "Something listens there that is no DICOM receiver, or hangs: have it restarted, or correct `port`.",
+            "Something listens there that is no DICOM receiver, or hangs: restart it, or correct `port`.",
         )
     if isinstance(cause, TimeoutError):
         return (
@@ -213,7 +215,7 @@ def _folder(name: str, block: FolderDestination) -> Trial:
 
 
 def _classifier(name: str, folder: Path, longest_s: float) -> Trial:
-    lost = "What qualifies for it is not read; deliveries to it fail until it is repaired and they are sent again."
+    lost = "What qualifies for it is not read; deliveries to it fail until it is repaired."
     advice = "Put the bundle back as it was, or name another one; `filmgate doctor` says which file is meant."
     try:
         card = terms.read(folder)

@@ -27,7 +27,16 @@ from gateway.ledger.holding.taking_back import WAITING, waits
 from gateway.ledger.moves import allowed, stands
 from gateway.ledger.records import Delivery, DeliveryState, Job, JobState
 from gateway.ledger.routing import ALL, delivery_of
-from gateway.ledger.tables import UtcDateTime, associations, copies, decisions, deliveries, instances, jobs, versions
+from gateway.ledger.tables import (
+    UtcDateTime,
+    associations,
+    copies,
+    decisions,
+    deliveries,
+    instances,
+    jobs,
+    versions,
+)
 from pipelines.film import Operations
 from pipelines.json_values import from_plain
 

@@ -188,7 +188,9 @@ decisions = Table(
     Column("digests", JSON, nullable=False),  # policy, code, and one a model
     Column("decided_at", UtcDateTime, nullable=False),
     Column("superseded", Boolean, nullable=False, default=False),
-    Column("grounds", JSON(none_as_null=True)),  # pipelines.grounds.Grounds; NULL: not kept, or no rule decided
+    Column(
+        "grounds", JSON(none_as_null=True)
+    ),  # pipelines.grounds.Grounds; NULL: not kept, or no rule decided
     Column("uncertainty", Float),  # searching.uncertainty of its findings; NULL: not reckoned yet
     _partial("ix_decisions_current", "film_id", where="superseded = 0"),
     _partial("ix_decisions_act", "act", "film_id", where="superseded = 0"),

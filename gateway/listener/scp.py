@@ -215,7 +215,9 @@ class Listener:
         try:
             return self._ledger.admits(calling, address)
         except LedgerError as error:
-            self._log_limiter.warning("ledger not readable", error=str(error), meaning="the settings alone count")
+            self._log_limiter.warning(
+                "ledger not readable", error=str(error), meaning="the settings alone count"
+            )
             return False
 
 

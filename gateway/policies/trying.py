@@ -1,8 +1,8 @@
 """TRY: what rules would change, on the last films, before they are put in force.
 
-Each film is decided again by `pipelines.reconsider`, which is what the worker decides by, once by the rules in
-force and once by those that are tried. A page of decisions is held at a time, and of the result the films that
-change alone.
+Each film is decided again by `pipelines.reconsider`, which is what the worker decides by, once by the rules
+in force and once by those that are tried. A page of decisions is held at a time, and of the result the films
+that change alone.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The result. `drifted` films were decided otherwise at the time than the rules in force say now, `untold`
+    """The result. `drifted` films were decided otherwise at the time than the rules in force say, `untold`
     were decided before what that rests on was kept, `not_by_rules` were decided by no rule at all."""
 
     films: int = 0
@@ -87,7 +87,7 @@ def try_rules(
     in_force: Rules,
     tried: Rules,
     films: int,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Tried:
     """What `tried` would change on the last `films` films.
 

@@ -1,4 +1,4 @@
-"""Loads one classifier, says whether that can be done, and ends: `python -m gateway.sandbox.classifier_child`.
+"""Loads one classifier, says whether that can be done, and ends.
 
 It loads torch, which the process that asks does not.
 """

@@ -54,8 +54,12 @@ def test_rules_that_are_put_in_force_decide_the_next_film(line: Gateway, tmp_pat
     """And those of the settings the one after that."""
     strict = tmp_path / "strict.yaml"
     rules = DEFAULT_RULES.read_text(encoding="utf-8")
-    strict.write_text(rules.replace("  - name: qualified\n", "  - name: not any more\n").replace(
-        "    act: pass\n", "    act: quarantine\n    reason: OTHER_PIXELS\n"), encoding="utf-8")
+    strict.write_text(
+        rules.replace("  - name: qualified\n", "  - name: not any more\n").replace(
+            "    act: pass\n", "    act: quarantine\n    reason: OTHER_PIXELS\n"
+        ),
+        encoding="utf-8",
+    )
     assert sent(line, film(), tmp_path)["rule"] == "qualified"
     said(line, "policy", "use", str(strict), "--note", "x")
     assert sent(line, film(), tmp_path)["rule"] == "not any more"

@@ -14,7 +14,9 @@ from gateway.cli.review.ledgers import open_ledger
 from gateway.ledger.steering.records import Bypass
 
 Hours = Annotated[float, typer.Option("--hours", min=0.1, max=24, help="After so long it ends by itself.")]
-Why = Annotated[str, typer.Option("--note", help="Why; it must be said, and every page of the console shows it.")]
+Why = Annotated[
+    str, typer.Option("--note", help="Why; it must be said, and every page of the console shows it.")
+]
 
 
 def switch_on(common: Common, note: Why, hours: Hours = 1.0, by: By = "") -> None:

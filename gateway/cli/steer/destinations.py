@@ -35,7 +35,7 @@ def list_destinations(common: Common) -> None:
     print_list(columns, [(r.name, r.kind, r.today, r.owed, r.failed, r.text) for r in rows])
 
 
-def test(common: Common, names: Names = None) -> None:
+def try_destinations(common: Common, names: Names = None) -> None:
     """Try whether destinations answer, in words; exit code 1 when one does not. No film is sent."""
     settings = load(common.config, common.state)
     quiet_logs()
@@ -59,7 +59,11 @@ def pause(common: Common, name: Name, signed: Signed) -> None:
     if common.json:
         print_json([{"destination": name, "paused": True, "changed": changed}])
     else:
-        say(f"{clean(name)}: paused; what is owed to it waits" if changed else f"{clean(name)}: paused already")
+        say(
+            f"{clean(name)}: paused; what is owed to it waits"
+            if changed
+            else f"{clean(name)}: paused already"
+        )
 
 
 def resume(common: Common, name: Name, signed: Signed) -> None:

@@ -61,7 +61,10 @@ def check(common: Common, file: File) -> None:
     if common.json:
         print_json([{"usable": True, "digest": policy.digest, "rules": len(policy.rules), "lacks": lacks}])
         return
-    say(f"{clean(str(file))} can be used: {counted(len(policy.rules), 'rule')}, digest {policy.digest[:SHORT]}")
+    say(
+        f"{clean(str(file))} can be used: {counted(len(policy.rules), 'rule')}, "
+        f"digest {policy.digest[:SHORT]}"
+    )
     if lacks:
         say(f"warning: no rule names {', '.join(lacks)}; films with that are held as unexplained")
 
@@ -91,10 +94,7 @@ def versions(common: Common) -> None:
         print_json(map(_item, found))
         return
     columns = ("version", "in force since", "by", "digest", "of", "note")
-    rows = [
-        (v.id, when(v.said_at), v.said_by, v.digest[:SHORT], _origin(v), v.note)
-        for v in found
-    ]
+    rows = [(v.id, when(v.said_at), v.said_by, v.digest[:SHORT], _origin(v), v.note) for v in found]
     print_list(columns, rows, below=1)
     if not found:
         say("the rules of the settings are in force; `filmgate policy use FILE` puts others in their place")
@@ -115,9 +115,7 @@ def revert(common: Common, version: Back, signed: Signed) -> None:
         raise NotFound(f"{version!r} is no version. Nothing was changed. Name a number, or `{SETTINGS}`.")
     which = None if version == SETTINGS else int(version)
     with _shell(common) as shell:
-        found = shell.rulebook().use_again(
-            which, by=signed.person, note=signed.note, now=datetime.now(UTC)
-        )
+        found = shell.rulebook().use_again(which, by=signed.person, note=signed.note, now=datetime.now(UTC))
     _say_in_force(common, found)
 
 
@@ -176,11 +174,13 @@ def _say_summary(result: Tried, *, stderr: bool = False) -> None:
         lines.append(f"  of these {unseen} would be corrected, and no gate has seen the copies yet")
     if result.drifted:
         lines.append(
-            f"{counted(len(result.drifted), 'film')} were decided otherwise at the time: other rules, settings or "
-            "destinations were in force"
+            f"{counted(len(result.drifted), 'film')} were decided otherwise then: other rules, settings "
+            "or destinations were in force"
         )
     if result.untold:
-        lines.append(f"of {counted(result.untold, 'film')} nobody can say: what they were decided by was not kept")
+        lines.append(
+            f"of {counted(result.untold, 'film')} nobody can say: what they were decided by was not kept"
+        )
     if result.not_by_rules:
         lines.append(f"{counted(result.not_by_rules, 'film')} were decided by no rule at all")
     for line in lines:
@@ -199,6 +199,4 @@ def _say_in_force(common: Common, version: Version) -> None:
         print_json([_item(version)])
         return
     say(f"version {version.id} decides from the next film on (digest {version.digest[:SHORT]})")
-    say("films that were decided before stay as they are; `filmgate films gate-again` examines single ones anew")
-
-
+    say("films that were decided before stay as they are; `filmgate films gate-again` examines single ones")

@@ -19,9 +19,7 @@ DAYS = 30  # of refusals, unless told otherwise
 USUAL = "usual"
 
 Title = Annotated[str, typer.Argument(help="The calling AE title; upper and lower case count.")]
-Address = Annotated[
-    str, typer.Option("--from", help="Its address, or a range: 10.1.2.3 or 10.1.0.0/16.")
-]
+Address = Annotated[str, typer.Option("--from", help="Its address, or a range: 10.1.2.3 or 10.1.0.0/16.")]
 AnyAddress = Annotated[
     str | None, typer.Option("--from", help="Only what was allowed from this address or range.")
 ]
@@ -44,7 +42,8 @@ def list_senders(common: Common) -> None:
     usual = settings.policy.mode
     if common.json:
         print_json(
-            asdict(row) | {"mode": steered.modes.get(row.ae_title, usual), "own_mode": row.ae_title in steered.modes}
+            asdict(row)
+            | {"mode": steered.modes.get(row.ae_title, usual), "own_mode": row.ae_title in steered.modes}
             for row in rows
         )
         return
@@ -71,12 +70,21 @@ def list_allowed(common: Common) -> None:
     with open_ledger(common) as ledger:
         allowed = ledger.allowed()
     items: list[dict[str, Any]] = [
-        {"ae_title": peer.ae_title, "from": peer.from_, "said_by": "the settings", "said_at": None, "note": ""}
+        {
+            "ae_title": peer.ae_title,
+            "from": peer.from_,
+            "said_by": "the settings",
+            "said_at": None,
+            "note": "",
+        }
         for peer in settings.gateway.allow
     ]
     for one in allowed:
         values = asdict(one)
-        items.append({"ae_title": one.ae_title, "from": one.network} | {k: values[k] for k in ("said_by", "said_at", "note")})
+        items.append(
+            {"ae_title": one.ae_title, "from": one.network}
+            | {k: values[k] for k in ("said_by", "said_at", "note")}
+        )
     if common.json:
         print_json(items)
         return
@@ -97,7 +105,9 @@ def allow(common: Common, title: Title, address: Address, signed: Signed) -> Non
 def disallow(common: Common, title: Title, signed: Signed, address: AnyAddress = None) -> None:
     """Take back what people allowed an AE title; what the settings allow stays."""
     with open_ledger(common) as ledger:
-        count = ledger.disallow(title, address, by=signed.person, note_text=signed.note, now=datetime.now(UTC))
+        count = ledger.disallow(
+            title, address, by=signed.person, note_text=signed.note, now=datetime.now(UTC)
+        )
     if common.json:
         print_json([{"ae_title": title, "from": address, "allowed": False, "taken_back": count}])
     else:

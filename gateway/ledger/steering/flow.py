@@ -78,7 +78,9 @@ class Steering(Database):
             same = (allowed_senders.c.ae_title == title) & (allowed_senders.c.network == where)
             _end(db, allowed_senders, same, by, now)
             _say(db, allowed_senders, by, note_text, now, ae_title=title, network=where)
-            note(db, now, "sender allowed", film_id=None, who=by, ae_title=title, network=where, note=note_text)
+            note(
+                db, now, "sender allowed", film_id=None, who=by, ae_title=title, network=where, note=note_text
+            )
 
     def disallow(self, ae_title: str, network: str | None, *, by: str, note_text: str, now: datetime) -> int:
         """Take back what people allowed an AE title, at one address or all; how many rows that were.
@@ -103,10 +105,13 @@ class Steering(Database):
 
     def modes(self) -> list[SenderMode]:
         """The senders that have a mode of their own."""
-        query = select(sender_modes).where(sender_modes.c.ended_at.is_(None)).order_by(sender_modes.c.ae_title)
+        query = (
+            select(sender_modes).where(sender_modes.c.ended_at.is_(None)).order_by(sender_modes.c.ae_title)
+        )
         with self.reading() as db:
             return [
-                SenderMode(row.ae_title, row.mode, row.said_by, row.said_at, row.note) for row in db.execute(query)
+                SenderMode(row.ae_title, row.mode, row.said_by, row.said_at, row.note)
+                for row in db.execute(query)
             ]
 
     def set_mode(self, ae_title: str, mode: Mode | None, *, by: str, note_text: str, now: datetime) -> None:
@@ -117,7 +122,14 @@ class Steering(Database):
             if mode is not None:
                 _say(db, sender_modes, by, note_text, now, ae_title=title, mode=mode)
             note(
-                db, now, "sender mode", film_id=None, who=by, ae_title=title, mode=mode or "as usual", note=note_text
+                db,
+                now,
+                "sender mode",
+                film_id=None,
+                who=by,
+                ae_title=title,
+                mode=mode or "as usual",
+                note=note_text,
             )
 
     def bypass(self, now: datetime) -> Bypass | None:
@@ -132,18 +144,18 @@ class Steering(Database):
             FilmgateError: no reason, or an end that is past or too far away.
         """
         if not reason.strip():
-            raise FilmgateError("the bypass needs a reason. Nothing was changed: the gates decide what AI gets.")
+            raise FilmgateError(
+                "the bypass needs a reason. Nothing was changed: the gates decide what AI gets."
+            )
         if not now < until <= now + LONGEST_BYPASS:
             raise FilmgateError(
-                f"the bypass ends by itself after {LONGEST_BYPASS.total_seconds() / 3600:g} hours at most, and "
+                f"the bypass ends by itself after {LONGEST_BYPASS // timedelta(hours=1)} hours at most, and "
                 "not in the past. Nothing was changed: the gates decide what AI gets."
             )
         with self.writing(quiet=True) as db:
             _end(db, bypasses, bypasses.c.id > 0, by, now)
             _say(db, bypasses, by, reason.strip(), now, until=until)
-            note(
-                db, now, "bypass on", film_id=None, who=by, until=until.isoformat(), note=reason.strip()
-            )
+            note(db, now, "bypass on", film_id=None, who=by, until=until.isoformat(), note=reason.strip())
 
     def end_bypass(self, *, by: str, note_text: str = "", now: datetime) -> bool:
         """End it early; False when none lasted."""
@@ -238,5 +250,3 @@ def _network(text: str) -> Any:
             f"{text!r} is no address and no range of addresses (10.1.2.3, or 10.1.0.0/16). "
             "Nothing was changed."
         ) from None
-
-

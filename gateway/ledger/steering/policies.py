@@ -17,8 +17,8 @@ from gateway.ledger.steering.records import Decided, Version
 from gateway.ledger.steering.tables import policies
 from gateway.ledger.tables import decisions, findings, versions
 from gateway.ledger.working import found_of
-from pipelines.json_values import from_plain
 from pipelines.grounds import Examined, Grounds
+from pipelines.json_values import from_plain
 
 _PAGE = 200  # decisions read at a time
 
@@ -52,7 +52,14 @@ class Policies(Database):
         return _version(row)
 
     def put_policy(
-        self, text: str | None, digest: str, *, by: str, note_text: str, now: datetime, again: int | None = None
+        self,
+        text: str | None,
+        digest: str,
+        *,
+        by: str,
+        note_text: str,
+        now: datetime,
+        again: int | None = None,
     ) -> Version:
         """Put a version in force, from the next film on; None is for the rules of the settings.
 

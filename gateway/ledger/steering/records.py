@@ -107,7 +107,7 @@ class Steered:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One decision that stands; `examined` is None where what it rests on was not kept, or no rule made it."""
+    """One decision that stands; `examined` is None where that was not kept, or no rule made it."""
 
     film_id: int
     digest: str  # of the version that was decided
@@ -148,5 +148,3 @@ class SenderRow:
     last_at: datetime
     usual_s: float | None  # median time from one film to the next; None below three
     longest_s: float | None  # the longest time without one
-
-

@@ -67,7 +67,10 @@ class Senders(Database):
             .group_by(*grouped)
         )
         with self.reading() as db:
-            rows = [Refused(*row[:3], row[3] or "", int(row[4]), row[5], row[6] or row[5]) for row in db.execute(query)]
+            rows = [
+                Refused(*row[:3], row[3] or "", int(row[4]), row[5], row[6] or row[5])
+                for row in db.execute(query)
+            ]
         return sorted(rows, key=lambda one: one.last_at, reverse=True)
 
     def delivered_since(self, names: Iterable[str], since: datetime) -> dict[str, int]:
@@ -75,7 +78,9 @@ class Senders(Database):
         taken = stands(deliveries, "delivered") & (deliveries.c.ended_at >= since)
         with self.reading() as db:
             its = {name: taken & (deliveries.c.destination == name) for name in names}
-            return {name: int(db.scalar(select(func.count()).where(those)) or 0) for name, those in its.items()}
+            return {
+                name: int(db.scalar(select(func.count()).where(those)) or 0) for name, those in its.items()
+            }
 
 
 def _sender(name: str, rows: list[Any], today: int) -> SenderRow:

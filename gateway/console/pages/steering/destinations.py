@@ -68,7 +68,11 @@ def test(request: Request, person: Reviewer, shell: Things, name: Name) -> HTMLR
 
 @router.post("/destinations/flow")
 def flow(
-    person: Admin, shell: Things, name: Name, act: Annotated[Literal["pause", "resume"], Form()], note: Note = ""
+    person: Admin,
+    shell: Things,
+    name: Name,
+    act: Annotated[Literal["pause", "resume"], Form()],
+    note: Note = "",
 ) -> Response:
     """Pause or resume one."""
     said = {"by": person.name, "note_text": note.strip()}
@@ -81,7 +85,9 @@ def flow(
 
 
 @router.post("/destinations/again")
-def again(person: Reviewer, shell: Things, name: Name, reason: Annotated[str, Form(max_length=24)] = "") -> Response:
+def again(
+    person: Reviewer, shell: Things, name: Name, reason: Annotated[str, Form(max_length=24)] = ""
+) -> Response:
     """Queue all that failed there once more, or what failed for one reason."""
     shell.ledger.send_all_again(name, reason or None, by=person.name, now=now())
     return RedirectResponse("/destinations?words=queued", 303)

@@ -123,7 +123,12 @@ def one_version(
     older = shell.ledger.policy_version(before) if before else None
     named = f"version {before}" if before else "the rules of the settings"
     lines = difflib.unified_diff(
-        _text(shell, older).splitlines(), _text(shell, version).splitlines(), named, f"version {version_id}", n=3, lineterm=""
+        _text(shell, older).splitlines(),
+        _text(shell, version).splitlines(),
+        named,
+        f"version {version_id}",
+        n=3,
+        lineterm="",
     )
     return page(
         request,

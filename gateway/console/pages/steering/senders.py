@@ -1,4 +1,4 @@
-"""Senders: who sends and how it goes, who was refused and why, who may send, whose films are only observed."""
+"""Senders: who sends, who was refused and why, who may send, and whose films are only observed."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ _DONE = {
 }
 # (what the listener said, what it means and what to do, whether allowing helps)
 _WHY: tuple[tuple[str, str, bool], ...] = (
-    ("calling AE title not recognised", "Nobody allowed this AE title. If it is one of yours, allow it here.", True),
+    (
+        "calling AE title not recognised",
+        "Nobody allowed this AE title. If it is one of yours, allow it here.",
+        True,
+    ),
     ("this address may not send here", "The AE title is allowed, but not from this address.", True),
     (
         "called AE title not recognised",
-        "It calls the gateway by another AE title. Correct that at the sender (or gateway.require_called_ae).",
+        "It calls the gateway by another AE title. Correct that there (or gateway.require_called_ae).",
         False,
     ),
     ("no room on disk", "The disk is nearly full: make room. It comes again by itself.", False),

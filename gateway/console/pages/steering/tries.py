@@ -71,8 +71,8 @@ class Tries:
             for other in self._kept.values():
                 if other.running and other.by != by:
                     raise Busy(
-                        f"{other.by} tries rules now ({other.done} of {other.of} films). Nothing was started; try "
-                        "again in some seconds."
+                        f"{other.by} tries rules now ({other.done} of {other.of}). Nothing was started; "
+                        "try again in some seconds."
                     )
                 other.cancelled = other.cancelled or other.running
             one = Try(secrets.token_hex(8), by, of)
@@ -104,4 +104,5 @@ class Tries:
             one.error = str(error)
         except Exception as error:  # the edge of a thread: the page says that it did not work
             log.exception("try-out failed")
-            one.error = f"the try-out failed ({type(error).__name__}); filmgate's log says where. Nothing was changed."
+            kind = type(error).__name__
+            one.error = f"the try-out failed ({kind}); filmgate's log says where. Nothing was changed."

@@ -1,7 +1,7 @@
-"""What people steer while the gateway runs: rules, modes, the bypass, pauses, senders; and why it was decided.
+"""What people steer while the gateway runs: rules, modes, the bypass, pauses, senders.
 
-Decisions from now on keep what they rest on, so that other rules can be tried on them. Who was refused is looked
-up by an index.
+Decisions from now on keep what they rest on, so that other rules can be tried on them. Who was refused is
+looked up by an index.
 """
 
 import sqlalchemy as sa
