@@ -408,6 +408,29 @@ REJECTION_TITLES = {
     "113039": "Data Retention Policy Expired",
 }
 
+# Why a person rejects a film. PS3.16 CID 7011, the modifiers of (113001, DCM); and the one title of CID 7010
+# that a person may give in its place, which needs no modifier.
+PATIENT_SAFETY = "113037"
+REJECT_REASONS = {
+    "111207": "Image artifact(s)",
+    "111208": "Grid artifact(s)",
+    "111209": "Positioning",
+    "111210": "Motion blur",
+    "111211": "Under exposed",
+    "111212": "Over exposed",
+    "111213": "No image",
+    "111214": "Detector artifact(s)",
+    "111215": "Artifact(s) other than grid or detector artifact",
+    "111216": "Mechanical failure",
+    "111217": "Electrical failure",
+    "111218": "Software failure",
+    "111219": "Inappropriate image processing",
+    "111220": "Other failure",
+    "111221": "Unknown failure",
+    "113026": "Double exposure",
+    PATIENT_SAFETY: REJECTION_TITLES[PATIENT_SAFETY],
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

@@ -10,7 +10,8 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import film, pulse, quarantine, sign_in, today, users
+from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
 
@@ -22,7 +23,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     today.router,
     pulse.router,
     quarantine.router,
+    films.router,
     film.router,
+    why.router,
+    upload.router,
+    acts.router,
     policy.router,
     destinations.router,
     senders.router,

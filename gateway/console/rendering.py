@@ -19,6 +19,8 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/films", "Films", "viewer"),
+    ("/upload", "Upload", "reviewer"),
     ("/policy", "Policy", "viewer"),
     ("/destinations", "Destinations", "viewer"),
     ("/senders", "Senders", "viewer"),
@@ -49,14 +51,14 @@ def page(
     return HTMLResponse(text, status_code)
 
 
-def bare_page(template: str, **values: Any) -> str:
-    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
-    return _environment.get_template(template).render(**values)
-
-
 def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
     """A part of a page, without what stands round every page."""
     return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
+
+
+def bare_page(request: Request, template: str, **values: Any) -> str:
+    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
+    return _environment.get_template(template).render(request=request, **values)
 
 
 def _at(value: datetime | None) -> str:
@@ -88,3 +90,4 @@ _TICKED = re.compile(r"`([^`]+)`")
 _environment.filters["at"] = _at
 _environment.filters["ticked"] = _ticked
 _environment.filters["span"] = _span
+_environment.tests["time"] = lambda value: isinstance(value, datetime)

@@ -138,6 +138,7 @@ class Courier:
 
     def _look(self) -> None:
         paused = self._ledger.steered().paused
+        self._ledger.let_go(self._clock())
         for name in self._ledger.due_destinations(self._clock(), most=1):
             if lane := self._lanes.get(name):
                 if name not in paused and not lane.pause_left_s():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.ledger.acting.acting import Acting
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
 from gateway.ledger.holding.ruling import Answering
@@ -35,6 +36,7 @@ class Ledger(
     Listing,
     Reviewing,
     Answering,
+    Acting,
     Searching,
     Sheet,
     Figures,
@@ -45,6 +47,8 @@ class Ledger(
     Picturing,
     Labelling,
     BlindChecking,
+    Peopling,
+    SigningIn,
 ):
     """The queue of record. Every method is one transaction and may be called from any thread.
 

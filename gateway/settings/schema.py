@@ -139,6 +139,13 @@ class QuarantineSettings(Block):
     rejection_notes: tuple[str, ...] = Field(
         (), description="destinations that get a Key Object rejection note when a person rejects a film"
     )
+    release_delay_s: float = Field(
+        10.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        description="what a person released, corrected or rejected leaves after so long; undo until then",
+    )
 
 
 class LogSettings(Block):

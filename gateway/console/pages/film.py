@@ -166,6 +166,12 @@ def _row(score: Score) -> Row:
     return Row(score.gate, score.verdict, *numbers, body.get("detail") or "", reason, good)
 
 
+def _measured(scores: Iterable[Score]) -> str:
+    """What was measured and nothing is held for, in words."""
+    texts = (in_words(_facts(one)) for one in scores if not one.of_copy)
+    return "; ".join(filter(None, texts))
+
+
 def _facts(score: Score) -> tuple[tuple[str, float], ...]:
     return tuple((score.body.get("facts") or {}).items())
 
@@ -268,7 +274,7 @@ def _contradicts(header: Header, reasons: set[str | None]) -> bool:
 
 
 def _sought(tags: Tags, q: str) -> tuple[Tag, ...]:
-    """The attributes in which the words stand: in tag, name, keyword or value. Masked values are not found."""
+    """The attributes in whose tag, name or value all words stand. What is masked is not found."""
     words = q.lower().split()
     return tuple(
         tag for tag in tags.tags if all(word in f"{tag.tag} {tag.name} {tag.value}".lower() for word in words)

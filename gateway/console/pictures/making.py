@@ -30,6 +30,7 @@ T = TypeVar("T")
 CHILDREN = 2
 MOST_WAITING = 256  # pictures; a sheet has 60, and whoever asks for more is told to come again
 NICENESS = 5  # below the listener, above a worker: a person waits for it
+ATTEMPT_S = 10.0  # of one picture, twice; a person looks at the place where it will be
 WAIT_S = 20.0  # how long others may keep a child from the processor before a person is told
 REMEMBERED = 4096  # objects without a picture, so that a child need not die of each one again
 
@@ -107,7 +108,7 @@ class Pictures:
     def _begin(self) -> None:
         priority.give_way(NICENESS)
         work = self._shell.settings.work
-        renderer = Renderer(work.decode_timeout_s, work.decode_memory_mb, wait_s=WAIT_S)
+        renderer = Renderer(min(work.decode_timeout_s, ATTEMPT_S), work.decode_memory_mb, wait_s=WAIT_S)
         self._local.renderer = renderer
         self._renderers.append(renderer)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from gateway.console.doors import Things, Viewer
 from gateway.console.pictures.making import NoPicture, Pictures
@@ -18,6 +18,7 @@ from gateway.sandbox.renderer import Values
 
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
+PART = 1 << 18  # bytes of an answer that are sent at once
 
 
 @asynccontextmanager
@@ -77,11 +78,14 @@ async def pixels(
         values = await pictures.values(digest)
     except NoPicture as error:
         raise HTTPException(422 if error.lasting else 503, str(error), headers=NOT_KEPT) from error
-    return Response(
-        bytes(values.raw),
-        media_type="application/octet-stream",
-        headers=_described(values) | _kept(digest, "pixels"),
-    )
+    headers = _described(values) | _kept(digest, "pixels") | {"Content-Length": str(len(values.raw))}
+    return StreamingResponse(_parts(values.raw), media_type="application/octet-stream", headers=headers)
+
+
+async def _parts(raw: bytearray) -> AsyncIterator[bytes]:
+    """A browser on a slow line has time for each of them (`doors.guard.PART_S`)."""
+    for at in range(0, len(raw), PART):
+        yield bytes(memoryview(raw)[at : at + PART])
 
 
 @router.get("/{digest}/heatmap/{result_id}.png", response_class=Response)

@@ -99,7 +99,7 @@ class Sheet(Database):
 
     def meant(self, wanted: Wanted | None = None) -> tuple[HeldFilm, ...]:
         """All open holds that meet these wishes, as an act names them: for an act on a whole block."""
-        query = select(_OWN.id, _OWN.film_id, _OWN.decision_id).with_hint(holds, _BY_INDEX, "sqlite").where(_open)
+        query = select(_OWN.id, _OWN.film_id, _OWN.decision_id).where(_open)
         with self.reading() as db:
             rows = db.execute(query.where(*_conditions(db, wanted or Wanted())).order_by(_OWN.id)).all()
         return tuple(HeldFilm(row.id, row.film_id, row.decision_id) for row in rows)
