@@ -85,6 +85,19 @@ DELIVERIES: tuple[Command | Group, ...] = (
         "Queue all failed deliveries to a destination once more, or those of one reason.",
     ),
 )
+ALARMS: tuple[Command | Group, ...] = (
+    Command("list", f"{REVIEW}.alarms:list_alarms", "List the alarms that are on, oldest first."),
+    Command(
+        "test",
+        f"{REVIEW}.alarms:test",
+        "Send a test alarm every way that is set up; exit code 1 when one was not taken.",
+    ),
+    Command(
+        "replay",
+        f"{REVIEW}.alarms:replay",
+        "Run the alarms of rates over the films of the ledger: what would have been told, and when.",
+    ),
+)
 USERS: tuple[Command | Group, ...] = (
     Command("list", "gateway.cli.users.people:list_users", "List who may sign in to the console."),
     Command(
@@ -372,6 +385,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("senders", "Who sends, who may, and who was refused.", SENDERS),
     Group("policy", "The rules in force, their versions, and what others would change.", POLICY),
     Group("bypass", "For hours everything goes to AI; verdicts are only recorded.", BYPASS),
+    Group("alarms", "What is wrong now, and who is told.", ALARMS),
     Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -14,6 +15,8 @@ from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today,
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -21,6 +24,7 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
     pulse.router,
     quarantine.router,
     films.router,
@@ -47,9 +51,12 @@ def create_app(shell: Shell) -> FastAPI:
     )
     app.state.shell = shell
     app.state.tries = Tries()
+    app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
+    if shell.settings.console.oidc is not None:  # Authlib takes 11 MB, and most do without
+        app.include_router(import_module("gateway.console.pages.provider").router)
     return app

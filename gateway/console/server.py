@@ -74,9 +74,9 @@ def serve(
         SettingsError: the certificate cannot be used.
     """
     settings = shell.settings.console
-    logging.getLogger("uvicorn").setLevel(
-        logging.ERROR
-    )  # else every stranger's nonsense is a line of the log
+    # Else all nonsense of strangers, and each answer of a provider, were a line of the log.
+    for library in ("uvicorn", "httpx"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     passwords.warm_up()
     with bound(settings) as listening:
         Server(_config(shell), stop=stop, ready=ready, beat=beat).run([listening])

@@ -22,7 +22,8 @@ from gateway.ledger.searching.catching_up import CatchingUp
 from gateway.ledger.searching.films import Searching
 from gateway.ledger.searching.sheet import Sheet
 from gateway.ledger.searching.today import Figures
-from gateway.ledger.steering import Steer
+from gateway.ledger.steering.steer import Steer
+from gateway.ledger.watching import Watching
 from gateway.ledger.working import Working
 
 __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
@@ -41,9 +42,8 @@ class Ledger(
     Sheet,
     Figures,
     CatchingUp,
-    Peopling,
-    SigningIn,
     Steer,
+    Watching,
     Picturing,
     Labelling,
     BlindChecking,

@@ -1,6 +1,7 @@
 // The page of one film: its viewers, the lungs' box, the search in the tags, the UIDs.
 
 import { say } from '/static/console.js';
+import { actWith } from '/static/film-acts.js';
 import { Viewer } from '/static/viewer.js';
 
 const viewers = {};
@@ -8,6 +9,8 @@ for (const element of document.querySelectorAll('[data-viewer]')) {
   viewers[element.dataset.viewer] = new Viewer(element);
   viewers[element.dataset.viewer].show(element.dataset.digest);
 }
+
+actWith(viewers.original);
 
 const lungs = document.querySelector('.film-lungs');
 lungs?.addEventListener('click', () => {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import stands
@@ -26,7 +26,7 @@ class Figures(Database):
         """The figures of the films that were received since then."""
         own = {"since": since}
         with self.reading() as db:
-            acts: dict[Any, int] = dict(db.execute(_ACTS, own).tuples().all())
+            acts = _counts(db, _ACTS, own)
             owed = sum(
                 db.scalar(select(func.count()).where(stands(deliveries, one))) or 0 for one in _WAITING
             )
@@ -37,14 +37,18 @@ class Figures(Database):
                 corrected=acts.get(Act.CORRECT, 0),
                 withheld=acts.get(Act.WITHHOLD, 0),
                 quarantined=acts.get(Act.QUARANTINE, 0),
-                held_for=dict(db.execute(_HELD_FOR).tuples().all()),
+                held_for=_counts(db, _HELD_FOR),
                 delivered=dict(_delivered_since(db, since)),
-                failed=dict(db.execute(_FAILED).tuples().all()),
+                failed=_counts(db, _FAILED),
                 owed=owed,
                 oldest_wait=db.scalar(_OLDEST),
                 ready=db.scalar(_READY) or 0,
                 unread=db.scalar(_UNREAD) or 0,
             )
+
+
+def _counts(db: Connection, query: Select[Any], values: dict[str, Any] | None = None) -> dict[Any, int]:
+    return {row[0]: row[1] for row in db.execute(query, values or {})}
 
 
 def _delivered_since(db: Connection, since: datetime) -> Iterator[tuple[str, int]]:

@@ -57,7 +57,7 @@ class Wish:
 
     def of(self, film: ColumnElement[int]) -> ColumnElement[bool]:
         """The same, asked of one film; under a name of its own, for the list may be of the same table."""
-        named = self.film.table.alias()  # type: ignore[attr-defined]
+        named = self.film.table.alias()
         own = ClauseAdapter(named)
         its_film = own.traverse(self.film)
         return (

@@ -25,9 +25,9 @@ def _stripped(value: Any) -> Any:
     return _or_none(value.strip() if isinstance(value, str) else value)
 
 
-Words = Annotated[str | None, BeforeValidator(_stripped), Field(max_length=64)]
+Words = Annotated[Annotated[str, Field(max_length=64)] | None, BeforeValidator(_stripped)]
 Day = Annotated[date | None, BeforeValidator(_or_none)]
-Id = Annotated[int | None, BeforeValidator(_or_none), Field(ge=1, le=LARGEST_ID)]
+Id = Annotated[Annotated[int, Field(ge=1, le=LARGEST_ID)] | None, BeforeValidator(_or_none)]
 Decision = Literal["pass", "correct", "withhold", "quarantine", "undecided"]
 
 
