@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
@@ -37,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     senders.router,
     pictures.router,
     users.router,
+    audit.router,
 )
 
 

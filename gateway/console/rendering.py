@@ -24,6 +24,7 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/policy", "Policy", "viewer"),
     ("/destinations", "Destinations", "viewer"),
     ("/senders", "Senders", "viewer"),
+    ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )
 
