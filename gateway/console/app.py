@@ -11,8 +11,21 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, audit, film, labels, models, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import (
+    acts,
+    audit,
+    film,
+    labels,
+    models,
+    pulse,
+    quarantine,
+    sign_in,
+    today,
+    upload,
+    users,
+)
 from gateway.console.pages.searching import films, why
+from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
 from gateway.console.watch import figures
 from gateway.console.watch import routes as watch
@@ -23,24 +36,22 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
-    watch.router,
-    pulse.router,
     quarantine.router,
-    acts.router,
-    users.router,
-    film.router,
-    pictures.router,
     films.router,
+    film.router,
     why.router,
     upload.router,
+    policy.router,
+    destinations.router,
+    senders.router,
+    labels.router,
+    models.router,
+    audit.router,
+    users.router,
     acts.router,
     pictures.router,
-    film.router,
-    labels.router,
-    upload.router,
-    models.router,
-    users.router,
-    audit.router,
+    pulse.router,
+    watch.router,
 )
 
 
@@ -54,6 +65,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.tries = Tries()
     app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
