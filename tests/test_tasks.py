@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from gateway import bootstrap
 from gateway.bootstrap import Shell
+from gateway.ledger.acting.table import DoneBy
 from gateway.ledger.records import Received
 from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
@@ -97,7 +98,7 @@ def test_a_held_film_knows_who_would_take_it(tmp_path: Path, decoder: Decoder) -
     receive(one, phantom_dx("frontal", 1, age="005Y"), tmp_path)
     examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
     assert one.ledger.open_hold(1).takers == ("kids",)
-    one.quarantine().release(1, by="ann", note="")
+    one.quarantine().one(DoneBy.RELEASE, 1, delayed=False, by="ann", note="")
     assert one.ledger.due_destinations(NOW) == {"kids": 1}
 
 
@@ -284,9 +285,10 @@ def test_copies_are_dated_in_the_hospitals_zone(tmp_path: Path, decoder: Decoder
     one = shell(tmp_path, zone="Asia/Tokyo")
     receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
     examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
-    hold = one.quarantine().correct(1, by="ann", note="", operations=Operations(turn=270))
+    one.quarantine().one(DoneBy.CORRECT, 1, delayed=False, by="ann", note="", operations=Operations(turn=270))
     (owed,) = one.ledger.claim_deliveries("ai", 9, datetime.now(UTC))
     ds = dcmread(one.store.path(owed.digest))
     assert ds.TimezoneOffsetFromUTC == "+0900"
+    (hold,) = one.ledger.holds(None)
     opened = hold.opened_at.astimezone(ZoneInfo("Asia/Tokyo"))
     assert ds.InstanceCreationDate + str(ds.InstanceCreationTime) == opened.strftime("%Y%m%d%H%M%S")

@@ -47,6 +47,12 @@ QUARANTINE: tuple[Command | Group, ...] = (
         "Close the hold: no AI gets these films. The originals stay, here and in the archive.",
     ),
     Command(
+        "undo",
+        f"{REVIEW}.deciding:undo",
+        "Take back what people did, by the numbers of their acts: what has not left yet never leaves.",
+    ),
+    Command("note", f"{REVIEW}.deciding:note", "Keep a note with films; it is seen wherever they are shown."),
+    Command(
         "rule",
         f"{REVIEW}.rulings:rule",
         "Say once and for all what a word in one sender's headers means, for waiting films and new ones.",

@@ -20,6 +20,7 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/labels", "Labels", "viewer"),
     ("/upload", "Upload", "reviewer"),
     ("/models", "Models", "viewer"),
+    ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.ledger.acting.acting import Acting
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
 from gateway.ledger.holding.ruling import Answering
@@ -43,6 +44,7 @@ class Ledger(
     Labelling,
     BlindChecking,
     Scoring,
+    Acting,
     Peopling,
     SigningIn,
 ):

@@ -142,6 +142,13 @@ class QuarantineSettings(Block):
     blind_share: float = Field(
         0.01, ge=0, le=1, description="of passed films that come up for a blind check; 0: none"
     )
+    release_delay_s: float = Field(
+        10.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        description="what a person released, corrected or rejected leaves after so long; undo until then",
+    )
 
 
 class LogSettings(Block):

@@ -16,7 +16,7 @@ from gateway.ledger.searching.tables import headers
 from gateway.ledger.tables import UtcDateTime, decisions, deliveries, holds, instances, jobs
 from pipelines.film import Act
 
-_WAITING = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
+_WAITING = (DeliveryState.LEAVING, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
 
 
 class Figures(Database):

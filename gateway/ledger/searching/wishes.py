@@ -36,7 +36,8 @@ from gateway.ledger.tables import associations, decisions, deliveries, instances
 COUNTED = 4000  # rows of an index that are counted at most
 _HIGHEST = "\U0010ffff"  # behind every text that begins alike
 # Those with an index of their own: the few deliveries that are not done.
-_OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY, DeliveryState.FAILED)
+_ENDED = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+_OPEN = tuple(state for state in DeliveryState if state not in _ENDED)
 _OF_HEADER = ("accession", "patient_id", "study_uid", "series_uid", "device", "modality")
 _standing = decisions.c.superseded == literal_column("0")  # in literals, as the partial indices have it
 _current = reasons.c.current == literal_column("1")
@@ -174,7 +175,8 @@ def _besides(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement
 
 
 def _owed(wanted: Wanted) -> ColumnElement[bool]:
-    state = true() if wanted.delivery is None else stands(deliveries, wanted.delivery)
+    leaving = (DeliveryState.LEAVING,) if wanted.delivery == DeliveryState.PENDING else ()
+    state = true() if wanted.delivery is None else stands(deliveries, wanted.delivery, *leaving)
     return state if wanted.destination is None else state & (deliveries.c.destination == wanted.destination)
 
 

@@ -138,6 +138,10 @@ function accept() {
 
 /** Send what was staged, films with equal operations together. */
 function confirm(films = meant()) {
+  if (cardsOf(films).some((card) => staged(card)?.flip)) {
+    say('A film is never mirrored for AI. Reject it (d), and its room sends it anew; f flips it back.', 'bad');
+    return true;
+  }
   const groups = Map.groupBy(
     films.filter((film) => byHold(film.hold) && staged(byHold(film.hold))),
     (film) => JSON.stringify(staged(byHold(film.hold))),
@@ -245,8 +249,8 @@ async function walk(back) {
   if (act === null) return void say(back ? 'You did nothing before that.' : 'This is the last thing you did.');
   if (!act.hold) return void location.assign(`/films/${act.film}`);
   const card = byHold(act.hold) ?? (await blocks.bringBack(act.hold));
-  if (isOpen(card) && decides(act.act) && !act.undone) mark(card, 'decided', act.act);
-  card.dataset.act = act.id;
+  if (isOpen(card) && decides(act.act) && !act.undone_at) mark(card, 'decided', act.act);
+  card.dataset.act = act.act_id;
   goTo(card);
 }
 
