@@ -39,7 +39,7 @@ def add_person(shell: Shell, name: str, role: Role) -> None:
 
 def sign_in(client: TestClient, name: str, password: str = PASSWORD) -> None:
     """Through the page, as a browser does it; from now on the client sends the CSRF token."""
-    answer = client.post("/sign-in", data={"name": name, "password": password})
+    answer = client.post("/sign-in", data={"name": name, "password": password}, follow_redirects=False)
     assert answer.status_code == 303, answer.text
     client.headers["X-CSRF-Token"] = csrf_token(client)
     client.follow_redirects = True

@@ -85,5 +85,7 @@ class SheetPage:
         expect(self.tab.locator(".film[data-wait]")).to_have_count(0)
 
     def _holds(self, which: str) -> list[int]:
-        found = self.tab.locator(f"#sheet {which}").evaluate_all("cards => cards.map(card => card.dataset.hold)")
+        found = self.tab.locator(f"#sheet {which}").evaluate_all(
+            "cards => cards.map(card => card.dataset.hold)"
+        )
         return [int(hold) for hold in found]

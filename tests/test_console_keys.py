@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Console, chromium, new_tab, served
+from browser import chromium, new_tab, served
 from held_films import INVERTED, UNSURE, hold_films
 from playwright.sync_api import Browser, expect
 from sheet_page import SheetPage
@@ -243,7 +243,9 @@ def box(sheet: SheetPage, films: list[int], view: str) -> None:
     mouse.down()
     mouse.move(middle[0] + 60, middle[1] + 80, steps=4)
     mouse.up()
-    caption = sheet.tab.locator('#big [data-pane="original"] ~ figcaption, #big figure[data-pane="original"] figcaption')
+    caption = sheet.tab.locator(
+        '#big [data-pane="original"] ~ figcaption, #big figure[data-pane="original"] figcaption'
+    )
     expect(caption).to_have_text("yours: cropped")
 
 
@@ -288,7 +290,7 @@ def group(sheet: SheetPage, films: list[int], view: str) -> None:
 
 def search(sheet: SheetPage, films: list[int], view: str) -> None:
     sheet.press("/")
-    expect(sheet.tab.get_by_role("searchbox")).to_be_focused()
+    expect(sheet.tab.get_by_role("searchbox", name="Search", exact=True)).to_be_focused()
     sheet.press("Escape")
     assert sheet.tab.evaluate("() => document.activeElement.classList.contains('film')")
 

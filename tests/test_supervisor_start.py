@@ -129,7 +129,7 @@ def test_children_read_the_characters_that_were_written(settings: Settings, tmp_
 
 
 def test_the_plan_of_one_machine(settings: Settings) -> None:
-    """Redis first, one worker a core unless told; no Redis of ours, and no console, where the settings say so."""
+    """Redis first, a worker a core unless told; neither Redis nor console where the settings say so."""
     names = [spec.name for spec in plan(settings, Path("c"))]
     assert names[:4] == ["redis", "listener 1", "dispatcher", "console"]
     assert len(names) == 4 + (os.cpu_count() or 1)

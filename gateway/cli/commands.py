@@ -85,6 +85,19 @@ DELIVERIES: tuple[Command | Group, ...] = (
         "Queue all failed deliveries to a destination once more, or those of one reason.",
     ),
 )
+ALARMS: tuple[Command | Group, ...] = (
+    Command("list", f"{REVIEW}.alarms:list_alarms", "List the alarms that are on, oldest first."),
+    Command(
+        "test",
+        f"{REVIEW}.alarms:test",
+        "Send a test alarm every way that is set up; exit code 1 when one was not taken.",
+    ),
+    Command(
+        "replay",
+        f"{REVIEW}.alarms:replay",
+        "Run the alarms of rates over the films of the ledger: what would have been told, and when.",
+    ),
+)
 LABELS: tuple[Command | Group, ...] = (
     Command(
         "export",
@@ -276,6 +289,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("films", "What was received, what was decided, where it went.", FILMS),
     Group("quarantine", "The films that wait for a person.", QUARANTINE),
     Group("deliveries", "What has not arrived, why, and how it is sent again.", DELIVERIES),
+    Group("alarms", "What is wrong now, and who is told.", ALARMS),
     Group("labels", "What people said of films, for training and calibration.", LABELS),
     Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),

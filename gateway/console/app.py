@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -23,7 +24,10 @@ from gateway.console.pages import (
     upload,
     users,
 )
+from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -31,15 +35,18 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
     pulse.router,
     quarantine.router,
-    pictures.router,
-    film.router,
-    labels.router,
-    upload.router,
-    models.router,
-    users.router,
     acts.router,
+    users.router,
+    film.router,
+    pictures.router,
+    films.router,
+    why.router,
+    upload.router,
+    labels.router,
+    models.router,
     audit.router,
 )
 
@@ -54,9 +61,12 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
+    if shell.settings.console.oidc is not None:  # Authlib takes 11 MB, and most do without
+        app.include_router(import_module("gateway.console.pages.provider").router)
     return app

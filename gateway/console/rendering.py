@@ -17,10 +17,11 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
-    ("/labels", "Labels", "viewer"),
+    ("/films", "Films", "viewer"),
     ("/upload", "Upload", "reviewer"),
-    ("/models", "Models", "viewer"),
     ("/audit", "Audit", "viewer"),
+    ("/labels", "Labels", "viewer"),
+    ("/models", "Models", "viewer"),
     ("/users", "Users", "admin"),
 )
 
@@ -48,9 +49,9 @@ def part(request: Request, template: str, person: Person, **values: Any) -> HTML
     return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
 
 
-def bare_page(template: str, **values: Any) -> str:
+def bare_page(request: Request, template: str, **values: Any) -> str:
     """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
-    return _environment.get_template(template).render(**values)
+    return _environment.get_template(template).render(request=request, **values)
 
 
 def _at(value: datetime | None) -> str:
@@ -67,4 +68,5 @@ def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, lis
 
 
 _environment.filters["at"] = _at
+_environment.tests["time"] = lambda value: isinstance(value, datetime)
 _environment.filters["in_order"] = _in_order

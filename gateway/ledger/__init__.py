@@ -23,6 +23,7 @@ from gateway.ledger.searching.catching_up import CatchingUp
 from gateway.ledger.searching.films import Searching
 from gateway.ledger.searching.sheet import Sheet
 from gateway.ledger.searching.today import Figures
+from gateway.ledger.watching import Watching
 from gateway.ledger.working import Working
 
 __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
@@ -36,15 +37,16 @@ class Ledger(
     Listing,
     Reviewing,
     Answering,
+    Acting,
     Searching,
     Sheet,
     Figures,
     CatchingUp,
+    Watching,
     Picturing,
     Labelling,
     BlindChecking,
     Scoring,
-    Acting,
     Peopling,
     SigningIn,
 ):

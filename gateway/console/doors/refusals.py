@@ -59,7 +59,7 @@ def install(app: FastAPI) -> None:
 def refusal(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
     """A page where a browser shows one, else JSON."""
     if wants_page(request):
-        page = bare_page("refusal.html", head=_HEADS.get(status, "That did not work"), words=words)
+        page = bare_page(request, "refusal.html", head=_HEADS.get(status, "That did not work"), words=words)
         return HTMLResponse(page, status, dict(headers or {}))
     return JSONResponse({"detail": words}, status, dict(headers or {}))
 
@@ -80,7 +80,7 @@ def sign_in_first(request: Request) -> Response:
         )
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         # A link in a mail: the browser keeps SameSite=Strict cookies back, and sends them when we ask anew.
-        return HTMLResponse(bare_page("again.html"))
+        return HTMLResponse(bare_page(request, "again.html"))
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse("/sign-in" if path == "/" else f"/sign-in?next={quote(path, safe='')}", 303)
 

@@ -28,8 +28,8 @@ Text = Annotated[str, Form(max_length=256)]
 
 
 @router.get("/sign-in")
-def sign_in_page(shell: Things, next: str = "/") -> HTMLResponse:  # noqa: A002
-    return _page(shell, next)
+def sign_in_page(request: Request, shell: Things, next: str = "/") -> HTMLResponse:  # noqa: A002
+    return _page(request, shell, next)
 
 
 @router.post("/sign-in")
@@ -49,15 +49,19 @@ def sign_in(
     if wait_s := shell.ledger.begin_try(sources, now=at):
         seconds = math.ceil(wait_s)
         words = f"There were too many wrong passwords. Try again in {seconds} s."
-        return _page(shell, next, name=name, words=words, status=429, headers={"Retry-After": str(seconds)})
+        return _page(
+            request, shell, next, name=name, words=words, status=429, headers={"Retry-After": str(seconds)}
+        )
     credentials = shell.ledger.credentials(name)
     try:
         fits = passwords.fits(password, credentials.password_hash if credentials else None)
     except passwords.TooManyAtOnce as error:
-        return _page(shell, next, name=name, words=str(error), status=503, headers={"Retry-After": "3"})
+        return _page(
+            request, shell, next, name=name, words=str(error), status=503, headers={"Retry-After": "3"}
+        )
     if credentials is None or not fits or credentials.user.disabled:
         shell.ledger.failed(credentials.user.name if credentials else "", visit.address, now=at)
-        return _page(shell, next, name=name, words=WRONG, status=401)
+        return _page(request, shell, next, name=name, words=WRONG, status=401)
     user = credentials.user
     to = "/password" if user.must_change else safe_next(next)
     return signed_in(request, shell, user, to, how="password", sources=sources)
@@ -141,7 +145,7 @@ def safe_next(address: str) -> str:
     plain = address.isprintable() and "\\" not in address and len(address) <= _LONGEST_NEXT
     parts = urlsplit(address) if plain else urlsplit("")
     ours = address.startswith("/") and not address.startswith("//") and not parts.scheme and not parts.netloc
-    return address if plain and ours and not parts.path.startswith(("/sign-", "/password")) else "/"
+    return address if plain and ours and not parts.path.startswith("/sign-") else "/"
 
 
 def _device(request: Request, shell: Shell) -> str:
@@ -149,6 +153,7 @@ def _device(request: Request, shell: Shell) -> str:
 
 
 def _page(
+    request: Request,
     shell: Shell,
     next_: str,
     *,
@@ -160,6 +165,7 @@ def _page(
     settings = shell.settings.console
     proxied = settings.proxy is not None and bool(settings.proxy.user_header)
     text = bare_page(
+        request,
         "sign_in.html",
         next=safe_next(next_),
         name=name[:64],

@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.sql.util import ClauseAdapter
 
 from gateway.ledger.moves import stands
 from gateway.ledger.records import DeliveryState, JobState, Wanted
@@ -55,8 +56,16 @@ class Wish:
         return select(self.film).where(self.where)
 
     def of(self, film: ColumnElement[int]) -> ColumnElement[bool]:
-        """The same, asked of one film."""
-        return exists().where(self.film == film, self.where)
+        """The same, asked of one film; under a name of its own, for the list may be of the same table."""
+        named = self.film.table.alias()
+        own = ClauseAdapter(named)
+        its_film = own.traverse(self.film)
+        return (
+            select(named.c[0])
+            .where(its_film == film, own.traverse(self.where))
+            .correlate_except(named)
+            .exists()
+        )
 
     def count(self, db: Connection) -> int:
         """How many rows there are, COUNTED at most."""
