@@ -95,6 +95,7 @@ class Shell:
             self.settings.routes,
             known=[name for name, block in self.settings.destinations.items() if block.kind != "webhook"],
             rejection_notes=self.settings.quarantine.rejection_notes,
+            release_delay_s=self.settings.quarantine.release_delay_s,
             decoder=self.decoder,
             reporter=self.reporter,
             clock=now,

@@ -363,8 +363,9 @@ class Sender:
 @dataclass(frozen=True, slots=True)
 class Operations:
     """The correction to apply to the *stored* film so that it displays right, in this order:
-    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then invert polarity. `relabel` changes no
-    pixel: the header says in both its places which polarity the film is shown with, as every copy's does.
+    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then `flip` left to right, then invert
+    polarity. Only a person flips: hearts lie on the right, too. `relabel` changes no pixel: the header says
+    in both its places which polarity the film is shown with, as every copy's does.
 
     A film found ROTATED_90 (turned 90 clockwise) needs turn=270.
     """
@@ -373,6 +374,7 @@ class Operations:
     turn: int = 0
     invert: bool = False
     relabel: bool = False
+    flip: bool = False
 
     def __bool__(self) -> bool:
         return self.changes_pixels or self.relabel
@@ -380,7 +382,7 @@ class Operations:
     @property
     def changes_pixels(self) -> bool:
         """Whether the film will look different from what it was."""
-        return bool(self.crop or self.turn or self.invert)
+        return bool(self.crop or self.turn or self.flip or self.invert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +408,29 @@ REJECTION_TITLES = {
     "113037": "Rejected for Patient Safety Reasons",
     "113038": "Incorrect Modality Worklist Entry",
     "113039": "Data Retention Policy Expired",
+}
+
+# Why a person rejects a film. PS3.16 CID 7011, the modifiers of (113001, DCM); and the one title of CID 7010
+# that a person may give in its place, which needs no modifier.
+PATIENT_SAFETY = "113037"
+REJECT_REASONS = {
+    "111207": "Image artifact(s)",
+    "111208": "Grid artifact(s)",
+    "111209": "Positioning",
+    "111210": "Motion blur",
+    "111211": "Under exposed",
+    "111212": "Over exposed",
+    "111213": "No image",
+    "111214": "Detector artifact(s)",
+    "111215": "Artifact(s) other than grid or detector artifact",
+    "111216": "Mechanical failure",
+    "111217": "Electrical failure",
+    "111218": "Software failure",
+    "111219": "Inappropriate image processing",
+    "111220": "Other failure",
+    "111221": "Unknown failure",
+    "113026": "Double exposure",
+    PATIENT_SAFETY: REJECTION_TITLES[PATIENT_SAFETY],
 }
 
 

@@ -168,7 +168,7 @@ def console(tmp_path: Path) -> Iterator[Console]:
 
 @dataclass
 class Whole:
-    """A running gateway (listener, workers, dispatcher, an AI, an archive) and its console."""
+    """A running gateway (listener, workers, dispatcher, console, an AI, an archive)."""
 
     gateway: Gateway
     console: Console
@@ -183,8 +183,7 @@ def whole_gateway(**sections: object) -> Iterator[Whole]:
     with gateway(**sections) as running:
         shell = Shell.open(load(running.config, running.state))
         try:
-            with served(shell) as console:
-                yield Whole(running, console)
+            yield Whole(running, Console(shell, f"http://127.0.0.1:{running.console_port}"))
         finally:
             shell.close()
 

@@ -42,7 +42,8 @@ def test_quarantine_shows_and_releases_a_film_with_who_and_why(run: Run, ledger:
     assert (held["film_id"], held["reasons"], held["copy_ready"]) == (2, ["ROTATION_UNSURE"], False)
     assert "quarantine correct h1 --turn 90" in run("quarantine", "show", "2").stdout
     done = run("quarantine", "release", "2", "--by", "Dr. Ada", "--note", "upright")
-    assert done.stdout == "film 2 released\n", done.output
+    assert done.stdout.startswith("film 2 released; it leaves at "), done.output
+    assert done.stdout.endswith("Until then: filmgate quarantine undo 1\n")
     assert items(run("quarantine", "list", "--json")) == []
     (closed,) = items(run("quarantine", "list", "--all", "--json"))
     assert (closed["state"], closed["closed_by"], closed["note"]) == ("released", "Dr. Ada", "upright")
@@ -52,7 +53,14 @@ def test_quarantine_shows_and_releases_a_film_with_who_and_why(run: Run, ledger:
 def test_quarantine_reject_keeps_the_film_from_every_ai(run: Run, ledger: Ledger) -> None:
     """Without --by it is the name on this machine."""
     (done,) = items(run("quarantine", "reject", "1.2.2", "--json"))
-    assert done == {"film_id": 2, "sop_instance_uid": "1.2.2", "done": "rejected"}
+    assert done == {
+        "sop_instance_uid": "1.2.2",
+        "film_id": 2,
+        "done": "rejected",
+        "act": 1,
+        "state": "rejected",
+        "leaves_at": None,
+    }
     (hold,) = ledger.holds(None)
     assert hold.closed_by
     assert [d["destination"] for d in ledger.film(2).deliveries] == ["archive"]

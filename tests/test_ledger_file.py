@@ -20,9 +20,7 @@ from gateway.errors import (
     SchemaTooOld,
 )
 from gateway.ledger import Ledger
-from gateway.ledger.records import (
-    Outcome,
-)
+from gateway.ledger.records import Outcome, Wanted
 from gateway.ledger.tables import SCHEMA, deliveries, instances
 
 __all__ = ["ledger"]
@@ -167,6 +165,18 @@ def test_an_older_ledger_can_be_asked_and_answered(tmp_path: Path) -> None:
     ledger.judge(claimed(ledger), WAITS, now=NOW)
     (question,) = ledger.questions()
     assert (question.sender, question.word, len(question.films)) == ("ROOM3", "BONE", 1)
+    ledger.close()
+
+
+def test_the_films_of_an_older_ledger_are_found_by_reason_and_sender_at_once(tmp_path: Path) -> None:
+    """0007 to 0008: what the ledger knew already; what stands in their headers alone is still to be read."""
+    ledger = older(tmp_path, "0003")
+    (held,) = ledger.search(Wanted(decision="quarantine"))
+    (code, *_) = held.reasons
+    assert [film.film_id for film in ledger.search(Wanted(reason=code))] == [held.film_id]
+    (card,) = ledger.sheet(Wanted(reason=code))
+    assert [group.words for group in ledger.groups("room")] == [(card.header.sender, "", code)]
+    assert {one.film_id for one in ledger.unread()} == {film.film_id for film in ledger.search()}
     ledger.close()
 
 

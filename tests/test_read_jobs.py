@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 from test_tasks import Says, receive
 
 from gateway import bootstrap
+from gateway.ledger.acting.table import DoneBy
 from gateway.ledger.records import Received
 from gateway.process.priority import LedgerThread
 from gateway.worker import Worker
@@ -90,7 +91,9 @@ def test_a_corrected_copy_is_read_and_the_original_is_reported_on(line: Line) ->
     """Not analysed until a person accepts the copy; then the report names the film as it was received."""
     ds = phantom_dx("frontal", 3, turn=90)
     assert line.sent(ds, HELD)["not_read"] == "NOT_QUALIFIED"
-    line.shell.quarantine().correct(1, by="ann", note="", operations=Operations(turn=270))
+    line.shell.quarantine().one(
+        DoneBy.CORRECT, 1, delayed=False, by="ann", note="", operations=Operations(turn=270)
+    )
     line.work()
     (result,) = line.ledger.film(1).results
     assert result["conditions"]
@@ -122,7 +125,7 @@ def test_a_film_that_no_gate_let_through_is_reported_as_not_analysed(
 def test_a_held_film_is_read_when_a_person_releases_it(line: Line) -> None:
     """The real report follows the one that said: not analysed."""
     assert line.sent(phantom_dx("frontal", 5), HELD)["not_read"] == "NOT_QUALIFIED"
-    line.shell.quarantine().release(1, by="ann", note="looks right")
+    line.shell.quarantine().one(DoneBy.RELEASE, 1, delayed=False, by="ann", note="looks right")
     line.work()
     (result,) = line.ledger.film(1).results
     assert [made["kind"] for made in result["objects"]] == ["sr", "heatmap", "gsps"]
@@ -283,7 +286,7 @@ def test_observing_every_film_is_read_that_the_card_covers(
 
 def test_a_film_outside_the_card_is_not_read_even_when_a_person_sends_it(line: Line) -> None:
     line.sent(phantom_dx("frontal", 11, age="003Y"), HELD)
-    line.shell.quarantine().release(1, by="ann", note="", to=("chest",))
+    line.shell.quarantine().one(DoneBy.RELEASE, 1, delayed=False, by="ann", note="", to=("chest",))
     line.work()
     (result,) = line.ledger.film(1).results
     assert (result["not_read"], result["why"]) == ("OUTSIDE_CARD", "age 3 is under 10")

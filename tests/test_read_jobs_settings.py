@@ -13,7 +13,8 @@ from pydicom.uid import (
 from read_line import HELD, Children, Line, children, folder, line, tiny
 from test_tasks import receive
 
-from gateway.errors import Missing, SettingsError
+from gateway.errors import FilmgateError, SettingsError
+from gateway.ledger.acting.table import DoneBy
 from gateway.sandbox.decoder import Decoder
 from gateway.sandbox.reporter import Reporter
 from gateway.settings import load
@@ -75,7 +76,7 @@ def test_a_rejection_note_follows_a_named_persons_reject_alone(
     receive(line.shell, ds, tmp_path)
     line.work(HELD)
     assert line.objects() == {}
-    line.shell.quarantine().reject(1, by="Ann Other", note="not a chest")
+    line.shell.quarantine().one(DoneBy.REJECT, 1, delayed=False, by="Ann Other", note="not a chest")
     note = line.objects()[KeyObjectSelectionDocumentStorage]
     assert str(ds.SOPInstanceUID) in str(note)
     assert "Ann" in str(note)
@@ -91,7 +92,7 @@ def test_what_no_note_can_name_is_rejected_without_one(
     ds.StudyInstanceUID = ""
     receive(line.shell, ds, tmp_path)
     line.work(HELD)
-    line.shell.quarantine().reject(1, by="Ann Other", note="junk")
+    line.shell.quarantine().one(DoneBy.REJECT, 1, delayed=False, by="Ann Other", note="junk")
     assert (line.ledger.holds(), line.objects()) == ([], {})
 
 
@@ -107,10 +108,10 @@ def test_a_film_whose_file_is_gone_stays_held_in_words(
     (held,) = line.ledger.holds()
     line.shell.store.remove(held.digest)
     quarantine = line.shell.quarantine()
-    with pytest.raises(Missing, match="stays held"):
-        quarantine.reject(1, by="Ann Other", note="")
-    with pytest.raises(Missing, match="stays held"):
-        quarantine.correct(1, by="Ann Other", note="", operations=Operations(turn=90))
+    with pytest.raises(FilmgateError, match="stays held"):
+        quarantine.one(DoneBy.REJECT, 1, by="Ann Other")
+    with pytest.raises(FilmgateError, match="stays held"):
+        quarantine.one(DoneBy.CORRECT, 1, by="Ann Other", operations=Operations(turn=90))
     assert line.ledger.holds() == [held]
 
 
@@ -118,7 +119,7 @@ def test_rejecting_sends_no_note_unless_it_is_switched_on(line: Line) -> None:
     receive(line.shell, phantom_dx("frontal", 13), line.tmp_path)
     line.work(HELD)
     line.objects()
-    line.shell.quarantine().reject(1, by="ann", note="")
+    line.shell.quarantine().one(DoneBy.REJECT, 1, delayed=False, by="ann", note="")
     assert line.objects() == {}
 
 

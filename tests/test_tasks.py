@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from sqlalchemy import select
 
 from gateway import bootstrap
 from gateway.bootstrap import Shell
+from gateway.ledger.acting.table import DoneBy
+from gateway.ledger.picturing.features import features, unpacked
 from gateway.ledger.records import Received
 from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
@@ -97,7 +100,7 @@ def test_a_held_film_knows_who_would_take_it(tmp_path: Path, decoder: Decoder) -
     receive(one, phantom_dx("frontal", 1, age="005Y"), tmp_path)
     examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
     assert one.ledger.open_hold(1).takers == ("kids",)
-    one.quarantine().release(1, by="ann", note="")
+    one.quarantine().one(DoneBy.RELEASE, 1, delayed=False, by="ann", note="")
     assert one.ledger.due_destinations(NOW) == {"kids": 1}
 
 
@@ -284,9 +287,40 @@ def test_copies_are_dated_in_the_hospitals_zone(tmp_path: Path, decoder: Decoder
     one = shell(tmp_path, zone="Asia/Tokyo")
     receive(one, phantom_dx("frontal", 1, turn=90), tmp_path)
     examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
-    hold = one.quarantine().correct(1, by="ann", note="", operations=Operations(turn=270))
+    one.quarantine().one(DoneBy.CORRECT, 1, delayed=False, by="ann", note="", operations=Operations(turn=270))
     (owed,) = one.ledger.claim_deliveries("ai", 9, datetime.now(UTC))
     ds = dcmread(one.store.path(owed.digest))
     assert ds.TimezoneOffsetFromUTC == "+0900"
+    (hold,) = one.ledger.holds(None)
     opened = hold.opened_at.astimezone(ZoneInfo("Asia/Tokyo"))
     assert ds.InstanceCreationDate + str(ds.InstanceCreationTime) == opened.strftime("%Y%m%d%H%M%S")
+
+
+def test_a_held_film_has_its_thumbnail_and_its_place(tmp_path: Path, decoder: Decoder) -> None:
+    """Of the original and of the copy that is proposed: somebody looks at both soon."""
+    one = shell(tmp_path)
+
+    class TurnedOnce(Says):
+        def look(self, film: Film) -> tuple[Finding, ...]:
+            findings = super().look(film)
+            self.faults = {}
+            return (*findings, Finding("anatomy", Verdict.GOOD, 0.9, model_digest="m", place=(1.0, 2.0)))
+
+    receive(one, phantom_dx("frontal", 1, turn=180), tmp_path)
+    receive(one, phantom_dx("frontal", 2), tmp_path)  # passes: nobody looks at it
+    examine(one, decoder, TurnedOnce(("rotation", Reason.ROTATED_180)))
+    hold = one.ledger.open_hold(1)
+    thumbs = {path.stem for path in (tmp_path / "thumbs").rglob("*.jpg")}
+    assert thumbs == {hold.digest, hold.proposal}
+    with one.ledger.reading() as db:
+        assert [unpacked(row.vector) for row in db.execute(select(features))] == [(1.0, 2.0)]
+
+
+def test_a_thumbnail_that_cannot_be_kept_harms_no_film(tmp_path: Path, decoder: Decoder) -> None:
+    """Its folder cannot be made: the film is held all the same, at the first attempt."""
+    one = shell(tmp_path)
+    (tmp_path / "thumbs").write_text("in the way")
+    receive(one, phantom_dx("frontal", 1), tmp_path)
+    examine(one, decoder, Says(("mirror", Reason.MIRROR_SUSPECTED)))
+    assert one.ledger.open_hold(1)
+    assert one.ledger.film(1).error is None

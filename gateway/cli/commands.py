@@ -47,6 +47,12 @@ QUARANTINE: tuple[Command | Group, ...] = (
         "Close the hold: no AI gets these films. The originals stay, here and in the archive.",
     ),
     Command(
+        "undo",
+        f"{REVIEW}.deciding:undo",
+        "Take back what people did, by the numbers of their acts: what has not left yet never leaves.",
+    ),
+    Command("note", f"{REVIEW}.deciding:note", "Keep a note with films; it is seen wherever they are shown."),
+    Command(
         "rule",
         f"{REVIEW}.rulings:rule",
         "Say once and for all what a word in one sender's headers means, for waiting films and new ones.",
@@ -77,6 +83,19 @@ DELIVERIES: tuple[Command | Group, ...] = (
         "retry",
         f"{REVIEW}.deliveries:retry",
         "Queue all failed deliveries to a destination once more, or those of one reason.",
+    ),
+)
+ALARMS: tuple[Command | Group, ...] = (
+    Command("list", f"{REVIEW}.alarms:list_alarms", "List the alarms that are on, oldest first."),
+    Command(
+        "test",
+        f"{REVIEW}.alarms:test",
+        "Send a test alarm every way that is set up; exit code 1 when one was not taken.",
+    ),
+    Command(
+        "replay",
+        f"{REVIEW}.alarms:replay",
+        "Run the alarms of rates over the films of the ledger: what would have been told, and when.",
     ),
 )
 USERS: tuple[Command | Group, ...] = (
@@ -263,6 +282,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("films", "What was received, what was decided, where it went.", FILMS),
     Group("quarantine", "The films that wait for a person.", QUARANTINE),
     Group("deliveries", "What has not arrived, why, and how it is sent again.", DELIVERIES),
+    Group("alarms", "What is wrong now, and who is told.", ALARMS),
     Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),

@@ -11,15 +11,11 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import (
-    film,
-    pulse,
-    quarantine,
-    sign_in,
-    today,
-    users,
-)
+from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages.searching import films, why
 from gateway.console.pictures import routes as pictures
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -27,11 +23,20 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
     pulse.router,
     quarantine.router,
+    acts.router,
+    users.router,
     film.router,
     pictures.router,
+    films.router,
+    why.router,
+    upload.router,
+    acts.router,
+    pictures.router,
     users.router,
+    audit.router,
 )
 
 
@@ -45,6 +50,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -16,6 +16,9 @@ from gateway.console.doors import Person
 BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
+    ("/films", "Films", "viewer"),
+    ("/upload", "Upload", "reviewer"),
+    ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )
 
@@ -38,14 +41,14 @@ def page(
     return HTMLResponse(text, status_code)
 
 
-def bare_page(request: Request, template: str, **values: Any) -> str:
-    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
-    return _environment.get_template(template).render(request=request, **values)
-
-
 def part(request: Request, template: str, person: Person, **values: Any) -> HTMLResponse:
     """A part of a page, without what stands round every page."""
     return HTMLResponse(_environment.get_template(template).render(request=request, person=person, **values))
+
+
+def bare_page(request: Request, template: str, **values: Any) -> str:
+    """A page for somebody who is not signed in, or for whom something went wrong: without the bar."""
+    return _environment.get_template(template).render(request=request, **values)
 
 
 def _at(value: datetime | None) -> str:
@@ -54,3 +57,4 @@ def _at(value: datetime | None) -> str:
 
 
 _environment.filters["at"] = _at
+_environment.tests["time"] = lambda value: isinstance(value, datetime)

@@ -69,14 +69,15 @@ class WebhookDestination:
 
     associations = 1
 
-    def __init__(self, name: str, settings: WebhookSettings) -> None:
+    def __init__(self, name: str, settings: WebhookSettings, key: str = "") -> None:
         """
         Raises:
             SettingsError: the address, or the file of certificates, cannot be used.
         """
         self.name = name
         self._timeout_s = settings.timeout_s
-        self._tls = _trusted(name, settings.ca_file)
+        key = key or f"destinations.{name}"  # where it stands in the settings
+        self._tls = _trusted(key, settings.ca_file)
         self._headers = _authorization(settings) | {
             "User-Agent": f"filmgate/{metadata.version('filmgate')}",
             "Accept-Encoding": "identity",
@@ -84,7 +85,7 @@ class WebhookDestination:
         try:
             self._url = httpx.URL(settings.url)
         except httpx.InvalidURL as error:
-            raise SettingsError(f"destinations.{name}.url is no address that can be used") from error
+            raise SettingsError(f"{key}.url is no address that can be used") from error
         self._lock = threading.Lock()
         self._idle: Line | None = None
         self._busy: Line | None = None
@@ -103,12 +104,16 @@ class WebhookDestination:
         kind = KINDS.get(delivery.transfer_syntax_uid)
         if kind is None:
             raise Refused("a webhook takes results as JSON or FHIR, no films; nothing was sent")
-        headers = self._headers | {
+        headers = {
             "Content-Type": delivery.transfer_syntax_uid,
             "Idempotency-Key": delivery.digest,
             "X-Filmgate-Result": kind,
         }
-        payload = _payload(path, delivery.digest)
+        self.post(_payload(path, delivery.digest), headers)
+
+    def post(self, payload: bytes, its_headers: Mapping[str, str]) -> None:
+        """POST these bytes; raises what `deliver` does of the peer."""
+        headers = self._headers | its_headers
         with self._line() as line:
             try:
                 answer = line.post(self._url, headers, payload)
@@ -248,7 +253,7 @@ def reach(name: str, settings: WebhookSettings, timeout_s: float) -> str:
         Unreachable: nobody there, or nobody to be trusted.
         SettingsError: the file of certificates cannot be used.
     """
-    tls = _trusted(name, settings.ca_file)
+    tls = _trusted(f"destinations.{name}", settings.ca_file)
     parts = urlsplit(settings.url)
     host, secure = str(parts.hostname), parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -333,9 +338,9 @@ def _authorization(settings: WebhookSettings) -> dict[str, str]:
     return {name: f"{scheme.strip()} {token}".strip()} if token else {}
 
 
-def _trusted(name: str, ca_file: Path | None) -> ssl.SSLContext:
+def _trusted(key: str, ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         why = "no certificates are in it" if isinstance(error, ssl.SSLError) else error.strerror
-        raise SettingsError(f"destinations.{name}.ca_file: {ca_file} cannot be used: {why}") from error
+        raise SettingsError(f"{key}.ca_file: {ca_file} cannot be used: {why}") from error

@@ -137,6 +137,7 @@ class Courier:
                 self._look_due.wait(pause_s or max(0.0, min(LOOK_S, self._retry_at_s - time.monotonic())))
 
     def _look(self) -> None:
+        self._ledger.let_go(self._clock())
         for name in self._ledger.due_destinations(self._clock(), most=1):
             if lane := self._lanes.get(name):
                 if not lane.pause_left_s():

@@ -13,7 +13,10 @@ from threading import Event
 
 import structlog
 
+from gateway.alarms import Looker, Telling
+from gateway.alarms.telling import makers
 from gateway.bootstrap import Shell
+from gateway.bootstrap import now as utc_now
 from gateway.destinations import build_or_wait
 from gateway.dispatcher.courier import Courier
 from gateway.doorbell import Doorbell
@@ -141,6 +144,9 @@ def run(
         courier = courier_of(shell)
         courier.start()
         copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
+        telling = Telling(shell.ledger, makers(shell.settings), utc_now)
+        loops.start("alarms", partial(Looker(shell.ledger, shell.settings, utc_now).run, stop))
+        loops.start("alarm notices", partial(telling.run, stop))
         loops.start("end of waiting", partial(_wake_at, stop, Wake(shell.settings.state)))
         ready()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.ledger.acting.acting import Acting
 from gateway.ledger.claiming import Claiming
 from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug, make_engine
 from gateway.ledger.holding.ruling import Answering
@@ -21,6 +22,7 @@ from gateway.ledger.searching.catching_up import CatchingUp
 from gateway.ledger.searching.films import Searching
 from gateway.ledger.searching.sheet import Sheet
 from gateway.ledger.searching.today import Figures
+from gateway.ledger.watching import Watching
 from gateway.ledger.working import Working
 
 __all__ = ["LONG_WAL_BYTES", "Checkpoint", "Ledger", "has_wal_reset_bug"]
@@ -34,10 +36,12 @@ class Ledger(
     Listing,
     Reviewing,
     Answering,
+    Acting,
     Searching,
     Sheet,
     Figures,
     CatchingUp,
+    Watching,
     Picturing,
     Labelling,
     BlindChecking,

@@ -228,7 +228,7 @@ class Database:
         return Checkpoint(frames, copied) if frames >= 0 else None  # -1: not in WAL mode
 
     def pulse(self) -> int:
-        """A number that has grown when anybody, in any process, has changed the ledger since the last call."""
+        """A number that has grown when anybody, in any process, has changed the ledger since then."""
         return self._changes.seq()
 
     def copy_to(self, target: Path) -> None:

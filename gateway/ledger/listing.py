@@ -29,8 +29,9 @@ from sqlalchemy import (
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
+from gateway.ledger.holding.taking_back import NOT_GONE
 from gateway.ledger.moves import stands
-from gateway.ledger.records import DeliveryState, FilmRow, HoldState, JobState, Wanted
+from gateway.ledger.records import DeliveryState, FilmRow, HoldState, JobState, Wanted, shown_state
 from gateway.ledger.searching.wishes import film_ids
 from gateway.ledger.tables import (
     associations,
@@ -105,7 +106,7 @@ class Listing(Database):
 
     def counts(self) -> dict[str, int]:
         """How many films, open holds, ready jobs and unfinished deliveries there are."""
-        owed = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
+        owed = (*NOT_GONE, DeliveryState.SENDING)
         queries_by_name = {
             "films": (select(func.count()).select_from(instances),),
             "held": (_count(stands(holds, HoldState.OPEN)),),
@@ -253,8 +254,9 @@ def _or_null(text: str | None) -> str:
 
 def _delivery(row: Any, object_kind: str | None) -> str:
     return (
-        f'{{"destination": {quoted(row.destination)}, "state": "{row.state}", "kind": "{row.kind}", '
-        f'"object": "{what_of(row.kind, object_kind)}", "sop_instance_uid": {quoted(row.sop_instance_uid)}, '
+        f'{{"destination": {quoted(row.destination)}, "state": "{shown_state(row.state)}", '
+        f'"kind": "{row.kind}", "object": "{what_of(row.kind, object_kind)}", '
+        f'"sop_instance_uid": {quoted(row.sop_instance_uid)}, '
         f'"attempts": {row.attempts}, "tries": {row.tries}, "trouble": {_or_null(row.trouble)}, '
         f'"error": {_or_null(row.error)}}}'
     )

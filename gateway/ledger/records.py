@@ -18,12 +18,18 @@ class JobState(StrEnum):
 
 
 class DeliveryState(StrEnum):
+    LEAVING = "leaving"  # a person may still undo it: nobody takes it before its time. Shown as pending
     PENDING = "pending"
     SENDING = "sending"
     RETRY = "retry"
     DELIVERED = "delivered"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def shown_state(state: str) -> str:
+    """The state of a delivery as lists show it: what leaves in a few seconds is owed, and not tried yet."""
+    return DeliveryState.PENDING if state == DeliveryState.LEAVING else state
 
 
 class HoldState(StrEnum):

@@ -23,21 +23,18 @@ from sqlalchemy import (
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
 from gateway.ledger.holding.rejecting import in_words, lift
-from gateway.ledger.holding.taking_back import IN_HAND, TO_AI, WAITING, standing, take_back_unowed
+from gateway.ledger.holding.taking_back import NOT_GONE, TO_AI, WAITING, standing, take_back_unowed
 from gateway.ledger.listing import film_id_of, what_of
 from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (
-    CopyMade,
-    CopyState,
     DeliveryState,
     Hold,
     HoldState,
     JobState,
-    Made,
     Undelivered,
     Undone,
+    shown_state,
 )
-from gateway.ledger.routing import owe_copy, owe_original
 from gateway.ledger.tables import (
     UtcDateTime,
     associations,
@@ -50,7 +47,6 @@ from gateway.ledger.tables import (
     objects,
     versions,
 )
-from gateway.ledger.working import keep_copy, keep_object
 
 _AT_ONCE = 200  # deliveries that are queued again in one transaction
 _PAGE = 1000  # rows in one transaction of a long list
@@ -63,11 +59,11 @@ class Reviewing(Database):
         self, state: HoldState | None = HoldState.OPEN, *, after: int = 0, limit: int | None = None
     ) -> list[Hold]:
         """Held films, oldest first, after the hold `after`; all states when `state` is None."""
-        query = _HOLDS.order_by(holds.c.id).where(holds.c.id > after).limit(limit)
+        query = HOLDS.order_by(holds.c.id).where(holds.c.id > after).limit(limit)
         if state is not None:
             query = query.where(stands(holds, state))
         with self.reading() as db:
-            return [_hold(row) for row in db.execute(query)]
+            return [hold_of(row) for row in db.execute(query)]
 
     def each_hold(
         self, state: HoldState | None = HoldState.OPEN, *, after: int = 0, limit: int | None = None
@@ -98,7 +94,7 @@ class Reviewing(Database):
                 which = holds.c.id == int(str(film)[1:])
             else:
                 which = holds.c.film_id == film_id_of(db, film)
-            rows = db.execute(_HOLDS.where(which, holds.c.state == HoldState.OPEN)).all()
+            rows = db.execute(HOLDS.where(which, holds.c.state == HoldState.OPEN)).all()
         if not rows:
             raise NotFound(f"film {film} is not held. Nothing was changed. See `filmgate quarantine list`.")
         if len(rows) > 1:
@@ -107,43 +103,7 @@ class Reviewing(Database):
                 f"film {film} is held in {len(rows)} versions with different pixels. Nothing was changed. "
                 f"Name one of them: {names}."
             )
-        return _hold(rows[0])
-
-    def release(self, hold: Hold, to: tuple[str, ...], *, by: str, note_text: str, now: datetime) -> None:
-        """Close a hold and owe the film, as it was received, to `to`."""
-        with self.writing() as db:
-            _close(db, hold, HoldState.RELEASED, by, note_text, now, to=list(to))
-            _discard(db, hold)
-            owe_original(db, hold.film_id, hold.version_id, to, now)
-
-    def correct(
-        self,
-        hold: Hold,
-        copy: CopyMade | None,
-        to: tuple[str, ...],
-        *,
-        by: str,
-        note_text: str,
-        now: datetime,
-    ) -> None:
-        """Close a hold and owe the corrected copy: `copy`, or the proposal that lies ready.
-
-        Raises:
-            NotFound: there is neither.
-        """
-        with self.writing() as db:
-            copy_id = _person_copy(db, hold, copy, now)
-            _close(db, hold, HoldState.CORRECTED, by, note_text, now, to=list(to))
-            move(db, copies, copy_id, CopyState.PROPOSED, CopyState.ACCEPTED)
-            owe_copy(db, copy_id, to, now)
-
-    def reject(self, hold: Hold, *, by: str, note_text: str, now: datetime, made: Made | None = None) -> None:
-        """Close a hold for good: no AI gets the film. `made` is the rejection note, where one is sent."""
-        with self.writing() as db:
-            _close(db, hold, HoldState.REJECTED, by, note_text, now)
-            _discard(db, hold)
-            if made:
-                keep_object(db, hold.film_id, None, made, now)
+        return hold_of(rows[0])
 
     def gate_again(self, film_id: int, *, by: str, now: datetime, rejected: bool = False) -> bool:
         """Ask for a film to be examined again; the new decision supersedes the old one.
@@ -152,15 +112,9 @@ class Reviewing(Database):
             PersonDecided: a person rejected it, and `rejected` does not say that this is known: AI could
                 get it after all, while the archive was told that it is rejected.
         """
-        judged = (
-            select(jobs)
-            .join(decisions, decisions.c.version_id == jobs.c.version_id)
-            .where(decisions.c.film_id == film_id, ~decisions.c.superseded)
-            .where(jobs.c.film_id == film_id, jobs.c.delivery_id.is_(None))
-        )
         with self.writing() as db:
-            job = db.execute(judged).one_or_none()
-            if job is None or job.state not in (JobState.DONE, JobState.PARKED):
+            job = job_judged(db, film_id)
+            if job is None:
                 return False
             before = _rejection(db, film_id, job.version_id)
             if before and not rejected:
@@ -227,19 +181,26 @@ class Reviewing(Database):
         query = select(deliveries, kind.limit(1).scalar_subquery().label("object_kind"))
         query = query.where(_those(destination, trouble)).order_by(deliveries.c.id).limit(limit)
         with self.reading() as db:  # an index for each state
-            rows = [row for state in states for row in db.execute(query.where(stands(deliveries, state)))]
+            rows = [
+                row
+                for state in _with_leaving(states)
+                for row in db.execute(query.where(stands(deliveries, state)))
+            ]
         return [_undelivered(row) for row in sorted(rows, key=lambda row: row.id)[:limit]]
 
     def undone(self, destination: str | None = None, trouble: str | None = None) -> list[Undone]:
         """How many objects have not arrived where, and why."""
         own = deliveries.c
-        grouped = (own.destination, own.state, own.trouble)
+        grouped = (own.destination, own.trouble)
         counted = (func.count(), func.min(own.created_at), func.max(own.tries))
         query = select(*grouped, *counted).where(_those(destination, trouble)).group_by(*grouped)
+        unended = {state: stands(deliveries, state) for state in (*WAITING, DeliveryState.FAILED)}
+        unended[DeliveryState.PENDING] = stands(deliveries, DeliveryState.LEAVING, DeliveryState.PENDING)
         with self.reading() as db:
-            states = (*WAITING, DeliveryState.FAILED)
-            rows = [row for state in states for row in db.execute(query.where(stands(deliveries, state)))]
-        counts = [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+            rows = [
+                (state, row) for state, which in unended.items() for row in db.execute(query.where(which))
+            ]
+        counts = [Undone(row[0], state, row[1] or "", *row[2:]) for state, row in rows]
         return sorted(counts, key=lambda one: (one.destination, one.state, one.trouble))
 
     def last_taken(self, destination: str) -> datetime | None:
@@ -251,9 +212,9 @@ class Reviewing(Database):
 
     def lose(self, digest: str, *, now: datetime) -> int:
         """Stop the deliveries of an object whose file is gone; how many there were."""
-        waiting = deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.RETRY))
-        allowed(deliveries, DeliveryState.PENDING, DeliveryState.CANCELLED)
-        allowed(deliveries, DeliveryState.RETRY, DeliveryState.CANCELLED)
+        waiting = deliveries.c.state.in_(NOT_GONE)
+        for state in NOT_GONE:
+            allowed(deliveries, state, DeliveryState.CANCELLED)
         with self.writing() as db:
             tables = (versions, objects, copies)
             owners = (db.scalars(select(t.c.film_id).where(t.c.digest == digest)) for t in tables)
@@ -276,7 +237,7 @@ class Reviewing(Database):
             }
 
 
-_HOLDS = (
+HOLDS = (
     select(holds, instances.c.sop_instance_uid, versions.c.digest, copies.c.digest.label("proposal"))
     .add_columns(associations.c.calling)
     .join(instances, instances.c.id == holds.c.film_id)
@@ -285,6 +246,18 @@ _HOLDS = (
     .outerjoin(copies, copies.c.id == holds.c.copy_id)
 )
 _HOLD_NAME = re.compile(r"h[0-9]{1,18}")
+
+
+def job_judged(db: Connection, film_id: int) -> Any | None:
+    """The job whose decision stands for a film, where it can be done once more."""
+    judged = (
+        select(jobs)
+        .join(decisions, decisions.c.version_id == jobs.c.version_id)
+        .where(decisions.c.film_id == film_id, ~decisions.c.superseded)
+        .where(jobs.c.film_id == film_id, jobs.c.delivery_id.is_(None))
+    )
+    job = db.execute(judged).one_or_none()
+    return job if job is not None and job.state in (JobState.DONE, JobState.PARKED) else None
 
 
 def _those(destination: str | None, trouble: str | None) -> ColumnElement[bool]:
@@ -304,6 +277,10 @@ def _send_again(db: Connection, to_ai: Sequence[int], which: ColumnElement[bool]
     return count - take_back_unowed(db, to_ai, now)
 
 
+def _with_leaving(states: Sequence[DeliveryState]) -> Sequence[DeliveryState]:
+    return (*states, DeliveryState.LEAVING) if DeliveryState.PENDING in states else states
+
+
 def _undelivered(row: Any) -> Undelivered:
     return Undelivered(
         id=row.id,
@@ -311,7 +288,7 @@ def _undelivered(row: Any) -> Undelivered:
         destination=row.destination,
         what=what_of(row.kind, row.object_kind),
         sop_instance_uid=row.sop_instance_uid,
-        state=DeliveryState(row.state),
+        state=DeliveryState(shown_state(row.state)),
         trouble=row.trouble or "",
         error=row.error or "",
         tries=row.tries,
@@ -321,7 +298,7 @@ def _undelivered(row: Any) -> Undelivered:
     )
 
 
-def _hold(row: Any) -> Hold:
+def hold_of(row: Any) -> Hold:
     return Hold(
         id=row.id,
         film_id=row.film_id,
@@ -343,30 +320,6 @@ def _hold(row: Any) -> Hold:
     )
 
 
-def _close(
-    db: Connection, hold: Hold, state: HoldState, by: str, text: str, now: datetime, **detail: Any
-) -> None:
-    """Close what the person saw: not a hold that stands for another decision by now."""
-    allowed(holds, HoldState.OPEN, state)
-    seen = (holds.c.id == hold.id) & (holds.c.decision_id == hold.decision_id)
-    closed = {"state": state, "closed_at": now, "closed_by": by, "note": text}
-    if db.execute(update(holds).where(seen, holds.c.state == HoldState.OPEN).values(**closed)).rowcount != 1:
-        raise NotFound(
-            f"film {hold.film_id} is no longer held as you saw it: somebody else decided, or it was examined "
-            "again. Nothing was changed. Look at it once more."
-        )
-    _not_examined_again(db, hold, now)
-    note(db, now, f"hold {state}", film_id=hold.film_id, who=by, note=text, **detail)
-
-
-def _not_examined_again(db: Connection, hold: Hold, now: datetime) -> None:
-    """An examination that was asked for before a person decided must not undo what the person decided."""
-    of_version = (jobs.c.film_id == hold.film_id) & (jobs.c.version_id == hold.version_id)
-    in_hand = of_version & jobs.c.delivery_id.is_(None) & jobs.c.state.in_(IN_HAND)
-    for job in db.execute(select(jobs.c.id, jobs.c.state).where(in_hand)).all():
-        move(db, jobs, job.id, job.state, JobState.DONE, done_at=now, owner=None)
-
-
 def _rejection(db: Connection, film_id: int, version_id: int) -> str:
     """In words, when the last word on a version is a rejection, by a person or by a Key Object; else ""."""
     if (rejection := standing(db, film_id)) is not None:
@@ -381,23 +334,3 @@ def _rejection(db: Connection, film_id: int, version_id: int) -> str:
     names = ", ".join(sorted(set(db.scalars(select(deliveries.c.destination).where(its)))))
     word = f"; the rejection note for {names} stands" if names else ""
     return f"rejected by {hold.closed_by} on {hold.closed_at:%Y-%m-%d %H:%M} UTC{word}"
-
-
-def _discard(db: Connection, hold: Hold) -> None:
-    allowed(copies, CopyState.PROPOSED, CopyState.DISCARDED)
-    its_copy = (copies.c.film_id == hold.film_id) & (copies.c.digest == hold.proposal)
-    proposed = its_copy & (copies.c.state == CopyState.PROPOSED)
-    db.execute(update(copies).where(proposed).values(state=CopyState.DISCARDED))
-
-
-def _person_copy(db: Connection, hold: Hold, copy: CopyMade | None, now: datetime) -> int:
-    if copy is not None:
-        return keep_copy(db, hold.film_id, hold.decision_id, copy, now)
-    ready = (copies.c.film_id == hold.film_id) & (copies.c.digest == hold.proposal)
-    copy_id = db.scalar(select(copies.c.id).where(ready))
-    if copy_id is None:
-        raise NotFound(
-            f"film {hold.film_id} has no corrected copy ready. It stays held. "
-            "Say what to do with it: --turn 90|180|270, --invert."
-        )
-    return int(copy_id)

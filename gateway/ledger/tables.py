@@ -62,12 +62,26 @@ TRANSITIONS: frozenset[tuple[str, str, str]] = frozenset(
         ("delivery", DeliveryState.RETRY, DeliveryState.CANCELLED),
         ("delivery", DeliveryState.FAILED, DeliveryState.PENDING),  # sent again
         ("delivery", DeliveryState.CANCELLED, DeliveryState.PENDING),  # sent again
+        ("delivery", DeliveryState.DELIVERED, DeliveryState.PENDING),  # a person wants it sent once more
+        ("delivery", DeliveryState.LEAVING, DeliveryState.PENDING),  # its seconds are over
+        ("delivery", DeliveryState.LEAVING, DeliveryState.CANCELLED),  # undone: nobody ever got it
+        ("delivery", DeliveryState.FAILED, DeliveryState.LEAVING),
+        ("delivery", DeliveryState.CANCELLED, DeliveryState.LEAVING),
         ("hold", HoldState.OPEN, HoldState.RELEASED),
         ("hold", HoldState.OPEN, HoldState.CORRECTED),
         ("hold", HoldState.OPEN, HoldState.REJECTED),
         ("hold", HoldState.OPEN, HoldState.SUPERSEDED),
+        ("hold", HoldState.RELEASED, HoldState.OPEN),  # undone
+        ("hold", HoldState.CORRECTED, HoldState.OPEN),
+        ("hold", HoldState.REJECTED, HoldState.OPEN),
+        ("hold", HoldState.RELEASED, HoldState.REJECTED),  # a person thinks better of it after it went out
+        ("hold", HoldState.CORRECTED, HoldState.REJECTED),
+        ("hold", HoldState.REJECTED, HoldState.RELEASED),  # and that is undone
+        ("hold", HoldState.REJECTED, HoldState.CORRECTED),
         ("copy", CopyState.PROPOSED, CopyState.ACCEPTED),
         ("copy", CopyState.PROPOSED, CopyState.DISCARDED),
+        ("copy", CopyState.ACCEPTED, CopyState.PROPOSED),  # undone
+        ("copy", CopyState.DISCARDED, CopyState.PROPOSED),
     }
 )
 
@@ -84,6 +98,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else value.replace(tzinfo=UTC)
 
+
+# Who writes events without being a person; what remains is the audit of people (as its indices say).
+MACHINES = ("worker", "courier", "dispatcher", "listener", "fsck")
+BY_PEOPLE = "who NOT IN ('worker', 'courier', 'dispatcher', 'listener', 'fsck')"
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
@@ -245,6 +263,7 @@ deliveries = Table(
     _partial("ix_deliveries_retry", "destination", "next_at", where="state = 'retry'"),
     _partial("ix_deliveries_sending", "destination", "id", where="state = 'sending'"),
     _partial("ix_deliveries_failed", "destination", "id", where="state = 'failed'"),
+    _partial("ix_deliveries_leaving", "next_at", where="state = 'leaving'"),
     _partial("ix_deliveries_delivered", "destination", "ended_at", where="state = 'delivered'"),
 )
 
@@ -338,4 +357,7 @@ events = Table(
     Column("what", String(32), nullable=False),
     Column("who", String(128), nullable=False),
     Column("detail", JSON, nullable=False),
+    _partial("ix_events_people", "id", where=BY_PEOPLE),
+    _partial("ix_events_people_who", "who", "id", where=BY_PEOPLE),
+    _partial("ix_events_people_what", "what", "id", where=BY_PEOPLE),
 )

@@ -21,7 +21,7 @@ from gateway.errors import FilmgateError
 FOLDER_MODE = 0o750  # of folders below the state folder, which is 0700 unless it is shared on purpose
 FILE_MODE = 0o640
 OTHERS = 0o007
-_OURS = ("store", "incoming", "thumbs", "redis", "run", "demo", "up.lock", "dispatch.lock")
+_OURS = ("store", "incoming", "thumbs", "uploads", "redis", "run", "demo", "up.lock", "dispatch.lock")
 _LEDGER = "ledger.sqlite"  # and what SQLite and migrations lay beside it
 _HARMLESS = ("filmgate.yaml", "policy.yaml", "lost+found")
 

@@ -71,10 +71,18 @@ class Reporter(Sandbox):
         return self._result(kind, path, about, occasion)
 
     def rejection(
-        self, path: Path, reasons: tuple[str, ...], *, who: str, note: str, occasion: Occasion
+        self,
+        path: Path,
+        reasons: tuple[str, ...],
+        *,
+        who: str,
+        note: str,
+        occasion: Occasion,
+        code: str = "",
     ) -> Result | None:
-        """The Key Object note that a named person rejected the original at `path`. Raises DecodeError."""
-        about = {"reasons": list(reasons), "who": who, "note": note}
+        """The Key Object note that a named person rejected the original at `path`, as `code` says, or for the
+        `reasons` it was held for. Raises DecodeError."""
+        about = {"reasons": list(reasons), "who": who, "note": note, "code": code}
         return self._result("rejection", path, about, occasion)
 
     def _result(self, kind: str, path: Path, about: dict[str, Any], occasion: Occasion) -> Result | None:

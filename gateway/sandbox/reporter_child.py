@@ -65,6 +65,7 @@ def _rejection(source: Dataset, request: Fields, occasion: Fields) -> Answer:
     why = {
         "who": request["who"],
         "note": request["note"],
+        "code": request["code"],
         "at": occasion["at"],
         "equipment": occasion["equipment"],
     }

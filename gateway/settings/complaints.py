@@ -72,7 +72,7 @@ def _sentence(fault: ErrorDetails, tagged: Loc, loc: Loc) -> str:
 
 def _value_shown(loc: Loc, value: Any) -> str:
     """A single value that is surely no secret: an address that stands in the wrong place may hold one."""
-    if (loc and loc[-1] in ("url", "token", "header")) or isinstance(value, dict | list | tuple):
+    if (loc and loc[-1] in ("url", "token", "header", "password")) or isinstance(value, dict | list | tuple):
         return ""
     text = repr(value)
     if "://" in text or "@" in text:

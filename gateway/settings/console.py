@@ -99,6 +99,7 @@ class ConsoleSettings(Block):
     enabled: bool = True
     host: Host = "127.0.0.1"
     port: Port = 8042
+    url: str = Field("", description="by which people reach it, for links in alarms; empty: host and port")
     names: tuple[Host, ...] = Field((), description="further names by which browsers may call it")
     tls: TlsSettings | None = None
     proxy: ProxySettings | None = None

@@ -117,7 +117,7 @@ class WebhookDestination(Block):
     @classmethod
     def _is_a_safe_address(cls, url: str, info: ValidationInfo) -> str:
         parts = _split(url)
-        if parts.scheme == "http" and not (_is_loopback(str(parts.hostname)) or info.data.get("insecure")):
+        if parts.scheme == "http" and not (is_loopback(str(parts.hostname)) or info.data.get("insecure")):
             raise ValueError("http can be read on the way: use https (or say `insecure: true`)")
         return url
 
@@ -153,7 +153,8 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is of the machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -14,7 +14,7 @@ _SCHEMES = frozenset({"", "basic", "bearer", "token", "apikey", "api-key", "key"
 
 
 def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
-    """Every effective value with its path; tokens, and passwords and queries inside URLs, are masked."""
+    """Every effective value with its path; tokens, passwords and queries of URLs are masked."""
 
     def walk(value: Any, loc: Loc) -> Iterator[tuple[Loc, Any]]:
         if isinstance(value, dict) and value:
@@ -30,7 +30,7 @@ def values(settings: Settings) -> Iterator[tuple[Loc, Any]]:
 
 
 def _masked(loc: Loc, value: Any) -> Any:
-    if loc[-1] == "token":
+    if loc[-1] in ("token", "password"):
         return "***" if value else value
     if loc[-1] == "header":
         name, colon, scheme = value.partition(":")

@@ -38,6 +38,8 @@ _PATHS: tuple[Loc, ...] = (
     ("policy", "file"),
     ("work", "bundles"),
     ("work", "regions"),
+    ("alarms", "webhook", "ca_file"),
+    ("alarms", "mail", "ca_file"),
     ("console", "tls", "certificate"),
     ("console", "tls", "key"),
     ("console", "oidc", "client_secret_file"),

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.process import clock
+from gateway.settings.alarms import AlarmSettings
 from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds
 from gateway.settings.console import ConsoleSettings
 from gateway.settings.destinations import (
@@ -139,6 +140,19 @@ class QuarantineSettings(Block):
     rejection_notes: tuple[str, ...] = Field(
         (), description="destinations that get a Key Object rejection note when a person rejects a film"
     )
+    limit_h: float = Field(
+        24.0,
+        ge=0,
+        le=100_000,
+        description="hours after which a film that waits for a person is an alarm; 0: never",
+    )
+    release_delay_s: float = Field(
+        10.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        description="what a person released, corrected or rejected leaves after so long; undo until then",
+    )
 
 
 class LogSettings(Block):
@@ -166,6 +180,7 @@ class Settings(Block):
     policy: PolicySettings = PolicySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     console: ConsoleSettings = ConsoleSettings()
+    alarms: AlarmSettings = AlarmSettings()
     log: LogSettings = LogSettings()
     state: Path = Path("state")
 
@@ -226,6 +241,11 @@ class Settings(Block):
     def ai(self) -> tuple[str, ...]:
         """The destinations of routes.pass that are no classifiers of our own."""
         return tuple(name for name in self.routes.pass_ if name not in self.classifiers)
+
+    @property
+    def console_url(self) -> str:
+        """Where people reach the console, without a slash at its end."""
+        return (self.console.url or self.console.address).rstrip("/")
 
     @property
     def ledger_url(self) -> str:

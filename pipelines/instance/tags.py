@@ -9,6 +9,7 @@ from itertools import islice
 from pydicom import Dataset
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.dataelem import DataElement
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from pipelines.header import quietly
@@ -108,7 +109,7 @@ def _value(element: DataElement | None) -> str:
         value = element.value
         if isinstance(value, bytes):
             return f"{len(value):,} bytes"
-        if isinstance(value, str) or not isinstance(value, Iterable):
+        if not isinstance(value, MultiValue | list | tuple):  # a PersonName is iterable, too
             return _short("" if value is None else str(value))
         listed = "\\".join(map(str, islice(value, MOST_VALUES)))
         return _short(listed + ("\\…" if element.VM > MOST_VALUES else ""))

@@ -292,7 +292,9 @@ def _said(reading: Reading, at: datetime | None, operations: Operations) -> Iter
         yield "only part of the film was read"
     if operations.changes_pixels:
         turned = f"turned {operations.turn} degrees clockwise" if operations.turn else ""
-        done = ["cropped" if operations.crop else "", turned, "inverted" if operations.invert else ""]
+        flipped = "flipped" if operations.flip else ""
+        inverted = "inverted" if operations.invert else ""
+        done = ["cropped" if operations.crop else "", turned, flipped, inverted]
         yield "film shown corrected: " + " and ".join(word for word in done if word)
 
 

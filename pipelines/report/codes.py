@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from pipelines.film import Reason
+from pipelines.film import PATIENT_SAFETY, REJECT_REASONS, REJECTION_TITLES, Reason
 from pipelines.report.identity import code, made_uid
 
 SCHEME = "99FILMGATE"
@@ -87,6 +87,15 @@ NO_IMAGE = Coded("111213", "DCM", "No image", _CID_7011)
 SOFTWARE_FAILURE = Coded("111218", "DCM", "Software failure", _CID_7011)
 PROCESSING = Coded("111219", "DCM", "Inappropriate image processing", _CID_7011)
 OTHER_FAILURE = Coded("111220", "DCM", "Other failure", _CID_7011)  # whatever is not in the table
+
+_CID_7010 = "PS3.16 CID 7010"
+QUALITY_TITLE = Coded("113001", "DCM", REJECTION_TITLES["113001"], _CID_7010)
+SAFETY_TITLE = Coded(PATIENT_SAFETY, "DCM", REJECTION_TITLES[PATIENT_SAFETY], _CID_7010)
+QUALITY_CODES = {  # that a person may name
+    code: Coded(code, "DCM", meaning, _CID_7011)
+    for code, meaning in REJECT_REASONS.items()
+    if code != PATIENT_SAFETY
+}
 
 REJECTION: dict[Reason, Coded] = {
     Reason.BLANK: NO_IMAGE,

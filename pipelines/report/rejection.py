@@ -13,8 +13,15 @@ from highdicom import ko, sr
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from pipelines.film import Reason
-from pipelines.report.codes import OTHER_FAILURE, REJECTION, Coded
+from pipelines.film import PATIENT_SAFETY, Reason
+from pipelines.report.codes import (
+    OTHER_FAILURE,
+    QUALITY_CODES,
+    QUALITY_TITLE,
+    REJECTION,
+    SAFETY_TITLE,
+    Coded,
+)
 from pipelines.report.identity import (
     MANUFACTURER,
     Equipment,
@@ -37,21 +44,24 @@ def rejection_note(
     note: str,
     at: datetime,
     equipment: Equipment,
+    code: str = "",
 ) -> Dataset:
-    """That `who` rejected the film at `at` (aware), for the first of `reasons` that CID 7011 knows.
+    """That `who` rejected the film at `at` (aware), for what `code` says: of CID 7011, or 113037.
 
-    `note` is what the person wrote. Raises ValueError when nobody is named, NotReportable when the film has
+    Without a code it is the first of the `reasons` it was held for that CID 7011 knows. `note` is what the
+    person wrote. Raises ValueError when nobody is named, NotReportable when the film has
     no UIDs.
     """
     if not who.strip():
         raise ValueError("a rejection note names the person who rejected the film")
     film, at = referenced(source), local_time(source, at, equipment)
-    reason = quality_reason(reasons)
-    uid = result_uid("rejection", film, reason.value, who, note, at=at, equipment=equipment)
+    title, reason = said_by(code, reasons)
+    coded = (reason or title).value
+    uid = result_uid("rejection", film, coded, who, note, at=at, equipment=equipment)
     with built():
         document: Dataset = ko.KeyObjectSelectionDocument(
             evidence=[film],
-            content=_content(film, reason, who.strip(), note.strip()),
+            content=_content(film, title, reason, who.strip(), note.strip()),
             series_instance_uid=film.SeriesInstanceUID,
             series_number=1,
             sop_instance_uid=film.SOPInstanceUID,
@@ -65,22 +75,31 @@ def rejection_note(
     )
 
 
+def said_by(code: str, reasons: Iterable[Reason]) -> tuple[Coded, Coded | None]:
+    """The title of the note, and its modifier where the title has one."""
+    if code == PATIENT_SAFETY:
+        return SAFETY_TITLE, None
+    return QUALITY_TITLE, QUALITY_CODES[code] if code else quality_reason(reasons)
+
+
 def quality_reason(reasons: Iterable[Reason]) -> Coded:
     """The code of CID 7011 for why a film was held; "Other failure" where none of them has one."""
     return next((REJECTION[reason] for reason in reasons if reason in REJECTION), OTHER_FAILURE)
 
 
-def _content(film: Dataset, reason: Coded, who: str, note: str) -> ko.KeyObjectSelection:
+def _content(film: Dataset, title: Coded, reason: Coded | None, who: str, note: str) -> ko.KeyObjectSelection:
     person = sr.ObserverContext(
         observer_type=codes.DCM.Person,
         observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(name=who),
     )
     content = ko.KeyObjectSelection(
-        document_title=codes.DCM.RejectedForQualityReasons,
+        document_title=sr.CodedConcept(title.value, title.scheme, title.meaning),
         referenced_objects=[film],
         observer_person_context=person,
         description=note or None,
     )
+    if reason is None:
+        return content
     modifier = sr.CodeContentItem(
         name=codes.DCM.DocumentTitleModifier,
         value=sr.CodedConcept(reason.value, reason.scheme, reason.meaning),

@@ -16,14 +16,14 @@ from gateway.cli.review import film_text
 from gateway.cli.review.ledgers import open_ledger
 from gateway.errors import PersonDecided
 from gateway.ledger import Ledger
-from gateway.ledger.records import DeliveryState, Sort, Wanted
+from gateway.ledger.records import DeliveryState, Sort, Wanted, shown_state
 from pipelines.film import Act, Reason
 
 LISTED = 50  # unless --limit says how many
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DECISIONS = (*(act.value for act in Act), "undecided")
-_STATES = tuple(state.value for state in DeliveryState)
+_STATES = tuple(dict.fromkeys(map(shown_state, DeliveryState)))
 _SORTS: tuple[str, ...] = get_args(Sort)
 _DAYS = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
 

@@ -170,7 +170,8 @@ class _Answer:
             for name, value in HEADERS:
                 headers[name] = value
             if "cache-control" not in headers:
-                headers["Cache-Control"] = "no-cache" if self._path.startswith(OPEN_BELOW) else "no-store"
+                ours = self._path.startswith(OPEN_BELOW)  # a minute: a page has twenty of them
+                headers["Cache-Control"] = "private, max-age=60" if ours else "no-store"
             if message["status"] in (400, 408, 413):
                 headers["Connection"] = "close"  # what is left of the body is nobody's next request
         with anyio.move_on_after(PART_S) as patience:

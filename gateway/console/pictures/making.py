@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -30,6 +30,7 @@ T = TypeVar("T")
 CHILDREN = 2
 MOST_WAITING = 256  # pictures; a sheet has 60, and whoever asks for more is told to come again
 NICENESS = 5  # below the listener, above a worker: a person waits for it
+ATTEMPT_S = 10.0  # of one picture, twice; a person looks at the place where it will be
 WAIT_S = 20.0  # how long others may keep a child from the processor before a person is told
 REMEMBERED = 4096  # objects without a picture, so that a child need not die of each one again
 
@@ -51,7 +52,7 @@ class Pictures:
         self._local = threading.local()
         self._renderers: list[Renderer] = []
         self._executor = ThreadPoolExecutor(CHILDREN, "pictures", initializer=self._begin)
-        self._underway: dict[tuple[str, str], asyncio.Future[object]] = {}
+        self._underway: dict[tuple[str, str], asyncio.Future[Any]] = {}
         self._without: OrderedDict[tuple[str, str], NoPicture] = OrderedDict()
 
     def close(self) -> None:
@@ -87,17 +88,16 @@ class Pictures:
         key = (kind, digest)
         if (known := self._without.get(key)) is not None:
             raise known
-        underway = self._underway.get(key)
-        if underway is None:
+        if key not in self._underway:
             if len(self._underway) >= MOST_WAITING:
                 raise NoPicture("Too many pictures are being made. It comes in a moment.", lasting=False)
-            loop = asyncio.get_running_loop()
-            underway = asyncio.ensure_future(loop.run_in_executor(self._executor, self._tried, key, make))
-            underway.add_done_callback(partial(self._done, key))
-            self._underway[key] = underway
-        return await asyncio.shield(underway)  # type: ignore[return-value]
+            made = asyncio.get_running_loop().run_in_executor(self._executor, self._tried, key, make)
+            made.add_done_callback(partial(self._done, key))
+            self._underway[key] = made
+        picture: T = await asyncio.shield(self._underway[key])
+        return picture
 
-    def _done(self, key: tuple[str, str], future: asyncio.Future[object]) -> None:
+    def _done(self, key: tuple[str, str], future: asyncio.Future[Any]) -> None:
         self._underway.pop(key, None)
         if not future.cancelled():
             future.exception()  # looked at, also when nobody waits any more
@@ -107,7 +107,7 @@ class Pictures:
     def _begin(self) -> None:
         priority.give_way(NICENESS)
         work = self._shell.settings.work
-        renderer = Renderer(work.decode_timeout_s, work.decode_memory_mb, wait_s=WAIT_S)
+        renderer = Renderer(min(work.decode_timeout_s, ATTEMPT_S), work.decode_memory_mb, wait_s=WAIT_S)
         self._local.renderer = renderer
         self._renderers.append(renderer)
 

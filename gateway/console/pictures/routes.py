@@ -9,8 +9,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from gateway.bootstrap import Shell
 from gateway.console.doors import Things, Viewer
 from gateway.console.pictures.making import NoPicture, Pictures
 from gateway.console.pictures.placeholder import placeholder
@@ -18,6 +19,7 @@ from gateway.sandbox.renderer import Values
 
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
+PART = 1 << 18  # bytes of an answer that are sent at once
 
 
 @asynccontextmanager
@@ -48,15 +50,22 @@ async def thumb(
     request: Request, digest: Digest, _person: Viewer, shell: Things, pictures: Making
 ) -> Response:
     """About 320 px high, as displayed; where there is no picture, one that says why."""
-    if not await run_in_threadpool(shell.ledger.knows, digest):
+    known, kept = await run_in_threadpool(_looked_up, shell, pictures, digest)
+    if not known:
         raise HTTPException(404, "There is no such picture.")
     if (same := _unchanged(request, digest, "thumb")) is not None:
         return same
     try:
-        jpeg = await run_in_threadpool(pictures.kept_thumb, digest) or await pictures.thumb(digest)
+        jpeg = kept or await pictures.thumb(digest)
     except NoPicture as error:
         return Response(placeholder(str(error)), media_type="image/svg+xml", headers=NOT_KEPT)
     return Response(jpeg, media_type="image/jpeg", headers=_kept(digest, "thumb"))
+
+
+def _looked_up(shell: Shell, pictures: Pictures, digest: str) -> tuple[bool, bytes | None]:
+    """Whether the ledger knows it, and the thumbnail that is kept: one way to a thread and back."""
+    known = shell.ledger.knows(digest)
+    return known, pictures.kept_thumb(digest) if known else None
 
 
 @router.get("/{digest}/pixels", response_class=Response)
@@ -77,11 +86,14 @@ async def pixels(
         values = await pictures.values(digest)
     except NoPicture as error:
         raise HTTPException(422 if error.lasting else 503, str(error), headers=NOT_KEPT) from error
-    return Response(
-        bytes(values.raw),
-        media_type="application/octet-stream",
-        headers=_described(values) | _kept(digest, "pixels"),
-    )
+    headers = _described(values) | _kept(digest, "pixels") | {"Content-Length": str(len(values.raw))}
+    return StreamingResponse(_parts(values.raw), media_type="application/octet-stream", headers=headers)
+
+
+async def _parts(raw: bytearray) -> AsyncIterator[bytes]:
+    """A browser on a slow line has time for each of them (`doors.guard.PART_S`)."""
+    for at in range(0, len(raw), PART):
+        yield bytes(memoryview(raw)[at : at + PART])
 
 
 @router.get("/{digest}/heatmap/{result_id}.png", response_class=Response)

@@ -32,6 +32,7 @@ from pipelines.film import Act, Reason
 
 TO_AI = frozenset({"ai", "copy"})  # kinds of deliveries
 WAITING = (DeliveryState.PENDING, DeliveryState.RETRY)
+NOT_GONE = (DeliveryState.LEAVING, *WAITING)  # nobody has it in hand
 IN_HAND = (JobState.READY, JobState.LEASED)
 Owed = tuple[str, str]  # destination, digest
 
@@ -125,7 +126,7 @@ def waits() -> ColumnElement[bool]:
 
 def _stopped(db: Connection, delivery: Any, now: datetime) -> bool:
     """Cancel one delivery unless it is on the wire; False when there was nothing to stop."""
-    if delivery.state in WAITING:
+    if delivery.state in NOT_GONE:
         return move(db, deliveries, delivery.id, delivery.state, DeliveryState.CANCELLED, ended_at=now)
     if delivery.state != DeliveryState.SENDING:
         return False

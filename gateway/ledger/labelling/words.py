@@ -142,7 +142,8 @@ def _box(value: object) -> str:
         x0, y0, x1, y1 = (round(float(side), 4) for side in sides)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise BadLabel(
-            "a lung box is four numbers: left, top, right and bottom in fractions of the film. Nothing was written."
+            "a lung box is four numbers: left, top, right and bottom in fractions of the film. "
+            "Nothing was written."
         ) from None
     if not Box(x0, y0, x1, y1).inside(WHOLE):
         raise BadLabel(

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, bindparam, case, func, literal, select
 
 from gateway.ledger.engine import Database
 from gateway.ledger.listing import film_id_of
 from gateway.ledger.moves import note
-from gateway.ledger.records import Wanted
+from gateway.ledger.records import DeliveryState, Wanted
 from gateway.ledger.searching.records import Found, Searched
 from gateway.ledger.searching.tables import SEARCHED, headers
 from gateway.ledger.searching.wishes import film_ids
@@ -101,8 +101,12 @@ _HOLDS = (
     .order_by(holds.c.id)
 )
 _DELIVERY = ("destination", "state", "kind", "trouble", "error", "created_at", "ended_at")
+_SHOWN = case(  # as records.shown_state
+    (deliveries.c.state == DeliveryState.LEAVING, literal(DeliveryState.PENDING.value)),
+    else_=deliveries.c.state,
+).label("state")
 _DELIVERIES = (
-    select(deliveries.c.film_id, *(deliveries.c[name] for name in _DELIVERY))
+    select(deliveries.c.film_id, *(_SHOWN if name == "state" else deliveries.c[name] for name in _DELIVERY))
     .where(deliveries.c.film_id.in_(_IDS))
     .order_by(deliveries.c.id)
 )

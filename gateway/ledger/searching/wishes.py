@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.sql.util import ClauseAdapter
 
 from gateway.ledger.moves import stands
 from gateway.ledger.records import DeliveryState, JobState, Wanted
@@ -36,7 +37,8 @@ from gateway.ledger.tables import associations, decisions, deliveries, instances
 COUNTED = 4000  # rows of an index that are counted at most
 _HIGHEST = "\U0010ffff"  # behind every text that begins alike
 # Those with an index of their own: the few deliveries that are not done.
-_OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY, DeliveryState.FAILED)
+_ENDED = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+_OPEN = tuple(state for state in DeliveryState if state not in _ENDED)
 _OF_HEADER = ("accession", "patient_id", "study_uid", "series_uid", "device", "modality")
 _standing = decisions.c.superseded == literal_column("0")  # in literals, as the partial indices have it
 _current = reasons.c.current == literal_column("1")
@@ -54,8 +56,16 @@ class Wish:
         return select(self.film).where(self.where)
 
     def of(self, film: ColumnElement[int]) -> ColumnElement[bool]:
-        """The same, asked of one film."""
-        return exists().where(self.film == film, self.where)
+        """The same, asked of one film; under a name of its own, for the list may be of the same table."""
+        named = self.film.table.alias()
+        own = ClauseAdapter(named)
+        its_film = own.traverse(self.film)
+        return (
+            select(named.c[0])
+            .where(its_film == film, own.traverse(self.where))
+            .correlate_except(named)
+            .exists()
+        )
 
     def count(self, db: Connection) -> int:
         """How many rows there are, COUNTED at most."""
@@ -174,7 +184,8 @@ def _besides(wanted: Wanted, film: ColumnElement[int]) -> Iterator[ColumnElement
 
 
 def _owed(wanted: Wanted) -> ColumnElement[bool]:
-    state = true() if wanted.delivery is None else stands(deliveries, wanted.delivery)
+    leaving = (DeliveryState.LEAVING,) if wanted.delivery == DeliveryState.PENDING else ()
+    state = true() if wanted.delivery is None else stands(deliveries, wanted.delivery, *leaving)
     return state if wanted.destination is None else state & (deliveries.c.destination == wanted.destination)
 
 

@@ -1,27 +1,21 @@
-"""Why films are rejected: the codes of PS3.16 CID 7011 that the menu offers, each with its digit."""
+"""Why films are rejected: the reasons that the menu offers, each with its digit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipelines.film import REJECT_REASONS
+
+_IN_ORDER = ("111209", "111210", "111211", "111212", "111213", "111207", "111219", "111218", "111220")
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A line of the menu."""
+    """A line of the menu; the code is of PS3.16 CID 7011."""
 
     key: str
-    code: str  # DCM
+    code: str
     words: str
 
 
-REJECTS: tuple[Reject, ...] = (
-    Reject("1", "111209", "Positioning"),
-    Reject("2", "111210", "Motion blur"),
-    Reject("3", "111211", "Under exposed"),
-    Reject("4", "111212", "Over exposed"),
-    Reject("5", "111213", "No image"),
-    Reject("6", "111207", "Image artifact"),
-    Reject("7", "111219", "Inappropriate image processing"),
-    Reject("8", "111218", "Software failure"),
-    Reject("9", "111220", "Other failure"),
-)
+REJECTS = tuple(Reject(str(key), code, REJECT_REASONS[code]) for key, code in enumerate(_IN_ORDER, start=1))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse
 
 from gateway.bootstrap import Shell, now
-from gateway.console.doors import Person, Things, Viewer
+from gateway.console.doors import Things, Viewer
 from gateway.console.labels import KEYS as LABELS
 from gateway.console.pages.quarantine.asked import GROUPS, PAGE, SORTS, Asked
 from gateway.console.pages.quarantine.cards import CardView, card_view, chip, since_in_words
@@ -49,15 +49,15 @@ def quarantine(
 ) -> HTMLResponse:
     """Held films in blocks; the first page of their cards is in it."""
     groups = _groups(shell, asked)
-    blocks = tuple(_blocks(shell, asked, groups[:MOST_BLOCKS]))
+    blocks = tuple(_blocks(shell, asked, groups))
     return page(
         request,
         "quarantine/sheet.html",
         person,
         asked=asked,
         blocks=blocks,
-        total=sum(group.count for group in groups),
-        more_blocks=max(0, len(groups) - MOST_BLOCKS),
+        total=shell.ledger.count_sheet(asked.wanted),
+        most_blocks=MOST_BLOCKS if len(groups) == MOST_BLOCKS else None,
         waiting=shell.ledger.count_sheet() if not groups else None,
         choices={name: _choices(shell, asked, name) for name in ("reason", "sender", "device")},
         sorts=SORTS,
@@ -148,23 +148,19 @@ def look(request: Request, asked: Annotated[Look, Body()], person: Viewer, shell
     newest = shell.ledger.sheet(asked.wishes.wanted, sort="newest", limit=PAGE)
     arrived = [card for card in reversed(newest) if card.hold_id > asked.newest]
     blocks = tuple(_arrivals(asked.wishes, groups, arrived))
-    html = (
-        part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks).body
-        if blocks
-        else b""
-    )
+    drawn = part(request, "quarantine/blocks.html", person, asked=asked.wishes, blocks=blocks)
     closed = shell.ledger.closed_holds(asked.holds)
     return Changed(
-        total=sum(group.count for group in groups),
-        counts={_key(group): group.count for group in groups[:MOST_BLOCKS]},
+        total=shell.ledger.count_sheet(asked.wishes.wanted),
+        counts={_key(group): group.count for group in groups},
         gone=[Gone(hold=one.hold, words=_closed_in_words(one.state, one.closed_by)) for one in closed],
-        html=bytes(html).decode(),
+        html=bytes(drawn.body).decode().strip(),
     )
 
 
 def _groups(shell: Shell, asked: Asked) -> tuple[OpenHolds, ...]:
     if asked.group != "none":
-        return shell.ledger.groups(asked.group, asked.wanted)
+        return shell.ledger.groups(asked.group, asked.wanted, limit=MOST_BLOCKS)
     count = shell.ledger.count_sheet(asked.wanted)
     return (OpenHolds({}, (), count, now()),) if count else ()
 
@@ -185,7 +181,7 @@ def _block(asked: Asked, group: OpenHolds, views: tuple[CardView, ...], *, whole
     grouped_by_reason = "reason" in group.wishes
     return Block(
         key=_key(group),
-        title=_title(asked, group),
+        title=_title(group),
         sentence=chip(str(group.wishes["reason"])).sentence if grouped_by_reason else "",
         count=group.count,
         since=since_in_words(group.since, now()) if group.wishes else "",
@@ -247,7 +243,7 @@ def _key(group: OpenHolds) -> str:
     return "&".join(f"{name}={value}" for name, value in group.wishes.items())
 
 
-def _title(asked: Asked, group: OpenHolds) -> str:
+def _title(group: OpenHolds) -> str:
     if not group.wishes:
         return "Held films"
     if "accession_of" in group.wishes:
@@ -266,7 +262,7 @@ def _choices(shell: Shell, asked: Asked, name: Grouping) -> tuple[tuple[str, str
     """What a filter offers: value, words, how many films; counted under the other filters."""
     others = asked.model_copy(update={name: None})
     found = shell.ledger.groups(name, others.wanted)
-    rows = [(str(group.wishes[name]), group.count) for group in found[:MOST_BLOCKS]]
+    rows = [(str(group.wishes[name]), group.count) for group in found]
     words = [(value, chip(value).words if name == "reason" else value, count) for value, count in rows]
     return tuple(row for row in words if row[0])
 
@@ -285,8 +281,3 @@ def _closed_in_words(state: HoldState, by: str) -> str:
     if state is HoldState.SUPERSEDED:
         return "examined again"
     return f"{state.value} by {by}" if by else state.value
-
-
-def may_decide(person: Person) -> bool:
-    """Whether the keys that decide work for this person."""
-    return person.may("reviewer")

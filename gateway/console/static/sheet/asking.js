@@ -22,7 +22,6 @@ export function askReject(count, usual) {
     };
     dialog.addEventListener('keydown', onKey);
     dialog.addEventListener('click', onClick);
-    first.focus();
     return () => {
       dialog.removeEventListener('keydown', onKey);
       dialog.removeEventListener('click', onClick);
@@ -59,18 +58,19 @@ export function askNote(count) {
 /** Open a dialog until `listen`'s done(value) is called, or it is closed: then null. */
 function answer(dialog, listen) {
   const { promise, resolve } = Promise.withResolvers();
-  dialog.showModal();
-  let value = null;
-  const stop = listen((given) => {
-    value = given;
+  const end = (value) => {
+    stop();
+    dialog.removeEventListener('click', leave);
+    resolve(value); // before the next key, so that the decision is taken when it is heard
+  };
+  const stop = listen((value) => {
+    end(value);
     dialog.close();
   });
   const leave = (event) => { if (event.target.closest('[data-leave]')) dialog.close(); };
   dialog.addEventListener('click', leave);
-  dialog.addEventListener('close', () => {
-    stop();
-    dialog.removeEventListener('click', leave);
-    resolve(value);
-  }, { once: true });
+  dialog.addEventListener('close', () => end(null), { once: true });
+  dialog.showModal();
+  dialog.querySelector('[data-usual], textarea').focus();
   return promise;
 }

@@ -111,7 +111,7 @@ export class Decisions {
     if (at < 0) return null;
     if (at >= acts.length) {
       const last = acts.at(-1);
-      const more = last ? (await ask('GET', `/api/acts/mine?limit=50&before=${last.id}`)).acts : [];
+      const more = last ? (await ask('GET', `/api/acts/mine?limit=50&before=${last.act_id}`)).acts : [];
       if (!more.length) return null;
       acts.push(...more);
     }

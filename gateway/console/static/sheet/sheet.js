@@ -29,7 +29,8 @@ const decisions = new Decisions({ back: cameBack, changed: () => strip.draw(deci
 function drawn() {
   selection.draw();
   strip.draw(decisions, selection);
-  if (!current?.isConnected || current.closest('[data-closed]')) goTo(all().find(isOpen) ?? all()[0] ?? null, false);
+  const astray = !current?.isConnected || current.closest('[data-closed]');
+  if (astray && 'ready' in sheet.dataset) goTo(all().find(isOpen) ?? all()[0] ?? null, false);
 }
 
 // Walking
@@ -138,6 +139,10 @@ function accept() {
 
 /** Send what was staged, films with equal operations together. */
 function confirm(films = meant()) {
+  if (cardsOf(films).some((card) => staged(card)?.flip)) {
+    say('A film is never mirrored for AI. Reject it (d), and its room sends it anew; f flips it back.', 'bad');
+    return true;
+  }
   const groups = Map.groupBy(
     films.filter((film) => byHold(film.hold) && staged(byHold(film.hold))),
     (film) => JSON.stringify(staged(byHold(film.hold))),
@@ -223,8 +228,9 @@ function box() {
 }
 
 function leave() {
-  if (current && staged(current)) {
-    for (const card of cardsOf(meant())) unstage(card);
+  const own = cardsOf(meant()).filter(staged);
+  if (own.length) {
+    for (const card of own) unstage(card);
     show(current);
   } else if (big.isOpen) closeBig();
   else selection.clear();
@@ -245,8 +251,8 @@ async function walk(back) {
   if (act === null) return void say(back ? 'You did nothing before that.' : 'This is the last thing you did.');
   if (!act.hold) return void location.assign(`/films/${act.film}`);
   const card = byHold(act.hold) ?? (await blocks.bringBack(act.hold));
-  if (isOpen(card) && decides(act.act) && !act.undone) mark(card, 'decided', act.act);
-  card.dataset.act = act.id;
+  if (isOpen(card) && decides(act.act) && !act.undone_at) mark(card, 'decided', act.act);
+  card.dataset.act = act.act_id;
   goTo(card);
 }
 
@@ -343,14 +349,17 @@ async function takeUp() {
   const before = kept && [kept.hold, ...kept.following].map((hold) => hold && byHold(hold)).find(Boolean);
   const linked = all().find((card) => card.dataset.film === asked.get('film'));
   if (kept) scrollTo({ top: kept.scroll, behavior: 'instant' });
-  goTo(linked ?? before ?? all()[0] ?? null, Boolean(linked ?? before) || !kept);
+  const where = linked ?? before ?? all()[0] ?? null;
+  const same = Boolean(kept) && where?.dataset.hold === kept.hold; // it is where it was: nothing is to be moved
+  goTo(where, !same && Boolean(linked ?? before));
+  where?.focus({ preventScroll: true });
   if (asked.get('view') === 'big' && current) openBig();
   sheet.dataset.ready = '';
+  drawn();
 }
 
 addEventListener('pagehide', remember);
 addEventListener('beforeunload', (event) => { if (!decisions.isQuiet) event.preventDefault(); });
 history.scrollRestoration = 'manual';
 showTimes();
-drawn();
 takeUp();

@@ -1,15 +1,17 @@
-"""Phantom films that are held, in a real ledger and store, for tests of the console: as a worker leaves them."""
+"""Phantom films that are held, in a real ledger and store, as a worker leaves them; for tests too."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from gateway.bootstrap import Shell
 from gateway.ledger.records import CopyMade, CopyState, Judged, Received
@@ -83,46 +85,51 @@ def hold_films(
     at = at or datetime.now(UTC)
     sender, device = room
     association = shell.ledger.associate(calling=sender, called="FILMGATE", address="127.0.0.1", now=at)
-    return [
-        _held(
-            shell, fault, _phantom(fault), folder, association, accession, device, at + timedelta(seconds=one)
-        )
-        for one in range(number)
-    ]
+    came = _Came(association, accession, device, folder)
+    films = (_phantom(fault.kind, fault.turn, fault.inverted) for _ in range(number))
+    times = (at + timedelta(seconds=one) for one in range(number))
+    return [_held(shell, fault, film, came, time) for film, time in zip(films, times, strict=True)]
 
 
-def _phantom(fault: Fault) -> Dataset:
-    options = {"turn": fault.turn, "inverted": fault.inverted}
-    number = next(_numbers)
-    return phantom_dx(fault.kind, number % 7, size=SIZE, salt=f"held-{number}-{datetime.now(UTC)}", **options)
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """How the films of one call came."""
+
+    association: int
+    accession: str
+    device: str
+    folder: Path  # for what is written on the way to the store
 
 
-def _held(
-    shell: Shell,
-    fault: Fault,
-    dataset: Dataset,
-    folder: Path,
-    association: int,
-    accession: str,
-    device: str,
-    at: datetime,
-) -> Held:
-    digest = _kept(shell, dataset, folder)
+@cache
+def _rendered(kind: str, seed: int, turn: int, inverted: bool) -> Dataset:
+    return phantom_dx(kind, seed, size=SIZE, turn=turn, inverted=inverted)
+
+
+def _phantom(kind: str, turn: int = 0, inverted: bool = False) -> Dataset:
+    """One of a few pictures, as an instance of its own."""
+    dataset = deepcopy(_rendered(kind, next(_numbers) % 4, turn, inverted))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return dataset
+
+
+def _held(shell: Shell, fault: Fault, dataset: Dataset, came: _Came, at: datetime) -> Held:
+    digest = _kept(shell, dataset, came.folder)
     uid = str(dataset.SOPInstanceUID)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
-    received = Received(str(dataset.SOPClassUID), uid, syntax, digest, 10, association, at)
+    received = Received(str(dataset.SOPClassUID), uid, syntax, digest, 10, came.association, at)
     (recorded,) = shell.ledger.record([received], always=("archive",))
     job = shell.ledger.claim("test")
     assert job is not None
     assert job.film_id == recorded.film_id
-    copy = _copy(shell, fault, folder) if fault.operations else None
+    copy = _copy(shell, fault, came.folder) if fault.operations else None
     decision = Decision(
         Act.QUARANTINE,
         (fault.reason,),
         "turned-or-inverted" if copy else "unsure",
         f"{fault.finding.detail}: the rules hold such a film",
     )
-    identity = Identity("1.2.3", "1.2.3.4", accession, "CANARY-ID-1", device)
+    identity = Identity("1.2.3", "1.2.3.4", came.accession, "CANARY-ID-1", came.device)
     header = Header(modality="DX", study_date="20261120", identity=identity)
     judged = Judged(
         decision,
@@ -141,7 +148,7 @@ def _held(
 
 def _copy(shell: Shell, fault: Fault, folder: Path) -> CopyMade:
     """The film as it should have been; a copy has a UID of its own."""
-    upright = phantom_dx(fault.kind, 3, size=SIZE, salt=f"copy-{next(_numbers)}-{datetime.now(UTC)}")
+    upright = _phantom(fault.kind)
     digest = _kept(shell, upright, folder)
     return CopyMade(
         str(upright.SOPInstanceUID),
@@ -160,7 +167,3 @@ def _kept(shell: Shell, dataset: Dataset, folder: Path) -> str:
         return shell.store.put_file(path).digest
     finally:
         path.unlink()
-
-
-def ids(held: Iterator[Held] | list[Held]) -> list[int]:
-    return [one.hold for one in held]
