@@ -13,6 +13,7 @@ from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
 from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
+from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
 from gateway.console.watch import figures
 from gateway.console.watch import routes as watch
@@ -27,14 +28,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     pulse.router,
     quarantine.router,
     acts.router,
-    users.router,
     film.router,
     pictures.router,
     films.router,
     why.router,
     upload.router,
-    acts.router,
-    pictures.router,
+    policy.router,
+    destinations.router,
+    senders.router,
     users.router,
     audit.router,
 )
@@ -50,6 +51,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.tries = Tries()
     app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
