@@ -11,19 +11,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import (
-    acts,
-    audit,
-    film,
-    labels,
-    models,
-    pulse,
-    quarantine,
-    sign_in,
-    today,
-    upload,
-    users,
-)
+from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
@@ -36,22 +24,20 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
+    pulse.router,
     quarantine.router,
-    films.router,
+    acts.router,
     film.router,
+    pictures.router,
+    films.router,
     why.router,
     upload.router,
     policy.router,
     destinations.router,
     senders.router,
-    labels.router,
-    models.router,
-    audit.router,
     users.router,
-    acts.router,
-    pictures.router,
-    pulse.router,
-    watch.router,
+    audit.router,
 )
 
 
