@@ -10,7 +10,7 @@ ARENAS = 2
 
 
 def give_back_early() -> None:
-    """Ask glibc for few heaps, and for pages of its own for each large buffer; other C libraries do so anyhow.
+    """Ask glibc for few heaps, and for pages of its own for each large buffer; other C libraries do so.
 
     Left to itself it makes a heap a thread and learns to keep what large buffers took (mallopt(3)): a console
     that sent pictures of 8 MB for a while had 172 MB, with this 134.
