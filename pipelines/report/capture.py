@@ -202,6 +202,11 @@ def painted(
     return sheet.finished()
 
 
+def heated(pixels: Grey, reading: Reading) -> RGB:
+    """The film alone, (H, W) in [0, 1] as displayed, with heat over the part that the network saw."""
+    return _heated(_rgb(pixels), reading)
+
+
 def _fitted(columns: int, rows: int) -> tuple[int, int]:
     """Width and height of the film on the sheet."""
     scale = min(FILM_WIDTH / columns, FILM_HEIGHT / rows)

@@ -27,7 +27,7 @@ CHANGE_FIRST = ("/password", "/sign-out")  # all that somebody with a password o
 
 # The longest body; what begins with a path here may be longer. All of it is for people who have signed in.
 MOST_BYTES = 1 << 20
-LARGE_BODIES: tuple[tuple[str, int], ...] = (("/upload", 1 << 30), ("/api/upload", 1 << 30))
+LARGE_BODIES: tuple[tuple[str, int], ...] = (("/api/uploads/", 4 << 20),)  # pieces of files
 PART_S = 30.0  # the next part of a body, or room for the next part of an answer, comes within this
 WHOLE_S, WHOLE_LARGE_S = 60.0, 3600.0  # a whole body comes within this
 
