@@ -12,11 +12,23 @@ from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
 from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import (
+    acts,
+    audit,
+    film,
+    labels,
+    models,
+    pulse,
+    quarantine,
+    sign_in,
+    today,
+    upload,
+    users,
+)
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
-from gateway.console.watch import figures
-from gateway.console.watch import routes as watch
+from gateway.console.watch import figures, routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -32,7 +44,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     pictures.router,
     films.router,
     why.router,
+    labels.router,
     upload.router,
+    models.router,
     policy.router,
     destinations.router,
     senders.router,
