@@ -21,7 +21,7 @@ __all__ = ["chromium", "tab", "whole"]
 def test_a_film_appears_is_cleared_by_keyboard_and_arrives_at_the_ai(
     whole: Whole, tab: Page, tmp_path: Path
 ) -> None:
-    """Pushed by dcmsend into a running gateway while the sheet is open; nothing is clicked, nothing reloaded."""
+    """Pushed by dcmsend into a running gateway while the sheet is open; no click, no reload."""
     whole.console.sign_in(tab)
     sheet = SheetPage(whole.console, tab)
     sheet.open()
