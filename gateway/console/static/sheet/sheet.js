@@ -314,7 +314,8 @@ wishes.addEventListener('keydown', (event) => {
 
 document.body.addEventListener('filmgate:changed', async () => {
   if (!decisions.isQuiet) return; // our own acts; the next change tells
-  await blocks.refresh().catch(() => {}); // the pulse says when the console is away
+  const before = decisions.said;
+  await blocks.refresh(() => decisions.said !== before).catch(() => {}); // the pulse says when the console is away
 });
 
 // Place
