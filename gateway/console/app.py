@@ -11,7 +11,6 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages import (
     acts,
     audit,
@@ -28,7 +27,8 @@ from gateway.console.pages import (
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
-from gateway.console.watch import figures, routes as watch
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
