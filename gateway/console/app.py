@@ -11,8 +11,9 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
 from gateway.console.pages.searching import films, why
+from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
 from gateway.console.watch import figures
 from gateway.console.watch import routes as watch
@@ -26,13 +27,17 @@ ROUTERS: tuple[APIRouter, ...] = (
     watch.router,
     pulse.router,
     quarantine.router,
-    acts.router,
-    users.router,
-    film.router,
-    pictures.router,
     films.router,
+    film.router,
     why.router,
     upload.router,
+    acts.router,
+    policy.router,
+    destinations.router,
+    senders.router,
+    pictures.router,
+    users.router,
+    audit.router,
 )
 
 
@@ -46,6 +51,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.tries = Tries()
     app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
