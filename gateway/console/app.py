@@ -11,7 +11,19 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import (
+    acts,
+    audit,
+    film,
+    labels,
+    models,
+    pulse,
+    quarantine,
+    sign_in,
+    today,
+    upload,
+    users,
+)
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
@@ -36,6 +48,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     policy.router,
     destinations.router,
     senders.router,
+    labels.router,
+    models.router,
     users.router,
     audit.router,
 )
