@@ -24,6 +24,8 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/policy", "Policy", "viewer"),
     ("/destinations", "Destinations", "viewer"),
     ("/senders", "Senders", "viewer"),
+    ("/labels", "Labels", "viewer"),
+    ("/models", "Models", "viewer"),
     ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )

@@ -19,7 +19,7 @@ import uvicorn
 
 from gateway.bootstrap import Shell
 from gateway.console.app import create_app
-from gateway.console.connections import Connection
+from gateway.console.connections import connection_class
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger.people import passwords
 from gateway.settings import ConsoleSettings
@@ -86,7 +86,7 @@ def _config(shell: Shell) -> uvicorn.Config:
     settings = shell.settings.console
     config = uvicorn.Config(
         create_app(shell),
-        http=Connection,
+        http=connection_class(settings),
         ws="none",
         loop="asyncio",
         lifespan="on",
