@@ -50,6 +50,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     policy.router,
     destinations.router,
     senders.router,
+    labels.router,
+    models.router,
     users.router,
     audit.router,
 )
