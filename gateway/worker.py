@@ -114,8 +114,13 @@ class Worker:
         self._ask(lambda: self._ledger.beat(self._owner))
 
     def _claim(self) -> Job | None:
-        classifiers = self.readings.names if self.readings else ()
-        return self._ask(lambda: self._ledger.claim(self._owner, classifiers, now=now()))
+        return self._ask(lambda: self._ledger.claim(self._owner, self._classifiers(), now=now()))
+
+    def _classifiers(self) -> tuple[str, ...]:
+        """Those that read now: what is owed to one that a person paused waits."""
+        names = self.readings.names if self.readings else ()
+        paused = self._ledger.steered().paused if names else ()
+        return tuple(name for name in names if name not in paused)
 
     def _attempt(self, job: Job) -> None:
         try:

@@ -25,6 +25,7 @@ from gateway.console.pages import (
     users,
 )
 from gateway.console.pages.searching import films, why
+from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
 from gateway.console.watch import figures
 from gateway.console.watch import routes as watch
@@ -39,14 +40,17 @@ ROUTERS: tuple[APIRouter, ...] = (
     pulse.router,
     quarantine.router,
     acts.router,
-    users.router,
     film.router,
     pictures.router,
     films.router,
     why.router,
-    upload.router,
     labels.router,
+    upload.router,
     models.router,
+    policy.router,
+    destinations.router,
+    senders.router,
+    users.router,
     audit.router,
 )
 
@@ -61,6 +65,7 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.tries = Tries()
     app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)

@@ -23,6 +23,7 @@ from gateway.ledger.searching.catching_up import CatchingUp
 from gateway.ledger.searching.films import Searching
 from gateway.ledger.searching.sheet import Sheet
 from gateway.ledger.searching.today import Figures
+from gateway.ledger.steering.steer import Steer
 from gateway.ledger.watching import Watching
 from gateway.ledger.working import Working
 
@@ -42,6 +43,7 @@ class Ledger(
     Sheet,
     Figures,
     CatchingUp,
+    Steer,
     Watching,
     Picturing,
     Labelling,
