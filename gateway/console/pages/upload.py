@@ -220,8 +220,8 @@ async def _limited(request: Request, most: int) -> bytes:
     if said.isdecimal() and int(said) > most:
         raise HTTPException(413, f"A piece has at most {most >> 20} MiB.")
     body = bytearray()
-    async for part in request.stream():
-        body += part
+    async for received in request.stream():
+        body += received
         if len(body) > most:
             raise HTTPException(413, f"A piece has at most {most >> 20} MiB.")
     return bytes(body)
