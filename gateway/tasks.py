@@ -36,8 +36,8 @@ from pipelines.examine import (
 from pipelines.film import Film, Finding, Header, Operations, Sender
 from pipelines.gates import Gates
 from pipelines.owing import Routes, owing
+from pipelines.pixels.viewing import thumbnail
 from pipelines.policy import NOBODY, Policy
-from pipelines.viewing import thumbnail
 
 log = structlog.get_logger()
 

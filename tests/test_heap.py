@@ -9,7 +9,7 @@ import pytest
 
 LETS_GO = """
 import threading
-from gateway.process.heap import give_back_early
+from gateway.console.heap import give_back_early
 
 def held_mb():
     with open("/proc/self/statm") as file:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom import Dataset
 
 from pipelines.decode import decode_film
-from pipelines.viewing import View, png_of, thumbnail_of, view
+from pipelines.pixels.viewing import View, png_of, thumbnail_of, view
 
 FEW = np.array([[0, 100, 2000], [4000, 4095, 7]], np.uint16)
 

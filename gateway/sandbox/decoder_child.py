@@ -20,8 +20,8 @@ from pipelines.instance.part10 import parse
 from pipelines.instance.rejected import rejected_by
 from pipelines.instance.tags import tags_of
 from pipelines.instance.transcode import transcode
+from pipelines.pixels.viewing import png_of, thumbnail_of, view
 from pipelines.report.derived import NotDerivable, derive
-from pipelines.viewing import png_of, thumbnail_of, view
 
 
 def _film(path: Path, request: dict[str, Any]) -> Answer:

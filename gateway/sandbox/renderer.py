@@ -28,8 +28,8 @@ PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A film's values for a browser (`pipelines.viewing.View`): rows x columns of 16 bits, little endian, and
-    behind them a table of one grey for each whole number from 0 to `entries` - 1.
+    """A film's values for a browser (`pipelines.pixels.viewing.View`): rows x columns of 16 bits, little
+    endian, and behind them a table of one grey for each whole number from 0 to `entries` - 1.
     """
 
     raw: bytearray

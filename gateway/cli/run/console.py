@@ -8,8 +8,8 @@ from gateway.cli.options import Common
 from gateway.cli.run.serving import serving
 from gateway.cli.run.starting import say_ready, settings_of
 from gateway.console import server
+from gateway.console.heap import give_back_early
 from gateway.process import supervised
-from gateway.process.heap import give_back_early
 from gateway.process.priority import give_way
 
 
