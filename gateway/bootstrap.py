@@ -15,6 +15,7 @@ from typing import Any
 from gateway import redis_server
 from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
+from gateway.policies.in_force import Rulebook
 from gateway.process import clock, private
 from gateway.process.wake import Wake
 from gateway.quarantine import Quarantine
@@ -23,6 +24,7 @@ from gateway.sandbox.reporter import Reporter
 from gateway.settings import ClassifierDestination, Settings, WebhookDestination, classifier
 from gateway.settings.lined_yaml import text_of
 from gateway.store import Store
+from pipelines.examine import Rules
 from pipelines.policy import Acceptance, Policy
 
 REPORT_TIMEOUT_S = 30.0  # of one result; the first one waits for highdicom to be loaded
@@ -101,8 +103,21 @@ class Shell:
             clock=now,
         )
 
+    def rulebook(self) -> Rulebook:
+        """The rules in force, as people steer them.
+
+        Raises:
+            SettingsError, PolicyError: see `policy`.
+        """
+        return Rulebook(self.ledger, self.policy())
+
+    def rules(self, policy: Policy) -> Rules:
+        """The policy with what the settings say beside it; the names of region gates are not among it."""
+        said = self.settings.policy
+        return Rules(policy, self.today(), self.acceptances(), said.mode, said.correct)
+
     def policy(self) -> Policy:
-        """The rules in force: the site's file, or the default that ships.
+        """The rules of the settings: the site's file, or the default that ships.
 
         Raises:
             SettingsError: the file cannot be read.

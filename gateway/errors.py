@@ -10,6 +10,7 @@ FilmgateError
 │   ├── LedgerBusy          locked for longer than the timeout
 │   ├── SchemaTooNew        written by a newer filmgate
 │   ├── SchemaTooOld        not migrated yet
+│   ├── PolicyDamaged       the rules in force are not what was put in force: no film is decided
 │   ├── StaleLease          the lease was given to somebody else meanwhile
 │   └── BadTransition       a state change that TRANSITIONS does not allow
 ├── NoTime                  others use the machine: a child did not get to its work, or was killed
@@ -73,6 +74,10 @@ class SchemaTooNew(LedgerError):
 
 class SchemaTooOld(LedgerError):
     """Raised when the ledger has not been migrated to this filmgate's schema."""
+
+
+class PolicyDamaged(LedgerError):
+    """Raised when the rules in force cannot be used: films wait, and AI gets none that the gates must see."""
 
 
 class StaleLease(LedgerError):

@@ -54,7 +54,8 @@ class ReadJobs:
         systems: of the identifiers that a webhook's results in FHIR name, by the destination's name.
         look: all gates, for a film of which the ledger has no findings.
         findings: the ledger's, of one version.
-        observing: no gate keeps a film from here, so the card's coverage is asked of the pixels as well.
+        observed: whether a version was judged while no gate kept a film from here; then the card's coverage
+            is asked of the pixels as well.
         engines: the folder of networks made ready for this machine.
         open_reader: opens a classifier; raises BundleError.
     """
@@ -70,7 +71,7 @@ class ReadJobs:
         reporter: Reporter,
         look: Look,
         findings: Callable[[int], tuple[Finding, ...]],
-        observing: bool,
+        observed: Callable[[int], bool],
         engines: Path,
         open_reader: OpenReader,
     ) -> None:
@@ -83,7 +84,7 @@ class ReadJobs:
         self._reporter = reporter
         self._look = look
         self._findings = findings
-        self._observing = observing
+        self._observed = observed
         self._engines = engines
         self._open_reader = open_reader
         self._readers: dict[str, Classifier] = {}
@@ -142,7 +143,7 @@ class ReadJobs:
             findings = self._findings_in(job, film)
         except DecodeError as error:
             return reader.not_read(Unread.NOT_DECODED, str(error)), None
-        if self._observing and (why := _not_frontal(findings)):
+        if self._observed(job.version_id) and (why := _not_frontal(findings)):
             return reader.not_read(Unread.OUTSIDE_CARD, why), film
         return reader.read(film, findings), film
 
@@ -250,7 +251,7 @@ def classifiers_of(
         reporter=reporter,
         look=gates.look,
         findings=shell.ledger.findings_of,
-        observing=settings.policy.mode == "observe",
+        observed=shell.ledger.was_observed,
         engines=settings.state / "engines",
         open_reader=open_reader,
     )

@@ -16,6 +16,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 from gateway.bootstrap import Shell, now
 from gateway.errors import DecodeError, FilmgateError
 from gateway.ledger.records import CopyMade, Job, Judged, Said
+from gateway.policies.in_force import Rulebook
 from gateway.process import crash
 from gateway.process.priority import LedgerThread
 from gateway.read_jobs import ReadJobs
@@ -58,13 +59,11 @@ class Examiner:
         self._shell, self._store, self._ledger = shell, shell.store, shell.ledger
         self._decoder, self._films, self._gates = decoder, films, gates
         self._ask, self._readings = ledger_thread.ask, readings
+        self._rulebook = Rulebook(shell.ledger, policy)
+        self._rules = replace(shell.rules(policy), region_gates=gates.regions())
         self._thumbs = Thumbs(settings.state)
-        rules = settings.policy
-        self._rules = Rules(
-            policy, shell.today(), shell.acceptances(), rules.mode, rules.correct, gates.regions()
-        )
         self._routes = Routes(settings.ai, settings.routes.pass_, settings.routes.copies)
-        self._digests = {"policy": policy.digest, "code": version("filmgate"), **gates.models()}
+        self._digests = {"code": version("filmgate"), **gates.models()}
 
     def examine(self, job: Job) -> None:
         """Decode, gate, decide; record and act in one transaction."""
@@ -73,7 +72,7 @@ class Examiner:
             header = read_header(self._decoder, self._store.path(job.digest))
             self._ask(lambda: self._ledger.same_pixels(job, header=header, now=now()))
             return
-        rules = replace(self._rules, today=self._shell.today())
+        rules = self._rules_now(job)
         examined = self._examined(job, rules)
         if job.first_digest:
             examined = with_other_pixels(examined, compared=shown_before is not None)
@@ -105,6 +104,13 @@ class Examiner:
         crash.at("results")
         self._ask(lambda: self._ledger.read(job, read, now=now()))
         log.info("read", film=job.film_id, classifier=read.classifier, not_read=read.body.get("not_read"))
+
+    def _rules_now(self, job: Job) -> Rules:
+        """The rules in force and the mode of its sender, as people steer them."""
+        steered = self._ask(self._ledger.steered)
+        policy = self._ask(lambda: self._rulebook.policy(steered.policy_id))
+        mode = steered.mode(job.sender, self._rules.mode, now())
+        return replace(self._rules, policy=policy, today=self._shell.today(), mode=mode)
 
     def _examined(self, job: Job, rules: Rules) -> Examination[CopyMade]:
         try:
@@ -142,7 +148,7 @@ class Examiner:
             decision=examined.decision,
             findings=examined.findings,
             mode=rules.mode,
-            digests=self._digests,
+            digests={"policy": rules.policy.digest, **self._digests},
             copy=examined.corrected.copy if examined.corrected else None,
             copy_findings=examined.corrected.findings if examined.corrected else (),
             send_original_to=owed.original_to,
@@ -151,6 +157,7 @@ class Examiner:
             takers=rules.takers(examined.header, examined.findings),
             header=examined.header,
             said=self._said(job, examined.header),
+            grounds=examined.grounds(rules),
         )
         if self._readings is None:
             return judged

@@ -20,6 +20,7 @@ from gateway.bootstrap import Shell, now
 from gateway.errors import LedgerError, Missing, NoTime, StaleLease, StoreError
 from gateway.ledger.records import Job
 from gateway.process import crash, loops, standard_streams
+from gateway.process.health import HERE
 from gateway.process.own_time import OwnTime
 from gateway.process.priority import LedgerThread
 from gateway.read_jobs import OpenReader, classifiers_of
@@ -36,6 +37,7 @@ BEAT_S = 5.0  # heartbeats of a lease; a worker that beats no more loses it afte
 LONGEST_JOB_S = 300.0  # no heartbeat beyond this: a job that hangs must not keep its lease for ever
 LONGEST_LATE_S = 3600.0  # the same for a job that others keep from the processor
 LOOK_S = 2.0  # how often an idle worker looks by itself, in case nobody can ring
+EXAMINING = "examining films"  # as `doctor` and /readyz name what is postponed again and again
 PARKED = "it waits for a person; the films behind it go on"
 REPORT_S = 120.0  # how long a ledger that does not listen is told again how an attempt ended
 
@@ -112,8 +114,13 @@ class Worker:
         self._ask(lambda: self._ledger.beat(self._owner))
 
     def _claim(self) -> Job | None:
-        classifiers = self.readings.names if self.readings else ()
-        return self._ask(lambda: self._ledger.claim(self._owner, classifiers, now=now()))
+        return self._ask(lambda: self._ledger.claim(self._owner, self._classifiers(), now=now()))
+
+    def _classifiers(self) -> tuple[str, ...]:
+        """Those that read now: what is owed to one that a person paused waits."""
+        names = self.readings.names if self.readings else ()
+        paused = self._ledger.steered().paused if names else ()
+        return tuple(name for name in names if name not in paused)
 
     def _attempt(self, job: Job) -> None:
         try:
@@ -122,6 +129,7 @@ class Worker:
             else:
                 self._examiner.examine(job)
             self._postponed = 0
+            HERE.well(EXAMINING)
         except StaleLease as error:
             log.warning("lease lost", job=job.id, film=job.film_id, error=str(error))
         except (Missing, FileNotFoundError) as error:
@@ -153,6 +161,7 @@ class Worker:
 
         self._report(put_off)
         self._postponed += 1
+        HERE.failed(EXAMINING, error, self._postponed)
         if self._postponed > 1:
             self.stopping.wait(LOOK_S)
 
@@ -243,6 +252,8 @@ def run_worker(
         gates = load(**shell.models())
         for problem in gates.problems():
             log.error("gate not usable", problem=problem, meaning="films it should judge are held")
+            name, _, why = problem.partition(": ")
+            HERE.failed(f"gate {name}", why)
         worker = Worker(
             shell, decoder, gates, shell.policy(), owner, ledger_thread, reporter, beat, open_reader
         )

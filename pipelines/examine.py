@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any, Generic, TypeVar
 
 from pipelines.film import Act, Decision, Film, Finding, Header, Operations, Reason, Sender
+from pipelines.grounds import Fault, Grounds, OtherPixels
 from pipelines.policy import (
     NOBODY,
     Acceptance,
@@ -91,6 +92,23 @@ class Examination(Generic[C]):
     findings: tuple[Finding, ...]
     decision: Decision
     corrected: Corrected[C] | None = None
+    fault: Fault | None = None  # why it had no pixels
+    sender: Sender = NOBODY  # as the decision knew it
+    other_pixels: OtherPixels = ""
+
+    def grounds(self, rules: Rules) -> Grounds:
+        """What the decision rests on beside the policy and the findings, to be kept."""
+        header = self.header and replace(self.header, sop_instance_uid="", transfer_syntax_uid="")
+        return Grounds(
+            day=rules.today.isoformat(),
+            mode=rules.mode,
+            header=header,
+            fault=self.fault,
+            operations=self.decision.operations,
+            other_pixels=self.other_pixels,
+            sender=self.sender,
+            region_gates=tuple(rules.region_gates),
+        )
 
 
 def examine(
@@ -106,20 +124,43 @@ def examine(
     A copy that is not clean, or that cannot be made, holds the film. Without `correct` none is made, and the
     decision stays what it is. `sender` is who sent the film, where that matters.
     """
+    corrected: list[Corrected[C]] = []
+
+    def look_again(operations: Operations) -> tuple[Finding, ...]:
+        assert correct is not None
+        corrected_film, copy = correct(film, operations)
+        # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
+        seen = look(corrected_film.claiming(film.header))
+        corrected.append(Corrected(corrected_film, seen, copy))
+        return seen
+
     findings = look(film)
-    decision = rules.decide(film.header, findings, sender)
-    if decision.act is not Act.CORRECT or correct is None:
-        return Examination(film.header, findings, decision)
+    decision = conclude(film.header, findings, rules, sender, look_again if correct else None)
+    return Examination(film.header, findings, decision, corrected[0] if corrected else None, sender=sender)
+
+
+def conclude(
+    header: Header,
+    findings: tuple[Finding, ...],
+    rules: Rules,
+    sender: Sender = NOBODY,
+    look_again: Callable[[Operations], tuple[Finding, ...]] | None = None,
+) -> Decision:
+    """The decision on what the gates found, and, where the film is to be corrected, on its copy.
+
+    `look_again` gives what the gates find in the copy that these operations make; it raises NotCorrected
+    where there is none. Without it none is made, and the decision stays what it is.
+    """
+    decision = rules.decide(header, findings, sender)
+    if decision.act is not Act.CORRECT or look_again is None:
+        return decision
     try:
-        corrected_film, copy = correct(film, decision.operations)
+        second = rules.decide(header, look_again(decision.operations), sender)
     except NotCorrected as error:
-        return Examination(film.header, findings, _copy_failed(decision, str(error)))
-    # The copy says of itself that it is derived and ours; it is judged by the claims of its source.
-    copy_findings = look(corrected_film.claiming(film.header))
-    second = rules.decide(film.header, copy_findings, sender)
+        return _copy_failed(decision, str(error))
     if second.act is not Act.PASS:
-        decision = _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
-    return Examination(film.header, findings, decision, Corrected(corrected_film, copy_findings, copy))
+        return _copy_failed(decision, f"the corrected copy was not clean: {second.why}")
+    return decision
 
 
 def unreadable(
@@ -127,7 +168,7 @@ def unreadable(
 ) -> Examination[Any]:
     """What comes of an object that no pixels could be had from."""
     decision = decide_unreadable(rules.policy, header, reason, detail, mode=rules.mode, sender=sender)
-    return Examination(header, (), decision)
+    return Examination(header, (), decision, fault=Fault(reason, detail), sender=sender)
 
 
 def with_other_pixels(examination: Examination[C], *, compared: bool) -> Examination[C]:
@@ -136,18 +177,23 @@ def with_other_pixels(examination: Examination[C], *, compared: bool) -> Examina
     What is withheld stays so: no AI gets it anyway. `compared` is false where the pixels of one of the two
     cannot be had.
     """
-    if examination.decision.act is Act.WITHHOLD:
-        return examination
+    decision = held_for_other_pixels(examination.decision, compared=compared)
+    return replace(examination, decision=decision, other_pixels="compared" if compared else "not compared")
+
+
+def held_for_other_pixels(decision: Decision, *, compared: bool) -> Decision:
+    """The same of the decision alone."""
+    if decision.act is Act.WITHHOLD:
+        return decision
     what = "with other pixels" if compared else "and the pixels of the two cannot be compared"
-    decision = replace(
-        examination.decision,
+    return replace(
+        decision,
         act=Act.QUARANTINE,
-        reasons=(Reason.OTHER_PIXELS, *examination.decision.reasons),
+        reasons=(Reason.OTHER_PIXELS, *decision.reasons),
         rule="other-pixels",
         why=f"this SOP Instance UID was received before {what}; both objects are kept",
         destinations=(),
     )
-    return replace(examination, decision=decision)
 
 
 def _copy_failed(decision: Decision, why: str) -> Decision:

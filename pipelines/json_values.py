@@ -30,6 +30,12 @@ def plain(value: object) -> dict[str, Any]:
     return fields
 
 
+def sparse(value: object) -> dict[str, Any]:
+    """The fields that are not their defaults, as JSON has them; `from_plain` gives the value back."""
+    fields: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
+    return fields
+
+
 def from_plain(kind: type[T], fields: object) -> T:
     """The value of which these are the fields, as we wrote them; one that is absent has its default.
 

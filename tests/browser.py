@@ -130,11 +130,11 @@ class Console:
     url: str
 
     def sign_in(self, page: Page, role: Role = Role.REVIEWER) -> None:
-        """Let the tab in as a person of this role, as one who filled the form."""
+        """Let the tab in as a person of this role, by the form; their name is that of the role."""
         add_person(self.shell, role.value, role)
         page.goto(self.url + "/sign-in")
-        page.fill("input[name=name]", role.value)
-        page.fill("input[name=password]", PASSWORD)
+        page.get_by_label("Name").fill(role.value)
+        page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in", exact=True).click()
         page.wait_for_url(self.url + "/")
 
@@ -167,7 +167,7 @@ def console(tmp_path: Path) -> Iterator[Console]:
 
 @dataclass
 class Whole:
-    """A running gateway (listener, workers, dispatcher, an AI, an archive) and its console."""
+    """A running gateway (listener, workers, dispatcher, console, an AI, an archive)."""
 
     gateway: Gateway
     console: Console
@@ -182,8 +182,7 @@ def whole_gateway(**sections: object) -> Iterator[Whole]:
     with gateway(**sections) as running:
         shell = Shell.open(load(running.config, running.state))
         try:
-            with served(shell) as console:
-                yield Whole(running, console)
+            yield Whole(running, Console(shell, f"http://127.0.0.1:{running.console_port}"))
         finally:
             shell.close()
 

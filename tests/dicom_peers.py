@@ -74,6 +74,9 @@ class MemoryLedger:
             self.ended[row] = asdict(one)
         return row
 
+    def admits(self, calling: str, address: str) -> bool:
+        return False
+
     def record(self, batch: Sequence[Received], **_: Any) -> list[Recorded]:
         with self.changed:
             self.received.extend(batch)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console_client import signed_in
+from console_client import add_person, sign_in, signed_in, stranger
 from ledger_films import NOW, claimed, received
 from starlette.testclient import TestClient
 
 from gateway.bootstrap import Shell, now
+from gateway.console.doors import Role
+from gateway.ledger.acting.table import TABLE, DoneBy, FilmState
 from gateway.ledger.records import Judged
 from gateway.settings import Settings
-from pipelines.film import Act, Decision, Reason
+from pipelines.film import REJECT_REASONS, Act, Decision, Reason
 
 HELD = Judged(
     Decision(Act.QUARANTINE, (Reason.BLANK,), "blank", "blank"), (), "enforce", {}, hold=True, takers=("ai",)
@@ -60,3 +64,125 @@ def test_a_release_waits_and_its_undo_is_as_if_it_had_never_been(client: TestCli
     assert [(one["ok"], one["state"]) for one in undone] == [(True, "held")]
     assert shell.ledger.open_hold(1).closed_by is None
     assert shell.ledger.film(1).deliveries[0]["state"] == "cancelled"
+
+
+def test_many_films_are_one_request_with_an_answer_each(client: TestClient) -> None:
+    """In the order asked, also of those that it cannot be done with."""
+    answers = act(client, "reject", 3, 99, 1, reason="111210", note="blurred")
+    assert [(one["film"], one["ok"]) for one in answers] == [(3, True), (99, False), (1, True)]
+    assert "there is no such film" in str(answers[1]["error"])
+    (mine, _) = client.get("/api/acts/mine").json()["acts"]
+    assert (mine["film"], mine["note"], mine["detail"]["reason"]) == (1, "blurred", "111210")
+    assert (
+        client.get("/api/acts/mine", params={"before": mine["id"], "limit": 1}).json()["acts"][0]["film"] == 3
+    )
+
+
+WRONG: dict[str, object] = {
+    "no act": {"films": [{"film": 1}]},
+    "an act that nobody knows": {"act": "burn", "films": [{"film": 1}]},
+    "no film": {"act": "release"},
+    "too many films": {"act": "release", "films": [{"film": 1}] * 2001},
+    "a film that is no number": {"act": "release", "films": [{"film": "x"}]},
+    "a film beyond all numbers": {"act": "release", "films": [{"film": 2**80}]},
+    "a key that nobody knows": {"act": "release", "films": [{"film": 1, "hld": 2}]},
+    "undo of films": {"act": "undo", "films": [{"film": 1}]},
+    "a turn by some degrees": {"act": "correct", "films": [{"film": 1}], "operations": {"rotate": 45}},
+    "a crop of nothing": {"act": "correct", "films": [{"film": 1}], "operations": {"crop": [0.5, 0, 0.5, 1]}},
+    "a crop that is no number": {
+        "act": "correct",
+        "films": [{"film": 1}],
+        "operations": {"crop": ["NaN"] * 4},
+    },
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("wish", WRONG.values(), ids=WRONG.keys())
+def test_what_is_no_wish_is_refused_with_words(client: TestClient, shell: Shell, wish: object) -> None:
+    answer = client.post("/api/acts", json=wish)
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+    assert len(shell.ledger.holds()) == 3
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"act": "release", "to": ["nowhere"]}, "there is no destination 'nowhere'"),
+        ({"act": "reject", "reason": "1"}, "no reason of the Standard"),
+        ({"act": "correct"}, "needs something to do"),
+        ({"act": "relabel"}, "a label needs words"),
+        ({"act": "relabel", "labels": {"view": "sideways"}}, "view is not 'sideways'"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused_whole(
+    client: TestClient, shell: Shell, wish: dict[str, object], words: str
+) -> None:
+    answer = client.post("/api/acts", json={"films": [{"film": 1}], **wish})
+    assert answer.status_code == 409
+    assert words in answer.json()["detail"]
+    assert len(shell.ledger.holds()) == 3
+
+
+def test_who_only_looks_decides_nothing(shell: Shell) -> None:
+    with signed_in(shell, Role.VIEWER) as viewer:
+        assert viewer.post("/api/acts", json={"act": "release", "films": [{"film": 1}]}).status_code == 403
+        assert viewer.get("/api/acts/table").status_code == 200
+        assert viewer.get("/audit").status_code == 200
+    assert len(shell.ledger.holds()) == 3
+
+
+def test_an_admin_undoes_what_a_reviewer_did_and_no_reviewer_does(client: TestClient, shell: Shell) -> None:
+    (done,) = act(client, "reject", 1)
+    add_person(shell, "other", Role.REVIEWER)
+    undo = {"act": "undo", "acts": [done["act_id"]]}
+    with stranger(shell) as other:
+        sign_in(other, "other")
+        (refused,) = other.post("/api/acts", json=undo).json()["results"]
+    with signed_in(shell, Role.ADMIN) as admin:
+        (back,) = admin.post("/api/acts", json=undo).json()["results"]
+    assert ("reviewer did this" in refused["error"], back["ok"]) == (True, True)
+
+
+def test_a_label_is_written_through_an_act_and_taken_back(client: TestClient, shell: Shell) -> None:
+    (done,) = act(client, "relabel", 1, labels={"view": "not_chest", "part": "hand"})
+    assert {one.what.value: one.value for one in shell.ledger.labels_of(1)} == {
+        "view": "not_chest",
+        "part": "hand",
+    }
+    client.post("/api/acts", json={"act": "undo", "acts": [done["act_id"]]})
+    assert shell.ledger.labels_of(1) == []
+
+
+def test_the_table_that_the_page_gets_is_the_cores(client: TestClient) -> None:
+    shown = client.get("/api/acts/table").json()
+    pairs = {(FilmState(state), DoneBy(act)) for state, acts in shown["states"].items() for act in acts}
+    assert pairs == TABLE
+    assert shown["reasons"] == REJECT_REASONS
+
+
+def test_the_audit_page_shows_who_did_what_and_narrows(client: TestClient, shell: Shell) -> None:
+    """With the undo beside one's own, and no formula for a spreadsheet in the file."""
+    act(client, "reject", 1, note='=HYPERLINK("x")<b>', reason="111210")
+    act(client, "note", 2, note="asked the ward")
+    text = client.get("/audit").text
+    assert "Motion blur" in text
+    assert "&lt;b&gt;" in text
+    assert text.count("data-undo=") == 2
+    one = client.get("/audit", params={"film": 2, "who": "", "what": ""}).text
+    assert ("asked the ward" in one, "Motion blur" in one) == (True, False)
+    assert "Nobody did such a thing" in client.get("/audit", params={"who": "nobody"}).text
+    rows = list(csv.reader(client.get("/audit.csv").text.splitlines()))
+    assert [row[5] for row in rows[1:3]] == ["asked the ward", '\'=HYPERLINK("x")<b>']
+    assert client.get("/audit", params={"film": "x"}).status_code == 422
+    assert client.get("/audit", params={"last_day": "9999-12-31"}).status_code == 200
+
+
+def test_the_audit_goes_on_page_by_page(client: TestClient, shell: Shell) -> None:
+    for _ in range(51):
+        act(client, "note", 1, 2, note="again")
+    first = client.get("/audit", params={"what": "note"}).text
+    (older,) = re.findall(r'href="(/audit[^"]*before=\d+)" rel="next"', first)
+    second = client.get(older.replace("&amp;", "&")).text
+    assert (first.count("data-undo="), second.count("data-undo=")) == (100, 2)

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from gateway import bootstrap
 from gateway.bootstrap import Shell
+from gateway.ledger.acting.table import DoneBy
 from gateway.ledger.picturing.features import features, unpacked
 from gateway.ledger.records import Received
 from gateway.process.priority import LedgerThread

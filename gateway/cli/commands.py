@@ -10,7 +10,7 @@ from gateway.cli.lazy import Command, Group
 GATES = ("anatomy", "inversion", "rotation", "mirror", "lungs")
 
 RUN, REVIEW, UPKEEP = "gateway.cli.run", "gateway.cli.review", "gateway.cli.upkeep"
-LAB = "gateway.cli.lab"
+STEER, LAB = "gateway.cli.steer", "gateway.cli.lab"
 TRAIN_HELP = "Train a gate; the result is a bundle without thresholds, which `calibrate` chooses."
 EVALUATE_HELP = "Report what a gate's rounds say: a page with tables, curves, and every error to look at."
 
@@ -96,6 +96,13 @@ ALARMS: tuple[Command | Group, ...] = (
         "replay",
         f"{REVIEW}.alarms:replay",
         "Run the alarms of rates over the films of the ledger: what would have been told, and when.",
+    ),
+)
+LABELS: tuple[Command | Group, ...] = (
+    Command(
+        "export",
+        f"{REVIEW}.labels:export",
+        "Write what people said of films as the manifest that `train` and `calibrate --site` take.",
     ),
 )
 USERS: tuple[Command | Group, ...] = (
@@ -215,6 +222,105 @@ MODELS: tuple[Command | Group, ...] = (
     ),
     Group("import", "Make other people's classifiers into bundles.", IMPORT),
 )
+POLICY: tuple[Command | Group, ...] = (
+    Command("show", f"{STEER}.policy:show", "Print the rules in force, or those of one version."),
+    Command(
+        "check",
+        f"{STEER}.policy:check",
+        "Read a policy file as workers would; exit code 2 and its line and rule when it cannot be used.",
+    ),
+    Command(
+        "try",
+        f"{STEER}.policy:try_policy",
+        "Say what a policy file would change on the last films; nothing is changed by it.",
+    ),
+    Command(
+        "versions",
+        f"{STEER}.policy:versions",
+        "List the versions of the rules that people put in force, newest first.",
+    ),
+    Command(
+        "use",
+        f"{STEER}.policy:use",
+        "Put a policy file in force, from the next film on, without a restart.",
+    ),
+    Command(
+        "revert",
+        f"{STEER}.policy:revert",
+        "Put an older version in force once more, or the rules of the settings.",
+    ),
+)
+SENDERS: tuple[Command | Group, ...] = (
+    Command(
+        "list",
+        f"{STEER}.senders:list_senders",
+        "List who sent the last films, with what was found in them, and how long they are silent.",
+    ),
+    Command(
+        "refused",
+        f"{STEER}.senders:list_refused",
+        "List who was refused in the last 30 days, and why.",
+    ),
+    Command(
+        "allowed",
+        f"{STEER}.senders:list_allowed",
+        "List who may send: by the settings, and whom people allowed since.",
+    ),
+    Command(
+        "allow",
+        f"{STEER}.senders:allow",
+        "Let an AE title send from an address, from its next association on.",
+    ),
+    Command(
+        "disallow",
+        f"{STEER}.senders:disallow",
+        "Take back what people allowed an AE title; what the settings allow stays.",
+    ),
+    Command(
+        "mode",
+        f"{STEER}.senders:mode",
+        "Observe or enforce the rules on one sender's films, from the next one on.",
+    ),
+)
+BYPASS: tuple[Command | Group, ...] = (
+    Command(
+        "on",
+        f"{STEER}.bypass:switch_on",
+        "Let every film go to AI as if the rules were only observed; a reason must be given.",
+    ),
+    Command(
+        "off",
+        f"{STEER}.bypass:switch_off",
+        "End the bypass: the gates decide again what AI gets, from the next film on.",
+    ),
+    Command(
+        "status",
+        f"{STEER}.bypass:status",
+        "Say whether the gates are bypassed, by whom, why and until when.",
+    ),
+)
+DESTINATIONS: tuple[Command | Group, ...] = (
+    Command(
+        "list",
+        f"{STEER}.destinations:list_destinations",
+        "List the destinations: what they took today, what is owed, and what keeps them from taking it.",
+    ),
+    Command(
+        "test",
+        f"{STEER}.destinations:try_destinations",
+        "Try whether destinations answer, in words; exit code 1 when one does not. No film is sent.",
+    ),
+    Command(
+        "pause",
+        f"{STEER}.destinations:pause",
+        "Send nothing more to a destination; what is owed to it waits until `resume`.",
+    ),
+    Command(
+        "resume",
+        f"{STEER}.destinations:resume",
+        "Send again what waits for a destination that was paused.",
+    ),
+)
 COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "up",
@@ -282,7 +388,12 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("films", "What was received, what was decided, where it went.", FILMS),
     Group("quarantine", "The films that wait for a person.", QUARANTINE),
     Group("deliveries", "What has not arrived, why, and how it is sent again.", DELIVERIES),
+    Group("destinations", "How each stands, whether it answers, and whether it gets anything.", DESTINATIONS),
+    Group("senders", "Who sends, who may, and who was refused.", SENDERS),
+    Group("policy", "The rules in force, their versions, and what others would change.", POLICY),
+    Group("bypass", "For hours everything goes to AI; verdicts are only recorded.", BYPASS),
     Group("alarms", "What is wrong now, and who is told.", ALARMS),
+    Group("labels", "What people said of films, for training and calibration.", LABELS),
     Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -10,9 +11,24 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import (
+    acts,
+    audit,
+    film,
+    labels,
+    models,
+    pulse,
+    quarantine,
+    sign_in,
+    today,
+    upload,
+    users,
+)
 from gateway.console.pages.searching import films, why
+from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
+from gateway.console.watch import figures
+from gateway.console.watch import routes as watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -20,15 +36,24 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
+    watch.router,
     pulse.router,
     quarantine.router,
-    films.router,
-    film.router,
-    why.router,
-    upload.router,
     acts.router,
+    film.router,
     pictures.router,
+    films.router,
+    why.router,
+    labels.router,
+    upload.router,
+    models.router,
+    policy.router,
+    destinations.router,
+    senders.router,
+    labels.router,
+    models.router,
     users.router,
+    audit.router,
 )
 
 
@@ -42,9 +67,13 @@ def create_app(shell: Shell) -> FastAPI:
         responses=refusals.RESPONSES,
     )
     app.state.shell = shell
+    app.state.tries = Tries()
+    app.state.figures = figures.registry(shell)
     refusals.install(app)
     app.add_middleware(Guard, shell=shell)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
+    if shell.settings.console.oidc is not None:  # Authlib takes 11 MB, and most do without
+        app.include_router(import_module("gateway.console.pages.provider").router)
     return app

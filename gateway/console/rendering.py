@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from gateway.bootstrap import Shell, now
 from gateway.console.doors import Person
 
 # (address, word in the bar, least role), in the order of the bar. A page is one line here.
@@ -17,7 +21,13 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
     ("/films", "Films", "viewer"),
+    ("/labels", "Labels", "viewer"),
     ("/upload", "Upload", "reviewer"),
+    ("/policy", "Policy", "viewer"),
+    ("/destinations", "Destinations", "viewer"),
+    ("/senders", "Senders", "viewer"),
+    ("/models", "Models", "viewer"),
+    ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
 )
 
@@ -34,8 +44,13 @@ def page(
     request: Request, template: str, person: Person, *, status_code: int = 200, **values: Any
 ) -> HTMLResponse:
     """A whole page, or the part of one that HTMX asked for, from templates/`template`."""
+    shell: Shell = request.app.state.shell
     text = _environment.get_template(template).render(
-        request=request, person=person, bar=[entry for entry in BAR if person.may(entry[2])], **values
+        request=request,
+        person=person,
+        bar=[entry for entry in BAR if person.may(entry[2])],
+        bypass=shell.ledger.bypass(now()),
+        **values,
     )
     return HTMLResponse(text, status_code)
 
@@ -55,5 +70,39 @@ def _at(value: datetime | None) -> str:
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _span(seconds: float) -> str:
+    """A time in words for people: two units at most, rounded down."""
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    left, said = int(max(seconds, 0)), list[str]()
+    for size, name in units:
+        if left >= size or (size == 1 and not said):
+            said.append(f"{left // size} {name}")
+            left %= size
+        elif said:
+            break
+        if len(said) == 2:
+            break
+    return " ".join(said)
+
+
+def _ticked(words: str) -> Markup:
+    """Words for people in which `this` is a word for machines."""
+    return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(words))))  # noqa: S704  escaped first
+
+
+_TICKED = re.compile(r"`([^`]+)`")
 _environment.filters["at"] = _at
+_environment.filters["ticked"] = _ticked
+_environment.filters["span"] = _span
 _environment.tests["time"] = lambda value: isinstance(value, datetime)
+
+
+def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Items that have the same value under a name, together, in the order in which the values come."""
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(item[name], []).append(item)
+    return list(groups.items())
+
+
+_environment.filters["in_order"] = _in_order

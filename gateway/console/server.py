@@ -19,7 +19,7 @@ import uvicorn
 
 from gateway.bootstrap import Shell
 from gateway.console.app import create_app
-from gateway.console.connections import Connection
+from gateway.console.connections import connection_class
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger.people import passwords
 from gateway.settings import ConsoleSettings
@@ -74,9 +74,9 @@ def serve(
         SettingsError: the certificate cannot be used.
     """
     settings = shell.settings.console
-    logging.getLogger("uvicorn").setLevel(
-        logging.ERROR
-    )  # else every stranger's nonsense is a line of the log
+    # Else all nonsense of strangers, and each answer of a provider, were a line of the log.
+    for library in ("uvicorn", "httpx"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     passwords.warm_up()
     with bound(settings) as listening:
         Server(_config(shell), stop=stop, ready=ready, beat=beat).run([listening])
@@ -86,7 +86,7 @@ def _config(shell: Shell) -> uvicorn.Config:
     settings = shell.settings.console
     config = uvicorn.Config(
         create_app(shell),
-        http=Connection,
+        http=connection_class(settings),
         ws="none",
         loop="asyncio",
         lifespan="on",

@@ -137,10 +137,11 @@ class Courier:
                 self._look_due.wait(pause_s or max(0.0, min(LOOK_S, self._retry_at_s - time.monotonic())))
 
     def _look(self) -> None:
+        paused = self._ledger.steered().paused
         self._ledger.let_go(self._clock())
         for name in self._ledger.due_destinations(self._clock(), most=1):
             if lane := self._lanes.get(name):
-                if not lane.pause_left_s():
+                if name not in paused and not lane.pause_left_s():
                     lane.wake()
             elif name not in self._unknown and name not in self._not_sent:
                 self._unknown.add(name)
@@ -164,7 +165,7 @@ class Courier:
 
     def _round(self, lane: Lane) -> None:
         """Claim what may go now, and carry it until the destination fails or the courier stops."""
-        limit = lane.allowance()
+        limit = 0 if self._is_paused(lane) else lane.allowance()
         if not limit:
             lane.calm()
             return
@@ -174,7 +175,7 @@ class Courier:
             if not hand:
                 lane.calm()
             while hand and not self._stopping.is_set():
-                if lane.failing and limit > 1:
+                if (lane.failing and limit > 1) or self._is_paused(lane):
                     break
                 self._carry(lane, hand[0])
                 hand.popleft()
@@ -186,6 +187,10 @@ class Courier:
             lane.probe_over()
             for delivery in hand:
                 self._put_back_one(delivery)
+
+    def _is_paused(self, lane: Lane) -> bool:
+        """Whether a person said that nothing is sent there; asked before each object."""
+        return lane.name in self._ledger.steered().paused
 
     def _carry(self, lane: Lane, delivery: Delivery) -> None:
         try:

@@ -113,7 +113,9 @@ class Dispatcher:
 
     def look(self, monotonic_s: float, now: datetime) -> None:
         """Ring when there is work for a worker; look after the leases once a second."""
-        if self._ledger.ready_jobs(self._classifiers, now=now, most=1):
+        paused = self._ledger.steered().paused if self._classifiers else ()
+        reading = [name for name in self._classifiers if name not in paused]
+        if self._ledger.ready_jobs(reading, now=now, most=1):
             self._doorbell.ring()
         if monotonic_s >= self._leases_at:
             self._leases_at = monotonic_s + LEASES_S
@@ -144,7 +146,7 @@ def run(
         courier = courier_of(shell)
         courier.start()
         copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
-        telling = Telling(shell.ledger, makers(shell.settings), utc_now)
+        telling = Telling(shell.ledger, makers(shell.settings, shell.ledger), utc_now)
         loops.start("alarms", partial(Looker(shell.ledger, shell.settings, utc_now).run, stop))
         loops.start("alarm notices", partial(telling.run, stop))
         loops.start("end of waiting", partial(_wake_at, stop, Wake(shell.settings.state)))

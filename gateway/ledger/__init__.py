@@ -10,6 +10,7 @@ from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug,
 from gateway.ledger.holding.ruling import Answering
 from gateway.ledger.labelling.blind import BlindChecking
 from gateway.ledger.labelling.labels import Labelling
+from gateway.ledger.labelling.scores import Scoring
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
 from gateway.ledger.people.peopling import Peopling
@@ -22,6 +23,7 @@ from gateway.ledger.searching.catching_up import CatchingUp
 from gateway.ledger.searching.films import Searching
 from gateway.ledger.searching.sheet import Sheet
 from gateway.ledger.searching.today import Figures
+from gateway.ledger.steering.steer import Steer
 from gateway.ledger.watching import Watching
 from gateway.ledger.working import Working
 
@@ -41,10 +43,12 @@ class Ledger(
     Sheet,
     Figures,
     CatchingUp,
+    Steer,
     Watching,
     Picturing,
     Labelling,
     BlindChecking,
+    Scoring,
     Peopling,
     SigningIn,
 ):

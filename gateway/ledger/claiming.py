@@ -27,7 +27,16 @@ from gateway.ledger.holding.taking_back import WAITING, waits
 from gateway.ledger.moves import allowed, stands
 from gateway.ledger.records import Delivery, DeliveryState, Job, JobState
 from gateway.ledger.routing import ALL, delivery_of
-from gateway.ledger.tables import UtcDateTime, copies, decisions, deliveries, instances, jobs, versions
+from gateway.ledger.tables import (
+    UtcDateTime,
+    associations,
+    copies,
+    decisions,
+    deliveries,
+    instances,
+    jobs,
+    versions,
+)
 from pipelines.film import Operations
 from pipelines.json_values import from_plain
 
@@ -170,9 +179,10 @@ _FIRST_DIGEST = (  # of the first version of a film, where that is another one
 )
 _JOB = (
     select(jobs, versions.c.digest, versions.c.received_at, instances.c.sop_instance_uid)
-    .add_columns(_FIRST_DIGEST.label("first_digest"))
+    .add_columns(_FIRST_DIGEST.label("first_digest"), associations.c.calling)
     .join(versions, versions.c.id == jobs.c.version_id)
     .join(instances, instances.c.id == jobs.c.film_id)
+    .outerjoin(associations, associations.c.id == versions.c.association_id)
     .where(jobs.c.id == bindparam("job_id"))
 )
 
@@ -225,6 +235,7 @@ def _job(db: Connection, job_id: int, token: int) -> Job:
         first_digest=row.first_digest,
         reading=reading,
         operations=operations,
+        sender=row.calling or "",
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Dialect, String, bindparam, exists, or_, select, update
 
-from gateway.ledger.engine import Database
 from gateway.ledger.holding.rejecting import withheld, write_withheld
 from gateway.ledger.moves import Prepared, allowed, insert_rows, inserted, note, owed_anew
 from gateway.ledger.records import (
@@ -23,6 +22,7 @@ from gateway.ledger.records import (
     Recorded,
     Tally,
 )
+from gateway.ledger.steering.flow import Steering
 from gateway.ledger.tables import (
     associations,
     copies,
@@ -38,7 +38,7 @@ from pipelines.film import REASON_TEXT, Act, Decision, Reason
 WHO = "listener"
 
 
-class Receiving(Database):
+class Receiving(Steering):
     """What the listener writes."""
 
     def associate(self, *, calling: str, called: str, address: str, now: datetime) -> int:
@@ -64,15 +64,27 @@ class Receiving(Database):
             return [_tally(db, one) for one in tallies]
 
     def record(
-        self, batch: Sequence[Received], *, always: Sequence[str] = (), observing: bool = False
+        self,
+        batch: Sequence[Received],
+        *,
+        always: Sequence[str] = (),
+        ai: Sequence[str] = (),
+        observing: bool = False,
     ) -> list[Recorded]:
         """Write the objects of `batch` with their jobs and always-deliveries in one synced transaction.
 
-        When this returns, 0x0000 may be answered. The same UID and digest again changes nothing. `observing`,
-        what was rejected before is a film like any other: AI gets it as before.
+        When this returns, 0x0000 may be answered. The same UID and digest again changes nothing. Where films
+        of a sender are only observed (`observing`, unless people said otherwise of it, or bypass the gates)
+        `ai` gets them as well; what was rejected before is a film like any other then.
         """
+        usual = "observe" if observing else "enforce"
         with self.writing() as db:
-            return [_record(db, received, always, observing) for received in batch]
+            steered, rows = self.steered_in(db), list[Recorded]()
+            for received in batch:
+                observed = steered.mode(received.sender, usual, received.received_at) == "observe"
+                to = tuple(dict.fromkeys((*always, *ai))) if observed else always
+                rows.append(_record(db, received, to, observed))
+            return rows
 
 
 def _tally(db: Connection, one: Tally) -> int:

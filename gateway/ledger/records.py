@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from pipelines.film import Decision, Finding, Header, Operations, Rejected
+from pipelines.grounds import Grounds
 
 
 class JobState(StrEnum):
@@ -77,6 +78,7 @@ class Received:
     received_at: datetime
     urgent: bool = False  # priority HIGH
     can_wait: bool = False  # priority LOW
+    sender: str = ""  # the calling AE title; "" where nobody knows
     came_from: tuple[str, ...] = ()  # names of destinations that sent it to us themselves
 
 
@@ -113,6 +115,7 @@ class Job:
     first_digest: str | None  # of the version that was gated before, when this is a later version
     reading: Delivery | None = None  # to a classifier
     operations: Operations = field(default_factory=Operations)  # what made the copy that is to be read
+    sender: str = ""  # calling AE title of who sent this version; "" where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,3 +311,4 @@ class Judged:
     header: Header | None = None  # what people search by is kept of it
     unread: tuple[Read, ...] = ()  # classifiers that were not given the film, where somebody asks for word
     said: Said | None = None  # when the object is no film, but rejects some
+    grounds: Grounds | None = None  # what the decision rests on beside rules and findings

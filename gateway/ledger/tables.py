@@ -140,6 +140,7 @@ associations = Table(
     Column("objects", Integer, nullable=False, default=0),
     Column("size_bytes", BigInteger, nullable=False, default=0),
     Column("times", Integer, nullable=False, default=1, server_default="1"),  # how many the row stands for
+    _partial("ix_associations_refused", "id", where="outcome = 'refused'"),
 )
 
 instances = Table(
@@ -205,6 +206,9 @@ decisions = Table(
     Column("digests", JSON, nullable=False),  # policy, code, and one a model
     Column("decided_at", UtcDateTime, nullable=False),
     Column("superseded", Boolean, nullable=False, default=False),
+    Column(
+        "grounds", JSON(none_as_null=True)
+    ),  # pipelines.grounds.Grounds; NULL: not kept, or no rule decided
     Column("uncertainty", Float),  # searching.uncertainty of its findings; NULL: not reckoned yet
     _partial("ix_decisions_current", "film_id", where="superseded = 0"),
     _partial("ix_decisions_act", "act", "film_id", where="superseded = 0"),

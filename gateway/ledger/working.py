@@ -30,6 +30,7 @@ from gateway.ledger.records import (
 from gateway.ledger.routing import owe, owe_copy, owe_original
 from gateway.ledger.searching.keeping import keep_header, keep_reasons, sorted_by
 from gateway.ledger.searching.uncertainty import uncertainty
+from gateway.ledger.steering.flow import mode_of_version
 from gateway.ledger.tables import (
     UtcDateTime,
     copies,
@@ -43,7 +44,7 @@ from gateway.ledger.tables import (
     versions,
 )
 from pipelines.film import REASON_TEXT, Act, Decision, Finding, Header, Reason, Ruling
-from pipelines.json_values import from_plain, plain
+from pipelines.json_values import from_plain, plain, sparse
 
 WHO = "worker"
 FIRST_DELAY_S = 4.0  # after a job was put off; each further time it waits twice as long
@@ -126,8 +127,16 @@ class Working(Database):
         of_it = (findings.c.decision_id == latest.scalar_subquery()) & ~findings.c.of_copy
         with self.reading() as db:
             return tuple(
-                _found(row) for row in db.execute(select(findings).where(of_it).order_by(findings.c.id))
+                found_of(row) for row in db.execute(select(findings).where(of_it).order_by(findings.c.id))
             )
+
+    def was_observed(self, version_id: int) -> bool:
+        """Whether the last decision on a version kept nothing from AI."""
+        last = select(decisions.c.mode).where(decisions.c.version_id == version_id)
+        its_film = select(versions.c.film_id).where(versions.c.id == version_id).scalar_subquery()
+        last = last.where(decisions.c.film_id == its_film).order_by(decisions.c.id.desc()).limit(1)
+        with self.reading() as db:
+            return db.scalar(last) == "observe"
 
     def judge(self, job: Job, judged: Judged, *, now: datetime) -> int:
         """End a job: findings, decision, copy, hold and deliveries, all or nothing; the decision's id.
@@ -217,7 +226,7 @@ def _set_aside(db: Connection, row: Any, error: str, now: datetime, mode: str) -
 
 def _park(db: Connection, row: Any, error: str, now: datetime, mode: str) -> None:
     """A film that cannot be examined is held like any other, with its error as the why."""
-    reason = Reason.ATTEMPTS_EXHAUSTED
+    mode, reason = mode_of_version(db, row.version_id, mode, now), Reason.ATTEMPTS_EXHAUSTED
     decision = Decision(
         act=Act.QUARANTINE, reasons=(reason,), rule="parked", why=f"{REASON_TEXT[reason]}: {error}"
     )
@@ -269,6 +278,7 @@ def _decide(db: Connection, job: Job, judged: Judged, now: datetime) -> int:
         "trace": list(decision.trace),
         "digests": judged.digests,
         "decided_at": now,
+        "grounds": sparse(judged.grounds) if judged.grounds else None,
         "uncertainty": uncertainty(judged.findings),
     }
     decision_id = inserted(db, decisions, row)
@@ -288,8 +298,8 @@ def _finding(decision_id: int, found: Finding, *, of_copy: bool) -> dict[str, An
     return {"decision_id": decision_id, "of_copy": of_copy, "gate": gate, "verdict": verdict, "body": body}
 
 
-def _found(row: Any) -> Finding:
-    """A finding as it was kept."""
+def found_of(row: Any) -> Finding:
+    """A finding as it was kept: a row of the table."""
     facts = tuple(row.body.get("facts", {}).items())
     return from_plain(Finding, {**row.body, "gate": row.gate, "verdict": row.verdict, "facts": facts})
 

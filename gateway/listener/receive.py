@@ -380,6 +380,7 @@ class Association:
                     received_at=datetime.now(UTC),
                     urgent=arrival.command.priority == HIGH,
                     can_wait=arrival.command.priority == LOW,
+                    sender=self._request.calling if self._request else "",
                     came_from=self._came_from,
                 )
             )

@@ -30,8 +30,15 @@ class ReceiveLedger(Protocol):
 
     def tally(self, tallies: Sequence[Tally]) -> list[int]: ...
 
+    def admits(self, calling: str, address: str) -> bool: ...
+
     def record(
-        self, batch: Sequence[Received], *, always: Sequence[str] = (), observing: bool = False
+        self,
+        batch: Sequence[Received],
+        *,
+        always: Sequence[str] = (),
+        ai: Sequence[str] = (),
+        observing: bool = False,
     ) -> list[Recorded]: ...
 
 
@@ -51,13 +58,20 @@ class Recorder:
     Args:
         ledger: where the rows go.
         always: the destinations that get every object, asked for each batch.
-        observing: what others rejected is examined all the same.
+        ai: those that get it as well while films of its sender are only observed.
+        observing: so it is of every sender of which people said nothing else.
     """
 
     def __init__(
-        self, ledger: ReceiveLedger, always: Callable[[], Sequence[str]], *, observing: bool = False
+        self,
+        ledger: ReceiveLedger,
+        always: Callable[[], Sequence[str]],
+        *,
+        ai: Sequence[str] = (),
+        observing: bool = False,
     ) -> None:
         self._ledger = ledger
+        self._ai = ai
         self._observing = observing
         self._always = always
         self._lock = threading.Lock()
@@ -102,7 +116,9 @@ class Recorder:
     def _commit(self, batch: Sequence[_Entry]) -> None:
         try:
             received = [one.received for one in batch]
-            rows = self._ledger.record(received, always=self._always(), observing=self._observing)
+            rows = self._ledger.record(
+                received, always=self._always(), ai=self._ai, observing=self._observing
+            )
         except LedgerError as error:
             if len(batch) == 1 or isinstance(error, LedgerBusy):
                 for one in batch:

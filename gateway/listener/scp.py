@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 import structlog
 
-from gateway.errors import FilmgateError, StoreError
+from gateway.errors import FilmgateError, LedgerError, StoreError
 from gateway.listener.audit import Audit
 from gateway.listener.door import Door
 from gateway.listener.receive import Association, Shared, neighbourhood
@@ -70,6 +70,7 @@ class Listener:
     ) -> None:
         self.port = settings.gateway.port if port is None else port
         self._settings = settings
+        self._ledger = ledger
         self._store = store
         self._log_limiter = LogLimiter()
         self._door = Door(
@@ -88,6 +89,7 @@ class Listener:
             recorder=Recorder(
                 ledger,
                 lambda: self._settings.routes.always,
+                ai=settings.ai,
                 observing=settings.policy.mode == "observe",
             ),
             log_limiter=self._log_limiter,
@@ -203,9 +205,20 @@ class Listener:
         gateway = self._settings.gateway
         if gateway.require_called_ae and request.called != gateway.ae_title:
             return CALLED_UNKNOWN
-        return caller_rejection(request.calling, address, gateway) or (
-            None if self._store.room() else NO_ROOM
-        )
+        rejection = caller_rejection(request.calling, address, gateway)
+        if rejection is not None and not self._allowed_since(request.calling, address):
+            return rejection
+        return None if self._store.room() else NO_ROOM
+
+    def _allowed_since(self, calling: str, address: str) -> bool:
+        """Whether a person allowed it while the gateway runs: only asked of whom the settings do not know."""
+        try:
+            return self._ledger.admits(calling, address)
+        except LedgerError as error:
+            self._log_limiter.warning(
+                "ledger not readable", error=str(error), meaning="the settings alone count"
+            )
+            return False
 
 
 def caller_rejection(calling: str, address: str, gateway: GatewaySettings) -> Rejection | None:

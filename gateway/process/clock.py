@@ -36,6 +36,12 @@ def today(name: str, at: datetime) -> date:
     return at.astimezone(zone(name)).date()
 
 
+def midnight(name: str, at: datetime) -> datetime:
+    """When that day began there."""
+    here = zone(name)
+    return datetime.combine(at.astimezone(here).date(), datetime.min.time(), here).astimezone(UTC)
+
+
 def known(name: str) -> str:
     """`name`, when it is "" or one of the time zone database. Raises ValueError, which names the nearest."""
     if not name:

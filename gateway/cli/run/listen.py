@@ -16,12 +16,10 @@ def listen(common: Common) -> None:
     """Run one listener: it receives objects and keeps them safely."""
     settings, pipe, stop = settings_of(common), supervisor_pipe("listener", common), Event()
     with serving(settings, "listener") as shell:
-        routes = shell.settings.routes.model_copy(update={"always": shell.always})
-        settings = shell.settings.model_copy(update={"routes": routes})
         supervised.stop_on_signals(stop, pipe)
         recover_later(shell.ledger, shell.store, always=shell.always, stop=stop)
         serve(
-            settings,
+            shell.settings,
             shell.ledger,
             shell.store,
             listening=supervised.listening_socket(),

@@ -15,9 +15,13 @@ from starlette.responses import HTMLResponse
 
 from gateway.bootstrap import Shell, now
 from gateway.console.doors import Person, Things, Viewer
+from gateway.console.labels import KEYS
+from gateway.console.pages.quarantine.rejecting import REJECTS
 from gateway.console.pictures.making import NoPicture, Pictures
 from gateway.console.pictures.routes import Making
 from gateway.console.rendering import page
+from gateway.ledger.acting.records import Meant
+from gateway.ledger.acting.table import acts_of
 from gateway.ledger.picturing.dossier import Dossier, Score
 from gateway.ledger.records import Wanted
 from gateway.ledger.searching.records import Found, Searched, masked
@@ -29,6 +33,16 @@ from pipelines.words.facts import in_words
 router = APIRouter()
 
 FilmId = Annotated[int, Path(ge=1, le=2**62)]
+# act -> what static/film-acts.js calls it, its key (static/keys.js), and its words.
+BUTTONS: Mapping[str, tuple[str, str, str]] = {
+    "release": ("pass", "p", "pass as it is"),
+    "accept": ("accept", "a", "accept the fix"),
+    "reject": ("reject", "d", "reject"),
+    "undo": ("undo", "u", "undo"),
+    "resend": ("resend", "", "send again"),
+    "gate-again": ("gate-again", "", "gate again"),
+    "note": ("note", "n", "note"),
+}
 STRIP = 24  # films of the same device today
 SEARCHED_TEXT = 100  # characters of what is looked for in the tags
 
@@ -39,6 +53,8 @@ def film(request: Request, film_id: FilmId, person: Viewer, shell: Things) -> HT
     dossier = _dossier(shell, film_id)
     header = shell.ledger.searched(film_id)
     row = shell.ledger.film(film_id)
+    standing = shell.ledger.standings([Meant(film_id)])[0]
+    acts = tuple(act.value for act in acts_of(standing.state))
     return page(
         request,
         "film.html",
@@ -47,8 +63,13 @@ def film(request: Request, film_id: FilmId, person: Viewer, shell: Things) -> HT
         sop_instance_uid=row.sop_instance_uid,
         dossier=dossier,
         header=header,
-        accession=masked(header.accession),
-        patient=masked(header.patient_id),
+        standing=standing,
+        acts=acts,
+        buttons=BUTTONS,
+        main_act=next((act for act in ("accept", "release") if act in acts), ""),
+        rejects=REJECTS,
+        labels=KEYS,
+        neighbours=_neighbours(shell, film_id, dossier),
         own=_rows(dossier.scores, of_copy=False),
         of_copy=_rows(dossier.scores, of_copy=True),
         box=_lung_box(dossier.scores),
@@ -127,6 +148,18 @@ async def _header(
     return answer
 
 
+def _neighbours(shell: Shell, film_id: int, dossier: Dossier) -> tuple[int | str, int | str]:
+    """The films that the keys go to. The next held one after a held one, else the newer and older."""
+    if dossier.hold is None:
+        older = shell.ledger.film_ids(Wanted(after=film_id), limit=1)
+        newest = shell.ledger.film_ids(limit=1)
+        return film_id + 1 if newest and newest[0] > film_id else "", older[0] if older else ""
+    following = shell.ledger.sheet(after=dossier.hold.id, limit=1) or shell.ledger.sheet(limit=1)
+    others = [card.film_id for card in following if card.film_id != film_id]
+    before = shell.ledger.sheet(sort="newest", after=dossier.hold.id, limit=1)
+    return others[0] if others else "", before[0].film_id if before else ""
+
+
 def _dossier(shell: Shell, film_id: int) -> Dossier:
     dossier = shell.ledger.dossier(film_id)
     if dossier is None:
@@ -160,10 +193,10 @@ def _rows(scores: Iterable[Score], *, of_copy: bool) -> tuple[Row, ...]:
 
 def _row(score: Score) -> Row:
     body = score.body
-    numbers = (float(body.get(name) or 0.0) for name in ("score", "low", "high"))
+    number, low, high = (float(body.get(name) or 0.0) for name in ("score", "low", "high"))
     reason = body.get("reason") or ""
     good = score.verdict == "good" and not reason
-    return Row(score.gate, score.verdict, *numbers, body.get("detail") or "", reason, good)
+    return Row(score.gate, score.verdict, number, low, high, body.get("detail") or "", reason, good)
 
 
 def _measured(scores: Iterable[Score]) -> str:
@@ -200,6 +233,7 @@ def _operations(operations: Mapping[str, Any]) -> str:
     words = (
         "cropped" if operations.get("crop") else "",
         f"turned {operations['turn']}° clockwise" if operations.get("turn") else "",
+        "flipped left to right" if operations.get("flip") else "",
         "inverted" if operations.get("invert") else "",
         "polarity said plainly" if operations.get("relabel") else "",
     )

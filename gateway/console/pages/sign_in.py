@@ -145,7 +145,7 @@ def safe_next(address: str) -> str:
     plain = address.isprintable() and "\\" not in address and len(address) <= _LONGEST_NEXT
     parts = urlsplit(address) if plain else urlsplit("")
     ours = address.startswith("/") and not address.startswith("//") and not parts.scheme and not parts.netloc
-    return address if plain and ours and not parts.path.startswith(("/sign-", "/password")) else "/"
+    return address if plain and ours and not parts.path.startswith("/sign-") else "/"
 
 
 def _device(request: Request, shell: Shell) -> str:

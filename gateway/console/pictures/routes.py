@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from gateway.bootstrap import Shell
 from gateway.console.doors import Things, Viewer
 from gateway.console.pictures.making import NoPicture, Pictures
 from gateway.console.pictures.placeholder import placeholder
@@ -49,15 +50,22 @@ async def thumb(
     request: Request, digest: Digest, _person: Viewer, shell: Things, pictures: Making
 ) -> Response:
     """About 320 px high, as displayed; where there is no picture, one that says why."""
-    if not await run_in_threadpool(shell.ledger.knows, digest):
+    known, kept = await run_in_threadpool(_looked_up, shell, pictures, digest)
+    if not known:
         raise HTTPException(404, "There is no such picture.")
     if (same := _unchanged(request, digest, "thumb")) is not None:
         return same
     try:
-        jpeg = await run_in_threadpool(pictures.kept_thumb, digest) or await pictures.thumb(digest)
+        jpeg = kept or await pictures.thumb(digest)
     except NoPicture as error:
         return Response(placeholder(str(error)), media_type="image/svg+xml", headers=NOT_KEPT)
     return Response(jpeg, media_type="image/jpeg", headers=_kept(digest, "thumb"))
+
+
+def _looked_up(shell: Shell, pictures: Pictures, digest: str) -> tuple[bool, bytes | None]:
+    """Whether the ledger knows it, and the thumbnail that is kept: one way to a thread and back."""
+    known = shell.ledger.knows(digest)
+    return known, pictures.kept_thumb(digest) if known else None
 
 
 @router.get("/{digest}/pixels", response_class=Response)

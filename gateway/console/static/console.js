@@ -2,19 +2,26 @@
 
 const token = document.querySelector('meta[name="csrf-token"]').content;
 
+// What a page asks by itself keeps nobody signed in.
+export const UNATTENDED = { 'X-Unattended': '1' };
+
 document.addEventListener('htmx:configRequest', (event) => {
   event.detail.headers['X-CSRF-Token'] = token;
+  if (event.detail.triggeringEvent?.type === 'filmgate:changed') Object.assign(event.detail.headers, UNATTENDED);
 });
 
 /** Ask the console for JSON; a refusal becomes an Error with the console's own words. */
-export async function ask(method, address, body) {
-  const headers = { 'X-CSRF-Token': token, Accept: 'application/json' };
+export async function ask(method, address, body, more = {}) {
+  const headers = { 'X-CSRF-Token': token, Accept: 'application/json', ...more };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const response = await fetch(address, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
-  const text = await response.text();
-  const value = text ? JSON.parse(text) : null;
-  if (!response.ok) throw new Error(value?.detail ?? `The console answered ${response.status}.`);
-  return value;
+  const response = await fetch(address, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+    .catch(() => { throw new Error('The console does not answer. Nothing was changed by this page; try again.'); });
+  if (response.status === 204) return null;
+  const isJson = response.headers.get('Content-Type')?.includes('json');
+  const value = isJson ? await response.json() : null;
+  if (response.ok && isJson) return value;
+  const words = typeof value?.detail === 'string' ? value.detail : `The console answered ${response.status}.`;
+  throw Object.assign(new Error(words), { status: response.status });
 }
 
 let silence;

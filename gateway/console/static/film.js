@@ -1,6 +1,7 @@
 // The page of one film: its viewers, the lungs' box, the search in the tags, the UIDs.
 
 import { say } from '/static/console.js';
+import { actWith } from '/static/film-acts.js';
 import { Viewer } from '/static/viewer.js';
 
 const viewers = {};
@@ -9,6 +10,8 @@ for (const element of document.querySelectorAll('[data-viewer]')) {
   viewers[element.dataset.viewer].show(element.dataset.digest);
 }
 
+actWith(viewers.original);
+
 const lungs = document.querySelector('.film-lungs');
 lungs?.addEventListener('click', () => {
   const shown = lungs.getAttribute('aria-pressed') !== 'true';
@@ -16,8 +19,9 @@ lungs?.addEventListener('click', () => {
   viewers.original.setBox(shown ? JSON.parse(lungs.dataset.box) : null, 'lungs');
 });
 
-const copy = document.getElementById('copy-uids');
-copy.addEventListener('click', async () => {
+document.getElementById('film').addEventListener('click', async (event) => {
+  const copy = event.target.closest('#copy-uids');
+  if (!copy) return;
   try {
     await navigator.clipboard.writeText(copy.dataset.uids);
     say('The UIDs are on the clipboard.');

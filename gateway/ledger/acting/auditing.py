@@ -15,6 +15,8 @@ from gateway.ledger.acting.tables import acts
 from gateway.ledger.engine import Database
 from gateway.ledger.tables import BY_PEOPLE, events
 
+_CHUNK = 500  # ids in one IN (...): SQLite takes 999 at least
+
 
 @dataclass(frozen=True, slots=True)
 class Audited:
@@ -38,6 +40,7 @@ class AuditRow:
     what: str
     film: int | None
     detail: dict[str, Any]
+    act: PersonsAct | None = None  # whose event it is, where it is an act with a number
 
 
 class Auditing(Database):
@@ -47,8 +50,17 @@ class Auditing(Database):
         """What people did, newest first; what machines wrote is not among it."""
         query = select(events).where(text(BY_PEOPLE), *_wishes(wanted)).order_by(events.c.id.desc())
         with self.reading() as db:
-            rows = db.execute(query.limit(limit))
-            return [AuditRow(r.id, r.at, r.who, r.what, r.film_id, r.detail) for r in rows]
+            rows = db.execute(query.limit(limit)).all()
+            numbers = {row.id: number for row in rows if isinstance(number := row.detail.get("act"), int)}
+            ids = list(numbers.values())
+            its: dict[object, PersonsAct] = {}
+            for start in range(0, len(ids), _CHUNK):
+                some = select(acts).where(acts.c.id.in_(ids[start : start + _CHUNK]))
+                its |= {row.id: _act(row) for row in db.execute(some)}
+        return [
+            AuditRow(row.id, row.at, row.who, row.what, row.film_id, row.detail, its.get(numbers.get(row.id)))
+            for row in rows
+        ]
 
     def audited_words(self) -> tuple[list[str], list[str]]:
         """The people who did something, and what they did: the answers to choose from."""

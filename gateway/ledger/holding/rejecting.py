@@ -61,6 +61,7 @@ def overruled(judged: Judged, rejection: Any) -> Judged:
         send_original_to=(),
         send_copy_to=(),
         hold=False,
+        grounds=None,
     )
 
 

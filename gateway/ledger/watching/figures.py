@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import func, select, text
 
@@ -41,12 +42,13 @@ class Figuring(Database):
         oldest: dict[str, datetime] = {}
         with self.reading() as db:
             for state in _OWED:
-                rows = select(own.destination, func.count(), func.min(own.created_at))
-                for name, count, since in db.execute(
-                    rows.where(stands(deliveries, state)).group_by(own.destination)
-                ):
+                rows = select(own.destination, func.count(), func.min(own.id))
+                its = rows.where(stands(deliveries, state)).group_by(own.destination)
+                for name, count, first in db.execute(its).all():  # all of it is in the state's own index
                     owed[name, state] = count
-                    oldest[name] = min(since, oldest.get(name, since))
+                    since: datetime | None = db.scalar(select(own.created_at).where(own.id == first))
+                    if since is not None:
+                        oldest[name] = min(since, oldest.get(name, since))
             open_, oldest_hold = db.execute(
                 select(func.count(), func.min(holds.c.opened_at)).where(stands(holds, HoldState.OPEN))
             ).one()
@@ -67,6 +69,17 @@ class Figuring(Database):
                 delivered={row[0]: row[1] for row in db.execute(sent.group_by(own.destination))},
                 alarms={row[0]: row[1] for row in db.execute(on.group_by(alarms.c.kind))},
             )
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the ledger's file; 0 where it is none."""
+        database = self._engine.url.database
+        if self._engine.dialect.name != "sqlite" or not database:
+            return 0
+        try:
+            return Path(database).stat().st_size
+        except OSError:
+            return 0
 
     def answers(self) -> None:
         """Read one row.

@@ -1,0 +1,1 @@
+"""Commands that steer a running gateway: rules, modes of senders, the bypass, destinations."""

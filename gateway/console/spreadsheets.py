@@ -1,0 +1,22 @@
+"""Lists as files for spreadsheets (RFC 4180): nothing that a stranger wrote begins a formula there."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for the beginning of one
+
+
+def lines(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as lines of CSV."""
+    out = io.StringIO()
+    csv.writer(out).writerows([plain(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def plain(value: object) -> str:
+    """A value as text that a spreadsheet shows and does not reckon; numbers stay numbers."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(FORMULA) and not isinstance(value, int | float) else text

@@ -1,0 +1,17 @@
+// The page Audit: an act that is undone here is undone as everywhere, and the list says so.
+
+import { ask, say } from '/static/console.js';
+
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('button[data-undo]');
+  if (!button) return;
+  button.disabled = true;
+  try {
+    const { results } = await ask('POST', '/api/acts', { act: 'undo', acts: [Number(button.dataset.undo)] });
+    if (!results[0].ok) throw new Error(results[0].error);
+    location.reload();
+  } catch (error) {
+    button.disabled = false;
+    say(error.message, 'bad');
+  }
+});
