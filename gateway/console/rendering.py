@@ -21,11 +21,11 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
     ("/films", "Films", "viewer"),
-    ("/labels", "Labels", "viewer"),
     ("/upload", "Upload", "reviewer"),
     ("/policy", "Policy", "viewer"),
     ("/destinations", "Destinations", "viewer"),
     ("/senders", "Senders", "viewer"),
+    ("/labels", "Labels", "viewer"),
     ("/models", "Models", "viewer"),
     ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
@@ -70,6 +70,14 @@ def _at(value: datetime | None) -> str:
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Items that have the same value under a name, together, in the order in which the values come."""
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(item[name], []).append(item)
+    return list(groups.items())
+
+
 def _span(seconds: float) -> str:
     """A time in words for people: two units at most, rounded down."""
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -95,14 +103,4 @@ _environment.filters["at"] = _at
 _environment.filters["ticked"] = _ticked
 _environment.filters["span"] = _span
 _environment.tests["time"] = lambda value: isinstance(value, datetime)
-
-
-def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
-    """Items that have the same value under a name, together, in the order in which the values come."""
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    for item in items:
-        groups.setdefault(item[name], []).append(item)
-    return list(groups.items())
-
-
 _environment.filters["in_order"] = _in_order
