@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,14 +69,6 @@ def _at(value: datetime | None) -> str:
     return "" if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
-    """Items that have the same value under a name, together, in the order in which the values come."""
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    for item in items:
-        groups.setdefault(item[name], []).append(item)
-    return list(groups.items())
-
-
 def _span(seconds: float) -> str:
     """A time in words for people: two units at most, rounded down."""
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -103,4 +94,3 @@ _environment.filters["at"] = _at
 _environment.filters["ticked"] = _ticked
 _environment.filters["span"] = _span
 _environment.tests["time"] = lambda value: isinstance(value, datetime)
-_environment.filters["in_order"] = _in_order

@@ -36,8 +36,10 @@ class Named(Strict):
 
 
 class Asked(Strict):
-    """Operations of a correction. `crop` is the part that stays: row 0, column 0, row 1, column 1, in shares
-    of the stored film's height and width; it is cropped first, then turned, flipped left to right and inverted."""
+    """Operations of a correction: it is cropped, then turned, then flipped left to right, then inverted.
+
+    `crop` is the part that stays: row 0, column 0, row 1, column 1, in shares of the stored film's height and
+    width."""
 
     rotate: Literal[0, 90, 180, 270] = 0
     invert: bool = False

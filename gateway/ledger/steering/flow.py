@@ -218,14 +218,15 @@ def _read(db: Connection, revision: int) -> Steered:
     rows = select(allowed_senders).where(allowed_senders.c.ended_at.is_(None)).order_by(allowed_senders.c.id)
     its = ("id", "ae_title", "network", "said_by", "said_at", "note")
     last = select(bypasses).where(bypasses.c.ended_at.is_(None)).order_by(bypasses.c.id.desc()).limit(1)
-    bypass = db.execute(last).one_or_none()
+    began = db.execute(last).one_or_none()
+    bypass = Bypass(began.said_by, began.said_at, began.note, began.until) if began else None
     return Steered(
         revision=revision,
         policy_id=db.scalar(select(func.max(policies.c.id))),
         modes={title: mode for title, mode in db.execute(modes)},  # noqa: C416  rows are no pairs to mypy
         allowed=tuple(Allowed(*(getattr(row, name) for name in its)) for row in db.execute(rows)),
         paused=frozenset(db.scalars(select(pauses.c.destination).where(pauses.c.ended_at.is_(None)))),
-        bypass=bypass and Bypass(bypass.said_by, bypass.said_at, bypass.note, bypass.until),
+        bypass=bypass,
     )
 
 
