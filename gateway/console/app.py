@@ -36,13 +36,9 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
-    watch.router,
-    pulse.router,
     quarantine.router,
-    acts.router,
-    film.router,
-    pictures.router,
     films.router,
+    film.router,
     why.router,
     upload.router,
     policy.router,
@@ -50,8 +46,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     senders.router,
     labels.router,
     models.router,
-    users.router,
     audit.router,
+    users.router,
+    acts.router,
+    pictures.router,
+    pulse.router,
+    watch.router,
 )
 
 
