@@ -45,6 +45,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     policy.router,
     destinations.router,
     senders.router,
+    labels.router,
     models.router,
     users.router,
     audit.router,
