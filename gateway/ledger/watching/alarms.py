@@ -122,7 +122,7 @@ class Alarming(Database):
                     troubles[way] = (troubles.get(way, (0, ""))[0] + 1, error)
         return [(way, count, error) for way, (count, error) in sorted(troubles.items())]
 
-    def refused(self) -> list[Undone]:
+    def not_taken(self) -> list[Undone]:
         """What was tried and did not arrive, by destination and reason: of what was not tried yet nothing."""
         own = deliveries.c
         grouped = (own.destination, own.state, own.trouble)
