@@ -36,22 +36,22 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
-    watch.router,
-    pulse.router,
     quarantine.router,
-    acts.router,
-    film.router,
-    pictures.router,
     films.router,
+    film.router,
     why.router,
+    labels.router,
     upload.router,
     policy.router,
     destinations.router,
     senders.router,
-    labels.router,
     models.router,
     users.router,
     audit.router,
+    acts.router,
+    pictures.router,
+    pulse.router,
+    watch.router,
 )
 
 

@@ -21,7 +21,7 @@ export async function ask(method, address, body, more = {}) {
   const value = isJson ? await response.json() : null;
   if (response.ok && isJson) return value;
   const words = typeof value?.detail === 'string' ? value.detail : `The console answered ${response.status}.`;
-  throw new Error(words);
+  throw Object.assign(new Error(words), { status: response.status });
 }
 
 let silence;
