@@ -72,8 +72,10 @@ def configuration(
 
 
 @contextmanager
-def orthanc(folder: Path, name: str, dicom_port: int, gateway_port: int) -> Iterator[Orthanc]:
-    """An Orthanc of our own, which knows the gateway as the modality `filmgate`."""
+def orthanc(
+    folder: Path, name: str, dicom_port: int, gateway_port: int, **settings: Any
+) -> Iterator[Orthanc]:
+    """An Orthanc of our own, which knows the gateway as the modality `filmgate`; `settings` are added."""
     http_port = free_port()
     path = configuration(
         folder,
@@ -81,6 +83,7 @@ def orthanc(folder: Path, name: str, dicom_port: int, gateway_port: int) -> Iter
         dicom_port,
         http_port,
         DicomModalities={"filmgate": ["FILMGATE", "127.0.0.1", gateway_port]},
+        **settings,
     )
     log = (folder / f"{name}.log").open("wb")
     with log, subprocess.Popen([ORTHANC, str(path)], stdout=log, stderr=log) as process:

@@ -363,8 +363,9 @@ class Sender:
 @dataclass(frozen=True, slots=True)
 class Operations:
     """The correction to apply to the *stored* film so that it displays right, in this order:
-    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then invert polarity. `relabel` changes no
-    pixel: the header says in both its places which polarity the film is shown with, as every copy's does.
+    crop, then turn clockwise by `turn` degrees (0, 90, 180, 270), then `flip` left to right, then invert
+    polarity. Only a person flips: hearts lie on the right, too. `relabel` changes no pixel: the header says
+    in both its places which polarity the film is shown with, as every copy's does.
 
     A film found ROTATED_90 (turned 90 clockwise) needs turn=270.
     """
@@ -373,6 +374,7 @@ class Operations:
     turn: int = 0
     invert: bool = False
     relabel: bool = False
+    flip: bool = False
 
     def __bool__(self) -> bool:
         return self.changes_pixels or self.relabel
@@ -380,7 +382,7 @@ class Operations:
     @property
     def changes_pixels(self) -> bool:
         """Whether the film will look different from what it was."""
-        return bool(self.crop or self.turn or self.invert)
+        return bool(self.crop or self.turn or self.flip or self.invert)
 
 
 @dataclass(frozen=True, slots=True)

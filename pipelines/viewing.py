@@ -160,11 +160,13 @@ class _Scale:
 
     def whole(self, values: Grey) -> NDArray[np.uint16]:
         steps = (values - np.float32(self.offset)) * np.float32(1 / self.step)
-        return np.rint(steps).clip(0, self.entries - 1).astype(np.uint16)
+        whole: NDArray[np.uint16] = np.rint(steps).clip(0, self.entries - 1).astype(np.uint16)
+        return whole
 
 
 def _greys(shown: Grey) -> NDArray[np.uint8]:
-    return np.rint(shown * np.float32(255)).astype(np.uint8)
+    greys: NDArray[np.uint8] = np.rint(shown * np.float32(255)).astype(np.uint8)
+    return greys
 
 
 def _nearest(levels: Grey, rising: Grey) -> tuple[float, float]:

@@ -74,7 +74,9 @@ class SheetPage:
 
     def becomes(self, hold: int, state: str) -> None:
         """The ledger has it so, soon."""
-        self.soon(lambda: self.state(hold) == state)
+        reached = until(lambda: self.state(hold) == state or self.tab.wait_for_timeout(20), 15)
+        said = self.tab.locator("#said").inner_text()
+        assert reached, f"hold {hold} is {self.state(hold)}, not {state}; the page says: {said}"
 
     def soon(self, what: Callable[[], object]) -> None:
         """It is so within a while; the page goes on meanwhile."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 from acting_films import (
@@ -401,3 +402,13 @@ def test_ones_own_acts_are_walked_newest_first(ledger: Ledger) -> None:
     second, first = ledger.acts_by("ann")
     assert (second.film, first.film) == (2, 1)
     assert [one.film for one in ledger.acts_by("ann", before=second.id)] == [1]
+
+
+def test_the_manual_shows_the_table_of_the_core() -> None:
+    """docs/console.md has a row a state and a column an act."""
+    text = (Path(__file__).parents[1] / "docs" / "console.md").read_text()
+    lines = text.partition("<!-- acts -->")[2].partition("<!-- /acts -->")[0].strip().splitlines()
+    (_, *acts), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    shown = {(row[0], act) for row in rows for act, cell in zip(acts, row[1:], strict=True) if cell == "yes"}
+    assert shown == {(state.value, act.value) for state, act in TABLE}
+    assert [row[0] for row in rows] == [state.value for state in FilmState]

@@ -224,12 +224,10 @@ def invert(sheet: SheetPage, films: list[int], view: str) -> None:
 
 
 def flip(sheet: SheetPage, films: list[int], view: str) -> None:
-    """It shows; it is never sent: a film that was mirrored goes back to its room."""
     sheet.press("f")
     assert all("flipped" in sheet.picture(hold) for hold in films)
-    sheet.press("a")
-    expect(sheet.tab.locator("#said")).to_contain_text("mirror")
-    assert all(sheet.state(hold) == "open" for hold in films)
+    sheet.press("r")  # it turns what one sees, to the right
+    assert all({"flipped", "turn-270"} <= set(sheet.picture(hold).split()) for hold in films)
 
 
 def box(sheet: SheetPage, films: list[int], view: str) -> None:

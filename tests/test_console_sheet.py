@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browser import Console, chromium, console, expects, new_tab, tab
 from console_client import signed_in
 from held_films import INVERTED, LATERAL, ROOM_1, ROOM_2, TURNED, UNSURE, hold_films
@@ -120,10 +122,10 @@ def test_what_somebody_else_decided_is_marked_and_stays_where_it_is(console: Con
 
 def test_place_scroll_and_selection_survive_a_reload(console: Console, tab: Page) -> None:
     """Also where more than one page of films was loaded."""
-    hold_films(console.shell, UNSURE, 90)
+    hold_films(console.shell, UNSURE, 72)
     sheet = sheet_of(console, tab, "group=none&sort=newest")
     tab.mouse.wheel(0, 20_000)
-    expect(tab.locator(".film")).to_have_count(90)
+    expect(tab.locator(".film")).to_have_count(72)
     sheet.press("End", "k", "k", "x")
     before = sheet.current, sheet.selected, round(tab.evaluate("() => scrollY"))
     assert before[2] > 500
@@ -179,6 +181,22 @@ def test_an_empty_quarantine_says_so(console: Console, tab: Page) -> None:
     (film,) = hold_films(console.shell, UNSURE)
     expect(sheet.card(film.hold)).to_be_visible()
     expect(tab.get_by_role("heading", name="Nothing waits for you")).to_be_hidden()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_sheet_is_accessible(console: Console, tab: Page, theme: str) -> None:
+    """axe finds nothing above moderate, in the sheet, in the big view and in its dialogs."""
+    hold_films(console.shell, INVERTED, 3)
+    hold_films(console.shell, UNSURE, 2)
+    tab.context.add_cookies([{"name": "theme", "value": theme, "url": console.url}])
+    sheet = sheet_of(console, tab)
+    for keys in (("j", "i", "j", "x"), (" ",), ("d",), ("Escape", "?")):
+        sheet.press(*keys)
+        found = Axe().run(tab).response["violations"]
+        grave = [
+            (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
+        ]
+        assert grave == []
 
 
 def test_films_are_sorted_by_how_sure_the_gates_were(console: Console) -> None:

@@ -31,6 +31,8 @@ CORRECTIONS = (
     Operations(turn=90, invert=True),
     Operations(crop=CROP),
     Operations(crop=CROP, turn=270, invert=True),
+    Operations(flip=True),
+    Operations(crop=CROP, turn=90, flip=True, invert=True),
 )
 
 
@@ -62,6 +64,7 @@ def corrected(pixels: Pixels, operations: Operations) -> Pixels:
         pixels = pixels[round(box.y0 * rows) : round(box.y1 * rows)]
         pixels = pixels[:, round(box.x0 * columns) : round(box.x1 * columns)]
     pixels = np.rot90(pixels, -operations.turn // 90)
+    pixels = np.fliplr(pixels) if operations.flip else pixels
     return 1 - pixels if operations.invert else pixels
 
 
@@ -200,6 +203,28 @@ def test_patient_orientation_turns_unless_it_was_right_for_the_upright_film(told
     """PS3.3 C.7.6.1.1.1."""
     made = copied(dx(ramp(), PatientOrientation=told), Operations(turn=turn))
     assert (made.PatientOrientation or "") == after
+
+
+@pytest.mark.parametrize(
+    ("told", "turn", "after"),
+    [
+        (["L", "F"], 0, ["L", "F"]),
+        (["R", "F"], 0, ["L", "F"]),
+        (["A", "F"], 0, ["P", "F"]),
+        (["R", "H"], 180, ["L", "F"]),
+    ],
+)
+def test_patient_orientation_is_flipped_unless_it_is_right_now(told, turn, after):
+    """A frontal film that showed what it claimed mirrored shows it now."""
+    made = copied(dx(ramp(), PatientOrientation=told), Operations(turn=turn, flip=True))
+    assert made.PatientOrientation == after
+
+
+@pytest.mark.parametrize(("before", "after"), [("NO", "YES"), ("YES", "NO"), (None, None)])
+def test_the_field_of_view_says_that_it_was_flipped(before, after):
+    fov = {"FieldOfViewRotation": 90, "FieldOfViewHorizontalFlip": before}
+    made = copied(dx(ramp(), **fov), Operations(flip=True))
+    assert (made.get("FieldOfViewHorizontalFlip"), int(made.FieldOfViewRotation)) == (after, 90)
 
 
 @pytest.mark.parametrize(("flip", "rotation"), [("NO", 0), ("YES", 180)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from typing import get_args
 
 import pytest
 
-from gateway.bootstrap import Shell
-from gateway.cli.upkeep import ledger_checks, machine_checks, model_checks, peer_checks
+from gateway.bootstrap import Shell, now
+from gateway.cli.upkeep import console_checks, ledger_checks, machine_checks, model_checks, peer_checks
 from gateway.cli.upkeep.check import Check
 from gateway.ledger import Ledger
-from gateway.settings import BundleName, Settings
+from gateway.ledger.people.records import Role
+from gateway.settings import BundleName, ConsoleSettings, Settings
 from gateway.supervisor.lock import alone
 from gateway.supervisor.snapshot import write_snapshot
 
@@ -263,3 +265,22 @@ def test_it_warns_of_a_wal_that_nobody_copies(tmp_path: Path) -> None:
     told = {check.what: check for check in ledger_checks.sqlite(Settings(state=tmp_path))}
     assert told["ledger's WAL"].result == "warning"
     assert "300 MiB" in told["ledger's WAL"].detail
+
+
+def test_the_console_is_looked_at_and_is_never_an_error(tmp_path: Path, free_port: int) -> None:
+    """A free port, one that somebody else has, nobody who can sign in, an admin; or it is off."""
+
+    def said(**console: object) -> list[tuple[str, str]]:
+        block = ConsoleSettings.model_validate({"port": free_port, **console})
+        looked = console_checks.console(Settings(state=tmp_path / "state", console=block))
+        return [(check.result, check.detail) for check in looked]
+
+    assert [result for result, _ in said()] == ["ok", "warning"]
+    assert "users add" in said()[1][1]
+    assert said(enabled=False) == [("ok", "off: console.enabled is false")]
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert said()[0][0] == "warning"
+    shell = Shell.open(Settings(state=tmp_path / "state"), migrate_first=True)
+    shell.ledger.add_user("anna", Role.ADMIN, by="tests", now=now(), password_hash="h")
+    shell.close()
+    assert said()[1] == ("ok", "there is an admin")

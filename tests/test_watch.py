@@ -71,7 +71,8 @@ def test_ready_says_which_model_is_broken_and_what_that_means(shell: Shell) -> N
     ok, why = checks(shell)["models"]
     assert not ok
     assert why == (
-        "worker 2: gate inversion: its weights are not the ones its card names; films that it should judge are held"
+        "worker 2: gate inversion: its weights are not the ones its card names; "
+        "films that it should judge are held"
     )
 
 
@@ -135,7 +136,7 @@ def test_the_figures_are_those_of_the_ledger(tmp_path: Path) -> None:
 
 
 def test_every_figure_is_there_from_the_start(shell: Shell) -> None:
-    """A figure that appears with its first error alarms nobody. Those by sender and destination have none yet."""
+    """A figure that appears with its first error alarms nobody; those by sender have none yet."""
     with stranger(shell) as client:
         text = client.get("/metrics").text
     assert {
@@ -207,7 +208,7 @@ def used_in(expression: str) -> set[str]:
 
 
 def test_the_alert_rules_are_rules_and_ask_for_figures_that_exist() -> None:
-    """Prometheus's schema of a rules file, strictly; `promtool check rules` says the same where it is there."""
+    """Prometheus's schema of a rules file, strictly."""
     rules = yaml.safe_load((ROOT / "docker" / "alerts.yaml").read_text())
     assert set(rules) == {"groups"}
     seen = set[str]()

@@ -45,7 +45,7 @@ from pipelines.film import Operations
 
 STORED = 50  # one file in so many goes by C-STORE too
 COPIED = 20  # of one in so many that decode a corrected copy is made
-OURS = ("listen", "dispatch", "work", "up", "redis-server")  # that must outlive it all
+OURS = ("listen", "dispatch", "work", "console", "up", "redis-server")  # that must outlive it all
 
 
 def costs(pid: int) -> dict[str, float]:

@@ -42,6 +42,7 @@ VICTIMS = (
     ("worker", " work ", 4),
     ("decoder", "gateway.sandbox.decoder", 4),
     ("redis", "redis-server", 2),
+    ("console", " console ", 1),
     ("up", " up ", 1),
 )
 PAUSE_S = (0.4, 1.6)  # from one death to the next

@@ -55,7 +55,7 @@ def waiting(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Signa
 
 def refusing(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Signal]:
     """Destinations that take nothing of what they are sent, or for which some was given up."""
-    groups = [group for group in ledger.undone() if group.state != DeliveryState.PENDING]
+    groups = ledger.refused_deliveries()
     for name in dict.fromkeys(group.destination for group in groups):
         its = [group for group in groups if group.destination == name]
         text = _refused(ledger, settings, name, its, now) or _given_up(settings, name, its, now)

@@ -98,6 +98,13 @@ ALARMS: tuple[Command | Group, ...] = (
         "Run the alarms of rates over the films of the ledger: what would have been told, and when.",
     ),
 )
+LABELS: tuple[Command | Group, ...] = (
+    Command(
+        "export",
+        f"{REVIEW}.labels:export",
+        "Write what people said of films as the manifest that `train` and `calibrate --site` take.",
+    ),
+)
 USERS: tuple[Command | Group, ...] = (
     Command("list", "gateway.cli.users.people:list_users", "List who may sign in to the console."),
     Command(
@@ -386,6 +393,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Group("policy", "The rules in force, their versions, and what others would change.", POLICY),
     Group("bypass", "For hours everything goes to AI; verdicts are only recorded.", BYPASS),
     Group("alarms", "What is wrong now, and who is told.", ALARMS),
+    Group("labels", "What people said of films, for training and calibration.", LABELS),
     Group("users", "Who may sign in to the console, and what they may do.", USERS),
     Group("config", "Write, check and show the settings.", CONFIG),
     Group("train", "Train a gate or a classifier from labelled films.", TRAIN),

@@ -11,7 +11,19 @@ from starlette.staticfiles import StaticFiles
 from gateway.bootstrap import Shell
 from gateway.console.doors import door, refusals
 from gateway.console.doors.guard import Guard
-from gateway.console.pages import acts, audit, film, pulse, quarantine, sign_in, today, upload, users
+from gateway.console.pages import (
+    acts,
+    audit,
+    film,
+    labels,
+    models,
+    pulse,
+    quarantine,
+    sign_in,
+    today,
+    upload,
+    users,
+)
 from gateway.console.pages.searching import films, why
 from gateway.console.pages.steering import Tries, destinations, policy, senders
 from gateway.console.pictures import routes as pictures
@@ -24,20 +36,22 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
-    watch.router,
-    pulse.router,
     quarantine.router,
     films.router,
     film.router,
     why.router,
+    labels.router,
     upload.router,
-    acts.router,
     policy.router,
     destinations.router,
     senders.router,
-    pictures.router,
+    models.router,
     users.router,
     audit.router,
+    acts.router,
+    pictures.router,
+    pulse.router,
+    watch.router,
 )
 
 

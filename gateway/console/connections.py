@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.settings import ConsoleSettings
 
 HEAD_S = 10.0  # a request's line and headers come within this, once they began, or once it is connected
 MOST_OF_ONE_ADDRESS = 64  # a browser opens six
@@ -22,6 +25,7 @@ _open: Counter[str] = Counter()
 class Connection(H11Protocol):
     """uvicorn's, with a limit to each address and a time for each head."""
 
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # they have the connections of all their browsers
     _address = ""
     _deadline: asyncio.TimerHandle | None = None
 
@@ -29,7 +33,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._address = self.client[0] if self.client else ""
         _open[self._address] += 1
-        if _open[self._address] > MOST_OF_ONE_ADDRESS:
+        if _open[self._address] > MOST_OF_ONE_ADDRESS and not self._is_proxy():
             self.transport.abort()
             return
         self._await_head()
@@ -43,14 +47,17 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._await_head()
-        elif self.conn.their_state is not h11.IDLE:
-            self._head_came()
+        self._look()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.timeout_keep_alive_task is not None:
+        self._look()
+
+    def _look(self) -> None:
+        """Whether a part of a head has come. Between two requests uvicorn keeps the time."""
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._await_head()
+        else:
             self._head_came()
 
     def _await_head(self) -> None:
@@ -62,5 +69,15 @@ class Connection(H11Protocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _is_proxy(self) -> bool:
+        address = ip_address(self._address)
+        return any(address in network for network in self.proxies)
+
     def _late(self) -> None:
         self.transport.abort()
+
+
+def connection_class(settings: ConsoleSettings) -> type[Connection]:
+    """What uvicorn makes one of for each connection."""
+    proxies = settings.proxy.networks if settings.proxy else ()
+    return type("Connection", (Connection,), {"proxies": proxies})

@@ -10,6 +10,7 @@ from gateway.ledger.engine import LONG_WAL_BYTES, Checkpoint, has_wal_reset_bug,
 from gateway.ledger.holding.ruling import Answering
 from gateway.ledger.labelling.blind import BlindChecking
 from gateway.ledger.labelling.labels import Labelling
+from gateway.ledger.labelling.scores import Scoring
 from gateway.ledger.listing import Listing
 from gateway.ledger.migrations import check_schema, migrate, require_there
 from gateway.ledger.people.peopling import Peopling
@@ -47,6 +48,7 @@ class Ledger(
     Picturing,
     Labelling,
     BlindChecking,
+    Scoring,
     Peopling,
     SigningIn,
 ):

@@ -153,6 +153,9 @@ class QuarantineSettings(Block):
         allow_inf_nan=False,
         description="what a person released, corrected or rejected leaves after so long; undo until then",
     )
+    blind_share: float = Field(
+        0.01, ge=0, le=1, description="of passed films that come up for a blind check; 0: none"
+    )
 
 
 class LogSettings(Block):

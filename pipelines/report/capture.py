@@ -202,6 +202,11 @@ def painted(
     return sheet.finished()
 
 
+def heated(pixels: Grey, reading: Reading) -> RGB:
+    """The film alone, (H, W) in [0, 1] as displayed, with heat over the part that the network saw."""
+    return _heated(_rgb(pixels), reading)
+
+
 def _fitted(columns: int, rows: int) -> tuple[int, int]:
     """Width and height of the film on the sheet."""
     scale = min(FILM_WIDTH / columns, FILM_HEIGHT / rows)
@@ -292,7 +297,9 @@ def _said(reading: Reading, at: datetime | None, operations: Operations) -> Iter
         yield "only part of the film was read"
     if operations.changes_pixels:
         turned = f"turned {operations.turn} degrees clockwise" if operations.turn else ""
-        done = ["cropped" if operations.crop else "", turned, "inverted" if operations.invert else ""]
+        flipped = "flipped" if operations.flip else ""
+        inverted = "inverted" if operations.invert else ""
+        done = ["cropped" if operations.crop else "", turned, flipped, inverted]
         yield "film shown corrected: " + " and ".join(word for word in done if word)
 
 

@@ -150,6 +150,8 @@ def _pixels(
 ) -> Pixels:
     top, bottom, left, right = window
     turned = np.rot90(stored[top:bottom, left:right], -operations.turn // 90)
+    if operations.flip:
+        turned = turned[:, ::-1]
     pixels = np.empty(turned.shape, f"<{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     for begin in range(0, turned.shape[1], TURNED_AT_ONCE):
         columns = slice(begin, begin + TURNED_AT_ONCE)
@@ -280,10 +282,12 @@ def _describe_geometry(corrected: Dataset, window: tuple[int, int, int, int], op
     if operations.turn:
         _turn_orientation(corrected, operations.turn)
         _turn_field_of_view(corrected, operations.turn)
+    if operations.flip:
+        _flip_orientation(corrected)
     if operations.crop:
         for keyword in FIELD_OF_VIEW:
             _delete(corrected, keyword)
-    moved = _mover(window, operations.turn)
+    moved = _mover(window, operations)
     for kind in ("Shutter", "Collimator"):
         _move_edges(corrected, kind, moved)
 
@@ -315,15 +319,26 @@ def _turn_field_of_view(corrected: Dataset, turn: int) -> None:
     )  # no "90.0"
 
 
-def _mover(window: tuple[int, int, int, int], turn: int) -> Callable[[Point], Point]:
+def _flip_orientation(corrected: Dataset) -> None:
+    """PS3.3 C.7.6.1.1.1 and C.8.11.4.1.1. Rows that claimed to run to the patient's left, as a frontal film's
+    do, have now come round to it, as in `_turn_orientation`."""
+    if corrected.get("FieldOfViewHorizontalFlip"):
+        flipped = first(upper(corrected, "FieldOfViewHorizontalFlip")) == "YES"
+        corrected.FieldOfViewHorizontalFlip = "NO" if flipped else "YES"
+    entries = upper(corrected, "PatientOrientation")
+    if len(entries) == 2 and all(entries) and tuple(entries) != ("L", "F"):
+        corrected.PatientOrientation = [entries[0].translate(OPPOSITE), entries[1]]
+
+
+def _mover(window: tuple[int, int, int, int], operations: Operations) -> Callable[[Point], Point]:
     """Source (row, column) -> row and column in the copy."""
     top, bottom, left, right = window
 
     def moved(point: Point) -> Point:
         row, column, rows, columns = point[0] - top, point[1] - left, bottom - top, right - left
-        for _ in range(turn // 90 % 4):
+        for _ in range(operations.turn // 90 % 4):
             row, column, rows, columns = column, rows + 1 - row, columns, rows
-        return row, column
+        return row, columns + 1 - column if operations.flip else column
 
     return moved
 
@@ -401,6 +416,8 @@ def _in_words(operations: Operations) -> Iterator[str]:
         yield "cropped to the exposed area"
     if operations.turn:
         yield f"turned {operations.turn} degrees clockwise"
+    if operations.flip:
+        yield "flipped left to right"
     if operations.invert:
         yield "grey values inverted"
     if operations.relabel:
@@ -411,7 +428,7 @@ def _source(ds: Dataset, operations: Operations) -> Dataset:
     source = Dataset()
     source.ReferencedSOPClassUID = text(ds, "SOPClassUID")
     source.ReferencedSOPInstanceUID = text(ds, "SOPInstanceUID")
-    if not operations.crop and not operations.turn:
+    if not (operations.crop or operations.turn or operations.flip):
         source.SpatialLocationsPreserved = "YES"
     source.PurposeOfReferenceCodeSequence = Sequence(
         [code("121322", "Source image for image processing operation")]  # PS3.16 CID 7202

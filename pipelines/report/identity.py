@@ -109,7 +109,8 @@ def canonical(operations: Operations) -> str:
     box = operations.crop
     crop = f"{box.x0:.6f},{box.y0:.6f},{box.x1:.6f},{box.y1:.6f}" if box else ""
     relabel = ";relabel=True" if operations.relabel else ""  # without it, as it always was
-    return f"crop={crop};turn={operations.turn};invert={operations.invert}{relabel}"
+    flip = ";flip=True" if operations.flip else ""
+    return f"crop={crop};turn={operations.turn};invert={operations.invert}{relabel}{flip}"
 
 
 def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
@@ -297,8 +298,11 @@ def _sop_common(instance: Dataset, uid: UID, at: datetime) -> None:
 def on_original(box: Box, operations: Operations, rows: int, columns: int) -> Box:
     """A box on the corrected copy as a box on its source of `rows` x `columns` pixels.
 
-    The copy was cut out in whole pixels and then turned clockwise, so the box is turned back and then moved.
+    The copy was cut out in whole pixels, then turned clockwise and then flipped, so the box is flipped and
+    turned back and then moved.
     """
+    if operations.flip:
+        box = Box(1 - box.x1, box.y0, 1 - box.x0, box.y1)
     box = box.turned(-(operations.turn // 90))
     top, bottom, left, right = crop_window(operations.crop, rows, columns)
     width, height = (right - left) / columns, (bottom - top) / rows

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from dicom_files import change
 from dicom_peers import RawPeer, pdata, store_rq
@@ -206,6 +207,13 @@ def cut_bundles(folder: Path) -> Path:
     return bundles
 
 
+def not_ready(line: Gateway) -> dict[str, str]:
+    """What /readyz says is in the way, and why."""
+    answer = httpx.get(f"http://127.0.0.1:{line.console_port}/readyz", trust_env=False)
+    assert answer.status_code == 503
+    return {check["what"]: check["why"] for check in answer.json()["checks"] if not check["ok"]}
+
+
 def offered(line: Gateway, path: Path) -> scu.SentResult:
     (answer,) = scu.send([path], "127.0.0.1", line.port, "FILMGATE")
     return answer
@@ -226,6 +234,9 @@ def test_a_missing_network_holds_films_and_a_full_disk_refuses_them(
         row = sent(line, ds, folder)
         assert (row["decision"], row["reasons"]) == ("quarantine", ["MODEL_MISSING"])
         assert (len(at(line.archive, ds.SOPInstanceUID)), line.ai.files()) == (1, [])
+        models = not_ready(line)["models"]
+        assert "gate rotation" in models
+        assert models.endswith("films that it should judge are held")
 
         assert offered(line, big(folder, 100)).status == 0xA700  # full in the middle of an object
         assert list((state / "incoming").iterdir()) == []

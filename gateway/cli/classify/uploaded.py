@@ -36,6 +36,7 @@ from gateway.store import Store
 from models import pictures
 from models.bundle import BundleError
 from models.classifiers.bundle import find
+from models.picture_files import PictureError
 from pipelines import gates
 from pipelines.examine import Examination, Rules, examine
 from pipelines.film import REASON_TEXT, Act, Box, Film, Finding, Operations
@@ -45,7 +46,7 @@ from pipelines.json_values import plain
 from pipelines.pixels.film_files import picture_film
 from pipelines.reading import Condition, Reading
 from pipelines.reading.classifier import Classifier
-from pipelines.report.capture import painted
+from pipelines.report.capture import heated
 
 NICE = 10  # people wait for it, but films go first
 MEMORY_MB = 6144  # of its heap, torch and one large picture included
@@ -64,7 +65,7 @@ class UploadDesk:
     reader: Classifier | None
 
     def answer(self, path: Path, film_png: Path, heat_png: Path) -> dict[str, Any]:
-        """What came of a file. Raises DecodeError, NoTime, pictures.PictureError or OSError."""
+        """What came of a file. Raises DecodeError, NoTime, PictureError or OSError."""
         is_picture = not is_part10(path)
         film, notes = self._pictured(path) if is_picture else (self.decoder.film(path), ())
         _save(film.pixels, film_png)
@@ -75,7 +76,12 @@ class UploadDesk:
         return said | self._read(film, examined, heat_png, any_film=is_picture)
 
     def _pictured(self, path: Path) -> tuple[Film, tuple[str, ...]]:
-        picture = pictures.read(path, most_px=MOST_PX)
+        try:
+            picture = pictures.read(path, most_px=MOST_PX)
+        except PictureError as error:
+            raise PictureError(
+                f"{path.name}: it does not begin as DICOM does, and {_words(error)}"
+            ) from error
         return picture_film(picture), picture.notes
 
     def _read(
@@ -90,7 +96,7 @@ class UploadDesk:
                 "heat": False,
             }
         card = self.reader.card
-        of_it = {
+        of_it: dict[str, Any] = {
             "classifier": f"{card.name} {card.version}",
             "conditions": [],
             "not_read": None,
@@ -101,9 +107,10 @@ class UploadDesk:
         answer = self.reader.read(film, examined.findings, heat=True, any_film=any_film)
         if not isinstance(answer, Reading):
             return of_it | {"not_read": answer.why}
-        Image.fromarray(painted(film.pixels, answer)).save(heat_png, format="PNG")
+        if answer.shown:
+            Image.fromarray(heated(film.pixels, answer)).save(heat_png, format="PNG")
         conditions = [_condition(condition) for condition in answer.conditions]
-        return of_it | {"conditions": conditions, "shown": answer.shown, "heat": True}
+        return of_it | {"conditions": conditions, "shown": answer.shown, "heat": bool(answer.shown)}
 
 
 def _examined(examined: Examination[Any], rules: Rules) -> dict[str, Any]:
@@ -194,7 +201,7 @@ def _answers(desk: UploadDesk, requests: BinaryIO) -> Iterator[dict[str, Any]]:
         request = json.loads(line)
         try:
             yield desk.answer(*(Path(request[name]) for name in ("path", "film_png", "heat_png")))
-        except (DecodeError, NoTime, pictures.PictureError, OSError) as error:
+        except (DecodeError, NoTime, PictureError, OSError) as error:
             yield {"error": _words(error)}
         except MemoryError:
             raise  # a process that ran out of memory is not worth keeping
@@ -207,9 +214,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"it cannot be read: {error.strerror}"
     first, _, rest = str(error).partition(": ")
-    return (
-        rest if isinstance(error, pictures.PictureError) and rest else f"{first}{': ' if rest else ''}{rest}"
-    )
+    return rest if isinstance(error, PictureError) and rest else f"{first}{': ' if rest else ''}{rest}"
 
 
 def _limit(parent_pid: int) -> None:

@@ -57,6 +57,9 @@ Turn = Annotated[int, typer.Option(callback=_turn, help="Turn the film clockwise
 Invert = Annotated[bool, typer.Option("--invert", help="Exchange black and white.")]
 
 
+Flip = Annotated[bool, typer.Option("--flip", help="Exchange left and right, after the turn.")]
+
+
 def release(common: Common, films: Films, signed: Signed, to: To = None, at_once: AtOnce = False) -> None:
     """Send held films to the AI as they are."""
 
@@ -74,11 +77,12 @@ def correct(
     signed: Signed,
     turn: Turn = 0,
     invert: Invert = False,
+    flip: Flip = False,
     to: To = None,
     at_once: AtOnce = False,
 ) -> None:
     """Send corrected copies: the proposal that lies ready, or one made as you say here."""
-    operations = Operations(turn=turn, invert=invert) or None
+    operations = Operations(turn=turn, invert=invert, flip=flip) or None
     act = DoneBy.CORRECT if operations else DoneBy.ACCEPT
     how: dict[str, Any] = {"operations": operations, "to": tuple(to or ()), "delayed": not at_once}
 

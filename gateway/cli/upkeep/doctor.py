@@ -11,7 +11,7 @@ from gateway.cli.options import Common
 from gateway.cli.output import print_json
 from gateway.cli.quiet import quiet_logs
 from gateway.cli.tables import print_table
-from gateway.cli.upkeep import ledger_checks, machine_checks, model_checks, peer_checks
+from gateway.cli.upkeep import console_checks, ledger_checks, machine_checks, model_checks, peer_checks
 from gateway.cli.upkeep.check import Check
 from gateway.settings import Settings, load
 
@@ -46,5 +46,6 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield model_checks.regions(settings)
     yield from peer_checks.destinations(settings)
     yield from ledger_checks.deliveries(settings)
+    yield from console_checks.console(settings)
     yield machine_checks.clock()
     yield machine_checks.time_zone(settings)

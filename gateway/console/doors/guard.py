@@ -27,7 +27,7 @@ CHANGE_FIRST = ("/password", "/sign-out")  # all that somebody with a password o
 
 # The longest body; what begins with a path here may be longer. All of it is for people who have signed in.
 MOST_BYTES = 1 << 20
-LARGE_BODIES: tuple[tuple[str, int], ...] = (("/upload", 1 << 30), ("/api/upload", 1 << 30))
+LARGE_BODIES: tuple[tuple[str, int], ...] = (("/api/uploads/", 4 << 20),)  # pieces of files
 PART_S = 30.0  # the next part of a body, or room for the next part of an answer, comes within this
 WHOLE_S, WHOLE_LARGE_S = 60.0, 3600.0  # a whole body comes within this
 
@@ -170,7 +170,8 @@ class _Answer:
             for name, value in HEADERS:
                 headers[name] = value
             if "cache-control" not in headers:
-                headers["Cache-Control"] = "no-cache" if self._path.startswith(OPEN_BELOW) else "no-store"
+                ours = self._path.startswith(OPEN_BELOW)  # a minute: a page has twenty of them
+                headers["Cache-Control"] = "private, max-age=60" if ours else "no-store"
             if message["status"] in (400, 408, 413):
                 headers["Connection"] = "close"  # what is left of the body is nobody's next request
         with anyio.move_on_after(PART_S) as patience:

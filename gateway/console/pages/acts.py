@@ -36,8 +36,10 @@ class Named(Strict):
 
 
 class Asked(Strict):
-    """Operations of a correction. `crop` is the part that stays: row 0, column 0, row 1, column 1, in shares
-    of the stored film's height and width; it is cropped first, then turned, then inverted."""
+    """Operations of a correction: it is cropped, then turned, then flipped left to right, then inverted.
+
+    `crop` is the part that stays: row 0, column 0, row 1, column 1, in shares of the stored film's height and
+    width."""
 
     rotate: Literal[0, 90, 180, 270] = 0
     invert: bool = False
@@ -48,8 +50,6 @@ class Asked(Strict):
     def _a_part(self) -> Asked:
         if self.crop is not None and not (self.crop[0] < self.crop[2] and self.crop[1] < self.crop[3]):
             raise ValueError("crop: row 0 must lie above row 1, and column 0 left of column 1")
-        if self.flip:
-            raise ValueError("flip: a film is never mirrored; a suspected mirror image goes back to its room")
         return self
 
     def operations(self) -> Operations:
@@ -57,7 +57,7 @@ class Asked(Strict):
         if self.crop is not None:
             top, left, bottom, right = self.crop
             box = Box(left, top, right, bottom)
-        return Operations(crop=box, turn=self.rotate, invert=self.invert)
+        return Operations(crop=box, turn=self.rotate, invert=self.invert, flip=self.flip)
 
 
 Words = Annotated[str, Field(max_length=2000)]

@@ -193,10 +193,10 @@ def _rows(scores: Iterable[Score], *, of_copy: bool) -> tuple[Row, ...]:
 
 def _row(score: Score) -> Row:
     body = score.body
-    numbers = (float(body.get(name) or 0.0) for name in ("score", "low", "high"))
+    number, low, high = (float(body.get(name) or 0.0) for name in ("score", "low", "high"))
     reason = body.get("reason") or ""
     good = score.verdict == "good" and not reason
-    return Row(score.gate, score.verdict, *numbers, body.get("detail") or "", reason, good)
+    return Row(score.gate, score.verdict, number, low, high, body.get("detail") or "", reason, good)
 
 
 def _measured(scores: Iterable[Score]) -> str:

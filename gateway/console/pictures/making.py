@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -52,7 +52,7 @@ class Pictures:
         self._local = threading.local()
         self._renderers: list[Renderer] = []
         self._executor = ThreadPoolExecutor(CHILDREN, "pictures", initializer=self._begin)
-        self._underway: dict[tuple[str, str], asyncio.Future[object]] = {}
+        self._underway: dict[tuple[str, str], asyncio.Future[Any]] = {}
         self._without: OrderedDict[tuple[str, str], NoPicture] = OrderedDict()
 
     def close(self) -> None:
@@ -88,17 +88,16 @@ class Pictures:
         key = (kind, digest)
         if (known := self._without.get(key)) is not None:
             raise known
-        underway = self._underway.get(key)
-        if underway is None:
+        if key not in self._underway:
             if len(self._underway) >= MOST_WAITING:
                 raise NoPicture("Too many pictures are being made. It comes in a moment.", lasting=False)
-            loop = asyncio.get_running_loop()
-            underway = asyncio.ensure_future(loop.run_in_executor(self._executor, self._tried, key, make))
-            underway.add_done_callback(partial(self._done, key))
-            self._underway[key] = underway
-        return await asyncio.shield(underway)  # type: ignore[return-value]
+            made = asyncio.get_running_loop().run_in_executor(self._executor, self._tried, key, make)
+            made.add_done_callback(partial(self._done, key))
+            self._underway[key] = made
+        picture: T = await asyncio.shield(self._underway[key])
+        return picture
 
-    def _done(self, key: tuple[str, str], future: asyncio.Future[object]) -> None:
+    def _done(self, key: tuple[str, str], future: asyncio.Future[Any]) -> None:
         self._underway.pop(key, None)
         if not future.cancelled():
             future.exception()  # looked at, also when nobody waits any more

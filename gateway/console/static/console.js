@@ -16,11 +16,12 @@ export async function ask(method, address, body, more = {}) {
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const response = await fetch(address, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
     .catch(() => { throw new Error('The console does not answer. Nothing was changed by this page; try again.'); });
+  if (response.status === 204) return null;
   const isJson = response.headers.get('Content-Type')?.includes('json');
   const value = isJson ? await response.json() : null;
   if (response.ok && isJson) return value;
   const words = typeof value?.detail === 'string' ? value.detail : `The console answered ${response.status}.`;
-  throw new Error(words);
+  throw Object.assign(new Error(words), { status: response.status });
 }
 
 let silence;

@@ -19,8 +19,9 @@ lungs?.addEventListener('click', () => {
   viewers.original.setBox(shown ? JSON.parse(lungs.dataset.box) : null, 'lungs');
 });
 
-const copy = document.getElementById('copy-uids');
-copy.addEventListener('click', async () => {
+document.getElementById('film').addEventListener('click', async (event) => {
+  const copy = event.target.closest('#copy-uids');
+  if (!copy) return;
   try {
     await navigator.clipboard.writeText(copy.dataset.uids);
     say('The UIDs are on the clipboard.');

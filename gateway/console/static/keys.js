@@ -24,7 +24,7 @@ export const KEYS = [
   { id: 'right', keys: ['r'], part: 'Fix', words: 'turn right by 90°' },
   { id: 'left', keys: ['R'], part: 'Fix', words: 'turn left by 90°' },
   { id: 'invert', keys: ['i'], part: 'Fix', words: 'exchange black and white' },
-  { id: 'flip', keys: ['f'], part: 'Fix', words: 'flip left and right, to look: a film is never mirrored for AI' },
+  { id: 'flip', keys: ['f'], part: 'Fix', words: 'flip left and right' },
   { id: 'box', keys: ['b'], part: 'Fix', words: 'draw the box to crop to' },
 
   { id: 'label', keys: ['1', '2', '3', '4', '5', '6', '7', '8', '9'], shown: '1–9', part: 'Say', words: 'name the view or part' },

@@ -355,7 +355,8 @@ def _labels(db: Connection, wish: Wish, chosen: Sequence[_Chosen], ids: Sequence
     said = []
     for one, act_id in zip(chosen, ids, strict=True):
         its = operations.get(one.copy_id) if one.copy_id is not None else None
-        labels = said_by(wish.act, reasons=one.hold.reasons, operations=its, reason=wish.reason)
+        flip = its is not None and its.flip
+        labels = said_by(wish.act, reasons=one.hold.reasons, operations=its, flip=flip, reason=wish.reason)
         said.append(Said(one.hold.film_id, labels, wish.act, act_id))
     return said
 

@@ -6,4 +6,7 @@ tables   the tables of it
 saying   labels written and taken back, in the transaction of an act
 labels   `Labelling`: labels as pages and exports ask for them
 blind    `BlindChecking`: which passed films come up, and what was said of them
+slips    what slips through, with its exact interval
+manifest labels as training and calibration take them
+scores   `Scoring`: what the gates said of the last films
 """

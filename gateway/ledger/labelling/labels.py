@@ -109,7 +109,7 @@ class Labelling(Database):
         """Who said something that stands."""
         with self.reading() as db:
             return list(
-                db.scalars(select(distinct(labels.c.said_by)).where(_STANDS).order_by(labels.c.said_by))
+                db.scalars(select(labels.c.said_by).distinct().where(_STANDS).order_by(labels.c.said_by))
             )
 
     def labelled(self, films: Iterable[int] | None = None) -> tuple[list[Labelled], int]:

@@ -51,7 +51,7 @@ def need_strong(password: str, name: str) -> None:
 
 
 def made_up() -> str:
-    """A random password that can be read out: 80 bits in four groups, without letters that look alike."""
+    """A random password that can be read out: 99 bits in four groups, without letters that look alike."""
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
     return "-".join("".join(secrets.choice(alphabet) for _ in range(5)) for _ in range(4))
 

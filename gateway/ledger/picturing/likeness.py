@@ -67,4 +67,4 @@ def _direction(places: Sequence[Place]) -> Place:
 
 
 def _product(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(map(mul, one, other))
+    return sum(map(mul, one, other), 0.0)

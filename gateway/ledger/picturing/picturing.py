@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from sqlalchemy import bindparam, exists, or_, select
+from sqlalchemy import BindParameter, bindparam, exists, or_, select
 
 from gateway.ledger.moves import stands
 from gateway.ledger.picturing.dossier import Dossiers
@@ -13,7 +13,7 @@ from gateway.ledger.picturing.likeness import Place, in_order, nearest_first
 from gateway.ledger.records import HoldState
 from gateway.ledger.tables import copies, holds, objects, versions
 
-_DIGEST = bindparam("digest")
+_DIGEST: BindParameter[str] = bindparam("digest")
 _KNOWN = select(or_(*(exists().where(table.c.digest == _DIGEST) for table in (versions, copies, objects))))
 _OPEN = (
     select(holds.c.id, holds.c.film_id, features.c.model_digest, features.c.vector)

@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from gateway.ledger.engine import Database
 from gateway.ledger.moves import stands
 from gateway.ledger.records import HoldState, Wanted
 from gateway.ledger.searching.films import HEADER, header_of
@@ -26,6 +25,7 @@ from gateway.ledger.searching.records import (
     SheetSort,
     masked,
 )
+from gateway.ledger.searching.rooms import Counting, answers, summed, those
 from gateway.ledger.searching.tables import headers
 from gateway.ledger.searching.wishes import conditions, matches
 from gateway.ledger.tables import copies, findings, holds, instances, versions
@@ -47,7 +47,7 @@ SORTS: Mapping[SheetSort, tuple[Key, ...]] = {
 _open = stands(holds, HoldState.OPEN)
 
 
-class Sheet(Database):
+class Sheet(Counting):
     """What the page Quarantine asks."""
 
     def sheet(
@@ -83,19 +83,26 @@ class Sheet(Database):
 
     def groups(self, by: Grouping, wanted: Wanted | None = None, *, limit: int = 200) -> tuple[Group, ...]:
         """How many open holds have what in common, the largest groups first."""
+        asked, names = wanted or Wanted(), [column.name for column in GROUPINGS[by]]
+        if by != "accession" and answers(asked):
+            sums = summed(those(self.rooms(), asked), names)
+            return tuple(_group(by, (*key, one.count, one.since, one.film_id)) for key, one in sums[:limit])
         columns = GROUPINGS[by]
         counted = (func.count(), func.min(_OWN.opened_at), func.min(_OWN.film_id))
         query = select(*columns, *counted).where(_open)
         with self.reading() as db:
-            query = query.where(*_conditions(db, wanted or Wanted())).group_by(*columns)
+            query = query.where(*_conditions(db, asked)).group_by(*columns)
             rows = db.execute(query.order_by(func.count().desc(), *columns).limit(limit)).all()
         return tuple(_group(by, row) for row in rows)
 
     def count_sheet(self, wanted: Wanted | None = None) -> int:
         """How many open holds meet these wishes."""
+        asked = wanted or Wanted()
+        if answers(asked):
+            return sum(room.count for room in those(self.rooms(), asked))
         query = select(func.count()).select_from(holds).where(_open)
         with self.reading() as db:
-            return db.scalar(query.where(*_conditions(db, wanted or Wanted()))) or 0
+            return db.scalar(query.where(*_conditions(db, asked))) or 0
 
     def meant(self, wanted: Wanted | None = None) -> tuple[HeldFilm, ...]:
         """All open holds that meet these wishes, as an act names them: for an act on a whole block."""

@@ -8,23 +8,23 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 
-from gateway.ledger.engine import Database
 from gateway.ledger.moves import stands
-from gateway.ledger.records import DeliveryState, HoldState, JobState
+from gateway.ledger.records import DeliveryState, JobState
 from gateway.ledger.searching.records import Day
+from gateway.ledger.searching.rooms import Counting, summed
 from gateway.ledger.searching.tables import headers
-from gateway.ledger.tables import UtcDateTime, decisions, deliveries, holds, instances, jobs
+from gateway.ledger.tables import UtcDateTime, decisions, deliveries, instances, jobs
 from pipelines.film import Act
 
 _WAITING = (DeliveryState.LEAVING, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY)
 
 
-class Figures(Database):
+class Figures(Counting):
     """What the page Today asks."""
 
     def today(self, since: datetime) -> Day:
         """The figures of the films that were received since then."""
-        own = {"since": since}
+        own, rooms = {"since": since}, self.rooms()
         with self.reading() as db:
             acts = _counts(db, _ACTS, own)
             owed = sum(
@@ -37,11 +37,11 @@ class Figures(Database):
                 corrected=acts.get(Act.CORRECT, 0),
                 withheld=acts.get(Act.WITHHOLD, 0),
                 quarantined=acts.get(Act.QUARANTINE, 0),
-                held_for=_counts(db, _HELD_FOR),
+                held_for={key[0]: room.count for key, room in summed(rooms, ("reason",))},
                 delivered=dict(_delivered_since(db, since)),
                 failed=_counts(db, _FAILED),
                 owed=owed,
-                oldest_wait=db.scalar(_OLDEST),
+                oldest_wait=min((room.since for room in rooms), default=None),
                 ready=db.scalar(_READY) or 0,
                 unread=db.scalar(_UNREAD) or 0,
             )
@@ -67,13 +67,6 @@ _ACTS = (
     .where(instances.c.received_at >= _SINCE)
     .group_by(decisions.c.act)
 )
-_HELD_FOR = (
-    select(holds.c.reason, func.count())
-    .where(stands(holds, HoldState.OPEN))
-    .group_by(holds.c.reason)
-    .order_by(func.count().desc(), holds.c.reason)
-)
-_OLDEST = select(func.min(holds.c.opened_at)).where(stands(holds, HoldState.OPEN))
 _delivered = stands(deliveries, DeliveryState.DELIVERED)
 _NEXT = select(func.min(deliveries.c.destination)).where(
     _delivered, deliveries.c.destination > bindparam("last")

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, literal_column, select, update
 
 from gateway.ledger.engine import Database
-from gateway.ledger.moves import inserted, note
-from gateway.ledger.records import HoldState
-from gateway.ledger.tables import holds
+from gateway.ledger.moves import inserted, note, stands
+from gateway.ledger.records import DeliveryState, HoldState, Undone
+from gateway.ledger.tables import deliveries, holds, versions
 from gateway.ledger.watching.films import _put
 from gateway.ledger.watching.records import Alarm, AlarmKind, Notice, NoticeState, Signal
 from gateway.ledger.watching.tables import alarms, notices, tallies
@@ -122,9 +122,36 @@ class Alarming(Database):
                     troubles[way] = (troubles.get(way, (0, ""))[0] + 1, error)
         return [(way, count, error) for way, (count, error) in sorted(troubles.items())]
 
+    def refused_deliveries(self) -> list[Undone]:
+        """What was tried and did not arrive, by destination and reason: of what was not tried yet nothing."""
+        own = deliveries.c
+        grouped = (own.destination, own.state, own.trouble)
+        counted = (func.count(), func.min(own.created_at), func.max(own.tries))
+        with self.reading() as db:
+            rows = [
+                row
+                for state in (DeliveryState.RETRY, DeliveryState.FAILED)
+                for row in db.execute(
+                    select(*grouped, *counted).where(stands(deliveries, state)).group_by(*grouped)
+                )
+            ]
+        return [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+
+    def held_digest(self, sender: str | None) -> str | None:
+        """The object of a sender's newest open hold; without a sender, of the oldest hold of all."""
+        waits = select(versions.c.digest).join(holds, holds.c.version_id == versions.c.id)
+        waits = waits.where(stands(holds, HoldState.OPEN)).limit(1)
+        if sender is None:
+            waits = waits.order_by(holds.c.opened_at, holds.c.id)
+        else:
+            waits = waits.where(holds.c.sender == sender).order_by(holds.c.id.desc())
+        with self.reading() as db:
+            digest: str | None = db.scalar(waits)
+            return digest
+
     def waiting_since(self, before: datetime) -> tuple[int, datetime | None]:
         """How many films have been held since before then, and the oldest one's time."""
-        waits = (holds.c.state == literal_column(f"'{HoldState.OPEN}'")) & (holds.c.opened_at < before)
+        waits = stands(holds, HoldState.OPEN) & (holds.c.opened_at < before)
         with self.reading() as db:
             count, oldest = db.execute(select(func.count(), func.min(holds.c.opened_at)).where(waits)).one()
         return count, oldest

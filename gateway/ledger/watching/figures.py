@@ -42,12 +42,13 @@ class Figuring(Database):
         oldest: dict[str, datetime] = {}
         with self.reading() as db:
             for state in _OWED:
-                rows = select(own.destination, func.count(), func.min(own.created_at))
-                for name, count, since in db.execute(
-                    rows.where(stands(deliveries, state)).group_by(own.destination)
-                ):
+                rows = select(own.destination, func.count(), func.min(own.id))
+                its = rows.where(stands(deliveries, state)).group_by(own.destination)
+                for name, count, first in db.execute(its).all():  # all of it is in the state's own index
                     owed[name, state] = count
-                    oldest[name] = min(since, oldest.get(name, since))
+                    since: datetime | None = db.scalar(select(own.created_at).where(own.id == first))
+                    if since is not None:
+                        oldest[name] = min(since, oldest.get(name, since))
             open_, oldest_hold = db.execute(
                 select(func.count(), func.min(holds.c.opened_at)).where(stands(holds, HoldState.OPEN))
             ).one()

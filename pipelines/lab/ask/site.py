@@ -71,6 +71,7 @@ def site_films(folder: Path) -> tuple[SiteFilm, ...]:
             Known.of_line(line),
         )
         for line in lines
+        if not line.get("flag")  # no clean truth, as in films to train with
     )
 
 

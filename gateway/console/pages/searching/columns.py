@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.console.spreadsheets import plain
 from gateway.ledger.searching.records import Found, masked
 from pipelines.film import REASON_TEXT, Act, Reason
 
@@ -91,12 +92,8 @@ def chosen(names: Sequence[str]) -> tuple[Column, ...]:
     return tuple(wished or (column for column in COLUMNS if column.shown))
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
 def plain_cells(found: Found, columns: Sequence[Column]) -> Iterator[str]:
     """A film as a row of a table that spreadsheets open: nothing that a stranger wrote begins a formula."""
     for column in columns:
         value = column.cell(found)
-        text = value.isoformat() if isinstance(value, datetime) else value or ""
-        yield f"'{text}" if text.startswith(FORMULA) else text
+        yield plain(value.isoformat() if isinstance(value, datetime) else value)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -24,6 +22,7 @@ from gateway.console.pages.searching.columns import (
     reason_words,
 )
 from gateway.console.rendering import page
+from gateway.console.spreadsheets import lines
 from gateway.errors import NotFound
 from gateway.ledger.records import DeliveryState, Wanted
 from gateway.ledger.searching.records import Found, masked
@@ -82,21 +81,15 @@ def table(person: Viewer, shell: Things, asked: Filters) -> Response:
 
 def _rows(shell: Shell, wanted: Wanted, columns: Sequence[Column]) -> Iterator[str]:
     """Page by page: no transaction stays open while somebody reads."""
-    yield _lines([[column.title for column in columns]])
+    yield lines([[column.title for column in columns]])
     left = MOST_ROWS
     while left > 0:
         found = shell.ledger.search(wanted, limit=min(_PAGE, left))
-        yield _lines(plain_cells(one, columns) for one in found)
+        yield lines(plain_cells(one, columns) for one in found)
         if len(found) < _PAGE:
             return
         left -= len(found)
         wanted = replace(wanted, after=found[-1].film_id)
-
-
-def _lines(rows: Iterable[Iterable[str]]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()
 
 
 @router.get("/api/films")

@@ -83,14 +83,15 @@ export class Blocks {
     return card;
   }
 
-  /** What changed in the ledger: new films come at the end of their block, decided ones are marked. */
-  async refresh() {
+  /** What changed in the ledger: new films come at the end of their block, decided ones are marked, unless
+   * isOld(): this person decided meanwhile, and knows better. */
+  async refresh(isOld) {
     const cards = all();
     const newest = Math.max(0, ...[...sheet.querySelectorAll('.film')].map((card) => Number(card.dataset.hold)));
     const holds = cards.filter(isOpen).map((card) => Number(card.dataset.hold)).slice(-2000);
     const wishes = Object.fromEntries(new URLSearchParams(sheet.dataset.wishes));
     const look = await ask('POST', '/api/quarantine/look', { wishes, newest, holds }, UNATTENDED);
-    for (const gone of look.gone) {
+    for (const gone of isOld() ? [] : look.gone) {
       const card = byHold(gone.hold);
       if (card && !card.hasAttribute('data-wait')) decidedElsewhere(card, gone.words);
     }

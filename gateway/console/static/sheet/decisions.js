@@ -27,6 +27,7 @@ export class Decisions {
     this.orders = []; // what can be undone, the last one at the end
     this.last = null; // what the dot repeats: {act, fields}
     this.walked = null; // {acts, at} of the brackets
+    this.said = 0; // how much was ordered so far: what was asked before then is old news
     this.outbox = new Outbox({
       done: (order, results) => this.#done(order, results),
       failed: (order, results, words) => this.#failed(order, results, words),
@@ -54,6 +55,7 @@ export class Decisions {
     const order = { act, films, ...fields, at: Date.now() };
     if (act !== 'gate-again') this.orders.push(order); // the gates have begun: that cannot be taken back
     this.walked = null;
+    this.said += 1;
     this.outbox.push(order);
     this.changed();
   }
@@ -63,6 +65,7 @@ export class Decisions {
     const order = this.orders.pop();
     if (!order) return void say('There is nothing to undo here. [ walks through what you did before.');
     this.walked = null;
+    this.said += 1;
     const cards = order.films.map((film) => byHold(film.hold)).filter(Boolean);
     for (const card of cards) mark(card, 'held');
     this.outbox.push({ act: 'undo', undoes: [order] });
@@ -77,8 +80,10 @@ export class Decisions {
     const order = { act: known?.act ?? 'release', films: [film], actIds: [actId] };
     if (known) known.films = known.films.filter((one) => one.hold !== film.hold);
     if (known) known.actIds = known.actIds.filter((one) => one !== actId);
+    this.orders = this.orders.filter((one) => one.films.length);
     const card = byHold(film.hold);
     mark(card, 'held');
+    this.said += 1;
     this.outbox.push({ act: 'undo', undoes: [order] });
     say('Undone: the film is held again.', 'good');
     this.changed();

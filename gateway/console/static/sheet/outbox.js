@@ -4,6 +4,8 @@
 import { ask } from '/static/console.js';
 
 const MOST = 500; // films in one request
+const TRIES = 3; // where the ledger was busy, which changes nothing
+const REST_MS = 700;
 
 /** An order: {act, films, ...fields of the request}; its results come back to `done` and `failed`. */
 export class Outbox {
@@ -51,7 +53,7 @@ export class Outbox {
       body.films = orders.flatMap((order) => order.films);
     }
     try {
-      const { results } = await ask('POST', '/api/acts', body);
+      const { results } = await patiently(body);
       let from = 0;
       for (const order of orders) {
         const own = results.slice(from, from + (order.films?.length ?? results.length));
@@ -62,6 +64,18 @@ export class Outbox {
       }
     } catch (error) {
       for (const order of orders) this.failed(order, [], error.message);
+    }
+  }
+}
+
+/** The console's answer; a busy ledger (503) is asked again. */
+async function patiently(body) {
+  for (let left = TRIES - 1; ; left -= 1) {
+    try {
+      return await ask('POST', '/api/acts', body);
+    } catch (error) {
+      if (error.status !== 503 || !left) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, REST_MS); });
     }
   }
 }

@@ -18,8 +18,15 @@ export function keepPlace(place) {
   sessionStorage.setItem(KEPT, JSON.stringify({ address: here(), ...place }));
 }
 
-/** The current film and the big view stand in the address, so that it can be handed on. */
-export function addressOf({ film, big }) {
+let timer;
+
+/** The current film and the big view stand in the address, so that it can be handed on; a moment after the last key. */
+export function addressOf(place) {
+  clearTimeout(timer); // browsers refuse an address that changes twenty times a second
+  timer = setTimeout(write, 120, place);
+}
+
+function write({ film, big }) {
   const address = new URL(location.href);
   if (film) address.searchParams.set('film', film);
   else address.searchParams.delete('film');

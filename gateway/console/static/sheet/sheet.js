@@ -139,10 +139,6 @@ function accept() {
 
 /** Send what was staged, films with equal operations together. */
 function confirm(films = meant()) {
-  if (cardsOf(films).some((card) => staged(card)?.flip)) {
-    say('A film is never mirrored for AI. Reject it (d), and its room sends it anew; f flips it back.', 'bad');
-    return true;
-  }
   const groups = Map.groupBy(
     films.filter((film) => byHold(film.hold) && staged(byHold(film.hold))),
     (film) => JSON.stringify(staged(byHold(film.hold))),
@@ -318,7 +314,8 @@ wishes.addEventListener('keydown', (event) => {
 
 document.body.addEventListener('filmgate:changed', async () => {
   if (!decisions.isQuiet) return; // our own acts; the next change tells
-  await blocks.refresh().catch(() => {}); // the pulse says when the console is away
+  const before = decisions.said;
+  await blocks.refresh(() => decisions.said !== before).catch(() => {}); // the pulse says when the console is away
 });
 
 // Place

@@ -1,4 +1,4 @@
-"""Phantom films that are held, in a real ledger and store, as a worker leaves them."""
+"""Phantom films that are held, in a real ledger and store, as a worker leaves them; for tests too."""
 
 from __future__ import annotations
 
