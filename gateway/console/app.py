@@ -40,7 +40,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     films.router,
     film.router,
     why.router,
-    labels.router,
     upload.router,
     policy.router,
     destinations.router,
