@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import redis_server
-from gateway.doorbell import Doorbell
 from gateway.ledger import Ledger
 from gateway.policies.in_force import Rulebook
 from gateway.process import clock, private
@@ -26,6 +25,9 @@ from gateway.settings.lined_yaml import text_of
 from gateway.store import Store
 from pipelines.examine import Rules
 from pipelines.policy import Acceptance, Policy
+
+if TYPE_CHECKING:
+    from gateway.doorbell import Doorbell
 
 REPORT_TIMEOUT_S = 30.0  # of one result; the first one waits for highdicom to be loaded
 
@@ -80,6 +82,8 @@ class Shell:
         return clock.today(self.settings.gateway.time_zone, now())
 
     def doorbell(self) -> Doorbell:
+        from gateway.doorbell import Doorbell  # noqa: PLC0415  Celery takes 16 MB, and the console rings nobody
+
         return Doorbell(redis_server.celery_url(self.settings), redis_server.redis_url(self.settings))
 
     def decoder(self) -> Decoder:

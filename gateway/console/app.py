@@ -36,22 +36,20 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     today.router,
-    watch.router,
-    pulse.router,
     quarantine.router,
-    acts.router,
-    film.router,
-    pictures.router,
     films.router,
+    film.router,
     why.router,
-    labels.router,
     upload.router,
-    models.router,
     policy.router,
     destinations.router,
     senders.router,
     users.router,
     audit.router,
+    acts.router,
+    pictures.router,
+    pulse.router,
+    watch.router,
 )
 
 

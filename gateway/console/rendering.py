@@ -90,13 +90,6 @@ def _ticked(words: str) -> Markup:
     return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(words))))  # noqa: S704  escaped first
 
 
-_TICKED = re.compile(r"`([^`]+)`")
-_environment.filters["at"] = _at
-_environment.filters["ticked"] = _ticked
-_environment.filters["span"] = _span
-_environment.tests["time"] = lambda value: isinstance(value, datetime)
-
-
 def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
     """Items that have the same value under a name, together, in the order in which the values come."""
     groups: dict[Any, list[dict[str, Any]]] = {}
@@ -105,4 +98,9 @@ def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, lis
     return list(groups.items())
 
 
+_TICKED = re.compile(r"`([^`]+)`")
+_environment.filters["at"] = _at
 _environment.filters["in_order"] = _in_order
+_environment.filters["ticked"] = _ticked
+_environment.filters["span"] = _span
+_environment.tests["time"] = lambda value: isinstance(value, datetime)

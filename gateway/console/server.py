@@ -22,6 +22,7 @@ from gateway.console.app import create_app
 from gateway.console.connections import connection_class
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger.people import passwords
+from gateway.process import memory
 from gateway.settings import ConsoleSettings
 
 log = structlog.get_logger()
@@ -78,6 +79,7 @@ def serve(
     for library in ("uvicorn", "httpx"):
         logging.getLogger(library).setLevel(logging.ERROR)
     passwords.warm_up()
+    memory.give_back()
     with bound(settings) as listening:
         Server(_config(shell), stop=stop, ready=ready, beat=beat).run([listening])
 

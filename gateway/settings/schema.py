@@ -146,15 +146,15 @@ class QuarantineSettings(Block):
         le=100_000,
         description="hours after which a film that waits for a person is an alarm; 0: never",
     )
-    blind_share: float = Field(
-        0.01, ge=0, le=1, description="of passed films that come up for a blind check; 0: none"
-    )
     release_delay_s: float = Field(
         10.0,
         ge=0,
         le=600,
         allow_inf_nan=False,
         description="what a person released, corrected or rejected leaves after so long; undo until then",
+    )
+    blind_share: float = Field(
+        0.01, ge=0, le=1, description="of passed films that come up for a blind check; 0: none"
     )
 
 

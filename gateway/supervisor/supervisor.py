@@ -65,9 +65,6 @@ STOP_STAGES = (
 )
 # A worker keeps to one core. In large pages the networks' weights are read a tenth faster, for 2 MB more.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-# Its threads wait for the ledger; each would have an arena of malloc's, and keep what one large page took.
-CONSOLE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
-OWN_ENVIRONMENT = {"worker": WORKER_ENVIRONMENT, "console": CONSOLE_ENVIRONMENT}
 ROLL_ORDER = ("worker", "dispatcher", "console", "listener")
 CONSOLE_WAIT_S = 5.0  # `up` says that it is ready without its console after so long
 
@@ -204,7 +201,7 @@ class Supervisor:
         self._maybe_ready()
 
     def _start(self, child: Child) -> None:
-        own = OWN_ENVIRONMENT.get(child.spec.role, {})
+        own = WORKER_ENVIRONMENT if child.spec.role == "worker" else {}
         listening = self._port.fileno() if child.spec.role == "listener" else -1
         if child.start(own | child_environment(os.environ) | own_code(os.environ), listening):
             self._selector.register(child.output, selectors.EVENT_READ, partial(self._hear, child))

@@ -8,8 +8,7 @@ from gateway.cli.options import Common
 from gateway.cli.run.serving import serving
 from gateway.cli.run.starting import say_ready, settings_of
 from gateway.console import server
-from gateway.console.heap import give_back_early
-from gateway.process import supervised
+from gateway.process import memory, supervised
 from gateway.process.priority import give_way
 
 
@@ -19,7 +18,7 @@ def console(common: Common) -> None:
     address = settings.console.address
     pipe = supervised.SupervisorPipe(lambda: say_ready("console", f"console at {address}", common))
     give_way(server.NICE)
-    give_back_early()
+    memory.keep_little()
     with serving(settings, "console") as shell:
         supervised.stop_on_signals(stop, pipe)
         server.serve(shell, stop=stop, ready=pipe.ready, beat=pipe.beat)

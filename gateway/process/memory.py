@@ -1,0 +1,28 @@
+"""How malloc keeps memory, for a process that is to stay small: glibc's, mallopt(3)."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+LARGE_BYTES = 1 << 20
+ARENAS = 2
+
+
+def keep_little() -> None:
+    """Give back what is large as soon as it is free, and have few arenas for many threads.
+
+    Left alone, glibc learns from the first large block that is freed (19 MiB for a password) to keep the next
+    ones, and each thread has an arena of its own that keeps what its largest page took.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        libc.mallopt(_M_ARENA_MAX, ARENAS)
+
+
+def give_back() -> None:
+    """Give back what lies free now: after start, what loading modules took."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
