@@ -64,7 +64,7 @@ def _where(holds: Callable[[float], bool]) -> float:
 
 
 def as_many_by_chance(count: int, n: int, other_count: int, other_n: int) -> float:
-    """The probability of `count` or more in `n`, were both samples of one kind: Fisher's exact test, one-sided.
+    """The chance of `count` or more in `n`, were both samples of one kind: Fisher's exact test, one-sided.
 
     Given how many there are in both together, their number in the first is hypergeometric.
     """

@@ -9,16 +9,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import Message
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
-from alarm_films import Site
+from alarm_films import TURNED, Site
+from PIL import Image
 from typer.testing import CliRunner
 from web_peer import TOKEN, Web, web
 
@@ -27,9 +30,10 @@ from gateway.alarms.mail import Mail
 from gateway.alarms.telling import MOST_TRIES, makers
 from gateway.cli import app
 from gateway.errors import DeliveryError
-from gateway.ledger.watching.records import AlarmKind, Signal
+from gateway.ledger.watching.records import AlarmKind, Notice, Signal
 from gateway.process.health import Health
 from gateway.settings import Settings
+from gateway.store.thumbs import Thumbs
 
 __all__ = ["web"]
 
@@ -81,7 +85,7 @@ def mail_to(port: int, **more: Any) -> dict[str, Any]:
 
 
 def telling(site: Site) -> Telling:
-    return Telling(site.ledger, makers(site.settings), site.clock, Health())
+    return Telling(site.ledger, makers(site.settings, site.ledger), site.clock, Health())
 
 
 def waits(site: Site) -> None:
@@ -131,7 +135,7 @@ def test_what_is_not_taken_is_tried_again_later_each_time(tmp_path: Path, post: 
     site = Site(tmp_path, alarms={"mail": mail_to(port)})
     site.ledger.set_alarms([SIGNAL], [AlarmKind.DISK], ("mail",), site.now)
     health = Health()
-    sends = Telling(site.ledger, makers(site.settings), site.clock, health)
+    sends = Telling(site.ledger, makers(site.settings, site.ledger), site.clock, health)
     sends.look(NEVER)
     assert [trouble.error for trouble in health.troubles()] == ["the mail server answers 451"]
     assert site.ledger.notices_in_trouble() == [("mail", 1, "the mail server answers 451")]
@@ -194,7 +198,7 @@ ledger = Ledger.open(settings.ledger_url)
 print("ready", flush=True)
 sys.stdin.readline()
 now = datetime.fromisoformat(sys.argv[2])
-Telling(ledger, makers(settings), lambda: now).look(Event())
+Telling(ledger, makers(settings, ledger), lambda: now).look(Event())
 """
 
 
@@ -239,6 +243,35 @@ def test_a_restart_before_a_word_was_said_says_it_once(tmp_path: Path, web: Web)
     telling(again).look(NEVER)
     telling(again).look(NEVER)
     assert len(web.bodies) == 1
+
+
+def test_a_mail_shows_a_film_too_small_to_read(tmp_path: Path, post: tuple[Post, int]) -> None:
+    """Of the room that it is about; without what stood in the picture's own header, and once."""
+    handler, port = post
+    site = Site(tmp_path, alarms={"mail": mail_to(port)})
+    site.send("ROOM3", replace(TURNED, hold=True), films=2)
+    comment = BytesIO()
+    Image.new("L", (400, 320), 128).save(comment, "JPEG", comment=b"CANARY^NAME")
+    Thumbs(site.settings.state).put(f"{2:064x}", comment.getvalue())
+    signal_ = Signal(AlarmKind.RATE, "ROOM3", "ROOM3: turned.", "/films", "turned")
+    site.ledger.set_alarms([signal_], [AlarmKind.RATE], ("mail",), site.now)
+    telling(site).look(NEVER)
+    site.ledger.set_alarms([], [AlarmKind.RATE], ("mail",), site.now)
+    telling(site).look(NEVER)
+    on, over_ = handler.mails
+    (attached,) = [part for part in on.walk() if part.get_content_type() == "image/jpeg"]
+    jpeg = attached.get_payload(decode=True)
+    assert isinstance(jpeg, bytes)
+    assert b"CANARY" not in jpeg
+    with Image.open(BytesIO(jpeg)) as image:
+        assert image.size == (96, 77)
+    assert not over_.is_multipart()
+    unwanted = Settings(alarms={"mail": mail_to(port, thumbnail=False)})
+    assert not Mail(unwanted, lambda alarm: jpeg).message(first_notice(site)).is_multipart()
+
+
+def first_notice(site: Site) -> Notice:
+    return Notice(1, site.ledger.alarms()[0], "on", "mail", 0)
 
 
 def test_a_password_is_sent_and_a_wrong_one_said(tmp_path: Path, post: tuple[Post, int]) -> None:

@@ -137,7 +137,7 @@ def test_a_film_that_waits_longer_than_the_limit(site: Site) -> None:
     assert site.on() == [("waiting", "quarantine", "")]
     assert site.ledger.alarms_on()[0].words.startswith("2 films have waited for a person for more than 24 h")
     for film in (1, 2):
-        site.ledger.release(site.ledger.open_hold(film), (), by="ann", note_text="", now=site.now)
+        site.ledger.reject(site.ledger.open_hold(film), by="ann", note_text="", now=site.now)
     site.look()
     assert site.on() == []
 

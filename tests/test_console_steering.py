@@ -11,6 +11,7 @@ import pytest
 from console_client import signed_in
 from ledger_films import NOW, received
 from polling import until
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from gateway.bootstrap import Shell
@@ -19,6 +20,7 @@ from gateway.console.pages.steering.tries import Busy, Tries
 from gateway.console.rendering import _span
 from gateway.errors import Trouble
 from gateway.ledger.records import Tally
+from gateway.ledger.steering.tables import policies
 from gateway.policies.trying import Change, Outcome, Tried
 from gateway.settings import Settings
 from pipelines.policy import DEFAULT_RULES
@@ -216,6 +218,20 @@ def test_a_destination_is_paused_resumed_and_sent_again(shell: Shell, admin: Tes
     assert shell.ledger.paused() == ()
     assert admin.post("/destinations/flow", data={"name": "no", "act": "pause"}).status_code == 404
     assert "Send these" not in admin.get("/destinations/rows").text
+
+
+def test_today_says_what_was_switched_and_must_not_be_forgotten(shell: Shell, admin: TestClient) -> None:
+    """A paused AI, a bypass, and rules that are not what was put in force."""
+    now = datetime.now(UTC)
+    shell.ledger.pause("ai", by="ann", note_text="", now=now)
+    shell.ledger.begin_bypass(by="bob", reason="gates down", until=now + timedelta(hours=1), now=now)
+    shell.rulebook().use(RULES, by="ann", note="", now=now)
+    with shell.ledger.writing() as db:
+        db.execute(update(policies).values(text="version: 1"))
+    text = admin.get("/today").text
+    for words in ("paused since", "every film goes to AI. bob: gates down", "not what ann put in force"):
+        assert words in text
+    assert "is not what ann put in force" in admin.get("/policy").text
 
 
 def test_a_destination_is_tested_in_words(tmp_path: Path, admin: TestClient) -> None:

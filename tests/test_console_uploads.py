@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +63,7 @@ def a_film(tmp_path: Path, seed: int = 3) -> bytes:
 
 def a_dicom_film(tmp_path: Path) -> bytes:
     path = tmp_path / "made.dcm"
-    phantom_dx("frontal", 1).save_as(path, enforce_file_format=True)
+    phantom_dx("frontal", 1, turn=90).save_as(path, enforce_file_format=True)
     return path.read_bytes()
 
 
@@ -176,8 +178,9 @@ def test_films_are_examined_and_nothing_else_happens(shell: Shell, tmp_path: Pat
         assert "&lt;img src=x&gt;.png" in page
         assert "anatomy" in page
         assert client.get(f"/upload/{picture}/film.png").content.startswith(b"\x89PNG")
-        if states[picture]["act"] == "pass":
-            assert client.get(f"/upload/{picture}/heat.png").content.startswith(b"\x89PNG")
+        assert (states[picture]["act"], states[film]["words"]) == ("pass", "to correct")
+        assert "Pneumothorax" in page
+        assert "The copy for AI would be turned 270 degrees clockwise" in client.get(f"/upload/{film}").text
         assert shell.ledger.films() == []
         assert shell.ledger.digests() == set()
         assert client.delete(f"/api/uploads/{film}").json()["uploads"][0]["sha256"] != film
@@ -243,3 +246,13 @@ def test_what_was_not_examined_is_at_the_next_start(
     examiner.close()
     assert of_state(shelf, key) is State.EXAMINING
     assert [upload.sha256 for _, upload in shelf.queued()] == [key]
+
+
+def test_the_console_loads_nothing_that_its_child_is_for() -> None:
+    """Neither to serve the page nor to read cards of models."""
+    code = (
+        "import sys, gateway.console.app; "
+        "print(*set(sys.modules) & {'torch', 'monai', 'scipy', 'sklearn', 'onnxruntime', 'ncnn'})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == []

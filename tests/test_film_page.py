@@ -21,6 +21,7 @@ from gateway.settings import Settings
 __all__ = ["chromium"]
 
 FILMS = 4
+expect.set_options(timeout=15_000)  # a corrected copy is made by a child that begins with it
 
 
 @pytest.fixture(scope="module")

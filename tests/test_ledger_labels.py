@@ -85,6 +85,7 @@ def test_people_and_gates_that_differ_are_found(ledger: Ledger) -> None:
         ({"view": "not_chest", "part": "chest"}, "cannot be not_chest"),
         ({"lung_box": [0.5, 0.5, 0.5, 0.9]}, "no area"),
         ({"lung_box": "1 2 3"}, "four numbers"),
+        ({"lung_box": [10**400, 0, 1, 1]}, "four numbers"),
         ({"lung_box": [0.1, 0.1, 0.9, 1.5]}, "outside"),
         ({"lung_box": [0, 0, float("nan"), 1]}, "no area"),
         ({"turned": 45}, "0, 90, 180, 270"),

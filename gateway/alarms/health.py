@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.alarms import conditions, words
+from gateway.errors import PolicyDamaged
 from gateway.ledger import Ledger
 from gateway.ledger.searching.records import Day
 from gateway.ledger.watching.records import Alarm, AlarmKind
@@ -36,7 +37,12 @@ def how_it_is(
     ledger: Ledger, settings: Settings, reports: Sequence[Report], day: Day, now: datetime
 ) -> list[Said]:
     """What is wrong, worst first; one good sentence where nothing is."""
-    found = [*_processes(reports), *_now(ledger, settings, reports, now), *_alarms(ledger.alarms_on())]
+    found = [
+        *_processes(reports),
+        *_steered(ledger, settings, now),
+        *_now(ledger, settings, reports, now),
+        *_alarms(ledger.alarms_on()),
+    ]
     unique = list({(said.words, said.link): said for said in found}.values())
     return unique or [Said("good", _well(ledger, day, now), "/films")]
 
@@ -46,6 +52,25 @@ def _processes(reports: Sequence[Report]) -> Iterator[Said]:
     for role, meaning in ROLES:
         if role not in run:
             yield Said("bad", meaning, "/readyz")
+
+
+def _steered(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Said]:
+    """What people switched, and must not forget."""
+    try:
+        ledger.policy_version()
+    except PolicyDamaged as error:
+        yield Said("bad", str(error), "/policy")
+    clock = words.Clock(settings, now)
+    if bypass := ledger.bypass(now):
+        text = f"The gates are bypassed until {clock(bypass.until)}: every film goes to AI. "
+        yield Said("bad", f"{text}{bypass.said_by}: {bypass.note}", "/policy")
+    for paused in ledger.paused():
+        title = words.destination(settings, paused.destination)
+        kind = "bad" if paused.destination in settings.routes.pass_ else "warn"
+        text = (
+            f"{title} is paused since {clock(paused.said_at)} by {paused.said_by}: what is owed to it waits."
+        )
+        yield Said(kind, text, "/destinations")
 
 
 def _now(ledger: Ledger, settings: Settings, reports: Sequence[Report], now: datetime) -> Iterator[Said]:

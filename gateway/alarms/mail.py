@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 
 from gateway.errors import DeliveryError, SettingsError, Unreachable
-from gateway.ledger.watching.records import Notice
+from gateway.ledger.watching.records import Alarm, Notice
 from gateway.process import clock
 from gateway.settings import Settings
 from gateway.settings.alarms import MailSettings
@@ -21,13 +22,19 @@ _LONGEST_SUBJECT = 120
 class Mail:
     """Sends notices by SMTP, a connection each: there are few."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, picture: Callable[[Alarm], bytes | None] = lambda _: None
+    ) -> None:
         """
+        Args:
+            picture: a small JPEG of a film that an alarm is about.
+
         Raises:
             SettingsError: the file of certificates cannot be used.
         """
         self._mail = settings.alarms.mail
         self._console = settings.console_url
+        self._picture = picture if self._mail.thumbnail else None
         self._zone = clock.zone(settings.gateway.time_zone)
         self._tls = None if self._mail.tls == "none" else _trusted(self._mail)
 
@@ -62,6 +69,8 @@ class Mail:
         message["Message-ID"] = f"<alarm-{alarm.id}-{notice.news}-{alarm.since:%Y%m%dT%H%M%S}@{domain}>"
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence answers it
         message.set_content("\n".join(self._lines(notice)))
+        if notice.news == "on" and self._picture and (jpeg := self._picture(alarm)):
+            message.add_attachment(jpeg, "image", "jpeg", filename="film.jpg")
         return message
 
     def _lines(self, notice: Notice) -> list[str]:

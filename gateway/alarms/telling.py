@@ -16,6 +16,7 @@ import structlog
 
 from gateway.alarms.hook import Hook
 from gateway.alarms.mail import Mail
+from gateway.alarms.thumbnail import picture_of
 from gateway.errors import DeliveryError, SettingsError
 from gateway.ledger import Ledger
 from gateway.ledger.watching.records import Notice
@@ -23,6 +24,7 @@ from gateway.process import loops
 from gateway.process.health import HERE, Health
 from gateway.settings import Settings
 from gateway.settings.alarms import AlarmSettings
+from gateway.store.thumbs import Thumbs
 
 log = structlog.get_logger()
 
@@ -48,10 +50,14 @@ def ways(settings: AlarmSettings) -> tuple[str, ...]:
     return tuple(way for way, address in said if address)
 
 
-def makers(settings: Settings) -> dict[str, Callable[[], Way]]:
+def makers(settings: Settings, ledger: Ledger) -> dict[str, Callable[[], Way]]:
     """The ways that are set up, each made when there is something to say: what it needs may come later."""
-    known: dict[str, Callable[[Settings], Way]] = {"webhook": Hook, "mail": Mail}
-    return {way: partial(known[way], settings) for way in ways(settings.alarms)}
+    picture = partial(picture_of, ledger=ledger, thumbs=Thumbs(settings.state))
+    known: dict[str, Callable[[], Way]] = {
+        "webhook": partial(Hook, settings),
+        "mail": partial(Mail, settings, picture),
+    }
+    return {way: known[way] for way in ways(settings.alarms)}
 
 
 class Telling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ BAR: tuple[tuple[str, str, str], ...] = (
     ("/", "Today", "viewer"),
     ("/quarantine", "Quarantine", "viewer"),
     ("/films", "Films", "viewer"),
+    ("/labels", "Labels", "viewer"),
     ("/upload", "Upload", "reviewer"),
     ("/policy", "Policy", "viewer"),
     ("/destinations", "Destinations", "viewer"),
     ("/senders", "Senders", "viewer"),
-    ("/labels", "Labels", "viewer"),
     ("/models", "Models", "viewer"),
     ("/audit", "Audit", "viewer"),
     ("/users", "Users", "admin"),
@@ -89,8 +90,17 @@ def _ticked(words: str) -> Markup:
     return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(words))))  # noqa: S704  escaped first
 
 
+def _in_order(items: Iterable[dict[str, Any]], name: str) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Items that have the same value under a name, together, in the order in which the values come."""
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(item[name], []).append(item)
+    return list(groups.items())
+
+
 _TICKED = re.compile(r"`([^`]+)`")
 _environment.filters["at"] = _at
+_environment.filters["in_order"] = _in_order
 _environment.filters["ticked"] = _ticked
 _environment.filters["span"] = _span
 _environment.tests["time"] = lambda value: isinstance(value, datetime)

@@ -113,7 +113,7 @@ class WebhookDestination:
 
     def post(self, payload: bytes, its_headers: Mapping[str, str]) -> None:
         """POST these bytes; raises what `deliver` does of the peer."""
-        headers = self._headers | its_headers
+        headers = {**self._headers, **its_headers}
         with self._line() as line:
             try:
                 answer = line.post(self._url, headers, payload)

@@ -146,7 +146,7 @@ def run(
         courier = courier_of(shell)
         courier.start()
         copying = loops.start("checkpoints", partial(Checkpoints(shell.ledger).run, stop))
-        telling = Telling(shell.ledger, makers(shell.settings), utc_now)
+        telling = Telling(shell.ledger, makers(shell.settings, shell.ledger), utc_now)
         loops.start("alarms", partial(Looker(shell.ledger, shell.settings, utc_now).run, stop))
         loops.start("alarm notices", partial(telling.run, stop))
         loops.start("end of waiting", partial(_wake_at, stop, Wake(shell.settings.state)))

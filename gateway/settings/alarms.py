@@ -55,6 +55,7 @@ class MailSettings(Block):
     to: tuple[Address, ...] = ()
     user: str = ""
     password: SecretStr = SecretStr("")
+    thumbnail: bool = Field(True, description="with a picture of a film, too small to read letters in it")
     timeout_s: Seconds = Field(20.0)
     ca_file: Path | None = Field(None, description="certificates to trust (PEM) instead of the system's")
 

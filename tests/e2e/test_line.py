@@ -196,7 +196,7 @@ def test_a_held_film_is_released_with_who_and_why(line: Gateway, folder: Path) -
     sent(line, ds, folder)
     done = line.cli("quarantine", "release", ds.SOPInstanceUID, "--by", "ann", "--note", "asked for")
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: at(line.ai, ds.SOPInstanceUID), 15, "not delivered")
+    wait_for(lambda: at(line.ai, ds.SOPInstanceUID), 30, "not delivered")
     again = line.cli("quarantine", "release", ds.SOPInstanceUID, "--by", "ann")
     assert again.returncode == 1
     assert "not held" in again.stderr
@@ -226,7 +226,7 @@ def test_a_held_film_is_corrected_by_hand(line: Gateway, folder: Path) -> None:
     sent(line, ds, folder)
     done = line.cli("quarantine", "correct", ds.SOPInstanceUID, "--turn", "90", "--by", "ann")
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: copies_of(line.ai, ds.SOPInstanceUID), 15, "no copy")
+    wait_for(lambda: copies_of(line.ai, ds.SOPInstanceUID), 30, "no copy")
     (copy,) = copies_of(line.ai, ds.SOPInstanceUID)
     assert (copy.Rows, copy.Columns) == (ds.Columns, ds.Rows)
 

@@ -56,7 +56,7 @@ def test(common: Common, signed: Signed) -> None:
     signal = Signal(AlarmKind.TEST, signed.person, f"A test by {signed.person}: nothing is wrong.", "/")
     with open_ledger(common) as ledger:
         alarm = ledger.test_alarm(signal, named_ways, signed.person, _now())
-        notices = _settled(ledger, alarm.id, Telling(ledger, makers(settings), _now))
+        notices = _settled(ledger, alarm.id, Telling(ledger, makers(settings, ledger), _now))
     if common.json:
         print_json([item(alarm, notices)])
     else:

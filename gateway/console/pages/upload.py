@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, HTMLResponse
 
 from gateway.console.doors import Reviewer
-from gateway.console.rendering import page
+from gateway.console.rendering import page, part
 from gateway.console.uploads import shelf as limits
 from gateway.console.uploads.examiner import Examiner
 from gateway.console.uploads.shelf import CannotTake, OtherOffset, Shelf, State, Upload, owner_of
@@ -97,7 +97,7 @@ def upload(
 @router.get("/upload/{sha256}")
 def answer(request: Request, person: Reviewer, desk: Desk, sha256: Sha256) -> HTMLResponse:
     """What came of one file, as a part of the page."""
-    return page(request, "upload_answer.html", person, chosen=_own(person.name, desk, sha256))
+    return part(request, "upload_answer.html", person, chosen=_own(person.name, desk, sha256))
 
 
 @router.get("/upload/{sha256}/film.png", response_class=FileResponse)
@@ -220,8 +220,8 @@ async def _limited(request: Request, most: int) -> bytes:
     if said.isdecimal() and int(said) > most:
         raise HTTPException(413, f"A piece has at most {most >> 20} MiB.")
     body = bytearray()
-    async for part in request.stream():
-        body += part
+    async for received in request.stream():
+        body += received
         if len(body) > most:
             raise HTTPException(413, f"A piece has at most {most >> 20} MiB.")
     return bytes(body)

@@ -54,7 +54,7 @@ class Examiner:
         self._patience = patience
         self._child: subprocess.Popen[bytes] | None = None
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
         self.problems: tuple[str, ...] = ()  # what the child said that cannot be used
 
@@ -73,7 +73,7 @@ class Examiner:
 
     def close(self) -> None:
         """End thread and child; what was not examined is at the next start."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         child = self._child
         if child is not None:
@@ -83,7 +83,7 @@ class Examiner:
 
     def _run(self) -> None:
         swept_at = -SWEEP_S
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 if time.monotonic() - swept_at > SWEEP_S:
                     self._shelf.sweep()
@@ -93,18 +93,18 @@ class Examiner:
                 log.warning(
                     "uploads cannot be examined", error=error.strerror, meaning="films are not touched"
                 )
-            if not self._closing and not self._wake.wait(self._patience.idle_s):
+            if not self._closing.is_set() and not self._wake.wait(self._patience.idle_s):
                 self._end()
             self._wake.clear()
         self._end()
 
     def _examine_all(self) -> None:
         for owner, upload in self._shelf.queued():
-            if self._closing:
+            if self._closing.is_set():
                 return
             examining = self._shelf.put(owner, replace(upload, state=State.EXAMINING))
             ended = self._examined(owner, examining)
-            if self._closing and ended.state is State.FAILED:
+            if self._closing.is_set() and ended.state is State.FAILED:
                 return  # it was us; it is examined at the next start
             if self._shelf.get(owner, upload.sha256) is not None:  # nobody took it away meanwhile
                 self._shelf.put(owner, ended)

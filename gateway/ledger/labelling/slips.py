@@ -44,13 +44,20 @@ def slips(samples: Sequence[Sampled]) -> Slips:
     """The estimate for all these samples together."""
     asked = [one for one in samples if one.passed]
     passed = sum(one.passed for one in asked)
-    totals = [sum(getattr(one, name) for one in asked) for name in ("drawn", "answered", "bad")]
     confidence = 1 - (1 - CONFIDENCE) / max(len(asked), 1)
     bounds = [clopper_pearson(one.bad, one.answered, confidence) for one in asked]
     low, high = (_mean([bound[side] for bound in bounds], asked, passed) for side in (0, 1))
     known = bool(asked) and all(one.answered for one in asked)
     share = _mean([one.bad / one.answered for one in asked], asked, passed) if known else None
-    return Slips(passed, *totals, share, low if asked else 0.0, high if asked else 1.0)
+    return Slips(
+        passed=passed,
+        drawn=sum(one.drawn for one in asked),
+        answered=sum(one.answered for one in asked),
+        bad=sum(one.bad for one in asked),
+        share=share,
+        low=low if asked else 0.0,
+        high=high if asked else 1.0,
+    )
 
 
 def _mean(values: Sequence[float], samples: Sequence[Sampled], passed: int) -> float:

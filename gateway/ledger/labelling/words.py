@@ -140,7 +140,7 @@ def _box(value: object) -> str:
         sides = [sides.get(name) for name in ("x0", "y0", "x1", "y1")]
     try:
         x0, y0, x1, y1 = (round(float(side), 4) for side in sides)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadLabel(
             "a lung box is four numbers: left, top, right and bottom in fractions of the film. "
             "Nothing was written."
