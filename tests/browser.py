@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from console_client import PASSWORD, add_person
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect, sync_playwright
 from rig import DCMSEND, STORESCP, Gateway, gateway
 
 from gateway.bootstrap import Shell
@@ -35,6 +35,7 @@ from gateway.console.doors import Role
 from gateway.settings import Settings, load
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 20_000  # for what comes by itself, on a machine that does much else
 SIZE = {"width": 1280, "height": 720}
 _OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
@@ -61,7 +62,8 @@ def tab(chromium: Browser) -> Iterator[Page]:
 def new_tab(chromium: Browser, **options: object) -> Iterator[Page]:
     """A tab in a profile of its own (a second person), with the same care; `options` as of new_context."""
     context = chromium.new_context(**{"viewport": SIZE, "locale": "en-GB", **options})  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     page = context.new_page()
     watch = _watched(context)
     try:

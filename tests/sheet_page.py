@@ -74,13 +74,13 @@ class SheetPage:
 
     def becomes(self, hold: int, state: str) -> None:
         """The ledger has it so, soon."""
-        reached = until(lambda: self.state(hold) == state or self.tab.wait_for_timeout(20), 15)
+        reached = until(lambda: self.state(hold) == state or self.tab.wait_for_timeout(20), 20)
         said = self.tab.locator("#said").inner_text()
         assert reached, f"hold {hold} is {self.state(hold)}, not {state}; the page says: {said}"
 
     def soon(self, what: Callable[[], object]) -> None:
         """It is so within a while; the page goes on meanwhile."""
-        assert until(lambda: what() or self.tab.wait_for_timeout(20), 10)
+        assert until(lambda: what() or self.tab.wait_for_timeout(20), 20)
 
     def quiet(self) -> None:
         """Every act has its answer."""

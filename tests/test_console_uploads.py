@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -244,3 +246,13 @@ def test_what_was_not_examined_is_at_the_next_start(
     examiner.close()
     assert of_state(shelf, key) is State.EXAMINING
     assert [upload.sha256 for _, upload in shelf.queued()] == [key]
+
+
+def test_the_console_loads_nothing_that_its_child_is_for() -> None:
+    """Neither to serve the page nor to read cards of models."""
+    code = (
+        "import sys, gateway.console.app; "
+        "print(*set(sys.modules) & {'torch', 'monai', 'scipy', 'sklearn', 'onnxruntime', 'ncnn'})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == []

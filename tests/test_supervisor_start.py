@@ -25,9 +25,11 @@ from gateway.settings import (
     Settings,
     load,
 )
+from gateway.supervisor import supervisor
 from gateway.supervisor.lock import alone
 from gateway.supervisor.plan import plan
 from gateway.supervisor.port import check_port
+from gateway.supervisor.processes import Spec
 from gateway.supervisor.snapshot import child_environment, write_snapshot
 from gateway.supervisor.supervisor import Supervisor
 
@@ -164,3 +166,22 @@ def test_workers_are_as_many_as_memory_is_for(
     assert sum(spec.role == "worker" for spec in specs) == running
     told = capsys.readouterr().err
     assert says in told if says else told == ""
+
+
+def test_a_console_that_never_comes_up_keeps_nothing_waiting(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway is ready without it, and says where it would be; the others have not been touched."""
+    monkeypatch.setattr(supervisor, "CONSOLE_WAIT_S", 0.2)
+    dies = Spec("console", 1, (sys.executable, "-S", "-c", "raise SystemExit(1)"))
+    plain = stand_ins(events)
+
+    def specs(settings: Settings, config: Path) -> list[Spec]:
+        return [*plain(settings, config), dies]
+
+    def act(said: queue.Queue[str]) -> None:
+        text = said.get(timeout=WAIT_S)
+        assert text.startswith("filmgate is ready")
+        assert f"no console at {settings.console.address} yet" in text
+
+    supervise(settings, act, specs)

@@ -45,7 +45,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     policy.router,
     destinations.router,
     senders.router,
-    models.router,
     users.router,
     audit.router,
     acts.router,

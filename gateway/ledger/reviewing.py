@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from gateway.errors import NotFound, PersonDecided
 from gateway.ledger.engine import Database
 from gateway.ledger.holding.rejecting import in_words, lift
-from gateway.ledger.holding.taking_back import NOT_GONE, TO_AI, WAITING, standing, take_back_unowed
+from gateway.ledger.holding.taking_back import NOT_GONE, TO_AI, standing, take_back_unowed
 from gateway.ledger.listing import film_id_of, what_of
 from gateway.ledger.moves import FROM_THE_START, allowed, move, note, owed_anew, stands
 from gateway.ledger.records import (
@@ -194,18 +195,20 @@ class Reviewing(Database):
         grouped = (own.destination, own.trouble)
         counted = (func.count(), func.min(own.created_at), func.max(own.tries))
         query = select(*grouped, *counted).where(_those(destination, trouble)).group_by(*grouped)
-        unended = {state: stands(deliveries, state) for state in (*WAITING, DeliveryState.FAILED)}
-        unended[DeliveryState.PENDING] = stands(deliveries, DeliveryState.LEAVING, DeliveryState.PENDING)
+        told: dict[tuple[str, DeliveryState, str], Undone] = {}
         with self.reading() as db:
-            rows = [
-                (state, row) for state, which in unended.items() for row in db.execute(query.where(which))
-            ]
-        counts = [Undone(row[0], state, row[1] or "", *row[2:]) for state, row in rows]
+            for state in (*NOT_GONE, DeliveryState.FAILED):  # an index for each: not two states at once
+                for name, why, *numbers in db.execute(query.where(stands(deliveries, state))):
+                    as_told = DeliveryState.PENDING if state is DeliveryState.LEAVING else state
+                    one = Undone(name, as_told, why or "", *numbers)
+                    key = (name, as_told, one.trouble)
+                    told[key] = _together(told[key], one) if key in told else one
+        counts = told.values()
         return sorted(counts, key=lambda one: (one.destination, one.state, one.trouble))
 
     def last_taken(self, destination: str) -> datetime | None:
         """When a destination took something last."""
-        its = (deliveries.c.destination == destination) & (deliveries.c.state == DeliveryState.DELIVERED)
+        its = (deliveries.c.destination == destination) & stands(deliveries, DeliveryState.DELIVERED)
         with self.reading() as db:
             taken: datetime | None = db.scalar(select(func.max(deliveries.c.ended_at)).where(its))
             return taken
@@ -279,6 +282,16 @@ def _send_again(db: Connection, to_ai: Sequence[int], which: ColumnElement[bool]
 
 def _with_leaving(states: Sequence[DeliveryState]) -> Sequence[DeliveryState]:
     return (*states, DeliveryState.LEAVING) if DeliveryState.PENDING in states else states
+
+
+def _together(one: Undone, other: Undone) -> Undone:
+    """The two as one group."""
+    return replace(
+        one,
+        count=one.count + other.count,
+        since=min(one.since, other.since),
+        most_tries=max(one.most_tries, other.most_tries),
+    )
 
 
 def _undelivered(row: Any) -> Undelivered:

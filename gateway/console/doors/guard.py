@@ -125,7 +125,14 @@ class _Body:
             Unwelcome: it says itself that it is too long, or contradicts itself.
         """
         lengths = headers.getlist("content-length")
-        if len(lengths) > 1 or (lengths and not (lengths[0].isascii() and lengths[0].isdigit())):
+        framed_twice = (
+            bool(lengths) and "transfer-encoding" in headers
+        )  # where a proxy may read another request
+        if (
+            framed_twice
+            or len(lengths) > 1
+            or (lengths and not (lengths[0].isascii() and lengths[0].isdigit()))
+        ):
             raise Unwelcome(400, "The request contradicts itself. Nothing was done.")
         if lengths and (len(lengths[0]) > 18 or int(lengths[0]) > self._most):
             raise self._too_long()

@@ -233,6 +233,7 @@ def _operations(operations: Mapping[str, Any]) -> str:
     words = (
         "cropped" if operations.get("crop") else "",
         f"turned {operations['turn']}° clockwise" if operations.get("turn") else "",
+        "flipped left to right" if operations.get("flip") else "",
         "inverted" if operations.get("invert") else "",
         "polarity said plainly" if operations.get("relabel") else "",
     )

@@ -48,17 +48,16 @@ export function actWith(viewer) {
   });
 }
 
-/** A film that was turned by hand is sent as it is seen; a flip is only a way to look. */
+/** A film that was turned by hand is sent as it is seen. */
 let crop = null;
 
 function touched(viewer) {
-  const { rotate, invert } = viewer.operations;
-  return Boolean(rotate || invert || crop);
+  const { rotate, invert, flip } = viewer.operations;
+  return Boolean(rotate || invert || flip || crop);
 }
 
 function fix(viewer) {
-  const { rotate, invert } = viewer.operations;
-  return { rotate, invert, crop };
+  return { ...viewer.operations, crop };
 }
 
 function drawCrop(viewer) {

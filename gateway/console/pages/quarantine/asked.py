@@ -44,6 +44,7 @@ class Asked(BaseModel):
     device: str | None = Field(None, max_length=64)
     accession_of: int | None = Field(None, ge=1, lt=2**63)
     q: str | None = Field(None, max_length=128)
+    like: int | None = Field(None, ge=1, lt=2**63)  # of "similar": the films most like this one first
     film: int | None = Field(None, ge=1, lt=2**63)
     view: Literal["big"] | None = None
 

@@ -17,11 +17,15 @@ from gateway.console.pages.quarantine.asked import GROUPS, PAGE, SORTS, Asked
 from gateway.console.pages.quarantine.cards import CardView, card_view, chip, since_in_words
 from gateway.console.pages.quarantine.rejecting import REJECTS
 from gateway.console.rendering import page, part
+from gateway.ledger.acting.table import FilmState, acts_of
 from gateway.ledger.records import HoldState, Wanted
 from gateway.ledger.searching.records import Card, Grouping
 from gateway.ledger.searching.records import Group as OpenHolds
 
 router = APIRouter()
+
+# As films on the sheet stand: held, decided here, decided by somebody else. What can be done is in the table.
+ON_SHEET = (FilmState.HELD, FilmState.PROPOSED, FilmState.GOING_OUT, FilmState.RELEASED)
 
 MOST_BLOCKS = 200  # on one page; the words under the last say that there are more
 _LOOKED_AT = 2000  # holds of which a page asks at once whether they are still open
@@ -67,6 +71,7 @@ def quarantine(
             for key in LABELS
         },
         rejects=REJECTS,
+        can={state.value: [act.value for act in acts_of(state)] for state in ON_SHEET},
     )
 
 
@@ -205,9 +210,9 @@ def _cards(shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit:
 
 
 def _alike(shell: Shell, asked: Asked, wanted: Wanted, after: int | None, limit: int) -> Iterator[Card]:
-    """Films that look alike beside each other; with a film in the address, those most like it first."""
+    """Films that look alike beside each other; with `like`, those most like that film first."""
     meant = {one.hold for one in shell.ledger.meant(wanted)}
-    order = [hold for hold in shell.ledger.similar(asked.film) if hold in meant]
+    order = [hold for hold in shell.ledger.similar(asked.like) if hold in meant]
     start = order.index(after) + 1 if after in order else 0
     for first in range(start, min(start + limit, len(order)), PAGE):
         yield from shell.ledger.cards(order[first : min(first + PAGE, start + limit)])

@@ -28,6 +28,7 @@ const decisions = new Decisions({ back: cameBack, changed: () => strip.draw(deci
 
 function drawn() {
   selection.draw();
+  offer();
   strip.draw(decisions, selection);
   const astray = !current?.isConnected || current.closest('[data-closed]');
   if (astray && 'ready' in sheet.dataset) goTo(all().find(isOpen) ?? all()[0] ?? null, false);
@@ -53,6 +54,7 @@ function goTo(card, seen = true) {
     card.scrollIntoView({ block: 'nearest', behavior: 'instant' });
   }
   if (big.isOpen) show(card);
+  offer();
   addressOf({ film: card.dataset.film, big: big.isOpen });
   const cards = all();
   const at = cards.indexOf(card);
@@ -112,6 +114,18 @@ function meant() {
   return current ? [named(current)] : [];
 }
 
+/** The buttons of the strip are those that can be pressed. */
+function offer() {
+  const cards = cardsOf(meant());
+  strip.offer(cards.length || !current ? cards : [current]);
+}
+
+/** Another page: when all that was decided here is said. */
+async function leaveFor(address) {
+  await decisions.outbox.idle;
+  location.assign(address);
+}
+
 function cardsOf(films) {
   return films.map((film) => byHold(film.hold)).filter(Boolean);
 }
@@ -151,6 +165,7 @@ function change(how) {
   if (!mayDecide) return void say('Your role is to look: a reviewer decides.', 'bad');
   for (const card of cardsOf(meant()).filter(isOpen)) stage(card, CHANGES[how]);
   if (current) show(current);
+  offer();
 }
 
 async function reject() {
@@ -245,7 +260,7 @@ async function selectBlock(block) {
 async function walk(back) {
   const act = await decisions.walk(back);
   if (act === null) return void say(back ? 'You did nothing before that.' : 'This is the last thing you did.');
-  if (!act.hold) return void location.assign(`/films/${act.film}`);
+  if (!act.hold) return void leaveFor(`/films/${act.film}`);
   const card = byHold(act.hold) ?? (await blocks.bringBack(act.hold));
   if (isOpen(card) && decides(act.act) && !act.undone_at) mark(card, 'decided', act.act);
   card.dataset.act = act.act_id;
@@ -255,7 +270,7 @@ async function walk(back) {
 const GROUPS = ['reason', 'sender', 'device', 'accession', 'room', 'none'];
 function group() {
   const at = GROUPS.indexOf(sheet.dataset.group);
-  location.assign(addressWith('group', GROUPS[(at + 1) % GROUPS.length]));
+  leaveFor(addressWith('group', GROUPS[(at + 1) % GROUPS.length]));
 }
 
 const handlers = {
@@ -267,7 +282,7 @@ const handlers = {
   pass: () => decide('release'),
   repeat: () => (decisions.last ? decide(decisions.last.act, decisions.last.fields) : say('You decided nothing yet.')),
   undo,
-  confirm: () => confirm() || (current && location.assign(`/films/${current.dataset.film}`)),
+  confirm: () => confirm() || (current && leaveFor(`/films/${current.dataset.film}`)),
   right: () => change('right'), left: () => change('left'), invert: () => change('invert'), flip: () => change('flip'),
   select: () => { if (current) { selection.toggle(current); if (!big.isOpen) step(1); } },
   block: () => current && selectBlock(current.closest('.block')),
