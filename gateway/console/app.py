@@ -16,7 +16,6 @@ from gateway.console.pages import (
     audit,
     film,
     labels,
-    models,
     pulse,
     quarantine,
     sign_in,
