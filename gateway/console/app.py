@@ -40,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     film.router,
     why.router,
     labels.router,
+    models.router,
     upload.router,
     policy.router,
     destinations.router,

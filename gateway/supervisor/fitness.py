@@ -147,10 +147,9 @@ def _console(settings: Settings) -> Iterator[Trouble]:
         return
     if (block.host, block.port) == (settings.gateway.host, settings.gateway.port):
         yield Trouble((*loc, "port"), "console.port is the listener's own port: choose another", refused=True)
-    named = {
-        ("tls", "certificate"): block.tls and block.tls.certificate,
-        ("tls", "key"): block.tls and block.tls.key,
-    }
+    named: dict[tuple[str, str], Path | None] = {}
+    if block.tls is not None:
+        named[("tls", "certificate")], named[("tls", "key")] = block.tls.certificate, block.tls.key
     if block.oidc is not None:
         named[("oidc", "client_secret_file")] = block.oidc.client_secret_file
         named[("oidc", "ca_file")] = block.oidc.ca_file
