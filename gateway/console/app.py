@@ -16,6 +16,7 @@ from gateway.console.pages import (
     audit,
     film,
     labels,
+    models,
     pulse,
     quarantine,
     sign_in,
