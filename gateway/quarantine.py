@@ -27,7 +27,7 @@ from pipelines.json_values import plain
 log = structlog.get_logger()
 
 MOST = 2000  # films of one act
-MOST_MADE = 200  # of these, films that something must be made for first: a copy, or a rejection note
+MOST_MADE = 500  # of these, films that something must be made for first: a copy, or a rejection note
 
 
 class Quarantine:

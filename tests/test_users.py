@@ -125,9 +125,11 @@ def test_a_password_that_is_made_up_is_strong_and_another_each_time() -> None:
 def test_names_that_look_alike_are_one_name(ledger: Ledger) -> None:
     """Case is no difference; what is no plain name is none."""
     ledger.add_user("anna", Role.ADMIN, by="x", now=NOW, password_hash="h")
-    for name in ("Anna", "ANNA", "an na", "anna\u200b", "", "x" * 65, "<b>", "ａnna", "a\nb"):
+    for name in ("Anna", "ANNA", "an na", "anna\u200b", "", "x" * 65, "<b>", "ａnna", "a\nb", "\u0430nna"):
         with pytest.raises(CannotChangePerson):
             ledger.add_user(name, Role.VIEWER, by="x", now=NOW)
+    ledger.add_user("Ève", Role.VIEWER, by="x", now=NOW, password_hash="h")
+    assert all(ledger.credentials(name) for name in ("Ève", "ève", "ÈVE", "ANNA"))
     with pytest.raises(NotFound):
         ledger.set_role("bert", Role.VIEWER, by="x", now=NOW)
 

@@ -44,6 +44,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     policy.router,
     destinations.router,
     senders.router,
+    labels.router,
+    models.router,
     users.router,
     audit.router,
     acts.router,

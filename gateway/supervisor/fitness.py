@@ -74,6 +74,7 @@ def troubles(settings: Settings) -> Iterator[Trouble]:
             f"destinations.{name} is named by no route and for no result: it gets only what people send it"
         )
         yield Trouble(("destinations", name), words)
+    yield from _console(settings)
     yield from _policy(settings)
     yield from _classifiers(settings)
     yield from _bundles(settings)
@@ -134,6 +135,28 @@ def region_name(region: Path) -> str:
         card = plain_files.read_json(region / terms.METADATA)
         return str(card["filmgate"]["name"])
     return region.name
+
+
+# The console
+
+
+def _console(settings: Settings) -> Iterator[Trouble]:
+    """Files that it needs: without them there is no console, and everything else goes on."""
+    block, loc = settings.console, ("console",)
+    if not block.enabled:
+        return
+    if (block.host, block.port) == (settings.gateway.host, settings.gateway.port):
+        yield Trouble((*loc, "port"), "console.port is the listener's own port: choose another", refused=True)
+    named: dict[tuple[str, str], Path | None] = {}
+    if block.tls is not None:
+        named[("tls", "certificate")], named[("tls", "key")] = block.tls.certificate, block.tls.key
+    if block.oidc is not None:
+        named[("oidc", "client_secret_file")] = block.oidc.client_secret_file
+        named[("oidc", "ca_file")] = block.oidc.ca_file
+    for steps, path in named.items():
+        if path is not None and not os.access(path, os.R_OK):
+            words = f"{'.'.join((*loc, *steps))}: {path} cannot be read; there is no console without it"
+            yield Trouble((*loc, *steps), words)
 
 
 # The policy

@@ -47,6 +47,7 @@ class Peopling(Database):
         need_name(name)
         row = {
             "name": name,
+            "folded": name.casefold(),
             "subject": subject or None,
             "password": password_hash,
             "role": role.value,
@@ -57,7 +58,7 @@ class Peopling(Database):
             "form_key": secrets.token_hex(32),
         }
         with self.writing(quiet=True) as db:
-            if db.execute(select(people.c.id).where(func.lower(people.c.name) == name.lower())).first():
+            if db.execute(select(people.c.id).where(people.c.folded == name.casefold())).first():
                 raise CannotChangePerson(f"there is a person named {name} already. Nobody was added.")
             try:
                 db.execute(insert(people).values(row))
@@ -77,7 +78,7 @@ class Peopling(Database):
         query = (
             select(people, func.coalesce(open_ones.c.open, 0).label("open"))
             .join(open_ones, open_ones.c.person_id == people.c.id, isouter=True)
-            .order_by(func.lower(people.c.name))
+            .order_by(people.c.folded)
         )
         with self.reading() as db:
             return [user_of(row, row.open) for row in db.execute(query)]
@@ -98,9 +99,7 @@ class Peopling(Database):
 
     def credentials(self, name: str) -> Credentials | None:
         """A person with a password, whether disabled or not; None when there is none of that name."""
-        query = select(people).where(
-            func.lower(people.c.name) == name.lower(), people.c.password.is_not(None)
-        )
+        query = select(people).where(people.c.folded == name.casefold(), people.c.password.is_not(None))
         with self.reading() as db:
             row = db.execute(query).first()
             return None if row is None else Credentials(user_of(row), row.password)
@@ -188,14 +187,16 @@ def need_name(name: str) -> None:
         CannotChangePerson: nobody can be called that.
     """
     plain = name == unicodedata.normalize("NFKC", name) and all(c.isalnum() or c in "._@+-" for c in name)
-    if not (0 < len(name) <= LONGEST_NAME and plain):
+    alphabets = {unicodedata.name(c, "").partition(" ")[0] for c in name if c.isalpha()}
+    if not (0 < len(name) <= LONGEST_NAME and plain and len(alphabets) <= 1):
         raise CannotChangePerson(
-            f"a name has 1 to {LONGEST_NAME} letters, digits and . _ @ + - without spaces. Nobody was added."
+            f"a name has 1 to {LONGEST_NAME} letters of one alphabet, digits and . _ @ + - without spaces. "
+            "Nobody was added."
         )
 
 
 def _row(db: Connection, name: str) -> Row[Any]:
-    row = db.execute(select(people).where(func.lower(people.c.name) == name.lower())).first()
+    row = db.execute(select(people).where(people.c.folded == name.casefold())).first()
     if row is None:
         raise NotFound(f"there is nobody named {name}. Nothing was changed. `filmgate users list` names all.")
     return row

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import note
@@ -43,7 +43,7 @@ class SigningIn(Database):
             .where(
                 devices.c.token_digest == device_digest,
                 devices.c.seen_at > now - timedelta(days=DEVICE_DAYS),
-                func.lower(people.c.name) == name.lower(),
+                people.c.folded == name.casefold(),
             )
         )
         with self.reading() as db:

@@ -12,7 +12,8 @@ people = Table(
     "people",
     metadata,
     Column("id", _ID, primary_key=True, autoincrement=True),
-    Column("name", String(64), nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
+    Column("folded", String(192), nullable=False, unique=True),  # by which it is found, whatever its case
     Column("subject", String(320), unique=True),  # at a provider or proxy; NULL: signs in here, by password
     Column("password", Text),  # its argon2id hash, with salt and costs
     Column("role", String(8), nullable=False),

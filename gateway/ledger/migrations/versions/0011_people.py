@@ -14,6 +14,7 @@ def upgrade() -> None:
         "people",
         sa.Column("id", _ID, autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("folded", sa.String(length=192), nullable=False),
         sa.Column("subject", sa.String(length=320), nullable=True),
         sa.Column("password", sa.Text(), nullable=True),
         sa.Column("role", sa.String(length=8), nullable=False),
@@ -24,7 +25,7 @@ def upgrade() -> None:
         sa.Column("signed_in_at", sa.DateTime(), nullable=True),
         sa.Column("form_key", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("name"),
+        sa.UniqueConstraint("folded"),
         sa.UniqueConstraint("subject"),
     )
     op.create_table(
