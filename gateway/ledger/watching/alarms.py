@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, literal_column, select, update
 from gateway.ledger.engine import Database
 from gateway.ledger.moves import inserted, note, stands
 from gateway.ledger.records import DeliveryState, HoldState, Undone
-from gateway.ledger.tables import deliveries, holds
+from gateway.ledger.tables import deliveries, holds, versions
 from gateway.ledger.watching.films import _put
 from gateway.ledger.watching.records import Alarm, AlarmKind, Notice, NoticeState, Signal
 from gateway.ledger.watching.tables import alarms, notices, tallies
@@ -136,6 +136,18 @@ class Alarming(Database):
                 )
             ]
         return [Undone(row[0], DeliveryState(row[1]), row[2] or "", *row[3:]) for row in rows]
+
+    def held_digest(self, sender: str | None) -> str | None:
+        """The object of a sender's newest open hold; without a sender, of the oldest hold of all."""
+        waits = select(versions.c.digest).join(holds, holds.c.version_id == versions.c.id)
+        waits = waits.where(stands(holds, HoldState.OPEN)).limit(1)
+        if sender is None:
+            waits = waits.order_by(holds.c.opened_at, holds.c.id)
+        else:
+            waits = waits.where(holds.c.sender == sender).order_by(holds.c.id.desc())
+        with self.reading() as db:
+            digest: str | None = db.scalar(waits)
+            return digest
 
     def waiting_since(self, before: datetime) -> tuple[int, datetime | None]:
         """How many films have been held since before then, and the oldest one's time."""
