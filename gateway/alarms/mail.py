@@ -22,9 +22,7 @@ _LONGEST_SUBJECT = 120
 class Mail:
     """Sends notices by SMTP, a connection each: there are few."""
 
-    def __init__(
-        self, settings: Settings, picture: Callable[[Alarm], bytes | None] = lambda _: None
-    ) -> None:
+    def __init__(self, settings: Settings, picture: Callable[[Alarm], bytes | None] = lambda _: None) -> None:
         """
         Args:
             picture: a small JPEG of a film that an alarm is about.
