@@ -64,7 +64,7 @@ def test_the_average_is_never_said_to_be_longer_than_it_is(rate: float, up: int,
 
 
 @pytest.mark.parametrize("films", [50, 200, 800])
-@pytest.mark.parametrize("rate", [0.0005, 0.005, 0.02, 0.05, 0.1, 0.2, 0.26, 0.35, 0.5, 0.6, 0.9])
+@pytest.mark.parametrize("rate", [0.0005, 0.005, 0.02, 0.05, 0.1, 0.26, 0.5, 0.9])
 def test_the_promise_holds_whatever_the_true_rate_is(rate: float, films: int) -> None:
     """Over every past of so many films, each with the charts that follow from it: a sum, not a simulation."""
     assert promised(rate, films, FILMS_PER_FALSE) * FILMS_PER_FALSE <= 1.0
@@ -183,15 +183,15 @@ def test_a_watch_survives_its_way_through_the_ledger() -> None:
 
 
 def test_false_alarms_of_a_whole_sender_are_as_rare_as_promised() -> None:
-    """A quarter of 9,000 films, learning included, for four rates, fifteen times: no more than what one in
+    """A quarter of 9,000 films, learning included, for four rates, six times: no more than what one in
     a quarter allows with 99.9 % (Poisson)."""
     draw = Random(3)
-    quarters, alarms = 15, 0
+    quarters, alarms = 6, 0
     for _ in range(quarters):
         for rate in (0.005, 0.005, 0.06, 0.3):
             events = [draw.random() < rate for _ in range(9000)]
             alarms += sum(judgement is Judgement.ALARM for _, judgement in followed(events)[1])
-    assert alarms <= 28  # the 99.9 % point of Poisson(15)
+    assert alarms <= 14  # the 99.9 % point of Poisson(6)
 
 
 NOW = datetime(2026, 11, 26, 15, 20, tzinfo=UTC)
