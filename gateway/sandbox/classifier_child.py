@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from models.bundle import BundleError
 from models.classifiers import bundle
-from models.classifiers.bundle import BundleError
 
 
 def main() -> None:

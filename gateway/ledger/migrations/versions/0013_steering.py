@@ -4,6 +4,8 @@ Decisions from now on keep what they rest on, so that other rules can be tried o
 looked up by an index.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -13,7 +15,7 @@ down_revision = "0012"
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def _said(table: str, *columns: sa.Column, index: str) -> None:
+def _said(table: str, *columns: sa.Column[Any], index: str) -> None:
     """A table of what somebody said, and who ended it when."""
     op.create_table(
         table,
