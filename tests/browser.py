@@ -142,10 +142,11 @@ class Console:
 
 
 @contextmanager
-def served(shell: Shell) -> Iterator[Console]:
-    """The console over `shell` on a free port."""
+def served(shell: Shell, port: int = 0) -> Iterator[Console]:
+    """The console over `shell`, on a free port unless one is named."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind(("127.0.0.1", port))
+        listening.listen()  # who comes before the server does waits
         config = uvicorn.Config(create_app(shell), log_config=None, log_level="warning")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
