@@ -6,11 +6,13 @@ import { showTimes } from '/static/console.js';
 import { applyTo, inWords, staged, thumb } from './cards.js';
 
 const big = document.getElementById('big');
+const REST_MS = 120; // a film that is passed by sooner is shown by its thumbnail
 
 export class BigView {
   /** staged(card, operations): the viewer's own tools turned it. left(): closed by its button. */
   constructor({ turned, left }) {
     this.card = null;
+    this.timer = 0;
     this.original = new Pane(big.querySelector('[data-pane="original"]'));
     this.fix = new Pane(big.querySelector('[data-pane="fix"]'), { tools: false });
     this.original.element.addEventListener('viewer:changed', (event) => turned(this.card, event.detail));
@@ -46,8 +48,12 @@ export class BigView {
     this.original.viewer.drawBox(done);
   }
 
+  /** Have the values of these at hand, once somebody rests on a film: who flies by needs thumbnails alone. */
   prefetch(cards) {
-    for (const card of cards) this.original.prefetch(card.dataset.digest, card.dataset.proposal);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      for (const card of cards) this.original.prefetch(card.dataset.digest);
+    }, REST_MS);
   }
 
   #why(card) {
@@ -95,12 +101,8 @@ class Pane {
       if (!(await this.viewer.show(digest, operations ?? {})) && this.shown !== digest) return;
       this.viewer.setBox(box, words);
       this.element.classList.remove('waits');
-    }, 120);
+    }, REST_MS);
   }
 
-  prefetch(digest, proposal) {
-    new Image().src = thumb(digest);
-    if (proposal) new Image().src = thumb(proposal);
-    this.viewer.prefetch(digest);
-  }
+  prefetch(digest) { this.viewer.prefetch(digest); }
 }
