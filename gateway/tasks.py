@@ -35,9 +35,9 @@ from pipelines.examine import (
 )
 from pipelines.film import Film, Finding, Header, Operations, Sender
 from pipelines.gates import Gates
-from pipelines.owing import Routes, owing
 from pipelines.pixels.viewing import thumbnail
 from pipelines.policy import NOBODY, Policy
+from pipelines.policy.owing import Routes, owing
 
 log = structlog.get_logger()
 

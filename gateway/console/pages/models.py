@@ -12,7 +12,7 @@ from gateway.console.bundles import Shown, bundles
 from gateway.console.doors import Things, Viewer
 from gateway.console.rendering import page
 from gateway.ledger.labelling.scores import BINS, GateScores
-from pipelines.exact import as_many_by_chance, clopper_pearson
+from pipelines.watching.exact import as_many_by_chance, clopper_pearson
 
 router = APIRouter()
 
