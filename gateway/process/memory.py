@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 LARGE_BYTES = 1 << 20
 ARENAS = 2
+SQLITE_BYTES = 6 << 20  # of the page caches of all connections together: the kernel has the pages, too
 
 
 def keep_little() -> None:
@@ -21,6 +23,8 @@ def keep_little() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
         libc.mallopt(_M_ARENA_MAX, ARENAS)
+    with closing(sqlite3.connect(":memory:")) as db:  # it holds for every connection of this process
+        db.execute(f"PRAGMA soft_heap_limit={SQLITE_BYTES}")
 
 
 def settle() -> None:
