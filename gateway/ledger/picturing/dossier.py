@@ -286,8 +286,10 @@ def _delivery_moments(db: Connection, film_id: int) -> Iterator[Moment]:
 
 
 def _event_moments(db: Connection, film_id: int) -> Iterator[Moment]:
+    arrived = select(deliveries.c.destination, deliveries.c.ended_at).where(deliveries.c.film_id == film_id)
+    told = {(row.destination, row.ended_at) for row in db.execute(arrived)}  # a delivery's own row says it
     for row in db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id)):
-        if row.what not in OWN_EVENTS:
+        if row.what not in OWN_EVENTS and (row.detail.get("destination"), row.at) not in told:
             detail = "; ".join(f"{name} {_plain(value)}" for name, value in row.detail.items() if value)
             yield Moment(row.at, row.what, detail, row.who)
 
