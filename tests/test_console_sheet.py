@@ -43,7 +43,7 @@ def test_a_card_has_the_film_its_fix_and_why_and_nothing_of_the_patient(console:
 
 
 def test_the_bar_is_one_line_and_hides_no_block(console: Console, tab: Page) -> None:
-    """However long the names are: the header of a block that is scrolled through sticks right below the bar."""
+    """However long the names are: the header of a block sticks right below the bar."""
     room = ("A_LONG_AE_TITLE_", "Bucky of the emergency department, second floor")
     last = hold_films(console.shell, LATERAL, 14, room=room)[-1]
     sheet = sheet_of(console, tab, f"reason=LATERAL&sender={room[0]}")
