@@ -295,4 +295,8 @@ def _event_moments(db: Connection, film_id: int) -> Iterator[Moment]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):  # the operations of a copy: those that it had
+        return ", ".join(
+            name if its is True else f"{name} {_plain(its)}" for name, its in value.items() if its
+        )
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
