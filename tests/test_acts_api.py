@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from gateway.bootstrap import Shell, now
 from gateway.console.doors import Role
+from gateway.console.pages.audit import _details
 from gateway.ledger.acting.table import TABLE, DoneBy, FilmState
 from gateway.ledger.records import Judged
 from gateway.settings import Settings
@@ -177,6 +178,12 @@ def test_the_audit_page_shows_who_did_what_and_narrows(client: TestClient, shell
     assert [row[5] for row in rows[1:3]] == ["asked the ward", '\'=HYPERLINK("x")<b>']
     assert client.get("/audit", params={"film": "x"}).status_code == 422
     assert client.get("/audit", params={"last_day": "9999-12-31"}).status_code == 200
+
+
+def test_the_detail_of_an_act_is_in_words() -> None:
+    """No row has a value of Python's in it."""
+    detail = {"operations": {"turn": 270, "invert": True, "flip": False}, "good": False, "to": ["a", "b"]}
+    assert list(_details(detail)) == ["turn 270, invert", "good: no", "to a, b"]
 
 
 def test_the_audit_goes_on_page_by_page(client: TestClient, shell: Shell) -> None:

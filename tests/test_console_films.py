@@ -199,6 +199,16 @@ def delivered(shell: Shell, **ended: Any) -> None:
         shell.ledger.delivered(delivery.id, NOW)
 
 
+def test_a_delivery_stands_once_in_the_timeline(shell: Shell) -> None:
+    """By its own row, which names the destination; the event that says the same is left out."""
+    film(shell, judged=TO_AI)
+    delivered(shell)
+    with signed_in(shell, Role.VIEWER) as client:
+        page = client.get("/films/1").text
+    assert page.count("original delivered to chest-ai") == 1
+    assert "courier" not in page
+
+
 def test_why_says_what_became_of_a_film_in_a_sentence(shell: Shell) -> None:
     """Waiting for the gates; held, and for what; released by whom; delivered when."""
     film(shell, judged=None)

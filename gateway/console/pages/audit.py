@@ -164,6 +164,10 @@ def _details(detail: Mapping[str, Any]) -> Iterator[str]:
         elif isinstance(value, list):
             yield f"{name.replace('_', ' ')} {', '.join(map(str, value))}"
         elif isinstance(value, dict):
-            yield ", ".join(f"{key} {inner}" for key, inner in value.items() if inner)
+            yield ", ".join(
+                key if inner is True else f"{key} {inner}" for key, inner in value.items() if inner
+            )
+        elif isinstance(value, bool):
+            yield f"{name.replace('_', ' ')}: {'yes' if value else 'no'}"
         else:
             yield f"{name.replace('_', ' ')} {value}"

@@ -101,12 +101,16 @@ export class Blocks {
   }
 
   #counts(look) {
+    const put = (place, count) => {
+      place.textContent = count;
+      place.nextElementSibling.textContent = count === 1 ? 'film' : 'films';
+    };
     for (const place of document.querySelectorAll('[data-total]')) place.textContent = look.total;
     for (const block of this.list) {
       const count = look.counts[block.dataset.key];
       const place = block.querySelector('.count');
-      if (place && block.dataset.key in look.counts) place.textContent = count;
-      else if (place && block.dataset.key !== 'mine') place.textContent = '0';
+      if (place && block.dataset.key in look.counts) put(place, count);
+      else if (place && block.dataset.key !== 'mine') put(place, 0);
     }
   }
 
