@@ -79,9 +79,10 @@ def serve(
     for library in ("uvicorn", "httpx"):
         logging.getLogger(library).setLevel(logging.ERROR)
     passwords.warm_up()
-    memory.give_back()
     with bound(settings) as listening:
-        Server(_config(shell), stop=stop, ready=ready, beat=beat).run([listening])
+        server = Server(_config(shell), stop=stop, ready=ready, beat=beat)
+        memory.settle()
+        server.run([listening])
 
 
 def _config(shell: Shell) -> uvicorn.Config:
