@@ -1,5 +1,7 @@
-"""What a hand does before the console has answered, and answers that come late, or never: nothing is claimed that the
-ledger lacks, nothing is done twice, and a key acts on the film that was seen."""
+"""What a hand does before the console has answered; and answers that come late, or never.
+
+Nothing is claimed that the ledger lacks, nothing is done twice, and a key acts on the film that was seen.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +133,7 @@ def test_a_lost_answer_is_asked_for_and_nothing_is_done_twice(sheet: SheetPage, 
 
 @pytest.mark.parametrize("reach", [True, False], ids=["done", "not done"])
 def test_without_any_answer_the_page_asks_what_became_of_it(sheet: SheetPage, reach: bool) -> None:
-    """It says that it does not know, shows the film as not decided, and learns it when the console is back."""
+    """It says that it does not know, shows the film as held, and learns it when the console is back."""
     film = sheet.current
     lose_answers(sheet, 6, reach=reach, where="**/api/acts**")  # four times, then twice what became of it
     sheet.press("p")
@@ -215,7 +217,9 @@ def test_a_film_that_comes_amid_an_act_moves_no_key(sheet: SheetPage) -> None:
         sheet.soon(lambda: back.kept)
         (fresh,) = hold_films(sheet.console.shell, UNSURE)
         sheet.tab.wait_for_function(  # it was told of, while the act was under way
-            "() => new Promise(heard => document.body.addEventListener('filmgate:changed', heard, { once: true }))"
+            """() => new Promise((heard) => {
+              document.body.addEventListener('filmgate:changed', heard, { once: true });
+            })"""
         )
         assert sheet.all == [first, second, third]
         assert sheet.current == second

@@ -27,7 +27,7 @@ def test_titles_are_those_of_cid_7010() -> None:
 
 
 def test_reasons_are_all_of_cid_7011_and_patient_safety() -> None:
-    assert REJECT_REASONS == REASONS | {PATIENT_SAFETY: TITLES[PATIENT_SAFETY]}
+    assert REASONS | {PATIENT_SAFETY: TITLES[PATIENT_SAFETY]} == REJECT_REASONS
     assert {code: one.meaning for code, one in QUALITY_CODES.items()} == REASONS
 
 

@@ -146,7 +146,7 @@ class Back(BaseModel):
 
 
 class Changed(BaseModel):
-    """What the page lacks: blocks with new cards, films that are not held any more or are again, the counts."""
+    """What the page lacks: new cards, films that are not held any more or are again, the counts."""
 
     total: int
     counts: dict[str, int]
