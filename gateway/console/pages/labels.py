@@ -15,6 +15,7 @@ from gateway.bootstrap import Shell, now
 from gateway.console.doors import Reviewer, Things, Viewer
 from gateway.console.labels import KEYS
 from gateway.console.rendering import page
+from gateway.console.spreadsheets import Csv
 from gateway.errors import NotFound
 from gateway.ledger.labelling.blind import Sampled
 from gateway.ledger.labelling.labels import LabelCounts, LabelsWanted
@@ -45,7 +46,7 @@ class Period:
     slips: Slips
 
 
-@router.get("/labels")
+@router.get("/labels", response_class=HTMLResponse)
 def labels(
     request: Request,
     person: Viewer,
@@ -93,7 +94,7 @@ def labels(
     )
 
 
-@router.get("/labels/manifest.csv")
+@router.get("/labels/manifest.csv", response_class=Csv)
 def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     """The manifest that `filmgate train` and `calibrate --site` take; its pictures are written by the CLI."""
     agreed, disagreed = shell.ledger.labelled()
@@ -105,7 +106,7 @@ def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     )
 
 
-@router.get("/labels/blind")
+@router.get("/labels/blind", response_class=HTMLResponse)
 def blind_page(request: Request, person: Reviewer, shell: Things) -> HTMLResponse:
     """Films to look at without knowing what became of them."""
     _draw(shell)
