@@ -17,6 +17,7 @@ from gateway.console.labels import KEYS
 from gateway.console.pages.film import BUTTONS
 from gateway.console.pages.quarantine.rejecting import REJECTS
 from gateway.console.rendering import page
+from gateway.console.spreadsheets import Csv
 from gateway.errors import NotFound
 from gateway.ledger.acting.records import Meant
 from gateway.ledger.acting.table import DoneBy, acts_of
@@ -49,7 +50,7 @@ class Period:
     slips: Slips
 
 
-@router.get("/labels")
+@router.get("/labels", response_class=HTMLResponse)
 def labels(
     request: Request,
     person: Viewer,
@@ -97,7 +98,7 @@ def labels(
     )
 
 
-@router.get("/labels/manifest.csv")
+@router.get("/labels/manifest.csv", response_class=Csv)
 def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     """The manifest that `filmgate train` and `calibrate --site` take; its pictures are written by the CLI."""
     agreed, disagreed = shell.ledger.labelled()
@@ -109,7 +110,7 @@ def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     )
 
 
-@router.get("/labels/blind")
+@router.get("/labels/blind", response_class=HTMLResponse)
 def blind_page(request: Request, person: Reviewer, shell: Things) -> HTMLResponse:
     """Films to look at without knowing what became of them."""
     _draw(shell)

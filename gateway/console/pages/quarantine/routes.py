@@ -47,7 +47,7 @@ class Block:
     next: str  # where the next cards are; "" after the last
 
 
-@router.get("/quarantine")
+@router.get("/quarantine", response_class=HTMLResponse)
 def quarantine(
     request: Request, asked: Annotated[Asked, Query()], person: Viewer, shell: Things
 ) -> HTMLResponse:
@@ -75,7 +75,7 @@ def quarantine(
     )
 
 
-@router.get("/quarantine/cards")
+@router.get("/quarantine/cards", response_class=HTMLResponse)
 def cards(
     request: Request,
     asked: Annotated[Asked, Query()],
@@ -90,7 +90,7 @@ def cards(
     return part(request, "quarantine/cards.html", person, cards=views, next=following)
 
 
-@router.get("/quarantine/card")
+@router.get("/quarantine/card", response_class=HTMLResponse)
 def one_card(
     request: Request, person: Viewer, shell: Things, hold: Annotated[int, Query(ge=1, lt=2**63)]
 ) -> HTMLResponse:
