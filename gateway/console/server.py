@@ -155,5 +155,6 @@ def bound(settings: ConsoleSettings) -> Iterator[socket.socket]:
                 "Films come in, are examined and are sent as before. Stop the program that has it "
                 f"(`ss -ltnp 'sport = :{settings.port}'` names it), or choose another one: console.port in "
                 "filmgate.yaml, or FILMGATE_CONSOLE__PORT; `console: {enabled: false}` runs without a "
+                "console."
             ) from error
         yield listening
