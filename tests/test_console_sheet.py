@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import Console, chromium, console, expects, new_tab, tab
+from console.held_films import INVERTED, LATERAL, ROOM_1, ROOM_2, TURNED, UNSURE, hold_films
 from console_client import signed_in
-from held_films import INVERTED, LATERAL, ROOM_1, ROOM_2, TURNED, UNSURE, hold_films
 from playwright.sync_api import Browser, Page, expect
 from sheet_page import SheetPage
 
