@@ -61,6 +61,7 @@ function answer(dialog, listen) {
   const end = (value) => {
     stop();
     dialog.removeEventListener('click', leave);
+    dialog.removeEventListener('close', closed);
     resolve(value); // before the next key, so that the decision is taken when it is heard
   };
   const stop = listen((value) => {
@@ -69,7 +70,8 @@ function answer(dialog, listen) {
   });
   const leave = (event) => { if (event.target.closest('[data-leave]')) dialog.close(); };
   dialog.addEventListener('click', leave);
-  dialog.addEventListener('close', () => end(null), { once: true });
+  const closed = () => { if (!dialog.open) end(null); }; // not when it was the one before, whose event comes late
+  dialog.addEventListener('close', closed);
   dialog.showModal();
   dialog.querySelector('[data-usual], textarea').focus();
   return promise;

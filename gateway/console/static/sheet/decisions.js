@@ -43,6 +43,7 @@ export class Decisions {
       const card = byHold(film.hold);
       if (!card) continue;
       mark(card, act === 'gate-again' ? 'elsewhere' : 'decided', act, true);
+      delete card.dataset.act; // of an earlier decision that was walked back to
       unstage(card);
     }
     this.last = { act, fields };
@@ -83,6 +84,7 @@ export class Decisions {
     this.orders = this.orders.filter((one) => one.films.length);
     const card = byHold(film.hold);
     mark(card, 'held');
+    delete card.dataset.act;
     this.said += 1;
     this.outbox.push({ act: 'undo', undoes: [order] });
     say('Undone: the film is held again.', 'good');

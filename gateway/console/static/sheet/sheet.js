@@ -257,7 +257,13 @@ async function selectBlock(block) {
   else selection.addNamed(open);
 }
 
-async function walk(back) {
+let walking = Promise.resolve(); // one step after the other
+
+function walk(back) {
+  walking = walking.then(() => walkOne(back)).catch((error) => say(error.message, 'bad'));
+}
+
+async function walkOne(back) {
   const act = await decisions.walk(back);
   if (act === null) return void say(back ? 'You did nothing before that.' : 'This is the last thing you did.');
   if (!act.hold) return void leaveFor(`/films/${act.film}`);
