@@ -38,23 +38,23 @@ class Fault:
 
 INVERTED = Fault(
     Reason.INVERTED,
-    Finding("inversion", Verdict.BAD, 0.998, 0.2, 0.8, Reason.INVERTED, "inverted, p 0.998"),
+    Finding("inversion", Verdict.BAD, 0.002, 0.2, 0.8, Reason.INVERTED, "inverted, p 0.998"),
     Operations(invert=True),
     inverted=True,
 )
 TURNED = Fault(
     Reason.ROTATED_90,
-    Finding("rotation", Verdict.BAD, 0.991, 0.3, 0.7, Reason.ROTATED_90, "turned 90 degrees, p 0.991"),
+    Finding("rotation", Verdict.BAD, 0.009, 0.3, 0.7, Reason.ROTATED_90, "turned 90 degrees, p 0.991"),
     Operations(turn=270),
     turn=90,
 )
 UNSURE = Fault(
     Reason.INVERSION_UNSURE,
-    Finding("inversion", Verdict.UNSURE, 0.52, 0.2, 0.8, Reason.INVERSION_UNSURE, "inverted, p 0.520"),
+    Finding("inversion", Verdict.UNSURE, 0.48, 0.2, 0.8, Reason.INVERSION_UNSURE, "inverted, p 0.520"),
 )
 LATERAL = Fault(
     Reason.LATERAL,
-    Finding("anatomy", Verdict.UNSURE, 0.61, 0.3, 0.7, Reason.LATERAL, "lateral, p 0.610"),
+    Finding("anatomy", Verdict.UNSURE, 0.39, 0.3, 0.7, Reason.LATERAL, "lateral, p 0.610"),
     kind="lateral",
 )
 ROOM_1, ROOM_2 = ("ROOM1", "DX-EAST"), ("ROOM2", "DX-WEST")

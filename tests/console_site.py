@@ -10,6 +10,7 @@ import queue
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -73,10 +74,15 @@ class Site:
 
 
 @contextmanager
-def demonstration(folder: Path) -> Iterator[Site]:
+def demonstration() -> Iterator[Site]:
     """`filmgate demo` stays up with its ten films, after a day of two rooms."""
     if not os.access(DCMSEND, os.X_OK):
         pytest.skip(f"{DCMSEND} is missing (make peers)")
+    with tempfile.TemporaryDirectory(prefix="hospital-") as folder:  # a short path, as it is in the pictures
+        yield from _demonstration(Path(folder))
+
+
+def _demonstration(folder: Path) -> Iterator[Site]:
     port, config, state = free_port(), folder / "filmgate.yaml", folder / "state"
     config.write_text(yaml.safe_dump(_settings(folder, port)))
     _yesterday(config, state)
