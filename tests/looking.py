@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 THEMES = ("dark", "light")
 SIZES = ((1280, 720), (1920, 1080))  # of a notebook, and of the screen on a desk
-GREYS, COLOURS = 24, 64  # of a picture that is kept: films and text; marks, links, chips
+GREYS, COLOURS = 18, 48  # of a picture that is kept: films and text; marks, links, chips
 OFTEN = 24  # colours that are kept as they are: grounds and lines
 COLOURED = 24  # by how much red, green and blue differ at least, of 255
 FEWEST_COLOURS = 12  # even of text on a ground, by its smooth edges
@@ -36,6 +36,7 @@ class Looking:
     def at(self, page: Page, name: str, *, keep: bool = True) -> list[str]:
         """The faults of the page as it stands there, and pictures of it: NAME-dark-1280.png and so on."""
         faults = list[str]()
+        page.emulate_media(reduced_motion="reduce")  # a colour on its way from theme to theme has no contrast
         for theme in THEMES:
             page.evaluate(_SWITCH, theme)
             faults += [f"{name}, {theme}: {one}" for one in grave(page)]
