@@ -1,6 +1,6 @@
 # filmgate: `make run` sets everything up and shows it at work; `make test` sets everything up and tests it.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlalchemy lint format bench clean docs constraints peers venv
+.PHONY: help run test test-sqlalchemy lint format bench clean docs screenshots constraints peers venv
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
@@ -50,6 +50,9 @@ bench: $(STAMP) peers ## measure receive, gate and delivery rates on this machin
 docs: $(STAMP) ## check that every setting and reason is documented; write docs/settings.schema.json
 	@$(BIN)/filmgate config schema > docs/settings.schema.json
 	@$(BIN)/python -m pytest -q tests/test_docs.py
+
+screenshots: $(STAMP) peers ## look at every page of the console in a browser, and keep its pictures in docs/console
+	@FILMGATE_SCREENSHOTS=docs/console $(BIN)/python -m pytest -q tests/e2e/test_browser_pages.py
 
 clean: ## remove what make made (not the state folder)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist

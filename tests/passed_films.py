@@ -26,10 +26,11 @@ def pass_film(
     patient: str = "CANARY-ID-1",
     sender: str = "ROOM1",
     judged: Judged = PASS,
+    at: datetime | None = None,
     **phantom: Any,
 ) -> int:
     """Receive and examine one film; its id."""
-    now = datetime.now(UTC)
+    now = at or datetime.now(UTC)
     dataset = phantom_dx(
         phantom.pop("kind", "frontal"), number, size=SIZE, salt=f"{number}", patient="CANARY^NAME", **phantom
     )

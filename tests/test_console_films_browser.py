@@ -55,7 +55,7 @@ def test_one_box_answers_with_a_sentence_and_a_picture(console: Console, tab: Pa
     (found,) = console.shell.ledger.search()
     console.sign_in(tab)
     tab.goto(console.url + "/films")
-    box = tab.get_by_placeholder("Why no AI result?")
+    box = tab.get_by_placeholder("Why no result?")
     box.fill(found.header.accession or found.sop_instance_uid)
     box.press("Enter")
     expect(tab.locator(".fate")).to_contain_text("turned 90 degrees clockwise")

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browser import Console, chromium, console, expects, new_tab, tab
 from console.held_films import INVERTED, LATERAL, ROOM_1, ROOM_2, TURNED, UNSURE, hold_films
 from console_client import signed_in
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from sheet_page import SheetPage
 
 from gateway.console.doors import Role
@@ -109,6 +109,33 @@ def test_one_broken_room_is_one_block_and_one_act(console: Console, tab: Page) -
     sheet.press("u")
     for film in forty:
         sheet.becomes(film.hold, "open")
+
+
+def test_a_key_waits_for_the_block_that_is_being_selected(console: Console, tab: Page) -> None:
+    """The films of a block are slow to come: the act means all of them, and not the one under the cursor."""
+    films = hold_films(console.shell, INVERTED, 3)
+    sheet = sheet_of(console, tab)
+    asked: list[Route] = []
+    tab.route("**/api/quarantine/films?*", lambda route: asked.append(route))
+    sheet.press("X", "a")
+    sheet.soon(lambda: asked)
+    assert [sheet.state(film.hold) for film in films] == ["open"] * 3
+    asked[0].continue_()
+    for film in films:
+        sheet.becomes(film.hold, "corrected")
+    sheet.quiet()
+
+
+def test_a_block_that_could_not_be_selected_is_left_alone(console: Console, tab: Page) -> None:
+    """What was pressed for all of it is done to none of it."""
+    expects(tab, "net::ERR_FAILED")
+    films = hold_films(console.shell, INVERTED, 3)
+    sheet = sheet_of(console, tab)
+    tab.route("**/api/quarantine/films?*", lambda route: route.abort())
+    sheet.press("X", "a")
+    expect(tab.locator("#said")).to_contain_text("nothing was done")
+    assert [sheet.state(film.hold) for film in films] == ["open"] * 3
+    assert sheet.selected == []
 
 
 def test_an_act_that_fails_brings_the_film_back_with_words(console: Console, tab: Page) -> None:

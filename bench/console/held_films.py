@@ -51,11 +51,11 @@ TURNED = Fault(
 )
 UNSURE = Fault(
     Reason.INVERSION_UNSURE,
-    Finding("inversion", Verdict.UNSURE, 0.52, 0.2, 0.8, Reason.INVERSION_UNSURE, "inverted, p 0.520"),
+    Finding("inversion", Verdict.UNSURE, 0.48, 0.2, 0.8, Reason.INVERSION_UNSURE, "inverted, p 0.520"),
 )
 LATERAL = Fault(
     Reason.LATERAL,
-    Finding("anatomy", Verdict.UNSURE, 0.61, 0.3, 0.7, Reason.LATERAL, "lateral, p 0.610"),
+    Finding("anatomy", Verdict.UNSURE, 0.39, 0.3, 0.7, Reason.LATERAL, "lateral, p 0.610"),
     kind="lateral",
 )
 ROOM_1, ROOM_2 = ("ROOM1", "DX-EAST"), ("ROOM2", "DX-WEST")

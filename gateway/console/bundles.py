@@ -51,6 +51,11 @@ class Shown:
     calibrated: Calibrated | None = None
     problem: str = ""  # why it cannot be read
 
+    @property
+    def ships(self) -> bool:
+        """Whether it came with filmgate, so that its folder tells nobody anything."""
+        return Path(self.folder).resolve().parent == SHIPPED.resolve()
+
 
 def bundles(settings: Settings) -> list[Shown]:
     """Those in use first, in the order of the gates; then what ships besides."""

@@ -49,16 +49,20 @@ function switchTheme(event) {
 
 document.getElementById('theme')?.addEventListener('click', switchTheme);
 
-/** Show each <time datetime> by the reader's own clock. */
+const thisYear = new Date().getFullYear();
+const DAY = { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit' };
+
+/** Show each <time datetime> by the reader's own clock: the month as a word, the year where it is another one. */
 export function showTimes(root = document) {
   for (const time of root.querySelectorAll('time[datetime]:not([data-shown])')) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.valueOf())) continue;
-    time.textContent = at.toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'medium' });
+    const year = at.getFullYear() === thisYear ? {} : { year: 'numeric' };
+    time.textContent = at.toLocaleString(undefined, { ...DAY, ...year });
     time.title = time.dateTime;
     time.dataset.shown = '';
   }
 }
 
 showTimes();
-document.addEventListener('htmx:afterSwap', (event) => showTimes(event.detail.target));
+document.addEventListener('htmx:afterSettle', () => showTimes()); // the target of an outer swap is the element that went

@@ -16,6 +16,7 @@ const labels = JSON.parse(sheet.dataset.labels); // key -> {words, labels}
 const mayDecide = sheet.dataset.decides === 'yes';
 
 let current = null;
+let selecting = null; // while the films of a block are asked for
 
 const selection = new Selection(drawn);
 const blocks = new Blocks(drawn);
@@ -248,7 +249,26 @@ function leave() {
 }
 
 /** All of a block, or none of it where all of it is selected; what is not loaded yet, too. */
-async function selectBlock(block) {
+function selectBlock(block) {
+  const asked = (selecting ?? Promise.resolve())
+    .then(() => takeBlock(block))
+    .catch((error) => { later.clear(); say(`The block is not selected, and nothing was done. ${error.message}`, 'bad'); })
+    .finally(() => { if (selecting === asked) selecting = null; });
+  selecting = asked;
+}
+
+/** What means the selected films waits for a block that is being selected: else it would mean one film alone. */
+const later = new Set();
+function whole(does) {
+  return (...pressed) => {
+    if (!selecting) return does(...pressed);
+    const one = () => does(...pressed);
+    later.add(one);
+    return selecting.then(() => { if (later.delete(one)) one(); });
+  };
+}
+
+async function takeBlock(block) {
   const { films } = await ask('GET', block.dataset.named);
   const cards = [...block.querySelectorAll('.film')];
   const decided = new Set(cards.filter((card) => !isOpen(card)).map((card) => Number(card.dataset.hold)));
@@ -284,13 +304,15 @@ const handlers = {
   first: () => goTo(all()[0] ?? null), last: () => goTo(all().at(-1) ?? null),
   open: () => (big.isOpen ? closeBig() : openBig()), leave,
   back: () => walk(true), forward: () => walk(false),
-  accept, reject, note, label, box, group,
-  pass: () => decide('release'),
-  repeat: () => (decisions.last ? decide(decisions.last.act, decisions.last.fields) : say('You decided nothing yet.')),
+  accept: whole(accept), reject: whole(reject), note: whole(note), label: whole(label), box, group,
+  pass: whole(() => decide('release')),
+  repeat: whole(() => (decisions.last ? decide(decisions.last.act, decisions.last.fields) : say('You decided nothing yet.'))),
+  'gate-again': whole(() => decide('gate-again')),
   undo,
-  confirm: () => confirm() || (current && leaveFor(`/films/${current.dataset.film}`)),
-  right: () => change('right'), left: () => change('left'), invert: () => change('invert'), flip: () => change('flip'),
-  select: () => { if (current) { selection.toggle(current); if (!big.isOpen) step(1); } },
+  confirm: whole(() => confirm() || (current && leaveFor(`/films/${current.dataset.film}`))),
+  right: whole(() => change('right')), left: whole(() => change('left')),
+  invert: whole(() => change('invert')), flip: whole(() => change('flip')),
+  select: whole(() => { if (current) { selection.toggle(current); if (!big.isOpen) step(1); } }),
   block: () => current && selectBlock(current.closest('.block')),
   search: () => document.querySelector('#wishes input[type="search"]').focus(),
 };
@@ -298,7 +320,6 @@ const handlers = {
 /** A button of the strip says the id of a key. */
 function run(id) {
   if (id === 'help') help(handlers);
-  else if (id === 'gate-again') decide('gate-again');
   else handlers[id]?.();
 }
 
