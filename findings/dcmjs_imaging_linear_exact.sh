@@ -5,7 +5,7 @@
 #
 # Expected: the picture of LINEAR but for one grey at most, as the two differ by half a stored value.
 # Seen: the window lies half a width too high. It begins at the center, where it should be at half already, and the upper half of
-# the window reaches beyond white. LINEAR and SIGMOID are right. Orthanc, pydicom 3.0.2 and dcm2pnm of DCMTK are right for all.
+# the window reaches beyond white. LINEAR and SIGMOID are right. pydicom 3.0.2 is right for all three.
 #
 # Why it matters: LINEAR_EXACT is what stands in films whose maker thought about half values. Rendered in the browser or behind
 # Node.js they come out dark: half of the contrast that the window asks for is black.

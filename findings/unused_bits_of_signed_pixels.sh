@@ -45,7 +45,7 @@ import requests
 import SimpleITK as sitk
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation as DX, ExplicitVRLittleEndian
+from pydicom.uid import ComputedRadiographyImageStorage as CR, ExplicitVRLittleEndian
 
 VALUES = np.array([-2048, -1024, -1, 0, 1, 1024, 1536, 2047])
 
@@ -54,7 +54,7 @@ def film(name, cells):
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.SOPClassUID, ds.SOPInstanceUID, ds.PatientID, ds.Modality = DX, f"2.25.3{len(name)}", "PHANTOM", "DX"
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.PatientID, ds.Modality = CR, f"2.25.3{len(name)}", "PHANTOM", "CR"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.1", "2.25.2"
     ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = 2, 4, 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 1
