@@ -6,7 +6,15 @@ import csv
 import io
 from collections.abc import Iterable
 
+from starlette.responses import StreamingResponse
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for the beginning of one
+
+
+def attached(rows: Iterable[str], name: str) -> StreamingResponse:
+    """Lines of CSV as a file that a browser saves under this name."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def lines(rows: Iterable[Iterable[object]]) -> str:

@@ -15,6 +15,7 @@ from gateway.bootstrap import Shell, now
 from gateway.console.doors import Reviewer, Things, Viewer
 from gateway.console.labels import KEYS
 from gateway.console.rendering import page
+from gateway.console.spreadsheets import attached
 from gateway.errors import NotFound
 from gateway.ledger.labelling.blind import Sampled
 from gateway.ledger.labelling.labels import LabelCounts, LabelsWanted
@@ -98,11 +99,7 @@ def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     """The manifest that `filmgate train` and `calibrate --site` take; its pictures are written by the CLI."""
     agreed, disagreed = shell.ledger.labelled()
     lines = manifest(agreed, disagreed, site="site", terms="unclear").lines
-    return Response(
-        as_csv(line.cells() for line in lines),
-        media_type="text/csv",
-        headers={"Content-Disposition": 'attachment; filename="manifest.csv"', "Cache-Control": "no-store"},
-    )
+    return attached([as_csv(line.cells() for line in lines)], "manifest.csv")
 
 
 @router.get("/labels/blind")
