@@ -240,7 +240,7 @@ def _stop(running: Gateway) -> None:
 
 
 def _is_settled(film: dict[str, Any]) -> bool:
-    waiting = {"pending", "sending", "retry"}
+    waiting = {"leaving", "pending", "sending", "retry"}
     return bool(film["decision"]) and not any(d["state"] in waiting for d in film["deliveries"])
 
 

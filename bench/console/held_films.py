@@ -36,15 +36,16 @@ class Fault:
     kind: str = "frontal"
 
 
+# A gate's score is the chance that all is well, whatever its words say.
 INVERTED = Fault(
     Reason.INVERTED,
-    Finding("inversion", Verdict.BAD, 0.998, 0.2, 0.8, Reason.INVERTED, "inverted, p 0.998"),
+    Finding("inversion", Verdict.BAD, 0.002, 0.2, 0.8, Reason.INVERTED, "inverted, p 0.998"),
     Operations(invert=True),
     inverted=True,
 )
 TURNED = Fault(
     Reason.ROTATED_90,
-    Finding("rotation", Verdict.BAD, 0.991, 0.3, 0.7, Reason.ROTATED_90, "turned 90 degrees, p 0.991"),
+    Finding("rotation", Verdict.BAD, 0.009, 0.3, 0.7, Reason.ROTATED_90, "turned 90 degrees, p 0.991"),
     Operations(turn=270),
     turn=90,
 )

@@ -79,9 +79,10 @@ def serve(
     for library in ("uvicorn", "httpx"):
         logging.getLogger(library).setLevel(logging.ERROR)
     passwords.warm_up()
-    memory.give_back()
     with bound(settings) as listening:
-        Server(_config(shell), stop=stop, ready=ready, beat=beat).run([listening])
+        server = Server(_config(shell), stop=stop, ready=ready, beat=beat)
+        memory.settle()
+        server.run([listening])
 
 
 def _config(shell: Shell) -> uvicorn.Config:
@@ -154,5 +155,6 @@ def bound(settings: ConsoleSettings) -> Iterator[socket.socket]:
                 "Films come in, are examined and are sent as before. Stop the program that has it "
                 f"(`ss -ltnp 'sport = :{settings.port}'` names it), or choose another one: console.port in "
                 "filmgate.yaml, or FILMGATE_CONSOLE__PORT; `console: {enabled: false}` runs without a "
+                "console."
             ) from error
         yield listening

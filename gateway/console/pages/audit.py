@@ -16,7 +16,7 @@ from gateway.bootstrap import Shell
 from gateway.console.doors import Things, Viewer
 from gateway.console.forms import or_none
 from gateway.console.rendering import page
-from gateway.console.spreadsheets import attached, lines
+from gateway.console.spreadsheets import Csv, attached, lines
 from gateway.ledger.acting.auditing import Audited, AuditRow
 from gateway.ledger.acting.table import CAN_BE_UNDONE
 from pipelines.film import REJECT_REASONS
@@ -83,7 +83,7 @@ def _midnight(day: date | None, *, days: int = 0) -> datetime | None:
 Filters = Annotated[Asked, Query()]
 
 
-@router.get("/audit")
+@router.get("/audit", response_class=HTMLResponse)
 def audit(request: Request, person: Viewer, shell: Things, asked: Filters) -> HTMLResponse:
     """One page of what people did, newest first."""
     found = shell.ledger.audit(asked.audited(), limit=PAGE + 1)
@@ -104,7 +104,7 @@ def audit(request: Request, person: Viewer, shell: Things, asked: Filters) -> HT
     )
 
 
-@router.get("/audit.csv")
+@router.get("/audit.csv", response_class=Csv)
 def table(person: Viewer, shell: Things, asked: Filters) -> Response:  # noqa: ARG001
     """The whole list as a file for spreadsheets."""
     return attached(_rows(shell, asked.audited()), "audit.csv")
@@ -158,6 +158,10 @@ def _details(detail: Mapping[str, Any]) -> Iterator[str]:
         elif isinstance(value, list):
             yield f"{name.replace('_', ' ')} {', '.join(map(str, value))}"
         elif isinstance(value, dict):
-            yield ", ".join(f"{key} {inner}" for key, inner in value.items() if inner)
+            yield ", ".join(
+                key if inner is True else f"{key} {inner}" for key, inner in value.items() if inner
+            )
+        elif isinstance(value, bool):
+            yield f"{name.replace('_', ' ')}: {'yes' if value else 'no'}"
         else:
             yield f"{name.replace('_', ' ')} {value}"

@@ -61,7 +61,7 @@ class Judging:
     marks: tuple[tuple[str, float], ...]  # thresholds
 
 
-@router.get("/models")
+@router.get("/models", response_class=HTMLResponse)
 def models(request: Request, person: Viewer, shell: Things, films: Films = FILMS) -> HTMLResponse:
     """Every bundle, those in use first."""
     last, before = shell.ledger.gate_scores(films), shell.ledger.gate_scores(films, skip=films)

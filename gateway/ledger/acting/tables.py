@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, String, Table, Text
+from sqlalchemy import JSON, Column, ForeignKey, Index, String, Table, Text, text
 
 from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
@@ -22,5 +22,7 @@ acts = Table(
     Column("undo", JSON, nullable=False),  # records.Before
     Column("undone_by", String(128)),
     Column("undone_at", UtcDateTime),
+    Column("request", String(32)),  # the id that who asked gave it; the same once more is no second act
     Index("ix_acts_who", "who", "id"),
+    Index("ix_acts_request", "request", sqlite_where=text("request IS NOT NULL")),
 )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from gateway.ledger.searching.records import Card, masked
 from pipelines.film import REASON_TEXT, Reason, Verdict
 from pipelines.report.codes import OTHER_FAILURE, REJECTION
 
-_IN_FEW = {"exposure": "exposure", "anatomy": "anatomy", "inversion": "inverted", "rotation": "turned"}
+# What a gate's score is the chance of: 1 is surely good.
+_IN_FEW = {
+    "anatomy": "frontal chest",
+    "inversion": "right polarity",
+    "rotation": "upright",
+    "mirror": "not flipped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +73,11 @@ class CardView:
 
 def card_view(card: Card) -> CardView:
     """The card of one hold."""
-    seen = tuple(_seen(finding) for finding in card.findings)
     lungs = next((f for f in card.findings if f["gate"] == "lungs" and f.get("box")), None)
     return CardView(
         card=card,
         chips=tuple(chip(code) for code in card.reasons),
-        seen=seen,
+        seen=tuple(_seen_by(card.findings)),
         short=_short(card.findings),
         box=lungs["box"] if lungs else None,
         fix=fix_in_words(card.operations) if card.proposal else "",
@@ -112,6 +118,16 @@ def since_in_words(since: datetime, now: datetime) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+def _seen_by(findings: Sequence[Mapping[str, Any]]) -> Iterator[Seen]:
+    """A row for each finding; a gate that looked in several ways and likes all of them has one."""
+    for gate, its in groupby(findings, key=lambda finding: finding["gate"]):
+        rows = [_seen(finding) for finding in its]
+        if len(rows) > 1 and all(row.verdict == Verdict.GOOD for row in rows):
+            yield Seen(str(gate), rows[0].verdict, "", "", f"good in {len(rows)} ways", rows[0].tone)
+        else:
+            yield from rows
 
 
 def _seen(finding: Mapping[str, Any]) -> Seen:

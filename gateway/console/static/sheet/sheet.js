@@ -187,8 +187,8 @@ function label(key) {
   const films = meant();
   if (!said || !films.length) return;
   if (!mayDecide) return void say('Your role is to look: a reviewer decides.', 'bad');
-  decisions.say('relabel', films, { labels: said.labels });
   for (const card of cardsOf(films)) addChip(card, said.words);
+  decisions.say('relabel', films, { labels: said.labels, chip: said.words });
   say(`${films.length === 1 ? 'This film' : `${films.length} films`}: ${said.words}.`);
 }
 
@@ -333,8 +333,13 @@ wishes.addEventListener('keydown', (event) => {
 
 // Live
 
+let missed = false; // something changed while our own acts were under way: it is looked for when they are answered
+
 document.body.addEventListener('filmgate:changed', async () => {
-  if (!decisions.isQuiet) return; // our own acts; the next change tells
+  if (missed) return;
+  if (!decisions.isQuiet) missed = true;
+  while (!decisions.isQuiet) await decisions.outbox.idle;
+  missed = false;
   const before = decisions.said;
   await blocks.refresh(() => decisions.said !== before).catch(() => {}); // the pulse says when the console is away
 });
@@ -376,7 +381,10 @@ async function takeUp() {
   drawn();
 }
 
-addEventListener('pagehide', remember);
+addEventListener('pagehide', () => {
+  decisions.outbox.flush();
+  remember();
+});
 addEventListener('beforeunload', (event) => { if (!decisions.isQuiet) event.preventDefault(); });
 history.scrollRestoration = 'manual';
 showTimes();
