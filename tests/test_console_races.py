@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 from browser import Console, chromium, console, expects, tab
-from held_films import UNSURE, hold_films
+from console.held_films import UNSURE, hold_films
 from playwright.sync_api import APIResponse, Page, Route, expect
 from sheet_page import SheetPage
 from sqlalchemy import update
@@ -272,3 +272,16 @@ def test_walking_over_what_was_undone_closes_no_film(sheet: SheetPage) -> None:
         sheet.soon(lambda hold=hold: sheet.current == hold)
     assert sheet.state(first) == "open"
     expect(sheet.card(first)).to_have_attribute("data-state", "held")
+
+
+def test_the_place_is_kept_when_the_address_lags_behind_the_keys(sheet: SheetPage) -> None:
+    """The address is written a moment after the last key; a reload may come before."""
+    first, second, third = sheet.open_ones
+    sheet.tab.wait_for_url(lambda url: "film=" in url)
+    sheet.tab.evaluate("() => { history.replaceState = () => {}; }")
+    sheet.press("j", "x")
+    sheet.tab.reload()
+    sheet.ready()
+    assert (sheet.current, sheet.selected) == (third, [second])
+    sheet.open(f"group=none&film={sheet.card(first).get_attribute('data-film')}")
+    assert sheet.current == first

@@ -351,6 +351,7 @@ function remember() {
   const at = cards.indexOf(current);
   keepPlace({
     hold: current?.dataset.hold ?? null,
+    film: new URL(location.href).searchParams.get('film'),
     following: cards.slice(at + 1, at + 30).map((card) => card.dataset.hold),
     scroll: scrollY,
     selected: selection.films,
@@ -370,11 +371,12 @@ async function takeUp() {
   }
   if (kept) selection.addNamed(kept.selected);
   const before = kept && [kept.hold, ...kept.following].map((hold) => hold && byHold(hold)).find(Boolean);
-  const linked = all().find((card) => card.dataset.film === asked.get('film'));
+  const isOld = kept && kept.film === asked.get('film'); // the address lags behind the keys: what is kept knows better
+  const linked = !isOld && all().find((card) => card.dataset.film === asked.get('film'));
   if (kept) scrollTo({ top: kept.scroll, behavior: 'instant' });
-  const where = linked ?? before ?? all()[0] ?? null;
+  const where = linked || before || all()[0] || null;
   const same = Boolean(kept) && where?.dataset.hold === kept.hold; // it is where it was: nothing is to be moved
-  goTo(where, !same && Boolean(linked ?? before));
+  goTo(where, !same && Boolean(linked || before));
   where?.focus({ preventScroll: true });
   if (asked.get('view') === 'big' && current) openBig();
   sheet.dataset.ready = '';
