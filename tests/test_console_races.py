@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 from browser import Console, chromium, console, expects, tab
 from console.held_films import UNSURE, hold_films
-from playwright.sync_api import APIResponse, Page, Route, expect
+from playwright.sync_api import APIResponse, Dialog, Page, Route, expect
 from sheet_page import SheetPage
 from sqlalchemy import update
 
@@ -197,7 +197,12 @@ def test_what_is_undone_in_another_tab_is_held_again_in_this_one(sheet: SheetPag
 def test_who_leaves_the_page_leaves_nothing_unsaid(sheet: SheetPage) -> None:
     """One act is under way, and one waits behind it; the browser asks first."""
     asked: list[str] = []
-    sheet.tab.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    sheet.tab.on("dialog", leave)
     first, second, third = sheet.open_ones
     with sheet.console.shell.ledger.writing():  # the console waits for the ledger meanwhile
         with sheet.tab.expect_request(ACTS):
@@ -258,18 +263,21 @@ def test_the_undo_of_a_label_opens_no_film(sheet: SheetPage) -> None:
     assert sheet.state(film) == "released"
 
 
+def walk(sheet: SheetPage, key: str, hold: int) -> None:
+    sheet.press(key)
+    sheet.soon(lambda: sheet.current == hold)
+
+
 def test_walking_over_what_was_undone_closes_no_film(sheet: SheetPage) -> None:
     """Back to an act, undo it, forward to the next and back again."""
     first, second, _ = sheet.open_ones
     sheet.press("p", "p")
     for key, hold in (("[", second), ("[", first)):
-        sheet.press(key)
-        sheet.soon(lambda hold=hold: sheet.current == hold)
+        walk(sheet, key, hold)
     sheet.press("u")
     said(sheet, "Undone: 1 film passed.")
     for key, hold in (("]", second), ("[", first)):
-        sheet.press(key)
-        sheet.soon(lambda hold=hold: sheet.current == hold)
+        walk(sheet, key, hold)
     assert sheet.state(first) == "open"
     expect(sheet.card(first)).to_have_attribute("data-state", "held")
 

@@ -77,6 +77,7 @@ def test_a_new_film_appears_without_a_reload_and_moves_nothing(console: Console,
     tab.evaluate("() => scrollBy(0, 120)")
     place = sheet.card(last.hold).bounding_box() or {}
     tab.mouse.move(place["x"] + 20, place["y"] + 20)
+    tab.wait_for_url(f"**film={last.film}")  # the address follows a moment after the keys
     marked = tab.evaluate("() => { window.same = true; return location.href; }")
     newer = hold_films(console.shell, UNSURE, 6)[-1]
     expect(sheet.card(newer.hold)).to_be_attached()

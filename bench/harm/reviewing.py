@@ -112,7 +112,7 @@ class Reviewer:
         """What does not add up, and how much there was of each; `at_ai`: film -> when its objects came."""
         with closing(self._shell()) as shell, shell.ledger.reading() as db:
             rows = db.execute(select(acts).order_by(acts.c.id)).all()
-            uids = {film.id: film.sop_instance_uid for film in shell.ledger.films()}
+            uids = {film.film_id: film.sop_instance_uid for film in shell.ledger.films()}
             held = {hold.film_id for hold in shell.ledger.holds()}
         by_film: dict[int, list[Any]] = {}
         for row in rows:
