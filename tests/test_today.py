@@ -97,7 +97,7 @@ def test_an_empty_gateway_says_what_to_do_next(site: Site, shell: Shell) -> None
 
 
 def test_a_destination_that_refuses_is_said_in_plain_words(site: Site, shell: Shell) -> None:
-    """The sentence of the issue people have most often."""
+    """The sentence for the trouble that people have most often."""
     site.now += timedelta(minutes=5)
     refused(site, 12)
     site.now += timedelta(minutes=2)

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterable
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of one, wide letters, too
 # Where lists are parted by semicolons, a spreadsheet ends a cell there that ours goes on in.
@@ -18,6 +18,12 @@ class Csv(Response):
     """What routes that answer with a list say that they do."""
 
     media_type = "text/csv"
+
+
+def attached(rows: Iterable[str], name: str) -> StreamingResponse:
+    """Lines of CSV as a file that a browser saves under this name."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def lines(rows: Iterable[Iterable[object]]) -> str:

@@ -246,11 +246,19 @@ class Database:
     @property
     def wal_bytes(self) -> int:
         """The size of the WAL file; 0 where there is none."""
+        return self._bytes("-wal")
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the ledger's file; 0 where it is none."""
+        return self._bytes("")
+
+    def _bytes(self, ending: str) -> int:
         database = self._engine.url.database
         if self._engine.dialect.name != "sqlite" or not database:
             return 0
         try:
-            return Path(f"{database}-wal").stat().st_size
+            return Path(f"{database}{ending}").stat().st_size
         except OSError:
             return 0
 

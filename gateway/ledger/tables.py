@@ -104,16 +104,16 @@ MACHINES = ("worker", "courier", "dispatcher", "listener", "fsck")
 BY_PEOPLE = "who NOT IN ('worker', 'courier', 'dispatcher', 'listener', 'fsck')"
 
 metadata = MetaData()
-_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
-id_type = _Id  # for the tables that stand in rooms of their own
+id_type = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
 
 
-def _id() -> Column[Any]:
-    return Column("id", _Id, primary_key=True, autoincrement=True)
+def own_id() -> Column[Any]:
+    """The key of a row, which grows."""
+    return Column("id", id_type, primary_key=True, autoincrement=True)
 
 
 def _film(nullable: bool = False) -> Column[Any]:
-    return Column("film_id", _Id, ForeignKey("instances.id"), nullable=nullable, index=True)
+    return Column("film_id", id_type, ForeignKey("instances.id"), nullable=nullable, index=True)
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
@@ -129,7 +129,7 @@ SHEET_KEYS = ("state", "reason", "sender", "device", "accession", "opened_at", "
 associations = Table(
     "associations",
     metadata,
-    _id(),
+    own_id(),
     Column("calling", String(16), nullable=False),
     Column("called", String(16), nullable=False),
     Column("address", String(64), nullable=False),
@@ -146,7 +146,7 @@ associations = Table(
 instances = Table(
     "instances",
     metadata,
-    _id(),
+    own_id(),
     Column("sop_instance_uid", String(64), nullable=False, unique=True),
     Column("sop_class_uid", String(64), nullable=False),
     Column("received_at", UtcDateTime, nullable=False, index=True),
@@ -156,13 +156,13 @@ instances = Table(
 versions = Table(
     "versions",
     metadata,
-    _id(),
+    own_id(),
     _film(),
     Column("digest", String(64), nullable=False, index=True),
     Column("sop_class_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("association_id", _Id, ForeignKey("associations.id")),
+    Column("association_id", id_type, ForeignKey("associations.id")),
     Column("received_at", UtcDateTime, nullable=False),
     UniqueConstraint("film_id", "digest"),
 )
@@ -170,9 +170,9 @@ versions = Table(
 jobs = Table(
     "jobs",
     metadata,
-    _id(),
+    own_id(),
     _film(),
-    Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
+    Column("version_id", id_type, ForeignKey("versions.id"), nullable=False),
     Column("state", String(8), nullable=False),
     Column("rank", Integer, nullable=False),  # URGENT, ORDINARY, CAN_WAIT: in this order
     Column("attempts", Integer, nullable=False, default=0),
@@ -182,7 +182,7 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("done_at", UtcDateTime),
-    Column("delivery_id", _Id, ForeignKey("deliveries.id")),  # to a classifier; NULL: gate it
+    Column("delivery_id", id_type, ForeignKey("deliveries.id")),  # to a classifier; NULL: gate it
     Column("not_before", UtcDateTime),  # of one that was put off, for want of room, time or a lock
     Column("postponed", Integer, nullable=False, default=0, server_default="0"),  # how often, in all
     _partial("ix_jobs_ready", "rank", "id", where="state = 'ready'"),  # the order in which they are claimed
@@ -193,9 +193,9 @@ jobs = Table(
 decisions = Table(
     "decisions",
     metadata,
-    _id(),
+    own_id(),
     _film(),
-    Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
+    Column("version_id", id_type, ForeignKey("versions.id"), nullable=False),
     Column("act", String(16), nullable=False),
     Column("mode", String(8), nullable=False),
     Column("rule", String(64), nullable=False),
@@ -218,8 +218,8 @@ decisions = Table(
 findings = Table(
     "findings",
     metadata,
-    _id(),
-    Column("decision_id", _Id, ForeignKey("decisions.id"), nullable=False, index=True),
+    own_id(),
+    Column("decision_id", id_type, ForeignKey("decisions.id"), nullable=False, index=True),
     Column("of_copy", Boolean, nullable=False, default=False),
     Column("gate", String(32), nullable=False),
     Column("verdict", String(8), nullable=False),
@@ -229,9 +229,9 @@ findings = Table(
 copies = Table(
     "copies",
     metadata,
-    _id(),
+    own_id(),
     _film(),
-    Column("decision_id", _Id, ForeignKey("decisions.id")),
+    Column("decision_id", id_type, ForeignKey("decisions.id")),
     Column("sop_instance_uid", String(64), nullable=False, index=True),
     Column("sop_class_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
@@ -245,7 +245,7 @@ copies = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    _id(),
+    own_id(),
     _film(),
     Column("destination", String(64), nullable=False),
     Column("kind", String(8), nullable=False),  # always, ai, copy or result
@@ -274,9 +274,9 @@ deliveries = Table(
 results = Table(
     "results",
     metadata,
-    _id(),
+    own_id(),
     _film(),
-    Column("delivery_id", _Id, ForeignKey("deliveries.id")),  # NULL: the film was never handed to it
+    Column("delivery_id", id_type, ForeignKey("deliveries.id")),  # NULL: the film was never handed to it
     Column("classifier", String(64), nullable=False),  # the destination's name
     Column("version", String(32), nullable=False),
     Column("model_digest", String(64), nullable=False),
@@ -288,9 +288,9 @@ results = Table(
 objects = Table(
     "objects",
     metadata,
-    _id(),
+    own_id(),
     _film(),
-    Column("result_id", _Id, ForeignKey("results.id"), index=True),  # NULL: a rejection note
+    Column("result_id", id_type, ForeignKey("results.id"), index=True),  # NULL: a rejection note
     Column("kind", String(16), nullable=False),  # sr, heatmap, gsps, json, fhir, not_analysed or rejection
     Column("sop_class_uid", String(64), nullable=False),  # "" of a payload
     Column("sop_instance_uid", String(64), nullable=False, index=True),
@@ -303,11 +303,11 @@ objects = Table(
 holds = Table(
     "holds",
     metadata,
-    _id(),
+    own_id(),
     _film(),
-    Column("version_id", _Id, ForeignKey("versions.id"), nullable=False),
-    Column("decision_id", _Id, ForeignKey("decisions.id"), nullable=False),
-    Column("copy_id", _Id, ForeignKey("copies.id")),
+    Column("version_id", id_type, ForeignKey("versions.id"), nullable=False),
+    Column("decision_id", id_type, ForeignKey("decisions.id"), nullable=False),
+    Column("copy_id", id_type, ForeignKey("copies.id")),
     Column("takers", JSON, nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("why", Text, nullable=False),
@@ -330,7 +330,7 @@ holds = Table(
 rulings = Table(
     "rulings",
     metadata,
-    _id(),
+    own_id(),
     Column("sender", String(16), nullable=False),  # calling AE title
     Column("word", String(32), nullable=False),
     Column("answer", String(8), nullable=False),  # always or never
@@ -348,14 +348,14 @@ rejections = Table(  # by Key Objects that rooms and archives send (IHE IOCM)
     Column("sop_instance_uid", String(64), primary_key=True),  # which may never have been here
     Column("code", String(16), nullable=False),  # of the document's title, PS3.16 CID 7010
     Column("sender", String(16), nullable=False),  # calling AE title of who sent it, or ""
-    Column("film_id", _Id, ForeignKey("instances.id"), nullable=False),  # the document
+    Column("film_id", id_type, ForeignKey("instances.id"), nullable=False),  # the document
     Column("said_at", UtcDateTime, nullable=False),
 )
 
 events = Table(
     "events",
     metadata,
-    _id(),
+    own_id(),
     _film(nullable=True),
     Column("at", UtcDateTime, nullable=False),
     Column("what", String(32), nullable=False),

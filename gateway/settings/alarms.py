@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.settings.blocks import Block, Host, Port, Seconds
-from gateway.settings.destinations import WebhookDestination, is_loopback
+from gateway.settings.blocks import Block, Host, Port, Seconds, is_loopback
+from gateway.settings.destinations import WebhookDestination
 
 
 def _address(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -37,3 +38,11 @@ def host_name(value: str) -> str:
 
 
 Host = Annotated[str, AfterValidator(host_name)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is of the machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

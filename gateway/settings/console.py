@@ -6,7 +6,7 @@ needs a certificate, or the addresses of the reverse proxies that have one: then
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.settings.blocks import Block, Host, Port
+from gateway.settings.blocks import Block, Host, Port, is_loopback
 from gateway.settings.lined_yaml import Loc
 
 RoleName = Literal["viewer", "reviewer", "admin"]
@@ -42,14 +42,6 @@ def _issuer(value: str) -> str:
 
 Header = Annotated[str, AfterValidator(_header)]
 Network = Annotated[str, AfterValidator(_network)]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it there."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class TlsSettings(Block):
@@ -106,11 +98,6 @@ class ConsoleSettings(Block):
     oidc: OidcSettings | None = None
     idle_min: float = Field(120, ge=5, le=10_080, description="a session that nobody uses ends")
     longest_h: float = Field(12, gt=0, le=720, description="a session ends, used or not")
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether browsers reach it by TLS, its own or a proxy's."""
-        return self.tls is not None or self.proxy is not None
 
     @property
     def address(self) -> str:

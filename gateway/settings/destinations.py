@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -20,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds, host_name
+from gateway.settings.blocks import AeTitle, Block, Host, Port, Seconds, host_name, is_loopback
 from models.classifiers.accepts import modality, view
 
 
@@ -151,14 +150,6 @@ def _split(url: str) -> SplitResult:
     if parts.username is not None or parts.fragment:
         raise ValueError("must hold no user, password or fragment; a secret goes into token")
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this name or address is of the machine itself."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Results(Block):

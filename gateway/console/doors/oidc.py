@@ -30,7 +30,7 @@ from joserfc.jwk import KeySet
 from gateway.errors import FilmgateError, SettingsError
 from gateway.ledger.people.peopling import LONGEST_NAME
 from gateway.settings import OidcSettings
-from gateway.settings.console import is_loopback
+from gateway.settings.blocks import is_loopback
 from gateway.settings.lined_yaml import text_of
 
 # What anybody can make who has the public key (HS256) or no key at all (none) is no signature.

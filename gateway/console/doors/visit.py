@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from gateway.settings import ConsoleSettings
-from gateway.settings.console import is_loopback
+from gateway.settings.blocks import is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 
 from gateway.bootstrap import Shell
 from gateway.console.doors import Things, Viewer
+from gateway.console.forms import or_none
 from gateway.console.rendering import page
-from gateway.console.spreadsheets import Csv, lines
+from gateway.console.spreadsheets import Csv, attached, lines
 from gateway.ledger.acting.auditing import Audited, AuditRow
 from gateway.ledger.acting.table import CAN_BE_UNDONE
 from pipelines.film import REJECT_REASONS
@@ -42,20 +43,15 @@ _NOT_SHOWN = frozenset({"act", "note"})  # they have columns of their own
 Id = Annotated[int, Field(ge=1, le=2**62)]
 
 
-def _or_none(value: object) -> object:
-    """A form sends its empty fields, too."""
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 class Asked(BaseModel):
     """The filter row; all of it stands in the address."""
 
-    who: Annotated[Annotated[str, Field(max_length=128)] | None, BeforeValidator(_or_none)] = None
-    what: Annotated[Annotated[str, Field(max_length=32)] | None, BeforeValidator(_or_none)] = None
-    film: Annotated[Id | None, BeforeValidator(_or_none)] = None
-    first_day: Annotated[date | None, BeforeValidator(_or_none)] = None
-    last_day: Annotated[date | None, BeforeValidator(_or_none)] = None
-    before: Annotated[Id | None, BeforeValidator(_or_none)] = None
+    who: Annotated[Annotated[str, Field(max_length=128)] | None, BeforeValidator(or_none)] = None
+    what: Annotated[Annotated[str, Field(max_length=32)] | None, BeforeValidator(or_none)] = None
+    film: Annotated[Id | None, BeforeValidator(or_none)] = None
+    first_day: Annotated[date | None, BeforeValidator(or_none)] = None
+    last_day: Annotated[date | None, BeforeValidator(or_none)] = None
+    before: Annotated[Id | None, BeforeValidator(or_none)] = None
 
     def audited(self) -> Audited:
         """Days are days in UTC, as the times of the list are given in the file."""
@@ -111,9 +107,7 @@ def audit(request: Request, person: Viewer, shell: Things, asked: Filters) -> HT
 @router.get("/audit.csv", response_class=Csv)
 def table(person: Viewer, shell: Things, asked: Filters) -> Response:  # noqa: ARG001
     """The whole list as a file for spreadsheets."""
-    headers = {"Content-Disposition": 'attachment; filename="audit.csv"', "Cache-Control": "no-store"}
-    rows = _rows(shell, asked.audited())
-    return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)
+    return attached(_rows(shell, asked.audited()), "audit.csv")
 
 
 def _rows(shell: Shell, wanted: Audited) -> Iterator[str]:

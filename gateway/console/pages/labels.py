@@ -17,7 +17,7 @@ from gateway.console.labels import KEYS
 from gateway.console.pages.film import BUTTONS
 from gateway.console.pages.quarantine.rejecting import REJECTS
 from gateway.console.rendering import page
-from gateway.console.spreadsheets import Csv
+from gateway.console.spreadsheets import Csv, attached
 from gateway.errors import NotFound
 from gateway.ledger.acting.records import Meant
 from gateway.ledger.acting.table import DoneBy, acts_of
@@ -103,11 +103,7 @@ def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     """The manifest that `filmgate train` and `calibrate --site` take; its pictures are written by the CLI."""
     agreed, disagreed = shell.ledger.labelled()
     lines = manifest(agreed, disagreed, site="site", terms="unclear").lines
-    return Response(
-        as_csv(line.cells() for line in lines),
-        media_type="text/csv",
-        headers={"Content-Disposition": 'attachment; filename="manifest.csv"', "Cache-Control": "no-store"},
-    )
+    return attached([as_csv(line.cells() for line in lines)], "manifest.csv")
 
 
 @router.get("/labels/blind", response_class=HTMLResponse)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import JSON, Column, ForeignKey, Index, String, Table, Text, text
 
-from gateway.ledger.tables import UtcDateTime, metadata
-
-_Id = BigInteger().with_variant(Integer, "sqlite")
+from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
 acts = Table(
     "acts",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("film_id", _Id, ForeignKey("instances.id"), nullable=False, index=True),
+    own_id(),
+    Column("film_id", id_type, ForeignKey("instances.id"), nullable=False, index=True),
     Column("act", String(16), nullable=False),
     Column("who", String(128), nullable=False),
     Column("at", UtcDateTime, nullable=False),
-    Column("hold_id", _Id, ForeignKey("holds.id")),
-    Column("decision_id", _Id, ForeignKey("decisions.id")),  # that the person saw
+    Column("hold_id", id_type, ForeignKey("holds.id")),
+    Column("decision_id", id_type, ForeignKey("decisions.id")),  # that the person saw
     Column("note", Text, nullable=False),
     Column("detail", JSON, nullable=False),  # to whom, for what reason, what was done to the pixels
     Column("until", UtcDateTime),  # nothing of it leaves before; NULL: nothing leaves by it

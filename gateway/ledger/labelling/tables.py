@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, text
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, text
-
-from gateway.ledger.tables import UtcDateTime, metadata
-
-_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
-
-
-def _id() -> Column[Any]:
-    return Column("id", _Id, primary_key=True, autoincrement=True)
-
+from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
 labels = Table(
     "labels",
     metadata,
-    _id(),
-    Column("film_id", _Id, ForeignKey("instances.id"), nullable=False, index=True),
+    own_id(),
+    Column("film_id", id_type, ForeignKey("instances.id"), nullable=False, index=True),
     Column("digest", String(64), nullable=False),  # of the version that the person saw
     Column("what", String(16), nullable=False),  # words.What
     Column("value", String(64), nullable=False),
     Column("said_by", String(128), nullable=False),
     Column("said_at", UtcDateTime, nullable=False),
     Column("source", String(16), nullable=False),  # the act that it follows from
-    Column("act_id", _Id),  # whose undo takes it back
+    Column("act_id", id_type),  # whose undo takes it back
     Column("gate_says", String(64)),  # of the same, then; NULL where none was sure
     Column("ended_at", UtcDateTime),  # NULL while it stands
     Column("ended_by", String(128)),
-    Column("successor_id", _Id),  # the label of the same person that took its place; NULL: it was taken back
+    Column("successor_id", id_type),  # the same person's label in its place; NULL: it was taken back
     Index("ix_labels_act_id", "act_id", sqlite_where=text("act_id IS NOT NULL")),
     Index("ix_labels_standing", "film_id", "what", sqlite_where=text("ended_at IS NULL")),
     Index("ix_labels_successor_id", "successor_id", sqlite_where=text("successor_id IS NOT NULL")),
@@ -39,9 +30,9 @@ labels = Table(
 blind_checks = Table(  # films that were drawn: passed ones, and some that were held so that nobody can know
     "blind_checks",
     metadata,
-    _id(),
-    Column("film_id", _Id, ForeignKey("instances.id"), nullable=False, unique=True),
-    Column("decision_id", _Id, ForeignKey("decisions.id"), nullable=False),
+    own_id(),
+    Column("film_id", id_type, ForeignKey("instances.id"), nullable=False, unique=True),
+    Column("decision_id", id_type, ForeignKey("decisions.id"), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("passed", Boolean, nullable=False),
     Column("sender", String(16), nullable=False),  # calling AE title, or ""
@@ -69,5 +60,5 @@ labelling = Table(  # one row
     metadata,
     Column("id", Integer, primary_key=True),
     Column("secret", String(64), nullable=False),  # the key of what is drawn, and of patients in exports
-    Column("last_decision_id", _Id, nullable=False),  # up to which films were drawn
+    Column("last_decision_id", id_type, nullable=False),  # up to which films were drawn
 )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, String, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Integer, String, Table, Text
 
-from gateway.ledger.tables import UtcDateTime, metadata
-
-_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid needs INTEGER
+from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
 people = Table(
     "people",
     metadata,
-    Column("id", _ID, primary_key=True, autoincrement=True),
+    own_id(),
     Column("name", String(64), nullable=False),
     Column("folded", String(192), nullable=False, unique=True),  # by which it is found, whatever its case
     Column("subject", String(320), unique=True),  # at a provider or proxy; NULL: signs in here, by password
@@ -31,7 +29,7 @@ sessions = Table(
     "sessions",
     metadata,
     Column("token_digest", String(64), primary_key=True),  # sha256 of what the browser has
-    Column("person_id", _ID, ForeignKey("people.id"), nullable=False, index=True),
+    Column("person_id", id_type, ForeignKey("people.id"), nullable=False, index=True),
     Column("address", String(64), nullable=False),
     Column("made_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
@@ -41,7 +39,7 @@ devices = Table(  # browsers from which somebody has signed in: OWASP, "device c
     "devices",
     metadata,
     Column("token_digest", String(64), primary_key=True),  # several people may share a browser
-    Column("person_id", _ID, ForeignKey("people.id"), primary_key=True, index=True),
+    Column("person_id", id_type, ForeignKey("people.id"), primary_key=True, index=True),
     Column("seen_at", UtcDateTime, nullable=False),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, text
 
-from gateway.ledger.tables import UtcDateTime, id_type, metadata
+from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
 SEARCHED = (
     "study_uid",
@@ -42,7 +42,7 @@ headers = Table(
 reasons = Table(  # as decisions.reasons and .flags have them, which stay the record
     "reasons",
     metadata,
-    Column("id", id_type, primary_key=True, autoincrement=True),
+    own_id(),
     Column("film_id", id_type, ForeignKey("instances.id"), nullable=False),
     Column("decision_id", id_type, ForeignKey("decisions.id"), nullable=False),
     Column("code", String(32), nullable=False),

@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text, text
 
-from gateway.ledger.tables import UtcDateTime, metadata
-
-_Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _id() -> Column[Any]:
-    return Column("id", _Id, primary_key=True, autoincrement=True)
+from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
 
 def _by() -> tuple[Column[Any], ...]:
@@ -29,7 +23,7 @@ def _by() -> tuple[Column[Any], ...]:
 def _said(name: str, *columns: Column[Any], index: str) -> Table:
     ended = (Column("ended_by", String(128)), Column("ended_at", UtcDateTime))
     stands = Index(f"ix_{name}_stands", index, sqlite_where=text("ended_at IS NULL"))
-    return Table(name, metadata, _id(), *columns, *_by(), *ended, stands)
+    return Table(name, metadata, own_id(), *columns, *_by(), *ended, stands)
 
 
 steering = Table(
@@ -42,12 +36,12 @@ steering = Table(
 policies = Table(  # the last row is in force; with none it is the settings' own rules
     "policies",
     metadata,
-    _id(),
+    own_id(),
     Column("text", Text),  # NULL: the rules of the settings, whatever they are by then
     Column("sha256", String(64), nullable=False),  # of the text
     Column("digest", String(64), nullable=False),  # of the rules; decisions have it
     *_by(),
-    Column("again", _Id, ForeignKey("policies.id")),  # the version that was put in force once more
+    Column("again", id_type, ForeignKey("policies.id")),  # the version that was put in force once more
 )
 
 sender_modes = _said(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import func, select, text
 
@@ -69,17 +68,6 @@ class Figuring(Database):
                 delivered={row[0]: row[1] for row in db.execute(sent.group_by(own.destination))},
                 alarms={row[0]: row[1] for row in db.execute(on.group_by(alarms.c.kind))},
             )
-
-    @property
-    def file_bytes(self) -> int:
-        """The size of the ledger's file; 0 where it is none."""
-        database = self._engine.url.database
-        if self._engine.dialect.name != "sqlite" or not database:
-            return 0
-        try:
-            return Path(database).stat().st_size
-        except OSError:
-            return 0
 
     def answers(self) -> None:
         """Read one row.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
-from gateway.ledger.tables import UtcDateTime, id_type, metadata
+from gateway.ledger.tables import UtcDateTime, id_type, metadata, own_id
 
 watch_places = Table(  # how far the rows of other tables have been taken in here
     "watch_places",
@@ -52,7 +52,7 @@ watches = Table(
 alarms = Table(
     "alarms",
     metadata,
-    Column("id", id_type, primary_key=True, autoincrement=True),
+    own_id(),
     Column("kind", String(16), nullable=False),  # records.AlarmKind
     Column("subject", String(128), nullable=False),  # a sender, a destination, a file
     Column("what", String(32), nullable=False),  # of a rate: which; else ""
@@ -66,7 +66,7 @@ alarms = Table(
 notices = Table(  # to whom it is still to be said, and how that went
     "notices",
     metadata,
-    Column("id", id_type, primary_key=True, autoincrement=True),
+    own_id(),
     Column("alarm_id", id_type, ForeignKey("alarms.id"), nullable=False),
     Column("news", String(8), nullable=False),  # on, over or test
     Column("way", String(8), nullable=False),  # webhook or mail

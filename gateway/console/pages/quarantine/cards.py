@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,11 +118,6 @@ def since_in_words(since: datetime, now: datetime) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
-
-
-def fix_as_acts_have_it(operations: Mapping[str, Any]) -> str:
-    """The proposal's operations, for the page's script."""
-    return json.dumps({name: operations.get(name) for name in ("turn", "invert", "crop")})
 
 
 def _seen_by(findings: Sequence[Mapping[str, Any]]) -> Iterator[Seen]:

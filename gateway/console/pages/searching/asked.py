@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from gateway.console.forms import or_none
 from gateway.ledger.records import DeliveryState, Sort, Wanted
 from pipelines.film import Act, Reason
 
@@ -16,13 +17,8 @@ LARGEST_ID = 2**63 - 1
 WITHIN = {"1h": 1, "8h": 8, "1d": 24, "7d": 168, "30d": 720}  # hours
 
 
-def _or_none(value: Any) -> Any:
-    """A form sends its empty fields, too."""
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 def _stripped(value: Any) -> Any:
-    return _or_none(value.strip() if isinstance(value, str) else value)
+    return or_none(value.strip() if isinstance(value, str) else value)
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -38,9 +34,9 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Words = Annotated[Annotated[str, Field(max_length=64)] | None, BeforeValidator(_stripped)]
-Time = Annotated[Annotated[datetime, AfterValidator(_in_utc)] | None, BeforeValidator(_or_none)]
-Day = Annotated[date | None, BeforeValidator(_or_none)]
-Id = Annotated[Annotated[int, Field(ge=1, le=LARGEST_ID)] | None, BeforeValidator(_or_none)]
+Time = Annotated[Annotated[datetime, AfterValidator(_in_utc)] | None, BeforeValidator(or_none)]
+Day = Annotated[date | None, BeforeValidator(or_none)]
+Id = Annotated[Annotated[int, Field(ge=1, le=LARGEST_ID)] | None, BeforeValidator(or_none)]
 Decision = Literal["pass", "correct", "withhold", "quarantine", "undecided"]
 
 
@@ -58,13 +54,13 @@ class Asked(BaseModel):
     modality: Words = None
     first_day: Day = None  # of the study
     last_day: Day = None
-    within: Annotated[Literal["1h", "8h", "1d", "7d", "30d"] | None, BeforeValidator(_or_none)] = None
+    within: Annotated[Literal["1h", "8h", "1d", "7d", "30d"] | None, BeforeValidator(or_none)] = None
     since: Time = None  # received
     until: Time = None
-    decision: Annotated[Decision | None, BeforeValidator(_or_none)] = None
-    reason: Annotated[Reason | None, BeforeValidator(_or_none)] = None
+    decision: Annotated[Decision | None, BeforeValidator(or_none)] = None
+    reason: Annotated[Reason | None, BeforeValidator(or_none)] = None
     destination: Words = None
-    delivery: Annotated[DeliveryState | None, BeforeValidator(_or_none)] = None
+    delivery: Annotated[DeliveryState | None, BeforeValidator(or_none)] = None
     accession_of: Id = None  # a film: all that have its accession number
     sort: Annotated[Sort, BeforeValidator(lambda value: value or "newest")] = "newest"
     after: Id = None

@@ -83,7 +83,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("series", "Series UID", lambda one: one.header.series_uid, code=True),
     Column("uid", "SOP Instance UID", lambda one: one.sop_instance_uid, code=True),
 )
-BY_NAME = {column.name: column for column in COLUMNS}
 
 
 def chosen(names: Sequence[str]) -> tuple[Column, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, HTTPException, Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 
 from gateway.bootstrap import Shell, now
 from gateway.console.doors import Person, Reviewer, Things, Viewer
@@ -22,7 +22,7 @@ from gateway.console.pages.searching.columns import (
     reason_words,
 )
 from gateway.console.rendering import page
-from gateway.console.spreadsheets import Csv, lines
+from gateway.console.spreadsheets import Csv, attached, lines
 from gateway.errors import NotFound
 from gateway.ledger.records import DeliveryState, Wanted
 from gateway.ledger.searching.records import Found, masked
@@ -74,9 +74,7 @@ def table(person: Viewer, shell: Things, asked: Filters) -> Response:
     """The whole list as a file for spreadsheets, masked as the page is."""
     del person
     wished = chosen(asked.column) if asked.column else COLUMNS
-    headers = {"Content-Disposition": 'attachment; filename="films.csv"', "Cache-Control": "no-store"}
-    rows = _rows(shell, asked.wanted(now()), wished)
-    return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)
+    return attached(_rows(shell, asked.wanted(now()), wished), "films.csv")
 
 
 def _rows(shell: Shell, wanted: Wanted, columns: Sequence[Column]) -> Iterator[str]:
