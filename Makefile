@@ -44,7 +44,7 @@ format: $(STAMP) ## lay the code out
 	@$(BIN)/ruff format --quiet .
 
 bench: $(STAMP) peers ## measure receive, gate and delivery rates on this machine
-	@for b in "ingest.py --workers 2" "decode.py" "gates.py" "classify.py" "flow.py latency" "flow.py sustained" "flow.py archive" "flow.py memory" "readings.py" "ledger.py" "alarms.py" "review.py" "harm/siege.py" "harm/fuzz.py" "harm/survive.py" "harm/stops.py"; do \
+	@for b in "ingest.py --workers 2" "decode.py" "gates.py" "classify.py" "flow.py latency" "flow.py sustained" "flow.py archive" "flow.py memory" "readings.py" "ledger.py" "console/pages.py" "console/review.py" "console/tabs.py" "console/acts.py" "console/alarms.py" "harm/siege.py" "harm/fuzz.py" "harm/survive.py" "harm/stops.py"; do \
 	  echo "== bench/$$b"; $(BIN)/python bench/$$b || exit 1; done
 
 docs: $(STAMP) ## check that every setting and reason is documented; write docs/settings.schema.json

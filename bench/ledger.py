@@ -226,7 +226,7 @@ def command(state: Path, *words: str) -> dict[str, float]:
     """One command in a process of its own: seconds, bytes of output, and the most memory it had."""
     with tempfile.TemporaryFile() as out:
         start = time.monotonic()
-        process = subprocess.Popen([*FILMGATE, *words, "--state", str(state)], stdout=out)
+        process = subprocess.Popen([*FILMGATE, *words, "--state", str(state)], stdout=out, env=_installed())
         _, status, used = os.wait4(process.pid, 0)
         took, cpu = time.monotonic() - start, used.ru_utime + used.ru_stime
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -237,6 +237,11 @@ def command(state: Path, *words: str) -> dict[str, float]:
             "rss_mb": used.ru_maxrss >> 10,
             "output_mb": round(out.seek(0, 2) / 1e6, 1),
         }
+
+
+def _installed() -> dict[str, str]:
+    """Where Python may keep what it compiled, as it may where filmgate is installed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def fastest(state: Path, *words: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ from pipelines.lab.films.phantom_dx import phantom_dx
 
 ROOT = Path(__file__).parents[1]
 DCMSEND, STORESCP = "/usr/bin/dcmsend", "/usr/bin/storescp"
+NO_CONSOLE = {"enabled": False}  # for tests of the line: it starts sooner
 FILMGATE = (sys.executable, "-m", "gateway.cli")
 
 
@@ -240,7 +241,7 @@ def _stop(running: Gateway) -> None:
 
 
 def _is_settled(film: dict[str, Any]) -> bool:
-    waiting = {"pending", "sending", "retry"}
+    waiting = {"leaving", "pending", "sending", "retry"}
     return bool(film["decision"]) and not any(d["state"] in waiting for d in film["deliveries"])
 
 

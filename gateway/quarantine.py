@@ -108,11 +108,13 @@ class Quarantine:
         to: tuple[str, ...] = (),
         labels: Mapping[str, str] | None = None,
         delayed: bool = True,
+        request: str = "",
     ) -> list[Acted]:
         """Do one thing with many films; an answer for each, in their order.
 
         `to` names destinations; without it a film goes to those that take such films. `operations` are those
-        of a correction; `reason` is a code of `REJECT_REASONS`.
+        of a correction; `reason` is a code of `REJECT_REASONS`. `request` is an id of who asks: the same act
+        with the same id once more is not done again, and is answered as before.
 
         Raises:
             NotFound: a destination or a reason that nobody knows. Nothing was changed.
@@ -122,7 +124,7 @@ class Quarantine:
         now = self._clock()
         self._check(act, films, by, reason, operations, to, labels)
         until = now + timedelta(seconds=self._release_delay_s) if delayed and self._release_delay_s else None
-        wish = Wish(act, by, now, note, reason, until, to, self._routes.copies)
+        wish = Wish(act, by, now, note, request, reason, until, to, self._routes.copies)
         if act not in DECIDES:
             return self._ledger.ask(wish, films, checked(labels or {}))
         answers: dict[int, Acted] = {}
@@ -134,15 +136,20 @@ class Quarantine:
         answers |= dict(zip(rest, self._ledger.decide(wish, list(rest.values())), strict=True))
         return [answers[index] for index in range(len(films))]
 
-    def undo(self, acts: Sequence[int], *, by: str, anybodys: bool = False, note: str = "") -> list[Acted]:
-        """Take acts back, each as a whole or not at all. `anybodys`: also those of others, as an admin may.
+    def undo(
+        self, acts: Sequence[int], *, by: str, anybodys: bool = False, note: str = "", request: str = ""
+    ) -> list[Acted]:
+        """Take acts back, each as a whole or not at all. `anybodys`: also those of others, as an admin may;
+        `request` as in `act`.
 
         Raises:
             FilmgateError: too many. Nothing was changed.
         """
         _at_most(len(acts), MOST)
         _somebody(by)
-        return self._ledger.undo(acts, by=by, anybodys=anybodys, now=self._clock(), note_text=note)
+        return self._ledger.undo(
+            acts, by=by, anybodys=anybodys, now=self._clock(), note_text=note, request=request
+        )
 
     def _check(
         self,
@@ -202,8 +209,9 @@ class Quarantine:
     def _each(self, wish: Wish, films: Sequence[Meant], make: Callable[[Hold], None]) -> dict[int, Acted]:
         """Make something for each film that the act is possible with; answers for those where that failed."""
         answers: dict[int, Acted] = {}
+        before = self._ledger.done_before(wish)
         for index, standing in enumerate(self._ledger.standings(films)):
-            if refused(standing, wish.act) is not None:
+            if standing.film_id in before or refused(standing, wish.act) is not None:
                 continue  # the ledger says so, with what stands by then
             try:
                 make(_hold(standing))

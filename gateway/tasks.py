@@ -35,9 +35,9 @@ from pipelines.examine import (
 )
 from pipelines.film import Film, Finding, Header, Operations, Sender
 from pipelines.gates import Gates
-from pipelines.owing import Routes, owing
 from pipelines.pixels.viewing import thumbnail
 from pipelines.policy import NOBODY, Policy
+from pipelines.policy.owing import Owing, Routes, owing
 
 log = structlog.get_logger()
 
@@ -144,6 +144,8 @@ class Examiner:
 
     def _judged(self, job: Job, examined: Examination[CopyMade], rules: Rules) -> Judged:
         owed = owing(examined.decision, examined.header, rules.mode, rules.correct, self._routes)
+        if owed.copy_to and self._went_unseen(job):
+            owed = Owing(hold=True)  # AI has the film; a copy beside it would be a second one of one exposure
         judged = Judged(
             decision=examined.decision,
             findings=examined.findings,
@@ -162,6 +164,11 @@ class Examiner:
         if self._readings is None:
             return judged
         return replace(judged, unread=self._readings.passed_over(job, judged, rules.today))
+
+    def _went_unseen(self, job: Job) -> bool:
+        """Whether AI has the film: its sender was observed, or the gates bypassed, when it came."""
+        unseen = [name for name in self._routes.ai if name not in self._shell.settings.routes.always]
+        return self._ask(lambda: self._ledger.went_unseen(job.version_id, unseen))
 
     def _said(self, job: Job, header: Header | None) -> Said | None:
         """What the object rejects, where it is a Key Object of a room or an archive."""

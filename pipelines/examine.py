@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Generic, TypeVar
 
-from pipelines.film import Act, Decision, Film, Finding, Header, Operations, Reason, Sender
+from pipelines.film import Act, Decision, Film, Finding, Header, Identity, Operations, Reason, Sender
 from pipelines.grounds import Fault, Grounds, OtherPixels
 from pipelines.policy import (
     NOBODY,
@@ -98,7 +98,9 @@ class Examination(Generic[C]):
 
     def grounds(self, rules: Rules) -> Grounds:
         """What the decision rests on beside the policy and the findings, to be kept."""
-        header = self.header and replace(self.header, sop_instance_uid="", transfer_syntax_uid="")
+        header = self.header and replace(
+            self.header, sop_instance_uid="", transfer_syntax_uid="", identity=Identity()
+        )
         return Grounds(
             day=rules.today.isoformat(),
             mode=rules.mode,

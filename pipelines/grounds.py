@@ -26,9 +26,9 @@ class Fault:
 class Grounds:
     """What a decision rests on beside the rules and the findings of the gates.
 
-    `header` is without the UIDs of its instance, and None where it could not be read. `day` is that of the
-    hospital's clock, YYYY-MM-DD. `operations` are those that a copy was made by, or could not be made by.
-    `sender` is there where a word in the header asks for it.
+    `header` is without the UIDs of its instance and without whose film it is, and None where it could not be
+    read. `day` is that of the hospital's clock, YYYY-MM-DD. `operations` are those that a copy was made by,
+    or could not be made by. `sender` is there where a word in the header asks for it.
     """
 
     day: str

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from gateway.bootstrap import Shell, now
 from gateway.console.doors import Role
+from gateway.console.pages.audit import _details
 from gateway.ledger.acting.table import TABLE, DoneBy, FilmState
 from gateway.ledger.records import Judged
 from gateway.settings import Settings
@@ -179,6 +180,12 @@ def test_the_audit_page_shows_who_did_what_and_narrows(client: TestClient, shell
     assert client.get("/audit", params={"last_day": "9999-12-31"}).status_code == 200
 
 
+def test_the_detail_of_an_act_is_in_words() -> None:
+    """No row has a value of Python's in it."""
+    detail = {"operations": {"turn": 270, "invert": True, "flip": False}, "good": False, "to": ["a", "b"]}
+    assert list(_details(detail)) == ["turn 270, invert", "good: no", "to a, b"]
+
+
 def test_the_audit_goes_on_page_by_page(client: TestClient, shell: Shell) -> None:
     for _ in range(51):
         act(client, "note", 1, 2, note="again")
@@ -186,3 +193,66 @@ def test_the_audit_goes_on_page_by_page(client: TestClient, shell: Shell) -> Non
     (older,) = re.findall(r'href="(/audit[^"]*before=\d+)" rel="next"', first)
     second = client.get(older.replace("&amp;", "&")).text
     assert (first.count("data-undo="), second.count("data-undo=")) == (100, 2)
+
+
+REQUEST, ANOTHER = "a" * 32, "b" * 32
+
+
+def test_the_same_request_once_more_is_the_same_act(client: TestClient, shell: Shell) -> None:
+    """Its answer was lost. Also of a film that could not be decided on, and after all of it was undone."""
+    first = act(client, "release", 1, 99, 2, request=REQUEST)
+    again = act(client, "release", 1, 99, 2, request=REQUEST)
+    assert again == first
+    assert [one["ok"] for one in first] == [True, False, True]
+    undo = {"act": "undo", "acts": [first[0]["act_id"]], "request": ANOTHER}
+    back = client.post("/api/acts", json=undo).json()
+    assert client.post("/api/acts", json=undo).json() == back
+    assert (back["results"][0]["ok"], back["results"][0]["state"]) == (True, "held")
+    (late, *_) = act(client, "release", 1, 99, 2, request=REQUEST)
+    assert (late["act_id"], late["state"]) == (first[0]["act_id"], "held")
+    assert shell.ledger.open_hold(1).closed_by is None
+    assert [one.act.value for one in shell.ledger.acts_by("reviewer")] == ["undo", "release", "release"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("note", {"note": "seen"}),
+        ("relabel", {"labels": {"part": "hand"}}),
+        ("reject", {"reason": "111210"}),
+        ("gate-again", {}),
+    ],
+)
+def test_each_act_is_repeated_without_being_done_twice(
+    client: TestClient, shell: Shell, name: str, more: dict[str, object]
+) -> None:
+    (first,) = act(client, name, 1, request=REQUEST, **more)
+    (again,) = act(client, name, 1, request=REQUEST, **more)
+    assert (again["ok"], again["act_id"]) == (True, first["act_id"])
+    assert len(shell.ledger.acts_on(1)) == 1
+    (anew,) = act(client, "note", 1, note="seen", request=ANOTHER)
+    assert anew["act_id"] != first["act_id"]
+
+
+def test_what_became_of_a_request_can_be_asked(client: TestClient, shell: Shell) -> None:
+    """By who made it: another person's request of the same id is another request."""
+    act(client, "release", 1, 2, request=REQUEST)
+    became = client.get("/api/acts/mine", params={"request": REQUEST}).json()["acts"]
+    assert [(one["film"], one["act"]) for one in became] == [(1, "release"), (2, "release")]
+    assert client.get("/api/acts/mine", params={"request": ANOTHER}).json() == {"acts": []}
+    assert client.get("/api/acts/mine", params={"request": "x"}).status_code == 422
+    add_person(shell, "other", Role.REVIEWER)
+    with stranger(shell) as other:
+        sign_in(other, "other")
+        assert other.get("/api/acts/mine", params={"request": REQUEST}).json() == {"acts": []}
+        assert act(other, "note", 1, note="seen", request=REQUEST)[0]["ok"]
+
+
+def test_an_id_of_a_request_means_one_act(client: TestClient, shell: Shell) -> None:
+    act(client, "release", 1, request=REQUEST)
+    answer = client.post("/api/acts", json={"act": "reject", "films": [{"film": 2}], "request": REQUEST})
+    assert answer.status_code == 409
+    assert "a new act needs a new id" in answer.json()["detail"]
+    assert len(shell.ledger.holds()) == 2
+    wrong = {"act": "note", "films": [{"film": 2}], "note": "x", "request": "1; --"}
+    assert client.post("/api/acts", json=wrong).status_code == 422

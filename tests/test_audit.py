@@ -17,7 +17,7 @@ from gateway.ledger import Ledger
 from gateway.ledger.tables import associations
 from gateway.listener import audit
 from gateway.listener.audit import MOST_COUNTS, Audit, Ended
-from gateway.process.log_limiter import LogLimiter
+from gateway.logs.limiter import LogLimiter
 from gateway.upper_layer.acceptor import CALLED_UNKNOWN, NOT_ALLOWED
 
 RELEASE = b"\5\0\0\0\0\4\0\0\0\0"

@@ -91,7 +91,7 @@ def test_leaving_while_files_are_on_their_way_is_asked(console: Console, tab: Pa
 
 
 def test_a_blind_check_is_answered_by_keys(console: Console, tab: Page, tmp_path: Path) -> None:
-    """Yes, turned, a hand, later; a bad one that had passed offers its page, and can be taken back."""
+    """Yes, turned, a hand, later; a bad one that had passed offers acts, and can be taken back."""
     ledger = console.shell.ledger
     made = [pass_film(console.shell, tmp_path, number) for number in range(4)]
     while ledger.draw_blind(1.0):
@@ -111,10 +111,20 @@ def test_a_blind_check_is_answered_by_keys(console: Console, tab: Page, tmp_path
     expect(tab.locator("#said")).to_contain_text("press n")
     tab.keyboard.press("n")
     expect(waiting).to_have_text("2 films wait for you.")
-    expect(tab.locator("#blind-found a")).to_have_attribute("href", re.compile(r"/films/\d+$"))
+    found = tab.locator("#blind-found")
+    expect(found.locator("a")).to_have_attribute("href", re.compile(r"/films/\d+$"))
+    expect(found.get_by_role("button")).to_have_text(["send again", "gate again", "note"])
     expect(ready).to_be_visible()
+    found.get_by_role("button", name="note").click()
+    tab.keyboard.type("turned, and not seen")
+    tab.keyboard.press("Enter")
+    expect(found).to_contain_text("is passed now.")
+    found_film = int((found.locator("a").get_attribute("href") or "").rsplit("/", 1)[1])
+    (noted,) = ledger.acts_on(found_film)
+    assert (noted.act, noted.note) == ("note", "turned, and not seen")
     tab.keyboard.press("3")
     expect(waiting).to_have_text("1 film waits for you.")
+    expect(ready).to_be_visible()
     tab.keyboard.press("u")
     expect(waiting).to_have_text("2 films wait for you.")
     said = {(label.what, label.value) for label in ledger.labels(limit=None)}

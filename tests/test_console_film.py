@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 
 from gateway.bootstrap import Shell
 from gateway.console.doors import Role
+from gateway.ledger.picturing.dossier import _plain
 from gateway.settings import Settings
 from pipelines.film import Finding, Reason, Verdict
 
@@ -50,6 +51,12 @@ def test_it_says_why_with_values_and_thresholds(shell: Shell, tmp_path: Path) ->
     assert "score 0.01, thresholds 0.2 and 0.5" in page
     assert "received and stored" in page
     assert "ROOM 7" in page
+
+
+def test_what_a_person_did_to_a_film_is_said_in_words() -> None:
+    """Those operations that a copy had, and not the others."""
+    assert _plain({"crop": None, "turn": 270, "invert": True, "flip": False}) == "turn 270, invert"
+    assert _plain({"crop": [1, 2, 30, 40]}) == "crop 1, 2, 30, 40"
 
 
 def test_the_header_stands_beside_the_pixels(shell: Shell, tmp_path: Path) -> None:

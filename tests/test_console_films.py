@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -18,6 +19,7 @@ from gateway.bootstrap import Shell
 from gateway.console.doors import Role
 from gateway.console.pages.searching.becoming import became
 from gateway.console.pages.searching.columns import COLUMNS, plain_cells
+from gateway.console.spreadsheets import FORMULA
 from gateway.errors import Trouble
 from gateway.ledger.records import Judged, Read, Wanted
 from gateway.ledger.searching.records import Found
@@ -126,13 +128,24 @@ def test_what_a_stranger_wrote_is_text(shell: Shell) -> None:
     assert [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
 
 
-@pytest.mark.parametrize("value", ["=1", "+1", "-1", "@x", "\tx", "\rx"])
+@pytest.mark.parametrize("value", ["=1", "+1", "-1", "@x", "\tx", "\rx", "＝1", "＠x"])
 def test_no_cell_begins_a_formula(shell: Shell, value: str) -> None:
     film(shell)
     (found,) = shell.ledger.search()
     odd = replace(found, why=value, header=replace(found.header, device=value))
     cells = dict(zip((column.name for column in COLUMNS), plain_cells(odd, COLUMNS), strict=True))
     assert (cells["why"], cells["device"]) == (f"'{value}", f"'{value}")
+
+
+@pytest.mark.parametrize("value", ["x;=1", "x; @y", "x\t+1", "x;＝1"])
+def test_no_cell_begins_a_formula_where_lists_are_parted_otherwise(shell: Shell, value: str) -> None:
+    """A spreadsheet of a country with decimal commas ends a cell at each semicolon."""
+    film(shell)
+    (found,) = shell.ledger.search()
+    cells = dict(
+        zip((column.name for column in COLUMNS), plain_cells(replace(found, why=value), COLUMNS), strict=True)
+    )
+    assert not any(cell.strip()[:1] in FORMULA for cell in re.split(r"[;\t]", str(cells["why"])))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +210,16 @@ def delivered(shell: Shell, **ended: Any) -> None:
         shell.ledger.fail_delivery(delivery.id, now=NOW, **ended)
     else:
         shell.ledger.delivered(delivery.id, NOW)
+
+
+def test_a_delivery_stands_once_in_the_timeline(shell: Shell) -> None:
+    """By its own row, which names the destination; the event that says the same is left out."""
+    film(shell, judged=TO_AI)
+    delivered(shell)
+    with signed_in(shell, Role.VIEWER) as client:
+        page = client.get("/films/1").text
+    assert page.count("original delivered to chest-ai") == 1
+    assert "courier" not in page
 
 
 def test_why_says_what_became_of_a_film_in_a_sentence(shell: Shell) -> None:

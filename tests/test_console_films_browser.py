@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from axe_playwright_python.sync_playwright import Axe
 from browser import Console, chromium, console, tab
-from held_films import TURNED, hold_films
+from console.held_films import TURNED, hold_films
 from playwright.sync_api import Page, expect
 
 __all__ = ["chromium", "console", "tab"]

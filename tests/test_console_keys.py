@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser import chromium, new_tab, served
-from held_films import INVERTED, UNSURE, hold_films
+from console.held_films import INVERTED, UNSURE, hold_films
 from playwright.sync_api import Browser, expect
 from sheet_page import SheetPage
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import Console, chromium, console, expects, new_tab, tab
+from console.held_films import INVERTED, LATERAL, ROOM_1, ROOM_2, TURNED, UNSURE, hold_films
 from console_client import signed_in
-from held_films import INVERTED, LATERAL, ROOM_1, ROOM_2, TURNED, UNSURE, hold_films
 from playwright.sync_api import Browser, Page, Route, expect
 from sheet_page import SheetPage
 
@@ -35,11 +35,37 @@ def test_a_card_has_the_film_its_fix_and_why_and_nothing_of_the_patient(console:
     tall = (card.locator(".frame").first.bounding_box() or {})["height"]
     assert 0.2 < tall / 720 < 0.3  # about a quarter of the window
     expect(card).to_contain_text("Rotated 90")
-    expect(card).to_contain_text("turned .991")
+    expect(card).to_contain_text("upright .009")
     expect(card.locator(".fix")).to_contain_text("turned 270°")
     expect(card.locator("svg rect")).to_have_count(1)
     expect(card).to_contain_text("•••731")
     assert "CANARY" not in tab.content()
+
+
+def test_the_bar_is_one_line_and_hides_no_block(console: Console, tab: Page) -> None:
+    """However long the names are: the header of a block sticks right below the bar."""
+    room = ("A_LONG_AE_TITLE_", "Bucky of the emergency department, second floor")
+    last = hold_films(console.shell, LATERAL, 14, room=room)[-1]
+    sheet = sheet_of(console, tab, f"reason=LATERAL&sender={room[0]}")
+    sheet.go_to(last.hold)
+    tab.evaluate("() => scrollTo(0, 150)")
+    bar = tab.locator("#wishes").bounding_box() or {}
+    header = tab.locator(".block > header").first.bounding_box() or {}
+    assert header["y"] >= bar["y"] + bar["height"] - 2
+    expect(tab.locator("#keys")).to_be_in_viewport()
+
+
+def test_one_film_is_one_film(console: Console, tab: Page) -> None:
+    """Counts and what stands beside them agree when films go."""
+    first, _ = hold_films(console.shell, TURNED, 2)
+    sheet = sheet_of(console, tab)
+    header = tab.locator(".block > header").first
+    expect(header).to_contain_text("2 films")
+    sheet.go_to(first.hold)
+    sheet.press("a")
+    sheet.becomes(first.hold, "corrected")
+    expect(header).to_contain_text(re.compile(r"\b1 film\b"))
+    expect(tab.locator("[data-last]")).to_contain_text("1 goes out in")
 
 
 def test_a_new_film_appears_without_a_reload_and_moves_nothing(console: Console, tab: Page) -> None:

@@ -16,10 +16,12 @@ from starlette.testclient import TestClient
 
 from gateway.bootstrap import Shell
 from gateway.console.doors import Role
+from gateway.console.pages.steering.senders import _line
 from gateway.console.pages.steering.tries import Busy, Tries
 from gateway.console.rendering import _span
 from gateway.errors import Trouble
 from gateway.ledger.records import Tally
+from gateway.ledger.steering.records import SenderRow
 from gateway.ledger.steering.tables import policies
 from gateway.policies.trying import Change, Outcome, Tried
 from gateway.settings import Settings
@@ -279,6 +281,25 @@ def test_a_refused_sender_is_allowed_by_one_click_and_taken_back(shell: Shell, a
     assert dict(shell.ledger.steered().modes) == {"ROOM8": "observe"}
     admin.post("/senders/mode", data={"ae_title": "ROOM8", "mode": "usual"})
     assert dict(shell.ledger.steered().modes) == {}
+
+
+@pytest.mark.parametrize(
+    ("longest_s", "silent_s", "is_long"),
+    [
+        (None, 9e9, False),
+        (0.2, 240, False),
+        (0.2, 3700, True),
+        (40_000, 70_000, False),
+        (40_000, 90_000, True),
+    ],
+)
+def test_a_silence_is_named_when_it_is_one(longest_s: float | None, silent_s: float, is_long: bool) -> None:
+    """Who pushed a hundred films at once four minutes ago is not silent longer than ever."""
+    at = datetime.now(UTC)
+    row = SenderRow(
+        "ROOM1", ("10.1.2.3",), 9, 9, 9, 0, 0, 0, at - timedelta(seconds=silent_s), longest_s, longest_s
+    )
+    assert _line(row, None, "enforce", at).is_long is is_long
 
 
 @pytest.mark.parametrize(

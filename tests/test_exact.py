@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact
 
-from pipelines import exact
 from pipelines.lab.measure import binomial
+from pipelines.watching import exact
 
 LARGE = [(0, 100_000), (1, 99_999), (7, 5_000), (4_999, 5_000), (50_000, 100_000), (2_500, 1_000_000)]
 

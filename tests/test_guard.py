@@ -37,7 +37,7 @@ from structlog.testing import capture_logs
 from gateway.destinations import scu
 from gateway.listener.door import MOST_WAITING_BYTES, Door
 from gateway.listener.receive import neighbourhood
-from gateway.process.log_limiter import LogLimiter
+from gateway.logs.limiter import LogLimiter
 from gateway.settings import GatewaySettings
 
 OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
@@ -334,7 +334,7 @@ def test_mutated_pdus_leave_nothing_behind(tmp_path: Path) -> None:
 def test_the_log_limiter_counts_what_it_keeps_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty lines a kind and minute; the first of the next minute says how many were not written."""
     clock = [0.0]
-    monkeypatch.setattr("gateway.process.log_limiter.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("gateway.logs.limiter.time.monotonic", lambda: clock[0])
     log_limiter = LogLimiter(most=2, window_s=60)
     with capture_logs() as logs:
         for _ in range(5):

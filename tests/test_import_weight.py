@@ -13,7 +13,15 @@ from gateway.ledger import Ledger
 # Each module, and the libraries that its import must not bring along.
 NOT_LOADED = {
     "gateway.settings": ("pydicom", "numpy", "sqlalchemy", "structlog", "redis", "celery"),
-    "gateway.ledger": ("pydicom", "numpy", "alembic", "structlog", "redis", "celery"),
+    "gateway.ledger": (
+        "pydicom",
+        "numpy",
+        "alembic",
+        "structlog",
+        "redis",
+        "celery",
+        "sqlalchemy.dialects.postgresql",
+    ),
 }
 
 

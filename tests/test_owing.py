@@ -1,12 +1,12 @@
-"""Who is owed what: the table of `pipelines.owing`, row by row."""
+"""Who is owed what: the table of `pipelines.policy.owing`, row by row."""
 
 from __future__ import annotations
 
 import pytest
 
 from pipelines.film import Act, Decision, Header, Operations, Reason
-from pipelines.owing import Owing, Routes, owing
 from pipelines.policy import Correct, Mode
+from pipelines.policy.owing import Owing, Routes, owing
 
 FILM = Header(sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1", modality="DX")
 REPORT = Header(sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33", modality="SR")

@@ -7,7 +7,7 @@ from scipy.stats import binom
 
 from gateway.ledger.labelling.blind import Sampled
 from gateway.ledger.labelling.slips import slips
-from pipelines.exact import clopper_pearson
+from pipelines.watching.exact import clopper_pearson
 
 
 def test_one_sample_is_clopper_and_pearsons() -> None:

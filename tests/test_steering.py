@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from gateway.policies.in_force import Rulebook
 from gateway.process.priority import LedgerThread
 from gateway.sandbox.decoder import Decoder
 from gateway.worker import Worker
-from pipelines.film import Reason
+from pipelines.film import Film, Finding, Reason
 from pipelines.lab.films.phantom_dx import phantom_dx
 from pipelines.policy import DEFAULT_RULES, Policy, PolicyError
 
@@ -130,6 +131,38 @@ def test_verdicts_are_recorded_while_the_gates_are_bypassed(tmp_path: Path, deco
     assert [film.decision for film in one.ledger.films()] == ["quarantine", "quarantine"]
     assert [hold.film_id for hold in one.ledger.holds()] == [2]
     assert [row["destination"] for row in one.ledger.film(1).deliveries] == ["ai", "kids"]
+
+
+class TurnedOnce(Says):
+    """Gates that find a film turned, and nothing wrong with its copy."""
+
+    def look(self, film: Film) -> tuple[Finding, ...]:
+        found = super().look(film)
+        self.faults = {}
+        return found
+
+
+def test_a_copy_is_not_sent_beside_the_film_that_ai_got_while_it_was_bypassed(
+    tmp_path: Path, decoder: Decoder
+) -> None:
+    """It came during the bypass and is examined after it: held, with the copy ready; else AI had two."""
+    one = shell(tmp_path, correct="auto")
+    now = datetime.now(UTC)
+    for bypassed in (True, False):
+        if bypassed:
+            one.ledger.begin_bypass(by="ann", reason="x", until=now + HOUR, now=now)
+        ds = phantom_dx("frontal", 1, turn=90, size=SIZE, salt=str(bypassed))
+        ds.save_as(tmp_path / "sent.dcm", enforce_file_format=True)
+        kept = one.store.put_file(tmp_path / "sent.dcm")
+        row = {"sop_class_uid": str(ds.SOPClassUID), "digest": kept.digest, "received_at": now}
+        one.ledger.record([replace(received(str(ds.SOPInstanceUID)), **row)], ai=one.settings.ai)
+        one.ledger.end_bypass(by="ann", now=datetime.now(UTC))
+        examine(one, decoder, TurnedOnce(("rotation", Reason.ROTATED_90)))
+    during, after = (one.ledger.film(film_id) for film_id in (1, 2))
+    assert [film.decision for film in (during, after)] == ["correct", "correct"]
+    assert [row["kind"] for row in during.deliveries if row["destination"] == "ai"] == ["always"]
+    assert [row["kind"] for row in after.deliveries if row["destination"] == "ai"] == ["copy"]
+    assert [(hold.film_id, bool(hold.proposal)) for hold in one.ledger.holds()] == [(1, True)]
 
 
 def test_a_film_that_is_given_up_is_not_held_for_a_sender_that_is_observed(ledger: Ledger) -> None:

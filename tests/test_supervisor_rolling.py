@@ -104,6 +104,26 @@ def await_troubles(*names: str) -> None:
         time.sleep(0.01)
 
 
+def test_a_console_that_cannot_start_does_not_keep_new_settings_from_the_listener(
+    settings: Settings, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program has its port, say; the other processes are replaced without waiting for it."""
+    monkeypatch.setattr(supervisor, "ROLL_WAIT_S", 10 * WAIT_S)
+    monkeypatch.setattr(supervisor, "CONSOLE_WAIT_S", 0.0)
+    whole = stand_ins(events)
+
+    def specs(settings: Settings, path: Path) -> list[Spec]:
+        return [*whole(settings, path), Spec("console", 1, ("false",))]
+
+    def act(said: queue.Queue[str]) -> None:
+        said.get(timeout=WAIT_S)
+        events.next("listener 1 started")
+        os.kill(os.getpid(), signal.SIGHUP)
+        events.next("listener 1 started")
+
+    supervise(settings, act, specs, reload=lambda: settings)
+
+
 def test_good_new_settings_replace_the_processes_one_by_one(settings: Settings, events: Events) -> None:
     """SIGHUP: the old worker and dispatcher go first; the old listener goes when its successor is there."""
     more = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"processes": 2})})

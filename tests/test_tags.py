@@ -34,6 +34,27 @@ def test_who_the_patient_is_is_masked_wherever_it_stands() -> None:
     assert "2048" in shown  # what says nothing of the patient is there
 
 
+def test_orders_trials_and_physicians_say_who_it_is_too() -> None:
+    """After PS3.15 table E.1-1; what was done to the patient is for IT to see."""
+    keywords = ("ConfidentialityConstraintOnPatientDataDescription", "ClinicalTrialSubjectID")
+    keywords += ("ReasonForTheImagingServiceRequest", "ReferringPhysicianTelephoneNumbers", "TopicAuthor")
+    ds = change(dx(ramp(8, 8)), **dict.fromkeys(keywords, "CANARY"))
+    person = Dataset()
+    person.CodeMeaning = "CANARY"
+    change(ds, PersonIdentificationCodeSequence=[person], PerformedProcedureStepDescription="CHEST PA")
+    shown = str(tags(ds))
+    assert "CANARY" not in shown
+    assert "CHEST PA" in shown
+
+
+def test_a_name_is_one_whatever_its_file_calls_it() -> None:
+    """A wrong representation neither shows a name nor keeps it from who may see it."""
+    ds = dx(ramp(8, 8))
+    ds.add_new("ReferringPhysicianName", "SH", "CANARY")
+    assert "CANARY" not in str(tags(ds))
+    assert "CANARY" in str(tags(ds, revealed=True))
+
+
 def test_who_asks_sees_it() -> None:
     shown = str(tags(film(), revealed=True))
     assert all(secret in shown for secret in SECRETS)

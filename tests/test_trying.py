@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import update
+from sqlalchemy import select, update
 from test_tasks import Says, examine, hip, receive, shell
 
 from gateway.bootstrap import Shell
@@ -164,3 +164,17 @@ def test_no_more_films_than_were_asked_for_newest_first(tmp_path: Path, decoder:
     in_force = one.rules(Policy.default())
     assert try_rules(one.ledger, in_force, in_force, 4, told.append).films == 4
     assert told == [1, 2, 3, 4]
+
+
+def test_what_is_kept_to_try_rules_on_says_of_no_patient(tmp_path: Path, decoder: Decoder) -> None:
+    """Whose film it is decides nothing: it stands where people search, and nowhere a second time."""
+    one = shell(tmp_path)
+    film = phantom_dx("frontal", 1, size=SIZE)
+    film.PatientID = film.AccessionNumber = film.StudyID = "CANARY"
+    receive(one, film, tmp_path)
+    examine(one, decoder, Says())
+    with one.ledger.reading() as db:
+        kept = str(db.execute(select(decisions)).all())
+    assert "CHEST" in kept
+    assert "CANARY" not in kept
+    assert one.ledger.searched(1).patient_id == "CANARY"

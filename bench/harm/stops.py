@@ -120,7 +120,7 @@ def terminate(running: Gateway) -> float:
 def roll(running: Gateway) -> float:
     """SIGHUP; the seconds until every process but Redis has been replaced."""
     began = time.monotonic()
-    words = (" listen ", " dispatch ", " work ")
+    words = (" listen ", " dispatch ", " work ", " console ")
     old = {pid for pid, line in running.pids().items() if any(word in line for word in words)}
     kill(running.process.pid, signal.SIGHUP)
     wait_for(lambda: not old & running.pids().keys(), ROLL_S, "the processes were not replaced")

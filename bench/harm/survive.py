@@ -2,9 +2,10 @@
 
 The sender (dcmsend) sends again what got no success, as a modality does, and keeps pace with the deaths, so
 that films are under way until the last one. Victims are drawn from all that runs: listeners, dispatcher,
-workers, their decoders, Redis, and `up` itself, which is started again. At the end every SOP
-Instance UID that was acknowledged is listed, its bytes lie in the store, it is delivered, withheld, held with
-a reason, or queued; the archive has every byte of it; and the AI has at most one object a film.
+workers, their decoders, Redis, the console, and `up` itself, which is started again. A reviewer releases,
+corrects, rejects and undoes meanwhile. At the end every SOP Instance UID that was acknowledged is listed,
+its bytes lie in the store, it is delivered, withheld, held with a reason, or queued; the archive has every
+byte of it; and the AI has at most one object a film, none that was undone, and none before its time.
 
     python bench/harm/survive.py [--films 500] [--deaths 50] [--seed 0]
 """
@@ -22,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from datetime import UTC, datetime
 from os import kill
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ import pydicom
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
 
+from harm.reviewing import Reviewer
 from rig import Gateway, acknowledged, cpu_model, dcmsend, gateway
 
 from pipelines.lab.films.phantom_dx import phantom_dx
@@ -49,6 +52,7 @@ PAUSE_S = (0.4, 1.6)  # from one death to the next
 BATCH = 40  # films a push
 MASTERS = 100  # films with pixels of their own; the others are further instances of them
 SETTLE_S = 900.0
+RELEASE_DELAY_S = 4.0
 
 
 def films(folder: Path, count: int, salt: str) -> dict[str, Path]:
@@ -110,7 +114,8 @@ def deaths(running: Gateway, count: int, rng: random.Random, died: list[str]) ->
 
 
 def survive(count: int, dying: int, seed: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name, gateway() as running:
+    delay = {"release_delay_s": RELEASE_DELAY_S, "rejection_notes": ["archive"]}
+    with tempfile.TemporaryDirectory() as name, gateway(quarantine=delay) as running:
         folder, rng = Path(name), random.Random(seed)
         sent = films(folder, count, salt=f"survive-{time.time_ns()}")
         taken, died = set[str](), list[str]()
@@ -118,27 +123,35 @@ def survive(count: int, dying: int, seed: int) -> dict[str, Any]:
         started = time.monotonic()
         hunting.start()
         deadline = started + 60 + dying * 10
-        while len(taken) < count and time.monotonic() < deadline:
-            if hunting.is_alive() and len(taken) * dying > count * (len(died) + 1):
-                time.sleep(0.05)  # ahead of the deaths
-                continue
-            todo = [uid for uid in sent if uid not in taken][:BATCH]
-            taken |= push(running, {uid: sent[uid] for uid in todo}, folder / "note")
-        hunting.join()
+        with Reviewer(running, seed) as reviewer:
+            while len(taken) < count and time.monotonic() < deadline:
+                if hunting.is_alive() and len(taken) * dying > count * (len(died) + 1):
+                    time.sleep(0.05)  # ahead of the deaths
+                    continue
+                todo = [uid for uid in sent if uid not in taken][:BATCH]
+                taken |= push(running, {uid: sent[uid] for uid in todo}, folder / "note")
+            hunting.join()
         listed = {f["sop_instance_uid"]: f for f in running.settled(taken, SETTLE_S)}
         took = {"machine": cpu_model(), "seconds": round(time.monotonic() - started)}
-        return took | report(running, {uid: sent[uid] for uid in taken}, listed, died)
+        books = report(running, {uid: sent[uid] for uid in taken}, listed, died)
+        return took | books | {"reviewer": reviewer.balance(RELEASE_DELAY_S, came_to_ai(running))}
+
+
+def came_to_ai(running: Gateway) -> dict[str, list[datetime]]:
+    """SOP Instance UID of a film -> when its objects came to the AI, as they are or as corrected copies."""
+    came: dict[str, list[datetime]] = {}
+    for path in running.ai.files():
+        ds = pydicom.dcmread(path, stop_before_pixels=True)
+        sources = [str(item.ReferencedSOPInstanceUID) for item in ds.get("SourceImageSequence", [])]
+        film = sources[0] if sources else str(ds.SOPInstanceUID)
+        came.setdefault(film, []).append(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    return came
 
 
 def report(
     running: Gateway, acknowledged: dict[str, Path], listed: dict[str, Any], killed: list[str]
 ) -> dict[str, Any]:
-    at_ai: dict[str, int] = {}
-    for path in running.ai.files():
-        ds = pydicom.dcmread(path, stop_before_pixels=True)
-        sources = [str(item.ReferencedSOPInstanceUID) for item in ds.get("SourceImageSequence", [])]
-        film = sources[0] if sources else str(ds.SOPInstanceUID)
-        at_ai[film] = at_ai.get(film, 0) + 1
+    at_ai = came_to_ai(running)
     archived = {uid_in(path.name): path for path in running.archive.files()}
     decided = {uid: listed.get(uid, {}) for uid in acknowledged}
     return {
@@ -151,14 +164,16 @@ def report(
         ),
         "given up": sum(bool(GIVEN_UP & set(film.get("reasons", ()))) for film in decided.values()),
         "undelivered": sum(
-            d["state"] != "delivered" for film in decided.values() for d in film.get("deliveries", ())
+            d["state"] not in ("delivered", "cancelled")
+            for film in decided.values()
+            for d in film.get("deliveries", ())
         ),
         "not at the archive": len(acknowledged.keys() - archived),
         "changed on the way": sum(
             dataset_bytes(acknowledged[uid]) != dataset_bytes(archived[uid])
             for uid in archived.keys() & acknowledged
         ),
-        "two objects at the AI": sum(count > 1 for count in at_ai.values()),
+        "two objects at the AI": sum(len(times) > 1 for times in at_ai.values()),
         "fsck": running.cli("fsck", "--deep", "--json").stdout.strip(),
         "decisions": {
             d: sum(f.get("decision") == d for f in decided.values())

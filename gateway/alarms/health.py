@@ -44,7 +44,8 @@ def how_it_is(
         *_alarms(ledger.alarms_on()),
     ]
     unique = list({(said.words, said.link): said for said in found}.values())
-    return unique or [Said("good", _well(ledger, day, now), "/films")]
+    where = "/quarantine" if any(day.held_for.values()) else "/films"
+    return unique or [Said("good", _well(ledger, day, now), where)]
 
 
 def _processes(reports: Sequence[Report]) -> Iterator[Said]:

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 DRAIN_S = 5.0  # answers under way are finished; supervisor.STOP_STAGES allow for it
 MOST_CONNECTIONS = 256
 BACKLOG = 128
-THREADS = 12  # for routes that wait for the ledger
+THREADS = 8  # for routes that wait for the ledger; each has a connection, with its cache, of its own
 KEEP_ALIVE_S = 20
 MOST_HEAD_BYTES = 32 << 10  # of a request's line and headers
 NICE = 5
@@ -79,9 +79,10 @@ def serve(
     for library in ("uvicorn", "httpx"):
         logging.getLogger(library).setLevel(logging.ERROR)
     passwords.warm_up()
-    memory.give_back()
     with bound(settings) as listening:
-        Server(_config(shell), stop=stop, ready=ready, beat=beat).run([listening])
+        server = Server(_config(shell), stop=stop, ready=ready, beat=beat)
+        memory.settle()
+        server.run([listening])
 
 
 def _config(shell: Shell) -> uvicorn.Config:
@@ -154,5 +155,6 @@ def bound(settings: ConsoleSettings) -> Iterator[socket.socket]:
                 "Films come in, are examined and are sent as before. Stop the program that has it "
                 f"(`ss -ltnp 'sport = :{settings.port}'` names it), or choose another one: console.port in "
                 "filmgate.yaml, or FILMGATE_CONSOLE__PORT; `console: {enabled: false}` runs without a "
+                "console."
             ) from error
         yield listening

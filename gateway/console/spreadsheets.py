@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for the beginning of one
+from starlette.responses import Response
+
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of one, wide letters, too
+# Where lists are parted by semicolons, a spreadsheet ends a cell there that ours goes on in.
+_AFTER_OTHER_END = re.compile(r"([;\t|]\s*)(?=[=+\-@＝＋－＠])")
+
+
+class Csv(Response):
+    """What routes that answer with a list say that they do."""
+
+    media_type = "text/csv"
 
 
 def lines(rows: Iterable[Iterable[object]]) -> str:
@@ -19,4 +30,7 @@ def lines(rows: Iterable[Iterable[object]]) -> str:
 def plain(value: object) -> str:
     """A value as text that a spreadsheet shows and does not reckon; numbers stay numbers."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA) and not isinstance(value, int | float) else text
+    if isinstance(value, int | float):
+        return text
+    text = _AFTER_OTHER_END.sub(r"\1'", text)
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import (
@@ -131,6 +132,14 @@ def inserted(db: Connection, table: Table, row: dict[str, Any]) -> int:
 def insert_rows(db: Connection, table: Table, *rows: dict[str, Any]) -> None:
     """Write rows that all name the same columns."""
     _insertion(db.dialect, table, tuple(rows[0])).run(db, *rows)
+
+
+def upsert(db: Connection, table: Table) -> Any:
+    """An INSERT that can say what becomes of a row that is there already: of the dialect of this ledger.
+
+    The other dialect is not loaded: PostgreSQL's alone takes a tenth of the time of `films list`.
+    """
+    return import_module(f"sqlalchemy.dialects.{db.dialect.name}").insert(table)
 
 
 def note(db: Connection, now: datetime, what: str, *, film_id: int | None, who: str, **detail: Any) -> None:

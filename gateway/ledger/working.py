@@ -7,7 +7,17 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from gateway.errors import StaleLease
 from gateway.ledger.claiming import LONGEST_DELAY_S
@@ -137,6 +147,15 @@ class Working(Database):
         last = last.where(decisions.c.film_id == its_film).order_by(decisions.c.id.desc()).limit(1)
         with self.reading() as db:
             return db.scalar(last) == "observe"
+
+    def went_unseen(self, version_id: int, ai: Collection[str]) -> bool:
+        """Whether one of `ai` was owed a version when it came, before any gate saw it."""
+        owed = deliveries.c.destination.in_(ai) & (deliveries.c.kind == "always")
+        of_it = (versions.c.film_id == deliveries.c.film_id) & (versions.c.digest == deliveries.c.digest)
+        stands = deliveries.c.state != DeliveryState.CANCELLED
+        query = select(exists().where(versions.c.id == version_id, of_it, owed, stands))
+        with self.reading() as db:
+            return bool(db.scalar(query))
 
     def judge(self, job: Job, judged: Judged, *, now: datetime) -> int:
         """End a job: findings, decision, copy, hold and deliveries, all or nothing; the decision's id.

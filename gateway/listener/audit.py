@@ -21,8 +21,8 @@ import structlog
 
 from gateway.ledger.records import Tally
 from gateway.listener.recorder import ReceiveLedger
+from gateway.logs.limiter import LogLimiter
 from gateway.process import loops
-from gateway.process.log_limiter import LogLimiter
 from gateway.upper_layer.acceptor import Rejection
 
 MOST_WAITING = 4096  # ends of associations that wait for the ledger; more are only counted

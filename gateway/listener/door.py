@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.listener.wire import Closed
-from gateway.process.log_limiter import LogLimiter
+from gateway.logs.limiter import LogLimiter
 from gateway.process.supervised import BACKLOG
 from gateway.upper_layer.pdu import HEADER, AbortReason, BadPdu, PduType, abort
 

@@ -25,8 +25,8 @@ from gateway.listener.audit import Audit, Ended
 from gateway.listener.negotiate import is_uid, negotiate
 from gateway.listener.recorder import ReceiveLedger, Recorder
 from gateway.listener.wire import Closed, Late, Wire
+from gateway.logs.limiter import LogLimiter
 from gateway.process import crash
-from gateway.process.log_limiter import LogLimiter
 from gateway.settings import GatewaySettings
 from gateway.store import Incoming, Store
 from gateway.upper_layer.acceptor import (

@@ -19,7 +19,7 @@ from gateway.listener.audit import Audit
 from gateway.listener.door import Door
 from gateway.listener.receive import Association, Shared, neighbourhood
 from gateway.listener.recorder import ReceiveLedger, Recorder
-from gateway.process.log_limiter import LogLimiter
+from gateway.logs.limiter import LogLimiter
 from gateway.settings import GatewaySettings, Settings
 from gateway.store import Store
 from gateway.upper_layer.acceptor import (

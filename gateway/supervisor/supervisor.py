@@ -409,7 +409,8 @@ class Supervisor:
                 old.ask()
         if self._rolling is not None:
             new, since = self._rolling
-            if not new.ready and time.monotonic() - since < ROLL_WAIT_S:
+            waits = not new.ready and new.spec.role != "console"  # whose port another program may have
+            if waits and time.monotonic() - since < ROLL_WAIT_S:
                 return
             self._rolling = None
         if self._roll:

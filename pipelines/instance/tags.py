@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_description, dictionary_has_tag
+from pydicom.datadict import dictionary_description, dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
@@ -25,19 +25,28 @@ BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 # Who it is, or what may say so: people's names and free text, and the groups and attributes of patients,
 # orders and visits (after PS3.15 table E.1-1). UIDs stay: IT looks for films by them.
 PERSONAL_VRS = frozenset({"PN", "LT", "ST", "UT"})
-PERSONAL_GROUPS = frozenset({0x0010, 0x0032, 0x0038, 0x4008})
+PERSONAL_GROUPS = frozenset({0x0010, 0x0012, 0x0032, 0x0038, 0x4008})
+# Of steps and orders all words, but for what was done.
+ORDERS, ORDER_VRS = 0x0040, frozenset({"LO", "SH", "UC"})
+STEPS = frozenset({0x00400007, 0x00400254})  # their descriptions
 PERSONAL = frozenset(
     {
         0x00080050,  # Accession Number
         0x00080081,  # Institution Address
+        0x00080094,  # Referring Physician's Telephone Numbers
+        0x00080096,  # Referring Physician Identification Sequence
+        0x00081049,  # Physician(s) of Record Identification Sequence
+        0x00081052,  # Performing Physician Identification Sequence
+        0x00081062,  # Physician(s) Reading Study Identification Sequence
+        0x00081072,  # Operator Identification Sequence
         0x00081080,  # Admitting Diagnoses Description
-        0x00102160,  # Ethnic Group
+        0x00081084,  # Admitting Diagnoses Code Sequence
         0x00200010,  # Study ID
-        0x00400009,  # Scheduled Procedure Step ID
-        0x00400253,  # Performed Procedure Step ID
-        0x00401001,  # Requested Procedure ID
-        0x00402016,  # Placer Order Number
-        0x00402017,  # Filler Order Number
+        0x00401101,  # Person Identification Code Sequence
+        0x00880904,  # Topic Title
+        0x00880910,  # Topic Author
+        0x00880912,  # Topic Keywords
+        0x20300020,  # Text String of an annotation
     }
 )
 
@@ -85,8 +94,12 @@ def _element(ds: Dataset, tag: BaseTag) -> DataElement | None:
 
 
 def _personal(tag: BaseTag, vr: str) -> bool:
+    """By what the attribute is, also where the file gives it a representation that is not its own."""
+    vrs = {vr, dictionary_VR(tag)} if dictionary_has_tag(tag) else {vr}
     listed = tag in PERSONAL or tag.group in PERSONAL_GROUPS
-    return listed or vr in PERSONAL_VRS or (tag.is_private and vr not in BYTES and vr != "SQ")
+    ordered = tag.group == ORDERS and not vrs.isdisjoint(ORDER_VRS) and tag not in STEPS
+    private = tag.is_private and vr not in BYTES and vr != "SQ"
+    return listed or ordered or private or not vrs.isdisjoint(PERSONAL_VRS)
 
 
 def _name(tag: BaseTag) -> str:

@@ -1,6 +1,7 @@
 """Findings + header -> Decision, by the rules of policy.yaml beside this file; the first that fits decides.
 
-`loading` reads the rules, `deciding` tries them, `acceptance` says which AI takes a film that may go on.
+`loading` reads the rules, `deciding` tries them, `acceptance` says which AI takes a film that may go on,
+`owing` who is owed it then.
 """
 
 from pipelines.policy.acceptance import Acceptance as Acceptance

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig import DCMSEND, STORESCP, Gateway, gateway
+from rig import DCMSEND, NO_CONSOLE, STORESCP, Gateway, gateway
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def line() -> Iterator[Gateway]:
     for program in (DCMSEND, STORESCP):
         if not os.access(program, os.X_OK):
             pytest.skip(f"{program} is missing: apt-get install dcmtk")
-    with gateway() as running:
+    with gateway(console=NO_CONSOLE) as running:
         yield running
 
 

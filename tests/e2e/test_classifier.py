@@ -16,7 +16,7 @@ import torch
 from orthanc_peer import ORTHANC, Orthanc, orthanc
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage
-from rig import DCMSEND, STORESCP, Gateway, gateway, wait_for
+from rig import DCMSEND, NO_CONSOLE, STORESCP, Gateway, gateway, wait_for
 from test_faults import film, history, push, saved, settled
 
 from models.classifiers import bundle, nets
@@ -56,7 +56,7 @@ def line(lots: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
         if not os.access(program, os.X_OK):
             pytest.skip(f"{program} is missing: apt-get install dcmtk")
     folder = tmp_path_factory.mktemp("bundles")
-    with gateway(env={"FILMGATE_CRASH_AT": str(lots)}, **configured(folder)) as running:
+    with gateway(env={"FILMGATE_CRASH_AT": str(lots)}, console=NO_CONSOLE, **configured(folder)) as running:
         yield running
 
 
@@ -153,7 +153,13 @@ def test_the_books_balance_with_results_in_them(line: Gateway) -> None:
 def test_orthanc_has_report_and_heat_map_beside_the_film(tmp_path: Path) -> None:
     """A PACS as archive: it takes both, in the study of the film."""
     with (
-        gateway(tmp_path, start_ai=False, start_archive=False, **configured(tmp_path, workers=1)) as line,
+        gateway(
+            tmp_path,
+            start_ai=False,
+            start_archive=False,
+            console=NO_CONSOLE,
+            **configured(tmp_path, workers=1),
+        ) as line,
         orthanc(tmp_path, line.archive.ae_title, line.archive.port, line.port) as archive,
     ):
         ds = film()

@@ -17,7 +17,7 @@ import pytest
 from dicom_files import change
 from dicom_peers import RawPeer, pdata, store_rq
 from pydicom import Dataset
-from rig import DCMSEND, ROOT, STORESCP, Gateway, Receiver, gateway, wait_for
+from rig import DCMSEND, NO_CONSOLE, ROOT, STORESCP, Gateway, Receiver, gateway, wait_for
 from storage_peers import Peer, storage_scp
 from test_faults import film, history, push, pushing, saved, sent, settled, stopped
 from test_line import at, copies_of, dataset_bytes
@@ -74,7 +74,9 @@ def mirrored() -> Iterator[tuple[Gateway, Peer, Mirror]]:
     routes = {"copies": ["archive"]}
     policy = {"correct": "propose"}
     with (
-        gateway(start_archive=False, routes=routes, policy=policy, work=ONE_WORKER) as line,
+        gateway(
+            start_archive=False, console=NO_CONSOLE, routes=routes, policy=policy, work=ONE_WORKER
+        ) as line,
         storage_scp(line.archive.port) as archive,
     ):
         mirror = Mirror(archive, line.port)
@@ -159,7 +161,9 @@ def test_observing_sends_everything_and_an_ai_that_is_away_gets_it_later(folder:
     often = {"FILMGATE_DESTINATIONS__CHEST_AI__RETRY__LONGEST_S": "2"}
     films = [film(), film("hand"), film(turn=90), *(film() for _ in range(27))]
     paths = {str(ds.SOPInstanceUID): saved(ds, folder) for ds in films}
-    with gateway(start_ai=False, env=often, policy={"mode": "observe"}, work=ONE_WORKER) as line:
+    with gateway(
+        start_ai=False, console=NO_CONSOLE, env=often, policy={"mode": "observe"}, work=ONE_WORKER
+    ) as line:
         with pushing(line, list(paths.values())) as answers:
             wait_for(lambda: len(answers) > 3, 15, "nothing was answered")
             assert line.stop() < 20

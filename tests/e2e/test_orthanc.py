@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from orthanc_peer import ORTHANC, Orthanc, orthanc
 from pydicom import Dataset
-from rig import Gateway, gateway
+from rig import NO_CONSOLE, Gateway, gateway
 from test_faults import film, push, saved, settled
 
 pytestmark = [
@@ -24,7 +24,7 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, O
     """The gateway, its AI and its archive."""
     folder = tmp_path_factory.mktemp("orthanc")
     with (
-        gateway(start_ai=False, start_archive=False, work={"workers": 1}) as line,
+        gateway(start_ai=False, start_archive=False, console=NO_CONSOLE, work={"workers": 1}) as line,
         orthanc(folder, line.ai.ae_title, line.ai.port, line.port) as ai,
         orthanc(folder, line.archive.ae_title, line.archive.port, line.port) as archive,
     ):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from rig import DCMSEND, ROOT, STORESCP, Gateway, gateway
+from rig import DCMSEND, NO_CONSOLE, ROOT, STORESCP, Gateway, gateway
 from test_line import at, film, sent
 
 from models import bundle
@@ -36,6 +36,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     (root / "hip-ai").mkdir()
     with gateway(
         root,
+        console=NO_CONSOLE,
         destinations={"hip-ai": hip_ai},
         routes={"always": ["archive"], "pass": ["chest-ai", "hip-ai"]},
         work={"regions": [str(bundle.BUNDLES / "hip")], "workers": 1},

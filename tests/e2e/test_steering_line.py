@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset
-from rig import DCMSEND, STORESCP, Gateway, gateway, wait_for
+from rig import DCMSEND, NO_CONSOLE, STORESCP, Gateway, gateway, wait_for
 from test_faults import film, saved, sent
 from test_line import at
 
@@ -30,7 +30,7 @@ def line() -> Iterator[Gateway]:
             pytest.skip(f"{program} is missing: apt-get install dcmtk")
     allow = [{"ae_title": "DCMSEND", "from": "127.0.0.0/8"}, {"ae_title": "FILMGATE", "from": "127.0.0.0/8"}]
     options: dict[str, Any] = {"gateway": {"allow": allow, "processes": 2}, "work": {"workers": 1}}
-    with gateway(**options) as running:
+    with gateway(console=NO_CONSOLE, **options) as running:
         yield running
 
 

@@ -9,7 +9,6 @@ from urllib.parse import quote
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
@@ -31,21 +30,23 @@ _HEADS = {
     429: "Please wait",
     500: "The console made a mistake",
     503: "The console cannot answer now",
+    507: "The disk is full",
 }
 _WORDS = {404: "Perhaps the address was cut short. The bar of any page leads on.", 405: "Nothing was done."}
 _MOST_FAULTS = 5
 
 
-class Refusal(BaseModel):
-    """What programs get when something is refused."""
-
-    detail: str
-
-
+# What programs get when something is refused, and what browsers do.
+_WORDS_OR_PAGE = {
+    "application/json": {
+        "schema": {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
+    },
+    "text/html": {"schema": {"type": "string"}},
+}
 RESPONSES: dict[int | str, dict[str, object]] = {
-    status: {"model": Refusal, "description": words}
+    status: {"description": words, "content": _WORDS_OR_PAGE}
     for status, words in _HEADS.items()
-    if status in (400, 401, 403, 404, 409, 413, 422, 503)
+    if status in (400, 401, 403, 404, 409, 413, 422, 503, 507)
 }
 
 

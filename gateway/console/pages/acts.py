@@ -60,6 +60,7 @@ class Asked(Strict):
         return Operations(crop=box, turn=self.rotate, invert=self.invert, flip=self.flip)
 
 
+REQUEST = "[0-9a-f]{32}"  # whose answer was lost asks once more by the same id
 Words = Annotated[str, Field(max_length=2000)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -75,6 +76,7 @@ class Wanted(Strict):
     labels: Annotated[dict[Name, Name], Field(max_length=16)] = {}
     note: Words = ""
     to: Annotated[list[Name], Field(max_length=16)] = []
+    request: Annotated[str, Field(pattern=f"^{REQUEST}$")] = ""
 
     @model_validator(mode="after")
     def _names_something(self) -> Wanted:
@@ -92,7 +94,9 @@ def act(wanted: Wanted, person: Reviewer, shell: Things) -> dict[str, Any]:
     try:
         if wanted.act is DoneBy.UNDO:
             admin = person.may("admin")
-            answers = quarantine.undo(wanted.acts, by=person.name, anybodys=admin, note=wanted.note)
+            answers = quarantine.undo(
+                wanted.acts, by=person.name, anybodys=admin, note=wanted.note, request=wanted.request
+            )
         else:
             answers = quarantine.act(
                 wanted.act,
@@ -103,6 +107,7 @@ def act(wanted: Wanted, person: Reviewer, shell: Things) -> dict[str, Any]:
                 operations=wanted.operations.operations(),
                 to=tuple(dict.fromkeys(wanted.to)),
                 labels=wanted.labels,
+                request=wanted.request,
             )
     except FilmgateError as error:  # the wish itself, for all films alike
         raise HTTPException(409, str(error)) from error
@@ -115,8 +120,12 @@ def mine(
     shell: Things,
     before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    request: Annotated[str | None, Query(pattern=f"^{REQUEST}$")] = None,
 ) -> dict[str, Any]:
-    """One's own acts, newest first; `before` goes on after the last one of a page."""
+    """One's own acts, newest first; `before` goes on after the last one of a page. Or all that came of one
+    `request`, in the order in which it was done: what became of it, where its answer was lost."""
+    if request is not None:
+        return {"acts": [_item(one) for one in shell.ledger.acts_of_request(request, person.name)]}
     return {"acts": [_item(one) for one in shell.ledger.acts_by(person.name, before=before, limit=limit)]}
 
 

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from gateway.bootstrap import Shell
 from gateway.console.doors import Things, Viewer
 from gateway.console.rendering import page
-from gateway.console.spreadsheets import lines
+from gateway.console.spreadsheets import Csv, lines
 from gateway.ledger.acting.auditing import Audited, AuditRow
 from gateway.ledger.acting.table import CAN_BE_UNDONE
 from pipelines.film import REJECT_REASONS
@@ -87,7 +87,7 @@ def _midnight(day: date | None, *, days: int = 0) -> datetime | None:
 Filters = Annotated[Asked, Query()]
 
 
-@router.get("/audit")
+@router.get("/audit", response_class=HTMLResponse)
 def audit(request: Request, person: Viewer, shell: Things, asked: Filters) -> HTMLResponse:
     """One page of what people did, newest first."""
     found = shell.ledger.audit(asked.audited(), limit=PAGE + 1)
@@ -108,7 +108,7 @@ def audit(request: Request, person: Viewer, shell: Things, asked: Filters) -> HT
     )
 
 
-@router.get("/audit.csv")
+@router.get("/audit.csv", response_class=Csv)
 def table(person: Viewer, shell: Things, asked: Filters) -> Response:  # noqa: ARG001
     """The whole list as a file for spreadsheets."""
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"', "Cache-Control": "no-store"}
@@ -164,6 +164,10 @@ def _details(detail: Mapping[str, Any]) -> Iterator[str]:
         elif isinstance(value, list):
             yield f"{name.replace('_', ' ')} {', '.join(map(str, value))}"
         elif isinstance(value, dict):
-            yield ", ".join(f"{key} {inner}" for key, inner in value.items() if inner)
+            yield ", ".join(
+                key if inner is True else f"{key} {inner}" for key, inner in value.items() if inner
+            )
+        elif isinstance(value, bool):
+            yield f"{name.replace('_', ' ')}: {'yes' if value else 'no'}"
         else:
             yield f"{name.replace('_', ' ')} {value}"

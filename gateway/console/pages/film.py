@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from gateway.bootstrap import Shell, now
-from gateway.console.doors import Person, Things, Viewer
+from gateway.console.doors import Person, Reviewer, Things, Viewer
 from gateway.console.labels import KEYS
 from gateway.console.pages.quarantine.rejecting import REJECTS
 from gateway.console.pictures.making import NoPicture, Pictures
@@ -47,7 +47,7 @@ STRIP = 24  # films of the same device today
 SEARCHED_TEXT = 100  # characters of what is looked for in the tags
 
 
-@router.get("/films/{film_id}")
+@router.get("/films/{film_id}", response_class=HTMLResponse)
 def film(request: Request, film_id: FilmId, person: Viewer, shell: Things) -> HTMLResponse:
     """All of one film; its header comes from a child, a moment later."""
     dossier = _dossier(shell, film_id)
@@ -84,7 +84,7 @@ def film(request: Request, film_id: FilmId, person: Viewer, shell: Things) -> HT
     )
 
 
-@router.get("/films/{film_id}/header")
+@router.get("/films/{film_id}/header", response_class=HTMLResponse)
 async def header(
     request: Request,
     film_id: FilmId,
@@ -97,11 +97,11 @@ async def header(
     return await _header(request, film_id, person, shell, pictures, q, revealed=False)
 
 
-@router.post("/films/{film_id}/header")
+@router.post("/films/{film_id}/header", response_class=HTMLResponse)
 async def revealed_header(
     request: Request,
     film_id: FilmId,
-    person: Viewer,
+    person: Reviewer,
     shell: Things,
     pictures: Making,
     q: Annotated[str, Query(max_length=SEARCHED_TEXT)] = "",

@@ -14,8 +14,13 @@ from starlette.responses import HTMLResponse, Response
 from gateway.bootstrap import Shell, now
 from gateway.console.doors import Reviewer, Things, Viewer
 from gateway.console.labels import KEYS
+from gateway.console.pages.film import BUTTONS
+from gateway.console.pages.quarantine.rejecting import REJECTS
 from gateway.console.rendering import page
+from gateway.console.spreadsheets import Csv
 from gateway.errors import NotFound
+from gateway.ledger.acting.records import Meant
+from gateway.ledger.acting.table import DoneBy, acts_of
 from gateway.ledger.labelling.blind import Sampled
 from gateway.ledger.labelling.labels import LabelCounts, LabelsWanted
 from gateway.ledger.labelling.manifest import as_csv, manifest
@@ -45,7 +50,7 @@ class Period:
     slips: Slips
 
 
-@router.get("/labels")
+@router.get("/labels", response_class=HTMLResponse)
 def labels(
     request: Request,
     person: Viewer,
@@ -93,7 +98,7 @@ def labels(
     )
 
 
-@router.get("/labels/manifest.csv")
+@router.get("/labels/manifest.csv", response_class=Csv)
 def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     """The manifest that `filmgate train` and `calibrate --site` take; its pictures are written by the CLI."""
     agreed, disagreed = shell.ledger.labelled()
@@ -105,11 +110,12 @@ def manifest_csv(person: Viewer, shell: Things) -> Response:  # noqa: ARG001
     )
 
 
-@router.get("/labels/blind")
+@router.get("/labels/blind", response_class=HTMLResponse)
 def blind_page(request: Request, person: Reviewer, shell: Things) -> HTMLResponse:
     """Films to look at without knowing what became of them."""
     _draw(shell)
-    return page(request, "blind.html", person, keys=KEYS, waiting=shell.ledger.next_blind(person.name))
+    waiting = shell.ledger.next_blind(person.name)
+    return page(request, "blind.html", person, keys=KEYS, waiting=waiting, rejects=REJECTS)
 
 
 class BlindNext(BaseModel):
@@ -127,12 +133,22 @@ class BlindSaid(BaseModel):
     labels: dict[str, Any] = {}
 
 
+class BlindAct(BaseModel):
+    """An act that the table has for the film as it stands."""
+
+    act: str
+    words: str
+
+
 class BlindKept(BaseModel):
-    """What it was: told once the answer is kept."""
+    """What it was, told once the answer is kept; and what can be done with it, as an act names it."""
 
     film: int
     passed: bool
     good: bool
+    hold: int | None
+    decision: int | None
+    acts: list[BlindAct]
 
 
 @router.get("/api/blind")
@@ -157,7 +173,16 @@ def blind_answer(person: Reviewer, shell: Things, check: CheckId, said: BlindSai
         raise HTTPException(422, str(error)) from error
     except NotFound as error:
         raise HTTPException(409, str(error)) from error
-    return BlindKept(film=answer.film_id, passed=answer.passed, good=answer.good)
+    (standing,) = shell.ledger.standings([Meant(answer.film_id)])
+    can = [act for act in acts_of(standing.state) if act in BUTTONS and act is not DoneBy.UNDO]
+    return BlindKept(
+        film=answer.film_id,
+        passed=answer.passed,
+        good=answer.good,
+        hold=standing.hold.id if standing.hold else None,
+        decision=standing.decision_id,
+        acts=[BlindAct(act=act, words=BUTTONS[act][-1]) for act in can],
+    )
 
 
 @router.post("/api/blind/{check}/later")

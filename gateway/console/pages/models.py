@@ -12,7 +12,7 @@ from gateway.console.bundles import Shown, bundles
 from gateway.console.doors import Things, Viewer
 from gateway.console.rendering import page
 from gateway.ledger.labelling.scores import BINS, GateScores
-from pipelines.exact import as_many_by_chance, clopper_pearson
+from pipelines.watching.exact import as_many_by_chance, clopper_pearson
 
 router = APIRouter()
 
@@ -61,7 +61,7 @@ class Judging:
     marks: tuple[tuple[str, float], ...]  # thresholds
 
 
-@router.get("/models")
+@router.get("/models", response_class=HTMLResponse)
 def models(request: Request, person: Viewer, shell: Things, films: Films = FILMS) -> HTMLResponse:
     """Every bundle, those in use first."""
     last, before = shell.ledger.gate_scores(films), shell.ledger.gate_scores(films, skip=films)

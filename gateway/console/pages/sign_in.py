@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import secrets
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -143,9 +142,8 @@ def signed_in(
 def safe_next(address: str) -> str:
     """Where to go after the sign-in: a path of ours, whatever a link to the sign-in page says."""
     plain = address.isprintable() and "\\" not in address and len(address) <= _LONGEST_NEXT
-    parts = urlsplit(address) if plain else urlsplit("")
-    ours = address.startswith("/") and not address.startswith("//") and not parts.scheme and not parts.netloc
-    return address if plain and ours and not parts.path.startswith("/sign-") else "/"
+    ours = address.startswith("/") and not address.startswith("//")
+    return address if plain and ours and not address.startswith("/sign-") else "/"
 
 
 def _device(request: Request, shell: Shell) -> str:

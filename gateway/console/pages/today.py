@@ -35,13 +35,13 @@ class Bar:
     link: str
 
 
-@router.get("/")
+@router.get("/", response_class=HTMLResponse)
 def today(request: Request, person: Viewer, shell: Things) -> HTMLResponse:
     """The page."""
     return page(request, "today.html", person, **_values(shell, now()))
 
 
-@router.get("/today")
+@router.get("/today", response_class=HTMLResponse)
 def figures(request: Request, person: Viewer, shell: Things) -> HTMLResponse:
     """What is in it, anew: the page asks for it when the ledger has changed."""
     return part(request, "today_figures.html", person, **_values(shell, now()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -84,7 +84,7 @@ class KnownUploads(BaseModel):
     uploads: list[Known]
 
 
-@router.get("/upload")
+@router.get("/upload", response_class=HTMLResponse)
 def upload(
     request: Request, person: Reviewer, desk: Desk, file: Annotated[str, Query(max_length=64)] = ""
 ) -> HTMLResponse:
@@ -94,7 +94,7 @@ def upload(
     return page(request, "upload.html", person, chosen=chosen, limits=limits, problems=desk.examiner.problems)
 
 
-@router.get("/upload/{sha256}")
+@router.get("/upload/{sha256}", response_class=HTMLResponse)
 def answer(request: Request, person: Reviewer, desk: Desk, sha256: Sha256) -> HTMLResponse:
     """What came of one file, as a part of the page."""
     return part(request, "upload_answer.html", person, chosen=_own(person.name, desk, sha256))
@@ -122,7 +122,8 @@ def list_uploads(person: Reviewer, desk: Desk) -> KnownUploads:
 def announce(person: Reviewer, desk: Desk, announcement: Announcement) -> KnownUploads:
     """Make room for files, or say how much of each is here: the next piece begins there."""
     owner = owner_of(person.name)
-    return KnownUploads(uploads=[_announced(desk.shelf, owner, file) for file in announcement.files])
+    with _disk_has_room():
+        return KnownUploads(uploads=[_announced(desk.shelf, owner, file) for file in announcement.files])
 
 
 @router.put("/api/uploads/{sha256}")
@@ -136,13 +137,12 @@ async def piece(
     """The next piece of a file, at most 4 MiB."""
     content = await _limited(request, limits.PIECE_BYTES)
     try:
-        here = await run_in_threadpool(desk.shelf.append, owner_of(person.name), sha256, offset, content)
+        with _disk_has_room():
+            here = await run_in_threadpool(desk.shelf.append, owner_of(person.name), sha256, offset, content)
     except OtherOffset as error:
         raise HTTPException(409, str(error), headers={"X-Offset": str(error.offset)}) from error
     except CannotTake as error:
         raise HTTPException(404 if "announced" in str(error) else 422, str(error)) from error
-    except OSError as error:
-        raise HTTPException(507, f"It could not be kept: {error.strerror}. Films are not touched.") from error
     if here.state is State.QUEUED:
         desk.examiner.look()
     return _known(here)
@@ -154,7 +154,8 @@ def again(person: Reviewer, desk: Desk, sha256: Sha256) -> Known:
     owner, known = owner_of(person.name), _own(person.name, desk, sha256)
     if not known.ended or not desk.shelf.file(owner, sha256).exists():
         raise HTTPException(409, "It is not here as a whole, or waits already. Choose it again.")
-    queued = desk.shelf.again(owner, known)
+    with _disk_has_room():
+        queued = desk.shelf.again(owner, known)
     desk.examiner.look()
     return _known(queued)
 
@@ -173,6 +174,18 @@ def forget_all(person: Reviewer, desk: Desk) -> KnownUploads:
     for one in desk.shelf.of(owner):
         desk.shelf.forget(owner, one.sha256)
     return list_uploads(person, desk)
+
+
+@contextmanager
+def _disk_has_room() -> Iterator[None]:
+    """
+    Raises:
+        HTTPException: what is to be kept cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise HTTPException(507, f"It could not be kept: {error.strerror}. Films are not touched.") from error
 
 
 def _own(name: str, desk: Uploads, sha256: str) -> Upload:

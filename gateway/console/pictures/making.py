@@ -53,7 +53,7 @@ class Pictures:
         self._renderers: list[Renderer] = []
         self._executor = ThreadPoolExecutor(CHILDREN, "pictures", initializer=self._begin)
         self._underway: dict[tuple[str, str], asyncio.Future[Any]] = {}
-        self._without: OrderedDict[tuple[str, str], NoPicture] = OrderedDict()
+        self._without: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def close(self) -> None:
         """End the children; what waits is given up."""
@@ -87,7 +87,7 @@ class Pictures:
     async def _made(self, kind: str, digest: str, make: Callable[[], T]) -> T:
         key = (kind, digest)
         if (known := self._without.get(key)) is not None:
-            raise known
+            raise NoPicture(known, lasting=True)  # a new one: each raise of the same adds to its traceback
         if key not in self._underway:
             if len(self._underway) >= MOST_WAITING:
                 raise NoPicture("Too many pictures are being made. It comes in a moment.", lasting=False)
@@ -117,11 +117,11 @@ class Pictures:
         except DecodeError as error:
             words = REASON_TEXT[error.reason]
             log.info("no picture", reason=error.reason.value)
-            failed = NoPicture(f"{words[0].upper()}{words[1:]}.", lasting=True)
-            self._without[key] = failed
+            why = f"{words[0].upper()}{words[1:]}."
+            self._without[key] = why
             while len(self._without) > REMEMBERED:
                 self._without.popitem(last=False)
-            raise failed from error
+            raise NoPicture(why, lasting=True) from error
         except NoTime as error:
             raise NoPicture("The machine is busy with films. Reload to try again.", lasting=False) from error
         except OSError as error:

@@ -1,6 +1,8 @@
 // The blind check: a film, a question, one key. Whether it passed is told after the answer, where it was bad.
 
+import { askActs, newRequest } from '/static/acts.js';
 import { ask, say } from '/static/console.js';
+import { askNote, askReject } from '/static/sheet/asking.js';
 import { Viewer } from '/static/viewer.js';
 
 const viewer = new Viewer(document.getElementById('blind-film'));
@@ -55,8 +57,38 @@ function tell(kept) {
   if (kept.good || !kept.passed) { say('Kept.'); return; }
   say('Kept. This one had passed.', 'bad');
   const words = Object.assign(document.createElement('p'), { className: 'bad', textContent: `Film ${kept.film} had passed the gates. Your answer is kept as a label.` });
-  const link = Object.assign(document.createElement('a'), { className: 'button', href: `/films/${kept.film}`, textContent: `Open film ${kept.film}: reject it, or gate it again` });
-  found.append(words, link);
+  const buttons = kept.acts.map(({ act, words: textContent }) => {
+    const button = Object.assign(document.createElement('button'), { type: 'button', textContent });
+    button.addEventListener('click', () => doWith(kept, act, buttons));
+    return button;
+  });
+  const link = Object.assign(document.createElement('a'), { className: 'button', href: `/films/${kept.film}`, textContent: `open film ${kept.film}` });
+  const bar = Object.assign(document.createElement('div'), { className: 'toolbar' });
+  bar.append(...buttons, link);
+  found.append(words, bar);
+}
+
+/** What an act must be told beside the film: {} where that is nothing, null where somebody thought better of it. */
+async function fieldsOf(act) {
+  const name = { reject: 'reason', note: 'note' }[act];
+  if (!name) return {};
+  const text = await (act === 'reject' ? askReject(1) : askNote(1));
+  return text ? { [name]: text } : null;
+}
+
+/** One act on the film that was found: what it is, is said there. */
+async function doWith({ film, hold, decision }, act, buttons) {
+  const fields = await fieldsOf(act);
+  if (!fields) return;
+  for (const button of buttons) button.disabled = true;
+  try {
+    const [result] = await askActs({ act, films: [{ film, hold, decision }], ...fields, request: newRequest() });
+    if (!result.ok) throw new Error(result.error);
+    found.querySelector('p').textContent = `Film ${film} is ${result.state ?? 'done'} now.`;
+  } catch (error) {
+    for (const button of buttons) button.disabled = false;
+    say(error.message, 'bad');
+  }
 }
 
 const ACTS = {

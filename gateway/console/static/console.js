@@ -11,14 +11,18 @@ document.addEventListener('htmx:configRequest', (event) => {
 });
 
 /** Ask the console for JSON; a refusal becomes an Error with the console's own words. */
-export async function ask(method, address, body, more = {}) {
+export async function ask(method, address, body, more = {}, options = {}) {
   const headers = { 'X-CSRF-Token': token, Accept: 'application/json', ...more };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const response = await fetch(address, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
-    .catch(() => { throw new Error('The console does not answer. Nothing was changed by this page; try again.'); });
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const unheard = () => { // also when the connection breaks in the midst of the answer
+    throw new Error(method === 'GET' ? 'The console does not answer. Try again.'
+      : 'The console does not answer. It is not known whether that was done: look before you do it again.');
+  };
+  const response = await fetch(address, { method, headers, body: text, ...options }).catch(unheard);
   if (response.status === 204) return null;
   const isJson = response.headers.get('Content-Type')?.includes('json');
-  const value = isJson ? await response.json() : null;
+  const value = isJson ? await response.json().catch(unheard) : null;
   if (response.ok && isJson) return value;
   const words = typeof value?.detail === 'string' ? value.detail : `The console answered ${response.status}.`;
   throw Object.assign(new Error(words), { status: response.status });

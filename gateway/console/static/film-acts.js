@@ -1,6 +1,7 @@
 // What can be done with one film, by the same keys as on the sheet (keys.js). Which acts those are the page has from
 // the console's one table of state and act. A key that decides moves on to the next film that is held.
 
+import { askActs, newRequest } from '/static/acts.js';
 import { ask, say } from '/static/console.js';
 import { listen } from '/static/keys.js';
 import { askNote, askReject } from '/static/sheet/asking.js';
@@ -74,7 +75,7 @@ async function acted(act, fields = {}) {
   if (busy) return null;
   busy = true;
   try {
-    const { results: [result] } = await ask('POST', '/api/acts', { act, films: [own], ...fields });
+    const [result] = await askActs({ act, films: [own], ...fields, request: newRequest() });
     if (!result.ok) say(result.error, 'bad');
     return result.ok ? result : null;
   } catch (error) {
@@ -120,16 +121,20 @@ async function label(key) {
 
 /** Take back what one did last, on whichever film that was. */
 async function undo() {
+  if (busy) return;
+  busy = true;
   try {
     const { acts } = await ask('GET', '/api/acts/mine?limit=10');
     const last = acts.find((one) => !one.undone_at && one.act !== 'undo');
     if (!last) return void say('There is nothing to undo.');
-    const { results: [result] } = await ask('POST', '/api/acts', { act: 'undo', acts: [last.act_id] });
+    const [result] = await askActs({ act: 'undo', acts: [last.act_id], request: newRequest() });
     if (!result.ok) return void say(result.error, 'bad');
     if (last.film === own.film) location.reload();
     else go(last.film);
   } catch (error) {
     say(error.message, 'bad');
+  } finally {
+    busy = false;
   }
 }
 

@@ -38,8 +38,8 @@ class Ready(BaseModel):
 
 
 @router.get("/livez")
-def alive() -> Alive:
-    """Whether this process answers; nothing else is asked."""
+async def alive() -> Alive:
+    """Whether this process answers; nothing else is asked, no thread either that waits for the ledger."""
     return Alive(alive=True)
 
 

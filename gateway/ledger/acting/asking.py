@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from gateway.ledger.acting.deciding import record, refused
 from gateway.ledger.acting.records import Acted, Before, Meant, Standing, Wish
+from gateway.ledger.acting.repeating import done_before, same_answer
 from gateway.ledger.acting.standing import CHUNK, standings
 from gateway.ledger.acting.table import DoneBy, FilmState
 from gateway.ledger.engine import Database
@@ -60,7 +61,11 @@ def _ask(
 ) -> list[Acted]:
     answers: dict[int, Acted] = {}
     rows: dict[int, dict[str, Any]] = {}
+    before = {row.film_id: row for row in done_before(db, wish.request, wish.by, wish.act)}
     for index, standing in enumerate(stands):
+        if (row := before.get(standing.film_id)) is not None:
+            answers[index] = same_answer(row, standing)
+            continue
         if (answer := refused(standing, wish.act)) is not None:
             answers[index] = answer
             continue
@@ -79,7 +84,7 @@ def _ask(
             "until": None,
             "undo": asdict(Before()),
         }
-    ids = record(db, wish.by, wish.at, wish.note, list(rows.values()), _EVENTS[wish.act])
+    ids = record(db, wish.by, wish.at, wish.note, list(rows.values()), _EVENTS[wish.act], wish.request)
     said = [
         Said(row["film_id"], labels, wish.act, act_id) for row, act_id in zip(rows.values(), ids, strict=True)
     ]

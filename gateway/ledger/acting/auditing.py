@@ -75,6 +75,12 @@ class Auditing(Database):
         with self.reading() as db:
             return [_act(row) for row in db.execute(query)]
 
+    def acts_of_request(self, request: str, who: str) -> list[PersonsAct]:
+        """What came of one request of a person, in the order in which it was done."""
+        query = select(acts).where(acts.c.request == request, acts.c.who == who).order_by(acts.c.id)
+        with self.reading() as db:
+            return [_act(row) for row in db.execute(query)]
+
     def acts_on(self, film_id: int) -> list[PersonsAct]:
         """What people did with one film, oldest first."""
         with self.reading() as db:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from gateway.errors import NotFound
 from gateway.ledger.acting.leaving import Owed, ids_of, owe_many
 from gateway.ledger.acting.records import Acted, Before, Meant, Standing, Wish
+from gateway.ledger.acting.repeating import done_before, same_answer
 from gateway.ledger.acting.standing import CHUNK, standings
 from gateway.ledger.acting.table import DECIDES, HELD_STATES, DoneBy, FilmState, may
 from gateway.ledger.acting.tables import acts
@@ -66,6 +67,11 @@ class Deciding(Database):
         with self.reading() as db:
             chunks = (meant[start : start + CHUNK] for start in range(0, len(meant), CHUNK))
             return [standing for chunk in chunks for standing in standings(db, chunk)]
+
+    def done_before(self, wish: Wish) -> set[int]:
+        """The films with which this very request was done before."""
+        with self.reading() as db:
+            return {row.film_id for row in done_before(db, wish.request, wish.by, wish.act)}
 
     def decide(self, wish: Wish, meant: Sequence[Meant]) -> list[Acted]:
         """Release, accept, correct or reject films; an answer for each, in their order.
@@ -153,7 +159,13 @@ def _decide(db: Connection, wish: Wish, stands: Sequence[Standing]) -> list[Acte
     answers: dict[int, Acted] = {}
     chosen: dict[int, _Chosen] = {}
     seen: set[int] = set()
+    before = {row.film_id: row for row in done_before(db, wish.request, wish.by, wish.act)}
     for index, standing in enumerate(stands):
+        row = before.get(standing.film_id)
+        if row is not None and standing.meant.hold in (None, row.hold_id) and standing.film_id not in seen:
+            seen.add(standing.film_id)
+            answers[index] = same_answer(row, standing)
+            continue
         answer = refused(standing, wish.act)
         if answer is None and standing.film_id in seen:
             answer = Acted(standing.film_id, ok=False, error=f"film {standing.film_id} is named twice.")
@@ -339,7 +351,7 @@ def _recorded(db: Connection, wish: Wish, chosen: Sequence[_Chosen]) -> list[Act
                 "undo": asdict(one.before),
             }
         )
-    ids = record(db, wish.by, wish.at, wish.note, rows, EVENTS[wish.act])
+    ids = record(db, wish.by, wish.at, wish.note, rows, EVENTS[wish.act], wish.request)
     say_labels(db, _labels(db, wish, chosen, ids), by=wish.by, now=wish.at)
     return [
         Acted(row["film_id"], ok=True, act_id=act_id, state=_now_is(wish, row), until=row["until"])
@@ -368,13 +380,20 @@ def _now_is(wish: Wish, row: dict[str, Any]) -> FilmState:
 
 
 def record(
-    db: Connection, by: str, at: datetime, note_text: str, rows: Sequence[dict[str, Any]], what: str
+    db: Connection,
+    by: str,
+    at: datetime,
+    note_text: str,
+    rows: Sequence[dict[str, Any]],
+    what: str,
+    request: str,
 ) -> list[int]:
     """Write acts, each with its event; their ids. This transaction has the ledger's lock, so ids follow."""
     if not rows:
         return []
     first = int(db.scalar(select(func.max(acts.c.id))) or 0) + 1
     signed = {"who": by, "at": at, "note": note_text, "undone_by": None, "undone_at": None}
+    signed["request"] = request or None
     insert_rows(db, acts, *({"id": first + n, **signed, **row} for n, row in enumerate(rows)))
     insert_rows(
         db,

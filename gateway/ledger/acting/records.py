@@ -48,6 +48,7 @@ class Wish:
     by: str
     at: datetime
     note: str = ""
+    request: str = ""  # an id by which who asks may ask for the answer again
     reason: str = ""  # code of PS3.16 CID 7011, or 113037; of a reject
     until: datetime | None = None  # nothing leaves before; None: at once
     to: tuple[str, ...] = ()  # destinations; empty: those that take such films

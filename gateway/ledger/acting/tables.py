@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
 from gateway.ledger.tables import UtcDateTime, metadata
 
@@ -24,5 +24,7 @@ acts = Table(
     Column("undo", JSON, nullable=False),  # records.Before
     Column("undone_by", String(128)),
     Column("undone_at", UtcDateTime),
+    Column("request", String(32)),  # the id that who asked gave it; the same once more is no second act
     Index("ix_acts_who", "who", "id"),
+    Index("ix_acts_request", "request", sqlite_where=text("request IS NOT NULL")),
 )

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from gateway.ledger.acting.deciding import record
 from gateway.ledger.acting.leaving import Owed, owe_many
 from gateway.ledger.acting.records import Acted, Before, Meant, Standing
+from gateway.ledger.acting.repeating import done_before, same_answer
 from gateway.ledger.acting.standing import CHUNK, standings, untried
 from gateway.ledger.acting.table import CAN_BE_UNDONE, DECIDES, DoneBy, FilmState, may
 from gateway.ledger.acting.tables import acts
@@ -40,7 +41,14 @@ class Undoing(Database):
     """The way back."""
 
     def undo(
-        self, ids: Sequence[int], *, by: str, anybodys: bool, now: datetime, note_text: str = ""
+        self,
+        ids: Sequence[int],
+        *,
+        by: str,
+        anybodys: bool,
+        now: datetime,
+        note_text: str = "",
+        request: str = "",
     ) -> list[Acted]:
         """Undo acts, each as a whole or not at all; an answer for each, in their order.
 
@@ -49,7 +57,7 @@ class Undoing(Database):
         answers: list[Acted] = []
         for start in range(0, len(ids), CHUNK):
             with self.writing() as db:
-                undoer = _Undoer(db, by, anybodys, now, note_text)
+                undoer = _Undoer(db, by, anybodys, now, note_text, request)
                 answers += undoer.undo(ids[start : start + CHUNK])
         return answers
 
@@ -61,8 +69,11 @@ class _Refused(Exception):
 class _Undoer:
     """One chunk of acts in one transaction: what is asked of all of them is asked once."""
 
-    def __init__(self, db: Connection, by: str, anybodys: bool, now: datetime, note_text: str) -> None:
+    def __init__(
+        self, db: Connection, by: str, anybodys: bool, now: datetime, note_text: str, request: str
+    ) -> None:
         self._db = db
+        self._request = request
         self._by, self._anybodys, self._now, self._note = by, anybodys, now, note_text
 
     def undo(self, ids: Sequence[int]) -> list[Acted]:
@@ -75,7 +86,12 @@ class _Undoer:
         answers: dict[int, Acted] = {}
         done: dict[int, dict[str, Any]] = {}
         touched: set[int] = set()
+        asked = done_before(db, self._request, self._by, DoneBy.UNDO)
+        before = {row.detail["undoes"]: row for row in asked}
         for index, act_id in enumerate(ids):
+            if act_id in before:
+                answers[index] = same_answer(before[act_id], stands.get(act_id))
+                continue
             row = rows.pop(act_id, None)
             if row is None:
                 words = f"there is no act {act_id}, or it is named twice."
@@ -95,7 +111,7 @@ class _Undoer:
             db.execute(_UNDONE, {"which": act_id, "its_person": self._by, "its_time": self._now})
             done[index] = _row(row, sent_again)
         take_back_labels(db, [ids[index] for index in done], by=self._by, now=self._now)
-        new = record(db, self._by, self._now, self._note, list(done.values()), "undone")
+        new = record(db, self._by, self._now, self._note, list(done.values()), "undone", self._request)
         after = standings(db, [Meant(row["film_id"], row["hold_id"]) for row in done.values()])
         for index, act_id, standing in zip(done, new, after, strict=True):
             answers[index] = Acted(standing.film_id, ok=True, act_id=act_id, state=standing.state)

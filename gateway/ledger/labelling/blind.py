@@ -17,7 +17,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     bindparam,
     case,
     exists,
@@ -26,7 +25,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.errors import NotFound
 from gateway.ledger.engine import Database
@@ -34,7 +32,7 @@ from gateway.ledger.labelling.derived import ALL_RIGHT
 from gateway.ledger.labelling.saying import say_labels
 from gateway.ledger.labelling.tables import blind_checks, blind_counts, labelling, labels
 from gateway.ledger.labelling.words import Said, What
-from gateway.ledger.moves import note
+from gateway.ledger.moves import note, upsert
 from gateway.ledger.tables import associations, decisions, findings, instances, versions
 from pipelines.film import Act
 
@@ -248,18 +246,14 @@ def _keep(db: Connection, drawn: list[Any], share_ppm: int) -> None:
         for row in drawn
     ]
     if rows:  # one that was drawn when it was held, and passed since, is not drawn again
-        db.execute(_insert(db, blind_checks).on_conflict_do_nothing(), rows)
+        db.execute(upsert(db, blind_checks).on_conflict_do_nothing(), rows)
 
 
 def _count(db: Connection, day: str, sender: str, share_ppm: int, passed: int, drawn: int) -> None:
     row = {"day": day, "sender": sender, "share_ppm": share_ppm, "passed": passed, "drawn": drawn}
     more = {"passed": blind_counts.c.passed + passed, "drawn": blind_counts.c.drawn + drawn}
     key = ("day", "sender", "share_ppm")
-    db.execute(_insert(db, blind_counts).values(row).on_conflict_do_update(index_elements=key, set_=more))
-
-
-def _insert(db: Connection, table: Table) -> Any:
-    return (sqlite if db.dialect.name == "sqlite" else postgresql).insert(table)
+    db.execute(upsert(db, blind_counts).values(row).on_conflict_do_update(index_elements=key, set_=more))
 
 
 def _framed(since: datetime | None, *, by_sender: bool) -> Select[Any]:

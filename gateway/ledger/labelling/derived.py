@@ -37,7 +37,7 @@ RELEASED: dict[str, tuple[What, str]] = {
     **dict.fromkeys(_EXPOSURES, (What.EXPOSURE, "usable")),
 }
 # PS3.16 CID 7011: Double exposure, Under exposed, Over exposed, No image
-ABOUT_EXPOSURE = frozenset({"111207", "111211", "111212", "111213"})
+ABOUT_EXPOSURE = frozenset({"113026", "111211", "111212", "111213"})
 ALL_RIGHT: dict[What, str] = {
     What.VIEW: FRONTAL,
     What.PART: CHEST,

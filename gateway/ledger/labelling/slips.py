@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.ledger.labelling.blind import Sampled
-from pipelines.exact import CONFIDENCE, clopper_pearson
+from pipelines.watching.exact import CONFIDENCE, clopper_pearson
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,11 +286,17 @@ def _delivery_moments(db: Connection, film_id: int) -> Iterator[Moment]:
 
 
 def _event_moments(db: Connection, film_id: int) -> Iterator[Moment]:
+    arrived = select(deliveries.c.destination, deliveries.c.ended_at).where(deliveries.c.film_id == film_id)
+    told = {(row.destination, row.ended_at) for row in db.execute(arrived)}  # a delivery's own row says it
     for row in db.execute(select(events).where(events.c.film_id == film_id).order_by(events.c.id)):
-        if row.what not in OWN_EVENTS:
+        if row.what not in OWN_EVENTS and (row.detail.get("destination"), row.at) not in told:
             detail = "; ".join(f"{name} {_plain(value)}" for name, value in row.detail.items() if value)
             yield Moment(row.at, row.what, detail, row.who)
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):  # the operations of a copy: those that it had
+        return ", ".join(
+            name if its is True else f"{name} {_plain(its)}" for name, its in value.items() if its
+        )
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -111,6 +111,14 @@ class Sheet(Counting):
             rows = db.execute(query.where(*_conditions(db, wanted or Wanted())).order_by(_OWN.id)).all()
         return tuple(HeldFilm(row.id, row.film_id, row.decision_id) for row in rows)
 
+    def held_again(self, hold_ids: Sequence[int]) -> tuple[HeldFilm, ...]:
+        """Those of these holds that are open."""
+        query = select(_OWN.id, _OWN.film_id, _OWN.decision_id)
+        query = query.where(_OWN.id.in_(hold_ids), _OWN.state == HoldState.OPEN)
+        with self.reading() as db:
+            rows = db.execute(query.order_by(_OWN.id)).all() if hold_ids else ()
+        return tuple(HeldFilm(row.id, row.film_id, row.decision_id) for row in rows)
+
     def closed_holds(self, hold_ids: Sequence[int]) -> tuple[ClosedHold, ...]:
         """Those of these holds that are not open any more, with who closed them."""
         columns = (_OWN.id, _OWN.state, _OWN.closed_by)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
@@ -31,7 +31,7 @@ class Senders(Database):
         current = and_(decisions.c.film_id == instances.c.id, ~decisions.c.superseded)
         query = (
             select(associations.c.calling, associations.c.address, instances.c.received_at)
-            .add_columns(decisions.c.act, cast(decisions.c.reasons, Text))
+            .add_columns(decisions.c.act, cast(decisions.c.reasons, Text).label("reasons"))
             .join(versions, versions.c.film_id == instances.c.id)
             .join(associations, associations.c.id == versions.c.association_id)
             .outerjoin(decisions, current)
@@ -48,8 +48,8 @@ class Senders(Database):
         films = defaultdict[str, list[Any]](list)
         with self.reading() as db:
             today = {calling: count for calling, count in db.execute(of_today)}  # noqa: C416
-            for row in db.execute(query):
-                films[row.calling].append(row)
+            for calling, *its in db.execute(query):
+                films[calling].append(its)
         rows = [_sender(name, its, today.get(name, 0)) for name, its in films.items()]
         return sorted(rows, key=lambda row: (-row.today, -row.films, row.ae_title))
 
@@ -84,25 +84,25 @@ class Senders(Database):
 
 
 def _sender(name: str, rows: list[Any], today: int) -> SenderRow:
-    decided = [row for row in rows if row.act is not None]
-    reasons = [row[4] or "" for row in decided]
-    times = sorted({row.received_at for row in rows})
+    addresses, received, acts, reasons = zip(*rows, strict=True)
+    decided = Counter((act, codes or "") for act, codes in zip(acts, reasons, strict=True) if act is not None)
+    times = sorted(set(received))
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     return SenderRow(
         ae_title=name,
-        addresses=tuple(dict.fromkeys(row.address for row in rows))[:4],
+        addresses=tuple(dict.fromkeys(addresses))[:4],
         today=today,
         films=len(rows),
-        decided=len(decided),
-        held=_share(row.act == Act.QUARANTINE for row in decided),
-        turned=_share(any(f'"{code}"' in text for code in _TURNED) for text in reasons),
-        inverted=_share(f'"{Reason.INVERTED}"' in text for text in reasons),
+        decided=decided.total(),
+        held=_share(decided, lambda act, _: act == Act.QUARANTINE),
+        turned=_share(decided, lambda _, codes: any(f'"{code}"' in codes for code in _TURNED)),
+        inverted=_share(decided, lambda _, codes: f'"{Reason.INVERTED}"' in codes),
         last_at=times[-1],
         usual_s=median(gaps) if len(times) >= _FEW else None,
         longest_s=max(gaps) if len(times) >= _FEW else None,
     )
 
 
-def _share(hits: Iterable[bool]) -> float:
-    all_of_them = list(hits)
-    return sum(all_of_them) / len(all_of_them) if all_of_them else 0.0
+def _share(decided: Counter[tuple[str, str]], hits: Callable[[str, str], bool]) -> float:
+    """Of decided films, counted by their act and the text of their reasons."""
+    return sum(count for kind, count in decided.items() if hits(*kind)) / max(decided.total(), 1)

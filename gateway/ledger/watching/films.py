@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, literal_column, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.ledger.engine import Database
+from gateway.ledger.moves import upsert
 from gateway.ledger.tables import associations, decisions, findings, versions
 from gateway.ledger.watching.records import JudgedFilm, ReceivedFilm, SenderTotal
 from gateway.ledger.watching.tables import sender_hours, sender_totals, tallies, watch_places, watches
@@ -187,8 +187,7 @@ def _put(
     """Insert a row; where there is one with its key, add the columns `added` to it and replace those
     `kept`.
     """
-    dialect = sqlite if db.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).values(**row)
+    statement = upsert(db, table).values(**row)
     new = statement.excluded
     values: dict[str, Any] = {name: new[name] for name in kept}
     values |= {name: literal_column(f"{table.name}.{name}") + new[name] for name in added}

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from gateway.ledger.searching.records import Card, masked
 from pipelines.film import REASON_TEXT, Reason, Verdict
 from pipelines.report.codes import OTHER_FAILURE, REJECTION
 
+# What a gate's score is the chance of: 1 is surely good.
 _IN_FEW = {
-    "exposure": "badly exposed",
-    "anatomy": "not a frontal chest",
-    "inversion": "inverted",
-    "rotation": "turned",
-    "mirror": "flipped",
+    "anatomy": "frontal chest",
+    "inversion": "right polarity",
+    "rotation": "upright",
+    "mirror": "not flipped",
 }
 
 
@@ -73,12 +74,11 @@ class CardView:
 
 def card_view(card: Card) -> CardView:
     """The card of one hold."""
-    seen = tuple(_seen(finding) for finding in card.findings)
     lungs = next((f for f in card.findings if f["gate"] == "lungs" and f.get("box")), None)
     return CardView(
         card=card,
         chips=tuple(chip(code) for code in card.reasons),
-        seen=seen,
+        seen=tuple(_seen_by(card.findings)),
         short=_short(card.findings),
         box=lungs["box"] if lungs else None,
         fix=fix_in_words(card.operations) if card.proposal else "",
@@ -126,6 +126,16 @@ def fix_as_acts_have_it(operations: Mapping[str, Any]) -> str:
     return json.dumps({name: operations.get(name) for name in ("turn", "invert", "crop")})
 
 
+def _seen_by(findings: Sequence[Mapping[str, Any]]) -> Iterator[Seen]:
+    """A row for each finding; a gate that looked in several ways and likes all of them has one."""
+    for gate, its in groupby(findings, key=lambda finding: finding["gate"]):
+        rows = [_seen(finding) for finding in its]
+        if len(rows) > 1 and all(row.verdict == Verdict.GOOD for row in rows):
+            yield Seen(str(gate), rows[0].verdict, "", "", f"good in {len(rows)} ways", rows[0].tone)
+        else:
+            yield from rows
+
+
 def _seen(finding: Mapping[str, Any]) -> Seen:
     verdict = str(finding["verdict"])
     score, low, high = (float(finding.get(name) or 0) for name in ("score", "low", "high"))
@@ -142,18 +152,10 @@ def _seen(finding: Mapping[str, Any]) -> Seen:
 
 
 def _short(findings: Sequence[Mapping[str, Any]]) -> str:
-    """The gates that object, with how probable the fault is where they say it (a score is of being good)."""
+    """The gates that object, with their probabilities where they have one; all good: the least sure."""
+    telling = [finding for finding in findings if finding["verdict"] != Verdict.GOOD]
     words = []
-    for finding in findings:
-        if finding["verdict"] != Verdict.GOOD:
-            one = _seen(finding)
-            fault = _probability(1 - float(finding["score"])) if one.score else ""
-            words.append(f"{_IN_FEW.get(one.gate, one.gate)} {fault}".strip())
+    for finding in telling:
+        one = _seen(finding)
+        words.append(f"{_IN_FEW.get(one.gate, one.gate)} {one.score[-4:]}".strip())
     return " · ".join(words)
-
-
-def _probability(value: float) -> str:
-    """Three digits, and no claim to be certain: ".061", ">.999"."""
-    if value > 0.999:
-        return ">.999"
-    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -47,7 +47,7 @@ class Block:
     next: str  # where the next cards are; "" after the last
 
 
-@router.get("/quarantine")
+@router.get("/quarantine", response_class=HTMLResponse)
 def quarantine(
     request: Request, asked: Annotated[Asked, Query()], person: Viewer, shell: Things
 ) -> HTMLResponse:
@@ -75,7 +75,7 @@ def quarantine(
     )
 
 
-@router.get("/quarantine/cards")
+@router.get("/quarantine/cards", response_class=HTMLResponse)
 def cards(
     request: Request,
     asked: Annotated[Asked, Query()],
@@ -90,7 +90,7 @@ def cards(
     return part(request, "quarantine/cards.html", person, cards=views, next=following)
 
 
-@router.get("/quarantine/card")
+@router.get("/quarantine/card", response_class=HTMLResponse)
 def one_card(
     request: Request, person: Viewer, shell: Things, hold: Annotated[int, Query(ge=1, lt=2**63)]
 ) -> HTMLResponse:
@@ -128,6 +128,7 @@ class Look(BaseModel):
     wishes: Asked
     newest: int = Field(ge=0, lt=2**63)  # the highest hold on it
     holds: list[_Hold] = Field(max_length=_LOOKED_AT)
+    closed: list[_Hold] = Field([], max_length=_LOOKED_AT)  # those that it shows as decided
 
 
 class Gone(BaseModel):
@@ -137,12 +138,20 @@ class Gone(BaseModel):
     words: str
 
 
+class Back(BaseModel):
+    """A film that is held again: somebody undid what was decided."""
+
+    hold: int
+    decision: int
+
+
 class Changed(BaseModel):
-    """What the page lacks: blocks with new cards, films that are not held any more, and the counts."""
+    """What the page lacks: new cards, films that are not held any more or are again, the counts."""
 
     total: int
     counts: dict[str, int]
     gone: list[Gone]
+    back: list[Back]
     html: str
 
 
@@ -159,6 +168,7 @@ def look(request: Request, asked: Annotated[Look, Body()], person: Viewer, shell
         total=shell.ledger.count_sheet(asked.wishes.wanted),
         counts={_key(group): group.count for group in groups},
         gone=[Gone(hold=one.hold, words=_closed_in_words(one.state, one.closed_by)) for one in closed],
+        back=[Back(hold=one.hold, decision=one.decision) for one in shell.ledger.held_again(asked.closed)],
         html=bytes(drawn.body).decode().strip(),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gateway.ledger.records import DeliveryState, Sort, Wanted
 from pipelines.film import Act, Reason
@@ -25,7 +25,20 @@ def _stripped(value: Any) -> Any:
     return _or_none(value.strip() if isinstance(value, str) else value)
 
 
+def _in_utc(value: datetime) -> datetime:
+    """Also of a time that names no zone.
+
+    Raises:
+        ValueError: it lies in no year there is.
+    """
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it lies before the year 1 or after 9999") from error
+
+
 Words = Annotated[Annotated[str, Field(max_length=64)] | None, BeforeValidator(_stripped)]
+Time = Annotated[Annotated[datetime, AfterValidator(_in_utc)] | None, BeforeValidator(_or_none)]
 Day = Annotated[date | None, BeforeValidator(_or_none)]
 Id = Annotated[Annotated[int, Field(ge=1, le=LARGEST_ID)] | None, BeforeValidator(_or_none)]
 Decision = Literal["pass", "correct", "withhold", "quarantine", "undecided"]
@@ -46,10 +59,8 @@ class Asked(BaseModel):
     first_day: Day = None  # of the study
     last_day: Day = None
     within: Annotated[Literal["1h", "8h", "1d", "7d", "30d"] | None, BeforeValidator(_or_none)] = None
-    since: Annotated[datetime | None, BeforeValidator(_or_none)] = (
-        None  # received; UTC where no zone is named
-    )
-    until: Annotated[datetime | None, BeforeValidator(_or_none)] = None
+    since: Time = None  # received
+    until: Time = None
     decision: Annotated[Decision | None, BeforeValidator(_or_none)] = None
     reason: Annotated[Reason | None, BeforeValidator(_or_none)] = None
     destination: Words = None
@@ -65,8 +76,8 @@ class Asked(BaseModel):
         return Wanted(
             decision=self.decision,
             reason=self.reason,
-            since=_aware(self.since) or (now - timedelta(hours=WITHIN[self.within]) if self.within else None),
-            until=_aware(self.until),
+            since=self.since or (now - timedelta(hours=WITHIN[self.within]) if self.within else None),
+            until=self.until,
             sender=self.sender,
             destination=self.destination,
             delivery=self.delivery,
@@ -107,10 +118,6 @@ class Asked(BaseModel):
         """Whether something of the second row is asked for, which is folded away otherwise."""
         names = {"study", "series", "uid", "modality", "destination", "delivery", "first_day", "last_day"}
         return bool(self.kept().keys() & names)
-
-
-def _aware(value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 Filters = Annotated[Asked, Query()]

@@ -22,7 +22,7 @@ from gateway.console.pages.searching.columns import (
     reason_words,
 )
 from gateway.console.rendering import page
-from gateway.console.spreadsheets import lines
+from gateway.console.spreadsheets import Csv, lines
 from gateway.errors import NotFound
 from gateway.ledger.records import DeliveryState, Wanted
 from gateway.ledger.searching.records import Found, masked
@@ -35,7 +35,7 @@ _KEPT_S = 365 * 24 * 3600
 router = APIRouter()
 
 
-@router.get("/films")
+@router.get("/films", response_class=HTMLResponse)
 def films(request: Request, person: Viewer, shell: Things, asked: Filters) -> HTMLResponse:
     """One page of films."""
     found = shell.ledger.search(asked.wanted(now()), limit=asked.limit + 1)
@@ -69,7 +69,7 @@ def _cookie(person: Person) -> str:
     return f"columns-{hashlib.sha256(person.name.encode()).hexdigest()[:12]}"
 
 
-@router.get("/films.csv")
+@router.get("/films.csv", response_class=Csv)
 def table(person: Viewer, shell: Things, asked: Filters) -> Response:
     """The whole list as a file for spreadsheets, masked as the page is."""
     del person

@@ -17,7 +17,7 @@ MOST = 20  # films of one answer
 router = APIRouter()
 
 
-@router.get("/why")
+@router.get("/why", response_class=HTMLResponse)
 def why(
     request: Request, person: Viewer, shell: Things, q: Annotated[str, Query(max_length=64)] = ""
 ) -> HTMLResponse:

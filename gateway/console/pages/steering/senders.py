@@ -21,7 +21,7 @@ router = APIRouter(include_in_schema=False)
 OTHERS = "others"  # the listener's word for addresses that it did not count singly
 DAYS = 30  # of refusals
 _SHOUTS = 2.0  # a silence is named when it is so much longer than the longest one of before
-_SHORT_S = 600.0  # and never before so long: films come in bursts
+_LEAST_SILENCE_S = 3600.0  # and no shorter one: who sends a whole series in a second pauses after it
 
 Title = Annotated[str, Form(max_length=16)]
 Where = Annotated[str, Form(max_length=64)]
@@ -136,7 +136,7 @@ def _page(
 
 def _line(row: SenderRow, own: Mode | None, usual: str, at: datetime) -> Line:
     silent_s = (at - row.last_at).total_seconds()
-    long = row.longest_s is not None and silent_s > max(_SHOUTS * row.longest_s, _SHORT_S)
+    long = row.longest_s is not None and silent_s > max(_LEAST_SILENCE_S, _SHOUTS * row.longest_s)
     return Line(row, own or usual, own is not None, silent_s, long)
 
 

@@ -2,7 +2,7 @@
 // that somebody looks at or points at is moved by either.
 
 import { UNATTENDED, ask, showTimes } from '/static/console.js';
-import { all, byHold, decidedElsewhere, isOpen } from './cards.js';
+import { all, byHold, decidedElsewhere, heldAgain, isOpen } from './cards.js';
 
 const sheet = document.getElementById('sheet');
 
@@ -83,14 +83,19 @@ export class Blocks {
     return card;
   }
 
-  /** What changed in the ledger: new films come at the end of their block, decided ones are marked, unless
-   * isOld(): this person decided meanwhile, and knows better. */
+  /** What changed in the ledger: new films come at the end of their block, decided ones are marked,
+   * and so are those on which a decision was undone elsewhere; unless isOld(): this person decided meanwhile, and knows better. */
   async refresh(isOld) {
     const cards = all();
     const newest = Math.max(0, ...[...sheet.querySelectorAll('.film')].map((card) => Number(card.dataset.hold)));
     const holds = cards.filter(isOpen).map((card) => Number(card.dataset.hold)).slice(-2000);
     const wishes = Object.fromEntries(new URLSearchParams(sheet.dataset.wishes));
-    const look = await ask('POST', '/api/quarantine/look', { wishes, newest, holds }, UNATTENDED);
+    const closed = cards.filter((card) => !isOpen(card)).map((card) => Number(card.dataset.hold)).slice(-2000);
+    const look = await ask('POST', '/api/quarantine/look', { wishes, newest, holds, closed }, UNATTENDED);
+    for (const again of isOld() ? [] : look.back) {
+      const card = byHold(again.hold);
+      if (card && card.dataset.decision === String(again.decision)) heldAgain(card);
+    }
     for (const gone of isOld() ? [] : look.gone) {
       const card = byHold(gone.hold);
       if (card && !card.hasAttribute('data-wait')) decidedElsewhere(card, gone.words);
@@ -101,12 +106,16 @@ export class Blocks {
   }
 
   #counts(look) {
+    const put = (place, count) => {
+      place.textContent = count;
+      place.nextElementSibling.textContent = count === 1 ? 'film' : 'films';
+    };
     for (const place of document.querySelectorAll('[data-total]')) place.textContent = look.total;
     for (const block of this.list) {
       const count = look.counts[block.dataset.key];
       const place = block.querySelector('.count');
-      if (place && block.dataset.key in look.counts) place.textContent = count;
-      else if (place && block.dataset.key !== 'mine') place.textContent = '0';
+      if (place && block.dataset.key in look.counts) put(place, count);
+      else if (place && block.dataset.key !== 'mine') put(place, 0);
     }
   }
 

@@ -112,6 +112,17 @@ export function decidedElsewhere(card, words) {
   mark(card, 'elsewhere', words);
 }
 
+/** Open a card whose decision somebody undid elsewhere: in another tab, or an admin. */
+export function heldAgain(card) {
+  if (isOpen(card) || card.hasAttribute('data-wait')) return;
+  mark(card, 'held');
+  delete card.dataset.act;
+}
+
+export function removeChip(card, words) {
+  for (const chip of card?.querySelectorAll('.labels .chip') ?? []) if (chip.textContent === words) chip.remove();
+}
+
 export function addChip(card, words) {
   const chips = card.querySelector('.labels');
   if ([...chips.children].some((chip) => chip.textContent === words)) return;

@@ -1,7 +1,7 @@
 // What this person decided: sent behind the hands, undone by u, repeated by the dot, walked by the brackets.
 
 import { ask, say } from '/static/console.js';
-import { byHold, mark, trouble, unstage } from './cards.js';
+import { byHold, mark, removeChip, trouble, unstage } from './cards.js';
 import { Outbox } from './outbox.js';
 import { Tally } from './tally.js';
 
@@ -25,12 +25,14 @@ export class Decisions {
     this.changed = changed;
     this.tally = new Tally();
     this.orders = []; // what can be undone, the last one at the end
+    this.latest = new Map(); // hold -> the last order on it: that one's answer is what its card shows
     this.last = null; // what the dot repeats: {act, fields}
     this.walked = null; // {acts, at} of the brackets
     this.said = 0; // how much was ordered so far: what was asked before then is old news
     this.outbox = new Outbox({
-      done: (order, results) => this.#done(order, results),
-      failed: (order, results, words) => this.#failed(order, results, words),
+      answered: (order, pairs) => this.#answered(order, pairs),
+      refused: (order, words) => this.#refused(order, words),
+      inDoubt: (order, words) => this.#inDoubt(order, words),
     });
   }
 
@@ -51,14 +53,12 @@ export class Decisions {
     this.say(act, films, fields);
   }
 
-  /** An act that leaves the films where they are: a note, a label. */
+  /** An act that leaves the films where they are: a note, a label. `fields.chip`: what the cards show of it. */
   say(act, films, fields) {
-    const order = { act, films, ...fields, at: Date.now() };
+    const order = { act, films, ...fields };
     if (act !== 'gate-again') this.orders.push(order); // the gates have begun: that cannot be taken back
     this.walked = null;
-    this.said += 1;
-    this.outbox.push(order);
-    this.changed();
+    this.#push(order);
   }
 
   /** Take the last act back: also one that the console has not heard of yet. */
@@ -66,28 +66,36 @@ export class Decisions {
     const order = this.orders.pop();
     if (!order) return void say('There is nothing to undo here. [ walks through what you did before.');
     this.walked = null;
-    this.said += 1;
-    const cards = order.films.map((film) => byHold(film.hold)).filter(Boolean);
-    for (const card of cards) mark(card, 'held');
-    this.outbox.push({ act: 'undo', undoes: [order] });
-    if (WORDS[order.act]) say(`Undone: ${inNumbers(order.films.length)} ${WORDS[order.act]}.`, 'good');
-    this.back(cards);
-    this.changed();
+    this.#takeBack(order);
   }
 
-  /** Take back one act of an earlier hour. */
+  /** Take back one act of an earlier hour, on which one walked to this film. */
   undoAct(actId, film) {
-    const known = this.orders.find((order) => order.actIds?.includes(actId));
-    const order = { act: known?.act ?? 'release', films: [film], actIds: [actId] };
-    if (known) known.films = known.films.filter((one) => one.hold !== film.hold);
-    if (known) known.actIds = known.actIds.filter((one) => one !== actId);
+    const walked = this.walked?.acts.find((one) => one.act_id === actId);
+    for (const known of this.orders) {
+      if (!known.acted?.some((one) => one.id === actId)) continue;
+      known.films = known.films.filter((one) => one.hold !== film.hold);
+      known.acted = known.acted.filter((one) => one.id !== actId);
+    }
     this.orders = this.orders.filter((one) => one.films.length);
-    const card = byHold(film.hold);
-    mark(card, 'held');
-    delete card.dataset.act;
+    delete byHold(film.hold).dataset.act;
+    const act = walked?.act ?? 'release';
+    this.#takeBack({ act, films: [film], acted: [{ film, id: actId }], walked });
+  }
+
+  /** The films are shown held at once; that it is undone is said when the ledger has it so. */
+  #takeBack(order) {
+    const cards = order.films.map((film) => byHold(film.hold)).filter(Boolean);
+    if (decides(order.act)) for (const card of cards) mark(card, 'held', '', true);
+    this.#push({ act: 'undo', films: order.films, undoes: order });
+    this.back(cards);
+  }
+
+  #push(order) {
     this.said += 1;
-    this.outbox.push({ act: 'undo', undoes: [order] });
-    say('Undone: the film is held again.', 'good');
+    const act = order.undoes?.act ?? order.act;
+    if (decides(act) || act === 'gate-again') for (const film of order.films) this.latest.set(film.hold, order);
+    this.outbox.push(order);
     this.changed();
   }
 
@@ -126,50 +134,106 @@ export class Decisions {
     return acts[at];
   }
 
-  #done(order, results) {
-    if (order.act === 'undo') {
-      this.changed();
-      return;
-    }
-    results.forEach((result, at) => {
-      const card = byHold(order.films[at].hold);
-      if (result.ok) card?.removeAttribute('data-wait');
-    });
-    const untils = results.filter((result) => result.until).map((result) => Date.parse(result.until));
-    order.until = untils.length ? Math.max(...untils) : 0;
+  #answered(order, pairs) {
+    const done = pairs.filter(({ result }) => result.ok).map(({ film }) => film);
+    const failed = pairs.filter(({ result }) => !result.ok);
+    if (order.act === 'undo') this.#undone(order, done, failed);
+    else this.#acted(order, pairs, failed);
     this.changed();
+  }
+
+  #acted(order, pairs, failed) {
+    const wasInDoubt = order.doubt;
+    order.doubt = false;
+    if (wasInDoubt && pairs.some(({ result }) => result.ok && !result.undone_at)) this.orders.push(order);
+    for (const { film, result } of pairs) {
+      const card = this.#cardOf(film, order);
+      if (!card || !result.ok) continue;
+      if (wasInDoubt) mark(card, order.act === 'gate-again' ? 'elsewhere' : 'decided', order.act);
+      else card.removeAttribute('data-wait');
+    }
+    order.until = Math.max(0, ...order.acted.map((one) => (one.until ? Date.parse(one.until) : 0)));
+    if (failed.length) this.#failed(order, failed);
+    else if (wasInDoubt) say(`The console answers again: ${inNumbers(pairs.length)} ${WORDS[order.act]}.`);
   }
 
   /** The films come back, and the person is told why. */
-  #failed(order, results, words) {
-    if (order.act === 'undo') {
-      const error = words || results.find((result) => !result.ok)?.error;
-      for (const undone of order.undoes) for (const film of undone.films) this.#shut(film, undone.act);
-      say(`Not undone: ${error}`, 'bad');
-      return;
-    }
-    const failed = order.films.filter((_, at) => !results[at]?.ok);
-    const error = words || results.find((result) => !result.ok)?.error;
+  #failed(order, failed) {
     const cards = [];
-    for (const film of failed) {
-      const at = order.films.indexOf(film);
-      const card = byHold(film.hold);
-      if (card && WORDS[order.act] && !['note', 'relabel'].includes(order.act)) {
-        trouble(card, results[at]?.error ?? words);
-        cards.push(card);
-      }
+    for (const { film, result } of failed) {
+      const card = this.#cardOf(film, order);
+      if (card) trouble(card, result.error);
+      if (card) cards.push(card);
+      if (order.chip) removeChip(byHold(film.hold), order.chip);
     }
-    order.films = order.films.filter((film) => !failed.includes(film));
+    order.films = order.acted.map((one) => one.film);
     if (!order.films.length) this.orders = this.orders.filter((known) => known !== order);
-    this.tally.add(-failed.length);
-    say(`${inNumbers(failed.length)} not ${WORDS[order.act]}: ${error}`, 'bad');
+    if (decides(order.act) || order.act === 'gate-again') this.tally.add(-failed.length);
+    say(`${inNumbers(failed.length)} not ${WORDS[order.act]}: ${order.words}`, 'bad');
     if (cards.length) this.back(cards);
+  }
+
+  /** What the ledger took back, and what it did not: each film by itself. */
+  #undone(order, done, failed) {
+    const { undoes } = order;
+    for (const film of done) {
+      const card = this.#cardOf(film, order);
+      if (card) mark(card, 'held');
+      card?.removeAttribute('data-trouble');
+      if (undoes.chip) removeChip(byHold(film.hold), undoes.chip);
+    }
+    if (undoes.walked && done.length) undoes.walked.undone_at = new Date().toISOString();
+    for (const { film } of failed) this.#shut(film, order);
+    const taken = done.length ? `Undone: ${inNumbers(done.length)} ${WORDS[undoes.act]}.` : '';
+    const left = failed.length ? `Not undone: ${inNumbers(failed.length)}. ${order.words}` : '';
+    say([taken, left].filter(Boolean).join(' '), failed.length ? 'bad' : 'good');
+  }
+
+  /** Nothing of it was done, for all of its films alike. */
+  #refused(order, words) {
+    if (order.act !== 'undo') {
+      order.acted = [];
+      this.#failed(order, order.films.map((film) => ({ film, result: { error: words } })));
+    } else if (order.undoes.acted?.length) {
+      this.orders.push(order.undoes); // to be tried again
+      for (const film of order.films) this.#shut(film, order);
+      say(`Not undone: ${words}`, 'bad');
+    } else if (order.undoes.doubt) {
+      for (const film of order.films.filter((one) => this.#cardOf(one, order))) {
+        this.latest.set(film.hold, order.undoes); // its answer says what the card shows
+        trouble(byHold(film.hold), words);
+      }
+      say(`Not undone: it is not known whether there is something to undo. ${words}`, 'bad');
+    } else { // what it should undo failed by itself
+      for (const film of order.films) this.#cardOf(film, order)?.removeAttribute('data-wait');
+      say(`Nothing to undo, for it was not done: ${words}`, 'bad');
+    }
     this.changed();
   }
 
-  #shut(film, act) {
-    const card = byHold(film.hold);
-    if (card) mark(card, 'decided', act);
+  /** No answer came, and it may have been done all the same: that is asked until somebody can say. */
+  #inDoubt(order, words) {
+    const undoes = order.act === 'undo';
+    const act = undoes ? order.undoes.act : order.act;
+    order.doubt = true;
+    this.orders = this.orders.filter((known) => known !== order);
+    const cards = order.films.map((film) => this.#cardOf(film, order)).filter(Boolean);
+    const told = undoes ? 'whether this was undone' : `whether this was ${WORDS[act]}`;
+    for (const card of cards) trouble(card, `It is not known ${told}. The page asks until it knows.`);
+    say(`It is not known ${told}: ${inNumbers(order.films.length)}. ${words}`, 'bad');
+    if (!undoes && cards.length) this.back(cards);
+    this.changed();
+  }
+
+  /** The card, where this order is the last one on it. */
+  #cardOf(film, order) {
+    return this.latest.get(film.hold) === order ? byHold(film.hold) : null;
+  }
+
+  /** What is not undone is decided still. */
+  #shut(film, order) {
+    const card = this.#cardOf(film, order);
+    if (card) mark(card, 'decided', order.undoes.act);
   }
 }
 

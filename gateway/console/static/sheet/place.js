@@ -8,7 +8,7 @@ function here() {
   return address.toString();
 }
 
-/** What was kept for this address: {hold, following, scroll, selected, closed, loaded}, or null. */
+/** What was kept for this address: {hold, film, following, scroll, selected, closed, loaded}, or null. */
 export function placeKept() {
   const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? 'null');
   return kept?.address === here() ? kept : null;

@@ -188,8 +188,8 @@ function label(key) {
   const films = meant();
   if (!said || !films.length) return;
   if (!mayDecide) return void say('Your role is to look: a reviewer decides.', 'bad');
-  decisions.say('relabel', films, { labels: said.labels });
   for (const card of cardsOf(films)) addChip(card, said.words);
+  decisions.say('relabel', films, { labels: said.labels, chip: said.words });
   say(`${films.length === 1 ? 'This film' : `${films.length} films`}: ${said.words}.`);
 }
 
@@ -354,8 +354,13 @@ wishes.addEventListener('keydown', (event) => {
 
 // Live
 
+let missed = false; // something changed while our own acts were under way: it is looked for when they are answered
+
 document.body.addEventListener('filmgate:changed', async () => {
-  if (!decisions.isQuiet) return; // our own acts; the next change tells
+  if (missed) return;
+  if (!decisions.isQuiet) missed = true;
+  while (!decisions.isQuiet) await decisions.outbox.idle;
+  missed = false;
   const before = decisions.said;
   await blocks.refresh(() => decisions.said !== before).catch(() => {}); // the pulse says when the console is away
 });
@@ -367,6 +372,7 @@ function remember() {
   const at = cards.indexOf(current);
   keepPlace({
     hold: current?.dataset.hold ?? null,
+    film: new URL(location.href).searchParams.get('film'),
     following: cards.slice(at + 1, at + 30).map((card) => card.dataset.hold),
     scroll: scrollY,
     selected: selection.films,
@@ -386,18 +392,22 @@ async function takeUp() {
   }
   if (kept) selection.addNamed(kept.selected);
   const before = kept && [kept.hold, ...kept.following].map((hold) => hold && byHold(hold)).find(Boolean);
-  const linked = all().find((card) => card.dataset.film === asked.get('film'));
+  const isOld = kept && kept.film === asked.get('film'); // the address lags behind the keys: what is kept knows better
+  const linked = !isOld && all().find((card) => card.dataset.film === asked.get('film'));
   if (kept) scrollTo({ top: kept.scroll, behavior: 'instant' });
-  const where = linked ?? before ?? all()[0] ?? null;
+  const where = linked || before || all()[0] || null;
   const same = Boolean(kept) && where?.dataset.hold === kept.hold; // it is where it was: nothing is to be moved
-  goTo(where, !same && Boolean(linked ?? before));
+  goTo(where, !same && Boolean(linked || before));
   where?.focus({ preventScroll: true });
   if (asked.get('view') === 'big' && current) openBig();
   sheet.dataset.ready = '';
   drawn();
 }
 
-addEventListener('pagehide', remember);
+addEventListener('pagehide', () => {
+  decisions.outbox.flush();
+  remember();
+});
 addEventListener('beforeunload', (event) => { if (!decisions.isQuiet) event.preventDefault(); });
 history.scrollRestoration = 'manual';
 showTimes();

@@ -28,9 +28,12 @@ def upgrade() -> None:
         sa.Column("undo", sa.JSON(), nullable=False),
         sa.Column("undone_by", sa.String(length=128), nullable=True),
         sa.Column("undone_at", sa.DateTime(), nullable=True),
+        sa.Column("request", sa.String(length=32), nullable=True),
     )
     op.create_index("ix_acts_film_id", "acts", ["film_id"])
     op.create_index("ix_acts_who", "acts", ["who", "id"])
+    asked = sa.text("request IS NOT NULL")
+    op.create_index("ix_acts_request", "acts", ["request"], sqlite_where=asked)
     leaving = sa.text("state = 'leaving'")
     op.create_index("ix_deliveries_leaving", "deliveries", ["next_at"], sqlite_where=leaving)
     people = sa.text(BY_PEOPLE)

@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.film import Act, Decision, Header, Reason
-from pipelines.policy import Correct, Mode, sent_at_once
+from pipelines.policy.correction import sent_at_once
+from pipelines.policy.values import Correct, Mode
 from pipelines.words.kinds import is_film
 
 

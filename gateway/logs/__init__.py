@@ -17,9 +17,9 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from gateway.errors import ExcInfo, in_a_line, traceback_text
+from gateway.logs.limiter import LogLimiter
 from gateway.process import standard_streams
 from gateway.process.health import HERE
-from gateway.process.log_limiter import LogLimiter
 from gateway.process.standard_streams import QueuedStream
 from gateway.settings import LogSettings
 

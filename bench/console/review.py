@@ -1,6 +1,6 @@
 """A scripted reviewer in a real Chromium clears a quarantine, one key a film.
 
-    python bench/review.py [--films 1000]
+    python bench/console/review.py [--films 1000]
 
 Half of the films in the sheet, half in the big view; a real key each, pressed as soon as the next film is
 there. "There" means: the cursor is on it, its picture is loaded, and the browser has drawn a frame since. The
@@ -15,14 +15,17 @@ import argparse
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
+
 import yaml
-from held_films import INVERTED, UNSURE, Held, hold_films
+from console.held_films import INVERTED, UNSURE, Held, hold_films
 from playwright.sync_api import Browser, Page, sync_playwright
 from rig import FILMGATE, ROOT, cpu_model, free_port, listening, rss_mb, wait_for
 

@@ -36,6 +36,7 @@ class Fault:
     kind: str = "frontal"
 
 
+# A gate's score is the chance that all is well, whatever its words say.
 INVERTED = Fault(
     Reason.INVERTED,
     Finding("inversion", Verdict.BAD, 0.002, 0.2, 0.8, Reason.INVERTED, "inverted, p 0.998"),

@@ -1,6 +1,6 @@
 """What a page costs on a ledger of 200,000 films, 80,000 of them held, while the gateway receives.
 
-    python bench/pages.py [--films 200000] [--root DIR] [--rounds 30] [--a-second 10]
+    python bench/console/pages.py [--films 200000] [--root DIR] [--rounds 30] [--a-second 10]
 
 A whole `filmgate up` on a ledger that `bench/ledger.py` fills: its console is asked over HTTP by somebody who
 signed in, one page after the other; films are pushed meanwhile by dcmsend, so many a second, gated and
@@ -15,6 +15,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +24,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
 
 import httpx2 as httpx
 import psutil

@@ -1,6 +1,6 @@
 """What acts cost on a ledger of 200,000 films: a thousand at once, one at a time, and their way back.
 
-    python bench/acts.py [--films 200000] [--state DIR]
+    python bench/console/acts.py [--films 200000] [--state DIR]
 
 Through the console's own API, as a page asks it, in one process. Server time is what the request took inside
 it; the processor's time is given beside it, for on a busy machine the former counts what others did.
@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ledger import fill
-from rig import cpu_model
-
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all of bench/ shares
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
 from console_client import signed_in
+from ledger import fill
+from rig import cpu_model
 from starlette.testclient import TestClient
 
 from gateway.bootstrap import Shell
