@@ -37,7 +37,7 @@ def test_a_film_appears_is_cleared_by_keyboard_and_arrives_at_the_ai(
     hold = sheet.all[0]
     sheet.press("j", "a")
     sheet.becomes(hold, "corrected")
-    expect(tab.locator("[data-last]")).to_contain_text("1 film goes out in")
+    expect(tab.locator("[data-last]")).to_contain_text("1 goes out in")
     wait_for(lambda: whole.gateway.ai.files(), 60, "nothing arrived at the AI")
     (copy,) = whole.gateway.ai.files()
     assert str(dataset.SOPInstanceUID) not in copy.name  # the corrected copy has a UID of its own

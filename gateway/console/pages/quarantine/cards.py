@@ -146,18 +146,10 @@ def _seen(finding: Mapping[str, Any]) -> Seen:
 
 
 def _short(findings: Sequence[Mapping[str, Any]]) -> str:
-    """The gates that object, with how probable the fault is where they say it (a score is of being good)."""
+    """The gates that object, with their probabilities where they have one; all good: the least sure."""
+    telling = [finding for finding in findings if finding["verdict"] != Verdict.GOOD]
     words = []
-    for finding in findings:
-        if finding["verdict"] != Verdict.GOOD:
-            one = _seen(finding)
-            fault = _probability(1 - float(finding["score"])) if one.score else ""
-            words.append(f"{_IN_FEW.get(one.gate, one.gate)} {fault}".strip())
+    for finding in telling:
+        one = _seen(finding)
+        words.append(f"{_IN_FEW.get(one.gate, one.gate)} {one.score[-4:]}".strip())
     return " · ".join(words)
-
-
-def _probability(value: float) -> str:
-    """Three digits, and no claim to be certain: ".061", ">.999"."""
-    if value > 0.999:
-        return ">.999"
-    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

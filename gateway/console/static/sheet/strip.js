@@ -36,7 +36,7 @@ export class Strip {
     const put = (place, words) => { if (place.textContent !== words) place.textContent = words; };
     put(chosen, selection.size ? `${selection.size} selected` : '');
     const words = decisions.lastWords;
-    put(last, [leaving && `${leaving.films} ${leaving.films === 1 ? 'film goes' : 'films go'} out in ${leaving.seconds} s`, words].filter(Boolean).join(' · '));
+    put(last, [leaving && `${leaving.films} ${leaving.films === 1 ? 'goes' : 'go'} out in ${leaving.seconds} s`, words].filter(Boolean).join(' · '));
     this.strip.querySelector('[data-does="undo"]').disabled = !words;
     put(rate, decisions.tally.anHour === null ? '' : `${decisions.tally.anHour.toLocaleString('en')} films an hour`);
     clearTimeout(this.timer);
