@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STATE ?= state
-JOBS ?= 2
+JOBS ?= 3 # more than two cores keep busy: many tests wait
 OTHER_SQLALCHEMY := $(VENV)/sqlalchemy-2.0
 
 # the first of these that is Python 3.11, 3.12 or 3.13
@@ -21,8 +21,8 @@ help: ## show these verbs
 run: $(STAMP) ## a gateway on this machine, sample films pushed through it, verdicts shown; stays up (ONCE=1: ends)
 	@$(BIN)/filmgate demo --state $(STATE) $(if $(ONCE),--once)
 
-test: lint peers ## lint, then every test, two files at a time (JOBS=0: one after the other)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+test: lint peers ## lint, then every test, three files at a time (JOBS=0: one after the other)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@$(MAKE) test-sqlalchemy
 
 # The ledger on the SQLAlchemy before the one that is installed: both are allowed, so both are tested.

@@ -24,8 +24,20 @@ PEERS = {
 }
 
 
+# Files of few and long tests begin first, or one of them would run alone in the end.
+LONG = (
+    "e2e/",
+    "test_train",
+    "test_console_races",
+    "test_console_sheet",
+    "test_console_browser_upload",
+    "test_decoder",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a peer that is not installed."""
+    """Skip what needs a peer that is not installed; long files first."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
     for item in items:
         for mark, program in PEERS.items():
             if item.get_closest_marker(mark) and not program.exists():

@@ -40,10 +40,16 @@ class Looking:
         for theme in THEMES:
             page.evaluate(_SWITCH, theme)
             faults += [f"{name}, {theme}: {one}" for one in grave(page)]
-            for size in SIZES if theme == THEMES[0] else SIZES[::-1]:
+            for size in self._sizes(theme):
                 faults += self._picture(page, name, theme, size, keep=keep)
         page.evaluate(_SWITCH, THEMES[0])
         return faults
+
+    def _sizes(self, theme: str) -> tuple[tuple[int, int], ...]:
+        """Both where pictures are kept; else one a theme, since each change of size lays the page out anew."""
+        if not self.folder:
+            return (SIZES[THEMES.index(theme)],)
+        return SIZES if theme == THEMES[0] else SIZES[::-1]
 
     def _picture(self, page: Page, name: str, theme: str, size: tuple[int, int], *, keep: bool) -> list[str]:
         if page.viewport_size != {"width": size[0], "height": size[1]}:

@@ -45,17 +45,24 @@ class HeldBack:
     def __call__(self, route: Route) -> None:
         if self.over:
             route.continue_()
-        else:
-            self.kept.append((route, route.fetch() if self.reach else None))
+            return
+        answer = route.fetch() if self.reach else None
+        self.kept.append((route, answer))
+        if self.over:  # the test went on while the console was asked
+            self._pass_on(route, answer)
 
     def let_go(self) -> None:
         """What is kept goes on, and nothing is kept from now on."""
         self.over = True
         for route, answer in self.kept:
-            if answer is None:
-                route.continue_()
-            else:
-                route.fulfill(response=answer)
+            self._pass_on(route, answer)
+
+    @staticmethod
+    def _pass_on(route: Route, answer: APIResponse | None) -> None:
+        if answer is None:
+            route.continue_()
+        else:
+            route.fulfill(response=answer)
 
 
 @contextmanager
