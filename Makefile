@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STATE ?= state
-JOBS ?= 3 # more than two cores keep busy: many tests wait
+# more than the cores of a small machine: many tests wait
+JOBS ?= 3
 OTHER_SQLALCHEMY := $(VENV)/sqlalchemy-2.0
 
 # the first of these that is Python 3.11, 3.12 or 3.13

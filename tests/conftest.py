@@ -30,7 +30,7 @@ LONG = (
     "test_train",
     "test_console_races",
     "test_console_sheet",
-    "test_console_browser_upload",
+    "test_console_browser",
     "test_decoder",
 )
 

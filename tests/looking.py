@@ -46,7 +46,7 @@ class Looking:
         return faults
 
     def _sizes(self, theme: str) -> tuple[tuple[int, int], ...]:
-        """Both where pictures are kept; else one a theme, since each change of size lays the page out anew."""
+        """Both where pictures are kept; else one a theme: each change of size lays the page out anew."""
         if not self.folder:
             return (SIZES[THEMES.index(theme)],)
         return SIZES if theme == THEMES[0] else SIZES[::-1]
