@@ -8,7 +8,7 @@ function here() {
   return address.toString();
 }
 
-/** What was kept for this address: {hold, films, following, scroll, selected, closed, loaded}, or null. */
+/** What was kept for this address: {hold, film, following, scroll, selected, closed, loaded}, or null. */
 export function placeKept() {
   const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? 'null');
   return kept?.address === here() ? kept : null;
@@ -18,15 +18,12 @@ export function keepPlace(place) {
   sessionStorage.setItem(KEPT, JSON.stringify({ address: here(), ...place }));
 }
 
-const LATELY_MS = 2000;
-let timer;
-let written = { at: -Infinity, before: null }; // when the address was written, and the film that it named before
-
-/** The films that this page's address names, or named a moment ago: a reload that was under way may ask for that. */
-export function filmsOfAddress() {
-  const named = new URL(location.href).searchParams.get('film');
-  return performance.now() - written.at < LATELY_MS ? [named, written.before] : [named];
+/** Whether the page was asked for again. The address may lag behind then, and be written while the reload is under way. */
+export function isReload() {
+  return performance.getEntriesByType('navigation')[0]?.type === 'reload';
 }
+
+let timer;
 
 /** The current film and the big view stand in the address, so that it can be handed on; a moment after the last key. */
 export function addressOf(place) {
@@ -40,9 +37,7 @@ function write({ film, big }) {
   else address.searchParams.delete('film');
   if (big) address.searchParams.set('view', 'big');
   else address.searchParams.delete('view');
-  if (address.href === location.href) return;
-  written = { at: performance.now(), before: new URL(location.href).searchParams.get('film') };
-  history.replaceState(null, '', address);
+  if (address.href !== location.href) history.replaceState(null, '', address);
 }
 
 /** The other address of the sheet with one of its words changed. */
