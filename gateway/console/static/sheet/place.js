@@ -8,7 +8,7 @@ function here() {
   return address.toString();
 }
 
-/** What was kept for this address: {hold, film, following, scroll, selected, closed, loaded}, or null. */
+/** What was kept for this address: {hold, following, scroll, selected, closed, loaded}, or null. */
 export function placeKept() {
   const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? 'null');
   return kept?.address === here() ? kept : null;
@@ -18,9 +18,9 @@ export function keepPlace(place) {
   sessionStorage.setItem(KEPT, JSON.stringify({ address: here(), ...place }));
 }
 
-/** Whether the page was asked for again. The address may lag behind then, and be written while the reload is under way. */
-export function isReload() {
-  return performance.getEntriesByType('navigation')[0]?.type === 'reload';
+/** Whether one came back to the page (reload, back, forward) and followed no link. Its address may lag behind the keys. */
+export function isReturn() {
+  return performance.getEntriesByType('navigation')[0]?.type !== 'navigate';
 }
 
 let timer;

@@ -7,7 +7,7 @@ import { BigView } from './bigview.js';
 import { Blocks } from './blocks.js';
 import { CHANGES, addChip, all, byHold, isOpen, mark, named, stage, staged, thumb, unstage } from './cards.js';
 import { Decisions, decides } from './decisions.js';
-import { addressOf, addressWith, isReload, keepPlace, placeKept } from './place.js';
+import { addressOf, addressWith, isReturn, keepPlace, placeKept } from './place.js';
 import { Selection, dragSelect } from './selection.js';
 import { Strip } from './strip.js';
 
@@ -372,7 +372,6 @@ function remember() {
   const at = cards.indexOf(current);
   keepPlace({
     hold: current?.dataset.hold ?? null,
-    film: new URL(location.href).searchParams.get('film'),
     following: cards.slice(at + 1, at + 30).map((card) => card.dataset.hold),
     scroll: scrollY,
     selected: selection.films,
@@ -392,8 +391,7 @@ async function takeUp() {
   }
   if (kept) selection.addNamed(kept.selected);
   const before = kept && [kept.hold, ...kept.following].map((hold) => hold && byHold(hold)).find(Boolean);
-  const isOld = kept && (isReload() || kept.film === asked.get('film')); // what is kept knows better than the address
-  const linked = !isOld && all().find((card) => card.dataset.film === asked.get('film'));
+  const linked = !(kept && isReturn()) && all().find((card) => card.dataset.film === asked.get('film'));
   if (kept) scrollTo({ top: kept.scroll, behavior: 'instant' });
   const where = linked || before || all()[0] || null;
   const same = Boolean(kept) && where?.dataset.hold === kept.hold; // it is where it was: nothing is to be moved
